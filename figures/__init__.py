@@ -1,0 +1,1 @@
+"""Rows in, axes out: every figure is drawn from a run folder's files and computes nothing."""

@@ -1,0 +1,80 @@
+"""Reading a run folder: tables that are whole, or a clear error."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+
+class DamagedFileError(ValueError):
+    """A file of a run folder is missing, truncated or not what it should be."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, read once.
+
+    Attributes:
+        path: the folder.
+        config: config.json.
+        tables: name -> table of every NAME.csv that the folder has.
+    """
+
+    path: Path
+    config: dict
+    tables: dict[str, pd.DataFrame]
+
+
+def read_run_folder(path: Path) -> RunFolder:
+    """Read config.json and all tables.
+
+    Raises:
+        DamagedFileError: the folder is not a run folder, or a file in it is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DamagedFileError(f"{path}: there is no such folder")
+    config = read_json(path / "config.json")
+    return RunFolder(path, config, {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))})
+
+
+def read_json(path: Path) -> dict:
+    """One JSON file.
+
+    Raises:
+        DamagedFileError: missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path}: missing, so {path.parent} is not a run folder") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DamagedFileError(f"{path}: not a whole JSON file ({error})") from error
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """One CSV table. Tables are written whole and end in a newline, so a cut-off one is told apart from a short one.
+
+    Raises:
+        DamagedFileError: missing, empty, cut off, or a line with too few or too many fields; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error})") from error
+    lines = text.splitlines()
+    if not lines or not text.endswith("\n"):
+        raise DamagedFileError(f"{path}: truncated, it does not end with a whole line; delete its last line "
+                               "(the cell is then computed again with --resume) or start a new run")
+    for number, line in enumerate(lines, start=1):
+        if _count_fields(line) != _count_fields(lines[0]):
+            raise DamagedFileError(f"{path}: line {number} has {_count_fields(line)} fields, the header "
+                                   f"{_count_fields(lines[0])}; delete the line or start a new run")
+    return pd.read_csv(io.StringIO(text), float_precision="round_trip")
+
+
+def _count_fields(line: str) -> int:
+    """Commas outside quotes, plus one."""
+    return sum(part.count(",") for part in line.split('"')[::2]) + 1

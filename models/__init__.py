@@ -1,0 +1,1 @@
+"""Attention blocks over the batch and the stacks built from them."""

@@ -1,0 +1,122 @@
+"""The TransFusion attention block over the batch, in the form that the theorems are about.
+
+A_ij = ReLU(C_ij - tau) for j != i with cosine queries and keys, rows normalised, x' = (1 - lambda) x + lambda Ahat x;
+a row without neighbours keeps its point. Source: theory.md, section 0; the architecture follows TransFusion
+(arXiv 2403.18681).
+"""
+
+from copy import copy
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from theory.affinity import effective_threshold
+from theory.inputs import require_mixing, require_threshold
+from theory.precision import numerical_threshold
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What one block computes before it mixes.
+
+    Attributes:
+        cosines: C_ij of queries and keys, diagonal included. The block reuses this memory for ``affinity`` when no
+            gradient is recorded, so read it before asking for the affinity.
+        cut: the threshold applied to the cosines, max(tau, tau_num), a number or (trials, 1, 1).
+    """
+
+    cosines: Float[Tensor, "*trials n n"]
+    cut: Tensor | float
+
+
+class TransFusionBlock(nn.Module):
+    """One block, with weights that the theory prescribes: identity or a given map W for queries and keys.
+
+    Args:
+        threshold: tau in [0, 1), a number or a tensor (trials, 1, 1).
+        mixing: lambda in (0, 1], a number or a tensor (trials, 1, 1).
+        query_key_map: W (d, D); queries and keys are W x. None is the identity.
+        condition: condition number of W, which scales the numerical threshold.
+        bias_form: realise the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
+            queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalised at every block.
+    """
+
+    def __init__(
+        self,
+        threshold: Tensor | float = 0.0,
+        mixing: Tensor | float = 0.5,
+        query_key_map: Float[Tensor, "d D"] | None = None,
+        condition: float = 1.0,
+        bias_form: bool = False,
+    ) -> None:
+        super().__init__()
+        require_threshold(threshold)
+        require_mixing(mixing)
+        self.condition = condition
+        self.bias_form = bias_form
+        self.register_buffer("query_key_map", query_key_map)
+        self._register("mixing", mixing)
+        if bias_form:
+            self.bias = nn.Parameter(torch.as_tensor(threshold, dtype=torch.float64).sqrt())
+        else:
+            self._register("threshold", threshold)
+
+    def _register(self, name: str, value: Tensor | float) -> None:
+        """Tensors move with the module; plain numbers stay numbers, which costs nothing on any device."""
+        if isinstance(value, Tensor):
+            self.register_buffer(name, value)
+        else:
+            setattr(self, name, float(value))
+
+    def for_trials(self, trials: slice) -> "TransFusionBlock":
+        """This block for some of the trials: itself, unless threshold or mixing are given trial by trial."""
+        per_trial = {name: value[trials] for name, value in self._buffers.items()
+                     if name in ("threshold", "mixing") and value is not None and value.shape[:1].numel() > 1}
+        if not per_trial:
+            return self
+        part = copy(self)
+        part._buffers = {**self._buffers, **per_trial}
+        return part
+
+    def attend(self, points: Float[Tensor, "*trials n D"]) -> Attention:
+        """Cosines of queries and keys, and the cut to apply to them."""
+        keys = points if self.query_key_map is None else points @ self.query_key_map.mT
+        keys = keys / torch.linalg.vector_norm(keys, dim=-1, keepdim=True)
+        if not self.bias_form:
+            return Attention(keys @ keys.mT, effective_threshold(self.threshold, points.dtype, self.condition))
+        bias = self.bias.to(points.dtype)
+        column = bias.expand(*keys.shape[:-1], 1)
+        queries, keys = torch.cat([keys, column], dim=-1), torch.cat([keys, -column], dim=-1)
+        cosines = (queries @ keys.mT) / (1.0 + bias**2)
+        # What separates a cosine from round-off separates (C - tau)/(1 + tau) from it after the same division.
+        floor = (numerical_threshold(points.dtype, self.condition) - bias**2).clamp_min(0.0) / (1.0 + bias**2)
+        return Attention(cosines, floor)
+
+    def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials n n"], Float[Tensor, "*trials n"]]:
+        """ReLU(C - cut) with zero diagonal, not normalised, and its row sums. Overwrites ``attention.cosines``.
+
+        Overwriting is safe under autograd: a matrix product does not need its own result for its gradient.
+        """
+        logits = attention.cosines
+        # A point is not its own neighbour: any value below every cut becomes zero.
+        logits.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+        raw = logits.sub_(attention.cut).relu_()
+        return raw, raw.sum(dim=-1)
+
+    def mix(
+        self,
+        points: Float[Tensor, "*trials n D"],
+        affinity: Float[Tensor, "*trials n n"],
+        row_mass: Float[Tensor, "*trials n"],
+    ) -> Float[Tensor, "*trials n D"]:
+        """x' = (1 - lambda) x + lambda Ahat x, dividing after the product so that no n x n matrix is touched again."""
+        mass = row_mass.unsqueeze(-1)
+        occupied = mass > 0
+        fused = (affinity @ points) / torch.where(occupied, mass, 1.0)
+        return torch.lerp(points, torch.where(occupied, fused, points), self.mixing)
+
+    def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+        affinity, row_mass = self.affinity(self.attend(points))
+        return self.mix(points, affinity, row_mass)

@@ -1,0 +1,188 @@
+"""Stacks of attention blocks, truncated: the last block stops at its squared affinity, which is the output.
+
+A stack of depth L mixes L times; its layers 0..L are what the blocks see, and layer L is where the truncated block
+reads off the affinity. Source: theory.md, section 0.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.attention import TransFusionBlock
+from theory.affinity import normalize_rows
+from theory.clusters import ClusterLayout, cluster_layout
+from theory.inputs import require_count, require_points
+from theory.trajectory import Trajectory, layer_extremes, measure_layer
+
+# Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
+# of trials stream every matrix through memory; smaller ones pay more calls.
+CPU_CHUNK_BYTES = 4 * 2**20
+GPU_CHUNK_BYTES = 512 * 2**20
+
+Normalize = Literal["never", "input", "every"]
+
+
+@dataclass(frozen=True)
+class StackTrace:
+    """Every layer of a forward pass.
+
+    Attributes:
+        points: layers 0..L, each (*trials, n, D): what block l sees.
+        affinities: layers 0..L, each (*trials, n, n), rows normalised: ReLU(C - cut) of that layer.
+    """
+
+    points: tuple[Float[Tensor, "*trials n D"], ...]
+    affinities: tuple[Float[Tensor, "*trials n n"], ...]
+
+
+class AttentionStack(nn.Module):
+    """``depth`` TransFusion blocks and a truncated, squared output. Trials are leading batch axes.
+
+    Args:
+        depth: L >= 1 mixing blocks.
+        threshold, mixing, query_key_map, condition, bias_form: as in TransFusionBlock, shared by all blocks; with
+            ``bias_form`` every block learns its own bias.
+        normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalises at every
+            block (needed by ``bias_form``).
+        signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
+        device, dtype: where and in which precision the stack computes; float64 for verdicts.
+
+    Raises:
+        ValueError: depth below 1, threshold or mixing out of range, unknown device, bias_form without "every".
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        threshold: Tensor | float = 0.0,
+        mixing: Tensor | float = 0.5,
+        *,
+        query_key_map: Float[Tensor, "d D"] | None = None,
+        condition: float = 1.0,
+        bias_form: bool = False,
+        normalize: Normalize = "never",
+        signed: bool = True,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        if normalize not in ("never", "input", "every"):
+            raise ValueError(f"normalize: must be never, input or every, got {normalize!r}")
+        if bias_form and (normalize != "every" or not signed):
+            raise ValueError("bias_form: needs normalize='every' (Lemma 0 appends the bias to unit tokens) and signed")
+        self.depth = require_count(depth, "depth", 1)
+        self.normalize = normalize
+        self.signed = signed
+        self.device, self.dtype = resolve_device(device), dtype
+        self.blocks = nn.ModuleList(
+            TransFusionBlock(threshold, mixing, query_key_map, condition, bias_form) for _ in range(depth + 1)
+        )
+        self.to(self.device, dtype)
+
+    def prepare(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+        """Points checked, on the stack's device and in its dtype, normalised where asked for.
+
+        Raises:
+            ValueError: NaN, infinite or zero points, fewer than two points.
+        """
+        require_points(points)
+        if points.shape[-2] < 2:
+            raise ValueError(f"points: a batch needs at least 2 points, got {points.shape[-2]}")
+        tokens = torch.as_tensor(points).to(self.device, self.dtype)
+        return _unit(tokens) if self.normalize != "never" else tokens
+
+    def forward(
+        self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
+    ) -> Float[Tensor, "*trials n n"] | tuple[Float[Tensor, "*trials n n"], StackTrace]:
+        """The truncated output Y, rows normalised; with ``return_trace`` also every layer (memory O(L n^2))."""
+        tokens = self.prepare(points)
+        all_points, affinities = [], []
+        for layer, block in enumerate(self.blocks):
+            if return_trace:
+                all_points.append(tokens)
+                raw, mass = block.affinity(block.attend(tokens))
+                affinities.append(_divide_rows(raw, mass))
+            if layer < self.depth:
+                tokens = self._next(block, tokens)
+        output = self.truncated_output(tokens)
+        return (output, StackTrace(tuple(all_points), tuple(affinities))) if return_trace else output
+
+    def truncated_output(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n n"]:
+        """The last block's squared affinity of layer-L tokens."""
+        block = self.blocks[-1]
+        attention = block.attend(tokens)
+        if self.signed:
+            raw, _ = block.affinity(attention)
+            return normalize_rows(raw**2)
+        size = attention.cosines.abs()
+        size = torch.where(size > attention.cut, size, 0.0)
+        off_diagonal = ~torch.eye(size.shape[-1], dtype=torch.bool, device=size.device)
+        return normalize_rows(torch.where(off_diagonal, size**2, 0.0))
+
+    def _next(self, block: TransFusionBlock, tokens: Tensor) -> Tensor:
+        tokens = block(tokens)
+        return _unit(tokens) if self.normalize == "every" else tokens
+
+    @torch.no_grad()
+    def measure(self, points: Float[np.ndarray | Tensor, "trials n D"], labels: np.ndarray) -> Trajectory:
+        """Every layer measured, in chunks of trials that keep the n x n matrices in cache; nothing n x n is kept.
+
+        Args:
+            points: (trials, n, D).
+            labels: (n,), shared by all trials.
+        """
+        if points.ndim != 3:
+            raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
+        layout = cluster_layout(labels, points.shape[-2])
+        tokens = self.prepare(points)
+        trials, n, _ = tokens.shape
+        budget = CPU_CHUNK_BYTES if self.device.type == "cpu" else GPU_CHUNK_BYTES
+        chunk = max(1, budget // (n * n * tokens.element_size()))
+        parts = [self._measure_chunk(tokens, slice(i, min(i + chunk, trials)), layout) for i in range(0, trials, chunk)]
+        return Trajectory.join_trials(parts)
+
+    def _measure_chunk(self, tokens: Tensor, trials: slice, layout: ClusterLayout) -> Trajectory:
+        tokens = tokens[trials]
+        layers = []
+        for layer, shared in enumerate(self.blocks):
+            block = shared.for_trials(trials)
+            attention = block.attend(tokens)
+            extremes = layer_extremes(attention.cosines, layout)
+            affinity, row_mass = block.affinity(attention)
+            layers.append(measure_layer(extremes, affinity, row_mass, layout, attention.cut))
+            if layer < self.depth:
+                tokens = block.mix(tokens, affinity, row_mass)
+                tokens = _unit(tokens) if self.normalize == "every" else tokens
+        return Trajectory.stack_layers(layers)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """A torch device that exists here.
+
+    Raises:
+        ValueError: unknown or absent; names those that are there.
+    """
+    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}") from error
+    if found.type == "meta":
+        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
+    return found
+
+
+def _unit(tokens: Tensor) -> Tensor:
+    return tokens / torch.linalg.vector_norm(tokens, dim=-1, keepdim=True)
+
+
+def _divide_rows(raw: Tensor, mass: Tensor) -> Tensor:
+    mass = mass.unsqueeze(-1)
+    return raw / torch.where(mass > 0, mass, 1.0)

@@ -1,0 +1,106 @@
+"""Counterexamples: the batch that contradicted a statement, on disk, and replayed."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.stack import AttentionStack
+from synthetic.records import write_whole
+from theory.clusters import cluster_layout
+from theory.exact_replay import exact_replay
+from theory.inputs import require_points
+from theory.noise_ceiling import check_bounded
+from theory.noise_free import check_noise_free
+from theory.persistence import check_persistence
+from theory.precision import numerical_threshold
+from theory.verdicts import Status, Verdict
+
+FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
+          "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip
+STATEMENTS = ("theorem_1", "theorem_2a", "theorem_2b_bounded", "theorem_2b_separation", "theorem_2b_persistence")
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """All that is needed to see a violation again.
+
+    Attributes:
+        statement: one of STATEMENTS.
+        points: (n, D) unit observed points; labels (n,).
+        query_key_map: W (d, D), or an empty array for none.
+        clean_angles: (theta_w, theta_b) in radians, or an empty array where they play no part.
+        seed, cell, trial: where the batch was drawn.
+    """
+
+    statement: str
+    points: np.ndarray
+    labels: np.ndarray
+    threshold: float
+    mixing: float
+    depth: int
+    query_key_map: np.ndarray
+    condition: float
+    clean_angles: np.ndarray
+    noise_level: float
+    seed: int
+    cell: int
+    trial: int
+
+    def save(self, path: Path) -> None:
+        """Write an .npz, whole or not at all."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{name: np.asarray(getattr(self, name)) for name in FIELDS})
+        write_whole(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> "Counterexample":
+        """Read an .npz; nothing in it is unpickled.
+
+        Raises:
+            ValueError: not such a file, damaged, or with contents that make no batch.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                if set(data.files) != FIELDS:
+                    raise ValueError(f"has the fields {sorted(data.files)}, expected {sorted(FIELDS)}")
+                fields = {name: data[name] if data[name].ndim else data[name].item() for name in FIELDS}
+        except FileNotFoundError as error:
+            raise ValueError(f"--replay {path}: there is no such file") from error
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"--replay {path}: not a counterexample file ({error})") from error
+        if fields["statement"] not in STATEMENTS:
+            raise ValueError(f"--replay {path}: unknown statement {fields['statement']!r}")
+        require_points(fields["points"])
+        cluster_layout(fields["labels"], len(fields["points"]))
+        return Counterexample(**fields)
+
+    def replay(self, device: str | torch.device = "cpu") -> Verdict:
+        """Send the batch through the stack again and check the statement again."""
+        matrix = self.query_key_map if self.query_key_map.size else None
+        cut = max(self.threshold, numerical_threshold("float64", self.condition))
+        stack = AttentionStack(
+            self.depth, self.threshold, self.mixing, condition=self.condition, normalize="input", device=device,
+            query_key_map=None if matrix is None else torch.from_numpy(matrix),
+        )  # fmt: skip
+        trajectory = stack.measure(torch.from_numpy(self.points)[None], self.labels)
+        sizes = cluster_layout(self.labels).sizes
+
+        def exact(trial: int) -> tuple[np.ndarray, np.ndarray]:
+            return exact_replay(self.points, self.labels, cut, self.mixing, self.depth, matrix)
+
+        if self.statement == "theorem_1":
+            return check_noise_free(trajectory, sizes, cut, self.mixing, exact=exact)
+        if self.statement == "theorem_2a":
+            return check_persistence(trajectory, sizes, cut, self.mixing, unit_inputs=True, exact=exact)
+        if self.statement == "theorem_2b_bounded":
+            return check_bounded(trajectory.alpha[0], trajectory.beta[0], *self.clean_angles, self.noise_level)
+        failed = ~trajectory.separated[0] if self.statement.endswith("separation") else ~trajectory.recovered.all(axis=0)
+        outcome = "fails again" if failed[0] else "does not fail"
+        return Verdict(
+            self.statement, Status.VIOLATED if failed[0] else Status.HOLDS, float(failed[0]), 0.0, -float(failed[0]),
+            -float(failed[0]), 1, 1, 0, f"one failing batch of a rate that was too high; it {outcome}",
+        )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Results on disk: every file is written whole or not at all, and a finished cell is never lost."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy
+import torch
+
+from figures.run_folder import DamagedFileError, read_json, read_table
+
+ROWS, LAYERS = "rows.csv", "layers.csv"
+
+
+class RunFolderError(ValueError):
+    """A run folder cannot be used as asked; the message says why and what to do."""
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, then rename it over ``path``.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: object) -> None:
+    """Dataclasses, paths and NumPy numbers included; NaN becomes null."""
+    write_whole(path, json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def to_plain(value: object) -> object:
+    """What JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Rows as CSV, floats in the shortest form that reads back to the same number."""
+    write_whole(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+
+
+def environment(device: torch.device) -> dict:
+    """Versions, commit and hardware of this run."""
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changed is None else bool(changed),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+class RunRecorder:
+    """The run folder of a sweep: rows.csv (one row a cell) and layers.csv (one row a cell and layer).
+
+    Both are rewritten whole after every cell, layers first, so that a cell in rows.csv always has its layers.
+
+    Args:
+        path: created if need be.
+        config: what the results depend on; a resumed run must have the same.
+        resume: continue the run that is there.
+
+    Raises:
+        RunFolderError: the folder holds another run, or none where one is to be resumed, or a damaged one.
+        OSError: not writable.
+    """
+
+    def __init__(self, path: Path, config: dict, resume: bool, device: torch.device) -> None:
+        self.path = Path(path)
+        self.rows: list[dict] = []
+        self.layers: list[dict] = []
+        config = to_plain(config)
+        history: list[dict] = []
+        if resume:
+            history = self._load(config)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(f"--out {self.path}: exists and is not an empty folder; "
+                                 "choose another, or continue the run in it with --resume")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            write_json(self.path / "config.json", config)
+        write_json(self.path / "environment.json", {"runs": [*history, environment(device)]})
+
+    def _load(self, config: dict) -> list[dict]:
+        try:
+            stored = read_json(self.path / "config.json")
+            differing = sorted(k for k in {*stored, *config} if stored.get(k) != config.get(k))
+            if differing:
+                wants = ", ".join(f"{k} {stored.get(k)} (now {config.get(k)})" for k in differing)
+                raise RunFolderError(f"--resume {self.path}: the run there was made with {wants}")
+            if (self.path / ROWS).exists():
+                self.rows = read_table(self.path / ROWS).to_dict("records")
+                layers = read_table(self.path / LAYERS)
+                finished = {row["cell"] for row in self.rows}
+                self.layers = layers[layers["cell"].isin(finished)].to_dict("records")
+                if {row["cell"] for row in self.layers} != finished:
+                    raise DamagedFileError(f"{self.path / LAYERS}: lacks layers of finished cells; start a new run")
+            return read_json(self.path / "environment.json")["runs"]
+        except DamagedFileError as error:
+            raise RunFolderError(f"--resume: {error}") from error
+
+    @property
+    def finished(self) -> set[int]:
+        """Cells that need not be computed again."""
+        return {int(row["cell"]) for row in self.rows}
+
+    def add(self, row: dict, layers: list[dict]) -> None:
+        """Store a finished cell."""
+        self.rows.append(row)
+        self.layers += layers
+        write_table(self.path / LAYERS, self.layers)
+        write_table(self.path / ROWS, self.rows)

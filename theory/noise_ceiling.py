@@ -1,0 +1,260 @@
+"""Theorem 2b (this toolkit's statement): the noise ceiling, the largest augmentation that keeps clusters apart.
+
+Statement. theta_w = arccos(smallest clean within-cluster cosine), theta_b = arccos(largest clean cross cosine).
+Bounded noise |e_i| <= eps < 1 turns every point by at most phi = arcsin(eps), so
+    alpha(eps) = cos(min(pi, theta_w + 2 phi)),     beta(eps) = cos(max(0, theta_b - 2 phi)),
+and every noisy batch is separated iff phi < (theta_b - theta_w)/4: eps_sep = sin((theta_b - theta_w)/4).
+Gaussian noise e_i ~ N(0, sigma^2/D I): alpha(sigma), beta(sigma) are the cosines that a within (cross) pair passes
+with probability at most delta/(2 #pairs), by the exact pair law; a batch lies inside both with probability >= 1 - delta.
+The separation ceiling is the smallest root of alpha = beta; the persistence ceiling that of beta+ = alpha nu^2, from
+where on Theorem 2a no longer promises every depth.
+
+Hypotheses: theta_w < theta_b; a threshold in [0, 1) that separates needs alpha > 0 besides.
+Proof: theory.md, section 2b.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import brentq
+
+from theory.inputs import as_sizes, require_count, require_range
+from theory.pair_law import PairLaw
+from theory.persistence import norm_product, threshold_interval
+from theory.verdicts import Verdict, combine_parts, judge
+
+# The scan for the smallest root climbs by this factor in log noise.
+SCAN_STEP = 0.25
+
+# --- bounded noise ----------------------------------------------------------------------------------------------------
+
+
+def bounded_extremes(theta_within: float, theta_between: float, noise_level: float) -> tuple[float, float]:
+    """(alpha, beta) that noise of norm at most ``noise_level`` can do no worse than; both are attained.
+
+    Args:
+        theta_within, theta_between: clean angles in radians, [0, pi].
+        noise_level: eps in [0, 1).
+    """
+    _require_angles(theta_within, theta_between)
+    require_range(noise_level, "noise_level", 0.0, 1.0, closed="left")
+    turn = 2.0 * np.arcsin(noise_level)
+    return float(np.cos(min(np.pi, theta_within + turn))), float(np.cos(max(0.0, theta_between - turn)))
+
+
+def bounded_separation(theta_within: float, theta_between: float) -> float:
+    """eps_sep = sin((theta_b - theta_w)/4): every batch with |e_i| < eps_sep is separated; 0 if theta_b <= theta_w."""
+    _require_angles(theta_within, theta_between)
+    return float(np.sin(max(theta_between - theta_within, 0.0) / 4.0))
+
+
+def bounded_threshold_separation(theta_within: float, theta_between: float) -> float:
+    """Noise below which a threshold in [0, 1) separates every batch: needs alpha > 0 too, so also
+    phi < (pi/2 - theta_w)/2. (60 and 150 degrees with phi = 20 degrees satisfy only the first condition.)"""
+    _require_angles(theta_within, theta_between)
+    turn = min((theta_between - theta_within) / 4.0, (np.pi / 2.0 - theta_within) / 2.0)
+    return float(np.sin(max(turn, 0.0)))
+
+
+def bounded_persistence(
+    theta_within: float, theta_between: float, max_cluster_size: int | Sequence[int]
+) -> float:
+    """eps_persist: below it Theorem 2a holds for every noisy batch, at every depth; 0 if the clean batch fails.
+
+    Args:
+        theta_within, theta_between: clean angles in radians, [0, pi].
+        max_cluster_size: M, or all sizes.
+    """
+    _require_angles(theta_within, theta_between)
+
+    def slack(turn: float) -> float:
+        alpha, beta = np.cos(theta_within + 2.0 * turn), np.cos(max(0.0, theta_between - 2.0 * turn))
+        return float(alpha * norm_product(max(alpha, 0.0), max_cluster_size) - max(beta, 0.0))
+
+    # The slack falls with the angle while alpha > 0, so its first root is the supremum.
+    last = (np.pi / 2.0 - theta_within) / 2.0
+    if last <= 0.0 or slack(0.0) <= 0.0:
+        return 0.0
+    return float(np.sin(last if slack(last) > 0.0 else brentq(slack, 0.0, last, xtol=1e-15, rtol=1e-14)))
+
+
+# --- Gaussian noise ---------------------------------------------------------------------------------------------------
+
+
+def gaussian_extremes(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: int | Sequence[int],
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+    noise_level: float,
+) -> tuple[float, float]:
+    """(alpha(sigma), beta(sigma)): with probability >= 1 - delta all pairs of the noisy batch lie inside.
+
+    Arguments as in ``gaussian_separation``; ``noise_level`` is sigma >= 0.
+    """
+    budget = _log_pair_budgets(num_clusters, cluster_size, delta)
+    _require_cosines(min_within_cos, max_between_cos)
+    require_range(noise_level, "noise_level", 0.0, np.inf, closed="left")
+    if noise_level == 0.0:
+        return float(min_within_cos), float(max_between_cos)
+    within = PairLaw(ambient_dim, noise_level, min_within_cos)
+    cross = PairLaw(ambient_dim, noise_level, max_between_cos)
+    return within.quantile(budget[0], upper=False), cross.quantile(budget[1], upper=True)
+
+
+def gaussian_separation(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: int | Sequence[int],
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+) -> float:
+    """sigma_sep: at noise up to it a batch is separated (alpha > beta) with probability at least 1 - delta.
+
+    Args:
+        ambient_dim: D >= 2.
+        num_clusters: K >= 2.
+        cluster_size: points a cluster, one number or K of them.
+        min_within_cos: smallest clean within-cluster cosine.
+        max_between_cos: largest clean cross cosine.
+        delta: failure probability in (0, 1).
+
+    Returns:
+        sigma = sqrt(E|e|^2), 0 where the clean batch is not separated.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta,
+                          lambda beta: beta)
+
+
+def gaussian_persistence(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: int | Sequence[int],
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+) -> float:
+    """sigma_persist: at noise up to it Theorem 2a's hypotheses hold with probability at least 1 - delta, so the batch
+    is recovered at every depth. Arguments and errors as in ``gaussian_separation``."""
+    sizes = _all_sizes(num_clusters, cluster_size)
+
+    def alpha_needed(beta: float) -> float:
+        """The alpha in (0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1."""
+        return float(brentq(lambda a: a * norm_product(a, sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
+
+    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta,
+                          alpha_needed)
+
+
+def _smallest_root(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: int | Sequence[int],
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+    alpha_needed: Callable[[float], float],
+) -> float:
+    """Smallest sigma at which alpha(sigma) falls to what beta(sigma) requires.
+
+    alpha(sigma) >= a exactly when P_within(cos <= a) <= its budget, so one quantile and one tail replace two
+    quantiles. beta(sigma) is not monotone when the clean cross cosine is positive, hence a scan upward from small
+    noise before the root is refined to 1e-9. Roots closer together than a step of the scan are not told apart.
+    """
+    require_count(ambient_dim, "ambient_dim", 2)
+    log_within, log_cross = _log_pair_budgets(num_clusters, cluster_size, delta)
+    _require_cosines(min_within_cos, max_between_cos)
+    if min_within_cos <= alpha_needed(max_between_cos):
+        return 0.0
+
+    def excess(log_sigma: float) -> float:
+        """Negative while the within tail at the cosine that beta requires stays inside its budget."""
+        sigma = float(np.exp(log_sigma))
+        beta = PairLaw(ambient_dim, sigma, max_between_cos).quantile(log_cross, upper=True)
+        needed = alpha_needed(beta)
+        if needed >= 1.0 - 1e-15:
+            return 1.0
+        log_tail = PairLaw(ambient_dim, sigma, min_within_cos).log_tail(needed, upper=False)
+        return 1.0 - min(log_tail / log_within, 10.0)
+
+    # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.
+    start = np.log((np.arccos(max_between_cos) - np.arccos(min_within_cos)) * np.sqrt(ambient_dim) / 64.0)
+    while excess(start) >= 0.0:
+        start -= 1.0
+        if start < -40.0:
+            return 0.0
+    while excess(start + SCAN_STEP) < 0.0:
+        start += SCAN_STEP
+        if start > 12.0:
+            raise ArithmeticError("no noise ceiling found below sigma = 160,000")
+    return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9)))
+
+
+def _all_sizes(num_clusters: int, cluster_size: int | Sequence[int]) -> np.ndarray:
+    count = require_count(num_clusters, "num_clusters", 2)
+    sizes = as_sizes(cluster_size)
+    if len(sizes) not in (1, count):
+        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
+    return np.broadcast_to(sizes, (count,))
+
+
+def _log_pair_budgets(num_clusters: int, cluster_size: int | Sequence[int], delta: float) -> tuple[float, float]:
+    """log of delta/(2 #within) and of delta/(2 #cross), unordered pairs."""
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
+    sizes = _all_sizes(num_clusters, cluster_size).astype(float)
+    within = float((sizes * (sizes - 1.0)).sum() / 2.0)
+    cross = float((sizes.sum() ** 2 - (sizes**2).sum()) / 2.0)
+    return float(np.log(delta / (2.0 * within))), float(np.log(delta / (2.0 * cross)))
+
+
+def _require_angles(theta_within: float, theta_between: float) -> None:
+    require_range(theta_within, "theta_within", 0.0, np.pi)
+    require_range(theta_between, "theta_between", 0.0, np.pi)
+
+
+def _require_cosines(min_within_cos: float, max_between_cos: float) -> None:
+    require_range(min_within_cos, "min_within_cos", -1.0, 1.0)
+    require_range(max_between_cos, "max_between_cos", -1.0, 1.0)
+
+
+# --- thresholds and checks --------------------------------------------------------------------------------------------
+
+
+def recommended_threshold(alpha: float, beta: float, cluster_sizes: int | Sequence[int]) -> float:
+    """A threshold for batches whose cosines obey ``alpha`` and ``beta`` (bounds at one noise level).
+
+    The middle of Theorem 2a's interval where there is one. Past the persistence ceiling no threshold is good at every
+    depth; then the middle of beta+ and alpha, which separates one block wherever any threshold does.
+    """
+    interval = threshold_interval(float(np.clip(alpha, -1.0, 1.0)), float(np.clip(beta, -1.0, 1.0)), cluster_sizes)
+    low, high = (max(beta, 0.0), max(alpha, 0.0)) if interval is None else interval
+    return min((low + high) / 2.0, 0.999)
+
+
+def check_bounded(
+    alpha: np.ndarray, beta: np.ndarray, theta_within: float, theta_between: float, noise_level: float
+) -> Verdict:
+    """Theorem 2b for bounded noise on measured batches: alpha and beta (trials,) against what eps allows, and
+    separation below the ceiling.
+
+    A margin within round-off of 0 counts as attained: the worst case attains the bound, so its cosines are compared
+    with a tolerance of 1e-12.
+    """
+    name = "Theorem 2b (bounded)"
+    worst_alpha, worst_beta = bounded_extremes(theta_within, theta_between, noise_level)
+    every = np.ones(alpha.shape, dtype=bool)
+    guaranteed = every & (noise_level < bounded_separation(theta_within, theta_between))
+    return combine_parts(
+        name,
+        [
+            judge(f"{name}: alpha", -alpha, -worst_alpha + 1e-12, every, discrete=True),
+            judge(f"{name}: beta", beta, worst_beta + 1e-12, every, discrete=True),
+            judge(f"{name}: separated", (~(alpha > beta)).astype(float), 0.0, guaranteed, discrete=True),
+        ],
+    )

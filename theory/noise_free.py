@@ -1,0 +1,247 @@
+"""Theorem 1 (this toolkit's statement): noise-free data are separated and fused at every block.
+
+Statement. Clean points x_i in linearly independent subspaces, queries and keys W x with W = pinv([U_1 .. U_K]):
+(a) cos(W x_i, W x_j) = 0 for i !~ j at every layer: a row that has a neighbour has affinity sharpness 1.
+(b) If every within-cluster cosine is >= alpha_0 > 0, alpha_l never decreases and, for unit inputs,
+    1 - alpha_L <= ((1 - alpha_0)/nu^2) prod_{l<L} rho_l^2,     nu^2 = alpha_0 + (1 - alpha_0)/M.
+(c) A positive entry of the truncated output connects points of one cluster.
+Exact case: equiangular clusters have alpha_l and beta_l in closed form.
+
+Hypotheses: linear independence (subspaces.separating_map), alpha_0 > tau >= 0, unit inputs for the rate.
+Proof: theory.md, section 1.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from theory.inputs import as_sizes, require_count, require_mixing, require_range, require_threshold
+from theory.precision import UNIT_SUM_TOLERANCE
+from theory.trajectory import ExactReplay, Trajectory
+from theory.verdicts import Verdict, combine_parts, judge
+
+SPREAD = "Theorem 1b: spread"
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def norm_floor_squared(within: np.ndarray, cluster_size: int | np.ndarray) -> np.ndarray:
+    """nu^2 = a + (1 - a)/M: convex combinations of M unit vectors with cosines >= a have at least this squared norm."""
+    return within + (1 - within) / cluster_size
+
+
+def contraction_factor(
+    within: np.ndarray, cluster_sizes: int | Sequence[int], threshold: np.ndarray | float = 0.0, mixing: float = 0.5
+) -> np.ndarray:
+    """rho_l: what one block multiplies the largest distance inside a cluster by, at most (theory.md 1b).
+
+    For mixing <= 1/2 the largest cluster is the worst; above, any may be, so pass all sizes.
+
+    Args:
+        within: alpha_l > threshold, any shape, floats or mpmath numbers.
+        threshold: tau, broadcasts against ``within``.
+    """
+    kappa = (within - threshold) / (1 - threshold)
+    rho = None
+    for size in np.unique(as_sizes(cluster_sizes)):
+        size = int(size)
+        weight = kappa / (size - 2 + kappa)
+        overlap = mixing * (size - 2) * weight + 2 * np.minimum(1 - mixing, mixing * weight)
+        rho = 1 - overlap if rho is None else np.maximum(rho, 1 - overlap)
+    return rho
+
+
+def spread_bounds(
+    alpha: np.ndarray,
+    cluster_sizes: int | Sequence[int],
+    threshold: np.ndarray | float = 0.0,
+    mixing: float = 0.5,
+    normalized: bool = False,
+) -> np.ndarray:
+    """Theorem 1b's bound on 1 - alpha_l at every layer, from the alpha of the layers before it.
+
+    Args:
+        alpha: (layers, ...), alpha_l > threshold.
+        normalized: tokens are normalised at every layer (the bound then chains layer by layer).
+
+    Returns:
+        (layers, ...): entry 0 is (1 - alpha_0)/nu^2 (or 1 - alpha_0 when normalised).
+    """
+    largest = int(as_sizes(cluster_sizes).max())
+    bounds = [1 - alpha[0] if normalized else (1 - alpha[0]) / norm_floor_squared(alpha[0], largest)]
+    for layer in range(len(alpha) - 1):
+        rho = contraction_factor(alpha[layer], cluster_sizes, threshold, mixing)
+        if normalized:
+            bounds.append(rho * rho / norm_floor_squared(alpha[layer], largest) * (1 - alpha[layer]))
+        else:
+            bounds.append(bounds[-1] * rho * rho)
+    return np.stack(bounds)
+
+
+def spread_bound(
+    within: float, cluster_size: int | Sequence[int], depth: int, threshold: float = 0.0, mixing: float = 0.5
+) -> float:
+    """A priori bound on 1 - alpha_L after ``depth`` blocks, from alpha_0 alone.
+
+    Iterates Theorem 1b with alpha_l >= max(alpha_0, 1 - bound_l), which is valid because rho falls with alpha.
+
+    Args:
+        within: alpha_0, smallest within-cluster cosine, in (threshold, 1].
+        cluster_size: the largest cluster; for mixing > 1/2 all of them.
+        depth: L >= 0.
+
+    Raises:
+        ValueError: outside the hypotheses.
+    """
+    require_threshold(threshold)
+    require_mixing(mixing)
+    require_range(within, "within", threshold, 1.0, closed="right")
+    depth = require_count(depth, "depth", 0)
+    alpha = within
+    bound = (1.0 - within) / norm_floor_squared(within, int(as_sizes(cluster_size).max()))
+    for _ in range(depth):
+        bound *= float(contraction_factor(np.float64(alpha), cluster_size, threshold, mixing)) ** 2
+        alpha = max(alpha, 1.0 - bound)
+    return bound
+
+
+# --- closed form ------------------------------------------------------------------------------------------------------
+
+
+def equiangular_threshold_interval(
+    within: float | Sequence[float], between: float | np.ndarray, cluster_size: int | Sequence[int]
+) -> tuple[float, float] | None:
+    """Thresholds [low, high) under which the closed form holds: max b+/(nu_k nu_k') <= tau < min a_k, or None."""
+    within, between, sizes = _equiangular_inputs(within, between, cluster_size)
+    nu = np.sqrt(norm_floor_squared(within, sizes))
+    cross = np.maximum(between, 0.0) / (nu[:, None] * nu[None, :])
+    low, high = float(cross[~np.eye(len(sizes), dtype=bool)].max()), float(within.min())
+    return (low, high) if low < high else None
+
+
+def equiangular_cosines(
+    within: float | Sequence[float],
+    between: float | np.ndarray,
+    cluster_size: int | Sequence[int],
+    layer: int,
+    mixing: float = 0.5,
+) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """Exact cosines of equiangular clusters after ``layer`` blocks of unit inputs (theory.md 1, "Exact case").
+
+    Args:
+        within: a, or a_k (K,): cosine of every pair inside a cluster.
+        between: b, or b_kk' (K, K): cosine of every pair of points of two clusters.
+        cluster_size: n_k, one or (K,).
+        layer: l >= 0.
+
+    Returns:
+        (alpha_l, beta_l): floats when all three are numbers, else arrays (K,) and (K, K) with diagonal alpha_l.
+
+    Raises:
+        ValueError: cosines outside [-1, 1] or no threshold with max b+/(nu nu') <= tau < a exists.
+    """
+    require_mixing(mixing)
+    layer = require_count(layer, "layer", 0)
+    interval = equiangular_threshold_interval(within, between, cluster_size)
+    if interval is None:
+        raise ValueError("between: too large for within, no threshold keeps the clusters apart (max b+/nu^2 < a needed)")
+    scalar = np.ndim(within) == np.ndim(between) == np.ndim(cluster_size) == 0
+    a, b, sizes = _equiangular_inputs(within, between, cluster_size)
+    decay = (1.0 - mixing - mixing / (sizes - 1.0)) ** (2 * layer)
+    off = a + (1.0 - a) * (1.0 - decay) / sizes
+    diag = a + (1.0 - a) * (1.0 + (sizes - 1.0) * decay) / sizes
+    alpha = off / diag
+    beta = b / np.sqrt(diag[:, None] * diag[None, :])
+    np.fill_diagonal(beta, alpha)
+    return (float(alpha[0]), float(beta[0, 1])) if scalar else (alpha, beta)
+
+
+def _equiangular_inputs(within, between, cluster_size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    sizes = as_sizes(cluster_size)
+    count = max(len(sizes), np.size(within), 2 if np.ndim(between) == 0 else np.shape(between)[0], 2)
+    sizes = np.broadcast_to(sizes, (count,)).astype(float)
+    within = np.broadcast_to(np.asarray(within, dtype=float), (count,))
+    between = np.array(np.broadcast_to(np.asarray(between, dtype=float), (count, count)))
+    require_range(within, "within", 0.0, 1.0, closed="right")
+    require_range(between, "between", -1.0, 1.0)
+    return within, between, sizes
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def check_noise_free(
+    trajectory: Trajectory,
+    cluster_sizes: Sequence[int],
+    threshold: np.ndarray | float,
+    mixing: float,
+    *,
+    normalized: bool = False,
+    exact: ExactReplay | None = None,
+) -> Verdict:
+    """Theorem 1 on measured layers of noise-free batches whose queries and keys were mapped by W.
+
+    Args:
+        trajectory: layers of unit inputs.
+        threshold: the effective tau, a number or (trials,).
+        exact: high-precision replay of a trial, for margins too close to call.
+    """
+    trials = trajectory.alpha.shape[-1]
+    leak = np.where(trajectory.false_edges > 0, np.inf, trajectory.sharpness_error)
+    return combine_parts(
+        "Theorem 1",
+        [
+            judge("Theorem 1a: sharpness 1", leak, UNIT_SUM_TOLERANCE["float64"], np.ones(trials, bool), discrete=True),
+            check_monotone(trajectory.alpha, threshold, "Theorem 1b: alpha never decreases", exact),
+            check_spread(trajectory.alpha, cluster_sizes, threshold, mixing, normalized=normalized, exact=exact),
+            judge("Theorem 1c: truncated output", trajectory.false_edges[-1:], 0.0, np.ones(trials, bool),
+                  discrete=True),
+        ],
+    )  # fmt: skip
+
+
+def check_monotone(
+    alpha: np.ndarray,
+    threshold: np.ndarray | float,
+    statement: str,
+    exact: ExactReplay | None = None,
+    applicable: np.ndarray | None = None,
+) -> Verdict:
+    """1 - alpha_l <= 1 - alpha_{l-1}, where alpha_0 > tau. Arrays (layers, trials)."""
+    applicable = alpha[0] > threshold if applicable is None else applicable
+
+    def exact_margin(trial: int) -> object:
+        exact_alpha = exact(trial)[0]
+        return min(exact_alpha[1:] - exact_alpha[:-1])
+
+    return judge(statement, 1.0 - alpha[1:], 1.0 - alpha[:-1], applicable, exact_margin if exact else None)
+
+
+def check_spread(
+    alpha: np.ndarray,
+    cluster_sizes: Sequence[int],
+    threshold: np.ndarray | float,
+    mixing: float,
+    *,
+    normalized: bool = False,
+    exact: ExactReplay | None = None,
+    applicable: np.ndarray | None = None,
+    statement: str = SPREAD,
+) -> Verdict:
+    """1 - alpha_l against Theorem 1b's bound from the measured alpha of the layers before, where alpha_0 > tau."""
+    applicable = alpha[0] > threshold if applicable is None else applicable
+    thresholds = np.broadcast_to(threshold, alpha.shape[1:])
+    if not applicable.any():
+        return judge(statement, alpha, alpha, applicable)
+    # Where alpha has fallen to tau (possible only outside the hypotheses) the bound says nothing: let it be infinite.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bounds = spread_bounds(alpha, cluster_sizes, thresholds, mixing, normalized)
+    bounds = np.where(np.isfinite(bounds), bounds, np.inf)
+
+    def exact_margin(trial: int) -> object:
+        exact_alpha = exact(trial)[0]
+        exact_bounds = spread_bounds(exact_alpha, cluster_sizes, float(thresholds[trial]), mixing, normalized)
+        return min((exact_bounds - (1 - exact_alpha))[1:], default=0)
+
+    return judge(statement, 1.0 - alpha[1:], bounds[1:], applicable, exact_margin if exact else None)

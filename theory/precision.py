@@ -1,0 +1,50 @@
+"""Floating point, in one place: the smallest cut that means anything, and how close is too close to call.
+
+Source: theory.md, section 0 ("Floating point") and "What verification means here", point 6.
+"""
+
+import math
+
+# Cosines that are zero in exact arithmetic come out at about 1e-17 in float64, and a row whose only "neighbours" are
+# round-off would normalise that round-off to weight 1. Every cut is therefore at least NUMERICAL_THRESHOLD[dtype],
+# times the condition number of the query/key map where there is one.
+NUMERICAL_THRESHOLD = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}
+
+# A margin (bound minus measured) is too close to call in float64 when it is below RELATIVE of the larger of the two,
+# or below ABSOLUTE, about a thousand times the round-off that a trajectory of cosines accumulates.
+RELATIVE_MARGIN = 1e-9
+ABSOLUTE_MARGIN = 1e-12
+
+# Row sums of normalised affinities are compared with 1 up to the round-off of adding a few thousand terms.
+UNIT_SUM_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
+
+# Digits of a high-precision re-evaluation, and below which difference its two sides count as equal.
+EXACT_DIGITS = 50
+EXACT_EQUALITY = 1e-30
+
+
+def dtype_name(dtype: object) -> str:
+    """"float64" for numpy.float64, numpy.dtype("float64") and torch.float64 alike."""
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    return name.removeprefix("torch.")
+
+
+def numerical_threshold(dtype: object, condition: float = 1.0) -> float:
+    """tau_num: the smallest cut that separates a cosine from round-off (theory.md 0).
+
+    Args:
+        dtype: a floating dtype of NumPy or torch.
+        condition: condition number of the map applied to the points before the cosine, >= 1.
+
+    Raises:
+        ValueError: unknown dtype, or a condition below 1, infinite, or so large that no cut below 1 is left.
+    """
+    name = dtype_name(dtype)
+    if name not in NUMERICAL_THRESHOLD:
+        raise ValueError(f"dtype: expected one of {', '.join(NUMERICAL_THRESHOLD)}, got {name}")
+    if not (1.0 <= condition and math.isfinite(condition)):
+        raise ValueError(f"condition: must lie in [1, inf), got {condition:g}")
+    cut = NUMERICAL_THRESHOLD[name] * condition
+    if cut >= 1.0:
+        raise ValueError(f"condition: {condition:g} leaves no significant digit of a cosine in {name}")
+    return cut

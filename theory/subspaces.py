@@ -1,0 +1,88 @@
+"""Subspaces: principal angles, the affinity between subspaces, and the map that separates them (theory.md 1)."""
+
+import numpy as np
+from array_api_compat import array_namespace
+from jaxtyping import Float
+
+from theory.clusters import as_numpy
+from theory.inputs import Array
+
+# Singular values of [U_1 .. U_K] below this, relative to the largest, count as linear dependence.
+RANK_TOLERANCE = 1e-10
+
+
+def principal_angles(basis_a: Float[Array, "*trials D r"], basis_b: Float[Array, "*trials D s"]) -> Array:
+    """Principal angles between two subspaces in radians, ascending, shape (*trials, min(r, s)).
+
+    Accurate for small angles too: the sine where the cosine is near 1 (Bjorck and Golub 1973).
+
+    Args:
+        basis_a: orthonormal columns.
+        basis_b: orthonormal columns.
+
+    Raises:
+        ValueError: columns that are not orthonormal.
+    """
+    for name, basis in (("basis_a", basis_a), ("basis_b", basis_b)):
+        _require_orthonormal(basis, name)
+    xp = array_namespace(basis_a, basis_b)
+    if basis_a.shape[-1] < basis_b.shape[-1]:
+        basis_a, basis_b = basis_b, basis_a
+    overlap = xp.matrix_transpose(basis_a) @ basis_b
+    cosines = xp.clip(xp.linalg.svdvals(overlap), 0.0, 1.0)
+    sines = xp.flip(xp.clip(xp.linalg.svdvals(basis_b - basis_a @ overlap), 0.0, 1.0), axis=-1)
+    return xp.where(cosines**2 < 0.5, xp.acos(cosines), xp.asin(sines))
+
+
+def smallest_principal_angle(bases: Float[Array, "*trials K D r"]) -> Array:
+    """Smallest principal angle over all pairs of K subspaces, radians, shape (*trials,).
+
+    Raises:
+        ValueError: fewer than two subspaces.
+    """
+    xp = array_namespace(bases)
+    count = bases.shape[-3]
+    if count < 2:
+        raise ValueError(f"bases: needs at least 2 subspaces, got {count}")
+    pairs = [(k, j) for k in range(count) for j in range(k + 1, count)]
+    angles = [principal_angles(bases[..., k, :, :], bases[..., j, :, :])[..., 0] for k, j in pairs]
+    return xp.min(xp.stack(angles), axis=0)
+
+
+def subspace_affinity(basis_a: Float[Array, "*trials D r"], basis_b: Float[Array, "*trials D s"]) -> Array:
+    """Root mean square cosine of the principal angles, in [0, 1] (Soltanolkotabi and Candes 2012)."""
+    xp = array_namespace(basis_a, basis_b)
+    return xp.sqrt(xp.mean(xp.cos(principal_angles(basis_a, basis_b)) ** 2, axis=-1))
+
+
+def separating_map(bases: Float[Array, "K D r"]) -> tuple[Float[Array, "Kr D"], float]:
+    """W = pinv([U_1 .. U_K]) and its condition number: W maps S_k isometrically onto its own coordinates.
+
+    Queries and keys W x then have cosine 0 across subspaces and keep the cosine inside one (Theorem 1).
+
+    Args:
+        bases: orthonormal columns, one basis a subspace; the subspaces may be oblique to each other.
+
+    Raises:
+        ValueError: columns not orthonormal, K r > D, or subspaces that are not linearly independent.
+    """
+    _require_orthonormal(bases, "bases")
+    xp = array_namespace(bases)
+    count, ambient, dim = bases.shape
+    if count * dim > ambient:
+        raise ValueError(f"bases: {count} independent subspaces of dimension {dim} need ambient_dim >= {count * dim}, "
+                         f"got {ambient}")
+    joint = xp.reshape(xp.permute_dims(bases, (1, 0, 2)), (ambient, count * dim))
+    values = as_numpy(xp.linalg.svdvals(joint))
+    if values[-1] < RANK_TOLERANCE * values[0]:
+        raise ValueError(f"bases: the subspaces are not linearly independent "
+                         f"(smallest singular value {values[-1]:.1e} of {values[0]:.1e})")
+    return xp.linalg.pinv(joint), float(values[0] / values[-1])
+
+
+def _require_orthonormal(basis: Array, name: str) -> None:
+    gram = as_numpy(array_namespace(basis).matrix_transpose(basis) @ basis)
+    error = np.abs(gram - np.eye(gram.shape[-1])).max() if np.isfinite(gram).all() else np.inf
+    tolerance = 1e-8 if gram.dtype == np.float64 else 1e-3
+    if not error <= tolerance:
+        raise ValueError(f"{name}: columns must be orthonormal, U^T U differs from the identity by {error:.1e}")

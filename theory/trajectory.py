@@ -1,0 +1,122 @@
+"""A stack's layers, measured: the arrays that every theorem's check reads.
+
+Definitions: theory.md, section 0. The stack hands over one layer at a time; nothing of size n x n is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from array_api_compat import array_namespace
+from jaxtyping import Float
+
+from theory.clusters import ClusterLayout, as_numpy
+from theory.inputs import Array
+from theory.measurements import _count_cross_edges, _own_cluster_mass, cosine_extremes, count_components
+
+# trial -> (alpha, beta): the layers of one trial recomputed in high precision, object arrays (layers,).
+ExactReplay = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Measurements of a stack, NumPy arrays of shape (layers, trials); layer l is what block l sees.
+
+    Attributes:
+        alpha, beta: smallest within-cluster and largest cross cosine.
+        sharpness_min, sharpness_mean: affinity sharpness s_i over all rows (a row without neighbours has s_i = 0).
+        sharpness_error: largest |s_i - 1| over rows that have a neighbour; 0 means no mass leaks.
+        false_edges: pairs i !~ j with a positive affinity.
+        fragments: components of the most fragmented cluster; 1 when every cluster is whole.
+        isolated: rows without any neighbour.
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    sharpness_min: np.ndarray
+    sharpness_mean: np.ndarray
+    sharpness_error: np.ndarray
+    false_edges: np.ndarray
+    fragments: np.ndarray
+    isolated: np.ndarray
+
+    @property
+    def num_layers(self) -> int:
+        return self.alpha.shape[0]
+
+    @property
+    def separated(self) -> np.ndarray:
+        """alpha > beta, (layers, trials)."""
+        return self.alpha > self.beta
+
+    @property
+    def recovered(self) -> np.ndarray:
+        """No false edges and every cluster one component, (layers, trials)."""
+        return (self.false_edges == 0) & (self.fragments == 1)
+
+    @staticmethod
+    def stack_layers(layers: list["Trajectory"]) -> "Trajectory":
+        """Layers of shape (trials,) put one above the other."""
+        return Trajectory(**{f.name: np.stack([getattr(x, f.name) for x in layers]) for f in fields(Trajectory)})
+
+    @staticmethod
+    def join_trials(parts: list["Trajectory"]) -> "Trajectory":
+        """Trials measured in several batches put side by side."""
+        names = [f.name for f in fields(Trajectory)]
+        return Trajectory(**{name: np.concatenate([getattr(x, name) for x in parts], axis=-1) for name in names})
+
+
+def layer_extremes(cosines: Float[Array, "trials n n"], layout: ClusterLayout) -> tuple[np.ndarray, np.ndarray]:
+    """alpha and beta of one layer as NumPy float64 arrays (trials,)."""
+    alpha, beta = cosine_extremes(layout.sort_matrix(cosines), layout)
+    return as_numpy(alpha).astype(np.float64), as_numpy(beta).astype(np.float64)
+
+
+def measure_layer(
+    extremes: tuple[np.ndarray, np.ndarray],
+    affinity: Float[Array, "trials n n"],
+    row_mass: Float[Array, "trials n"],
+    layout: ClusterLayout,
+    cut: Array | float,
+) -> Trajectory:
+    """One layer, arrays (trials,).
+
+    Blocks above the cut need no look: a cluster whose smallest cosine exceeds it is complete, hence one fragment, and
+    a batch whose largest cross cosine does not exceed it has no false edge. Both follow from ReLU(C - cut), and are
+    checked against the general ``fragments`` and ``false_edges`` in the tests.
+
+    Args:
+        extremes: alpha and beta of the cosines that the affinity was made from.
+        affinity: ReLU(C - cut) with zero diagonal, not yet normalised.
+        row_mass: what the block divides each row by.
+        cut: the effective threshold, a number or (trials, 1, 1).
+    """
+    xp = array_namespace(affinity)
+    alpha, beta = extremes
+    cuts = np.broadcast_to(as_numpy(cut).astype(np.float64).reshape(-1), alpha.shape)
+    ordered, mass = layout.sort_matrix(affinity), layout.sort_rows(row_mass)
+
+    occupied = mass > 0
+    sharpness = _own_cluster_mass(ordered, layout) / xp.where(occupied, mass, xp.ones_like(mass))
+    error = xp.where(occupied, xp.abs(sharpness - 1.0), xp.zeros_like(sharpness))
+
+    # Where an entry that should be zero is not (a damaged stack), mass leaks although beta is below the cut: count.
+    leaking = (beta > cuts) | (as_numpy(xp.max(error, axis=-1)) > 1e-9)
+    counts = np.zeros(alpha.shape, dtype=np.int64)
+    if leaking.any():
+        counts[leaking] = as_numpy(_count_cross_edges(ordered[np.flatnonzero(leaking)], layout))
+    pieces = np.ones(alpha.shape, dtype=np.int64)
+    thin = np.flatnonzero(~(alpha > cuts))
+    if thin.size:
+        blocks = [ordered[thin][:, rows, rows] > 0 for rows in layout.slices]
+        pieces[thin] = np.max([as_numpy(count_components(block)) for block in blocks], axis=0)
+    return Trajectory(
+        alpha=alpha,
+        beta=beta,
+        sharpness_min=as_numpy(xp.min(sharpness, axis=-1)).astype(np.float64),
+        sharpness_mean=as_numpy(xp.mean(sharpness, axis=-1)).astype(np.float64),
+        sharpness_error=as_numpy(xp.max(error, axis=-1)).astype(np.float64),
+        false_edges=counts,
+        fragments=pieces,
+        isolated=as_numpy(xp.sum(xp.astype(~occupied, xp.int64), axis=-1)),
+    )
