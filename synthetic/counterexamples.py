@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,22 @@ import numpy as np
 import torch
 
 from models.stack import AttentionStack
+from synthetic.experiment import Cell, CellResult
 from synthetic.records import write_whole
+from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
 from theory.exact_replay import exact_replay
 from theory.inputs import require_points
 from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
-from theory.persistence import check_persistence
+from theory.persistence import admits_threshold, check_persistence
 from theory.precision import numerical_threshold
 from theory.verdicts import Status, Verdict
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
           "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip
-STATEMENTS = ("theorem_1", "theorem_2a", "theorem_2b_bounded", "theorem_2b_separation", "theorem_2b_persistence")
+STATEMENTS = ("theorem_1", "theorem_2a", "theorem_2b_bounded", "theorem_2b_separation", "theorem_2b_persistence",
+              "theorem_2b_recovery")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,48 @@ class Counterexample:
         if self.statement == "theorem_2a":
             return check_persistence(trajectory, sizes, cut, self.mixing, unit_inputs=True, exact=exact)
         if self.statement == "theorem_2b_bounded":
-            return check_bounded(trajectory.alpha[0], trajectory.beta[0], *self.clean_angles, self.noise_level)
-        failed = ~trajectory.separated[0] if self.statement.endswith("separation") else ~trajectory.recovered.all(axis=0)
+            return check_bounded(trajectory.alpha[0], trajectory.beta[0], *self.clean_angles, self.noise_level, sizes)
+        alpha, beta = trajectory.alpha[0], trajectory.beta[0]
+        failed = {
+            "theorem_2b_separation": ~trajectory.separated[0],
+            "theorem_2b_persistence": ~admits_threshold(alpha, beta, sizes),
+            "theorem_2b_recovery": ~trajectory.recovered.all(axis=0),
+        }[self.statement]
         outcome = "fails again" if failed[0] else "does not fail"
         return Verdict(
             self.statement, Status.VIOLATED if failed[0] else Status.HOLDS, float(failed[0]), 0.0, -float(failed[0]),
             -float(failed[0]), 1, 1, 0, f"one failing batch of a rate that was too high; it {outcome}",
         )  # fmt: skip
+
+
+def save_suspects(folder: Path, cell: Cell, result: CellResult) -> None:
+    """Keep the batches of a cell that violated a statement about single batches."""
+    for statement, (trial, points) in result.suspects.items():
+        _save(folder, cell, statement, trial, points)
+
+
+def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], delta: float) -> None:
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2b."""
+    for verdict, row, guarantee in rate_cells(rows, delta):
+        if verdict.status is Status.VIOLATED:
+            cell = next(c for c in cells if c.index == row["cell"])
+            statement = f"theorem_2b_{guarantee}"
+            for trial in range(cell.trials):
+                points = cell.points([trial])[0]
+                if _example(cell, statement, trial, points).replay().status is Status.VIOLATED:
+                    _save(folder, cell, statement, trial, points)
+                    break
+
+
+def _save(folder: Path, cell: Cell, statement: str, trial: int, points: np.ndarray) -> None:
+    path = folder / f"counterexample-{statement}-cell{cell.index}-trial{trial}.npz"
+    _example(cell, statement, trial, points).save(path)
+
+
+def _example(cell: Cell, statement: str, trial: int, points: np.ndarray) -> Counterexample:
+    matrix, condition = cell.query_key_map()
+    return Counterexample(
+        statement, points, cell.labels, cell.threshold, cell.mixing, cell.depth,
+        np.empty((0, 0)) if matrix is None else matrix, condition, np.array(cell.clean_angles), cell.noise_level,
+        cell.seed, cell.index, trial,
+    )  # fmt: skip

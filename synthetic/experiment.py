@@ -22,7 +22,7 @@ from theory.exact_replay import exact_replay
 from theory.inputs import require_count, require_mixing, require_range, require_threshold
 from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
-from theory.persistence import check_persistence, threshold_interval
+from theory.persistence import admits_threshold, check_persistence
 from theory.precision import numerical_threshold
 from theory.subspaces import separating_map
 from theory.trajectory import Trajectory
@@ -82,15 +82,15 @@ class Geometry:
         return subspace_bases(self.num_clusters, ambient_dim, self.subspace_dim, rng, self.arrangement,
                               self.principal_angle)
 
-    def clean_cosines(self, bases: np.ndarray) -> tuple[float, float] | None:
-        """What all clean batches obey: (smallest within-cluster, largest cross cosine); None where within is free."""
+    def clean_cosines(self, bases: np.ndarray) -> tuple[float, float]:
+        """What all clean batches obey: smallest within-cluster and largest cross cosine. Clusters uniform on their
+        subspaces obey nothing within (-1), so no ceiling of the cone model applies to them."""
         if self.clusters == "equiangular":
             return self.within_cos, self.between_cos
-        if self.clusters == "uniform":
-            return None
         overlaps = [np.linalg.norm(a.T @ b, ord=2) for i, a in enumerate(bases) for b in bases[:i]]
         largest = max(overlaps)
-        return self.within_cos, 0.0 if largest < numerical_threshold("float64") else float(min(largest, 1.0))
+        largest = 0.0 if largest < numerical_threshold("float64") else float(min(largest, 1.0))
+        return -1.0 if self.clusters == "uniform" else self.within_cos, largest
 
     def draw(self, bases: np.ndarray, sizes: tuple[int, ...], rngs: list[np.random.Generator]) -> np.ndarray:
         """Clean batches (trials, n, D)."""
@@ -128,12 +128,16 @@ class Cell:
         require_count(self.depth, "depth", 1)
 
     @property
+    def batch_size(self) -> int:
+        return sum(self.sizes)
+
+    @property
     def labels(self) -> np.ndarray:
         return contiguous_labels(self.sizes)
 
     def batches(self) -> Iterator[np.ndarray]:
         """The cell's batches in chunks (trials, n, D) that fit TRIAL_CHUNK_BYTES."""
-        chunk = max(1, TRIAL_CHUNK_BYTES // (8 * sum(self.sizes) * self.ambient_dim))
+        chunk = max(1, TRIAL_CHUNK_BYTES // (8 * self.batch_size * self.ambient_dim))
         for start in range(0, self.trials, chunk):
             yield self.points(range(start, min(start + chunk, self.trials)))
 
@@ -149,6 +153,12 @@ class Cell:
     @property
     def bases(self) -> np.ndarray:
         return _bases(self.geometry, self.ambient_dim, self.seed)
+
+    @property
+    def clean_angles(self) -> tuple[float, float]:
+        """theta_w and theta_b of the clean batches, radians."""
+        within, between = self.geometry.clean_cosines(self.bases)
+        return float(np.arccos(within)), float(np.arccos(between))
 
     def query_key_map(self) -> tuple[np.ndarray | None, float]:
         """W and its condition number; (None, 1) for cells without a map."""
@@ -201,9 +211,7 @@ def run_cell(
     verdicts = check_cell(cell, trajectory, cut)
     suspects = {name: (v.where, cell.points([v.where])[0]) for name, v in verdicts.items() if v.status == "VIOLATED"}
     alpha, beta = trajectory.alpha[0], trajectory.beta[0]
-    admits = np.array([threshold_interval(float(np.clip(a, -1, 1)), float(np.clip(b, -1, 1)), cell.sizes) is not None
-                       for a, b in zip(alpha, beta)])
-    return CellResult(trajectory, admits, verdicts, suspects)
+    return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), verdicts, suspects)
 
 
 def build_stack(cell: Cell, device: str | torch.device, stack_factory: StackFactory = AttentionStack):
@@ -224,11 +232,10 @@ def check_cell(cell: Cell, trajectory: Trajectory, cut: float) -> dict[str, Verd
     if cell.mapped:
         return {"theorem_1": check_noise_free(trajectory, cell.sizes, cut, cell.mixing, exact=exact)}
     verdicts = {"theorem_2a": check_persistence(trajectory, cell.sizes, cut, cell.mixing, unit_inputs=True, exact=exact)}
-    clean = cell.geometry.clean_cosines(cell.bases)
-    if cell.noise in ("bounded", "sphere", "worst") and clean is not None:
-        angles = (float(np.arccos(np.clip(c, -1.0, 1.0))) for c in clean)
-        verdicts["theorem_2b_bounded"] = check_bounded(trajectory.alpha[0], trajectory.beta[0], *angles,
-                                                       cell.noise_level)
+    if cell.noise != "gaussian":
+        verdicts["theorem_2b_bounded"] = check_bounded(
+            trajectory.alpha[0], trajectory.beta[0], *cell.clean_angles, cell.noise_level, cell.sizes
+        )
     return verdicts
 
 

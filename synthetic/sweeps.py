@@ -1,13 +1,14 @@
 """Running the cells of a sweep: in order, with progress, each finished cell on disk before the next begins."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from tqdm import tqdm
 
+from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, StackFactory, run_cell
 from synthetic.records import RunRecorder
-from models.stack import AttentionStack
 
 # cell, result -> (its row, its layers' rows)
 Summarize = Callable[[Cell, CellResult], tuple[dict, list[dict]]]
@@ -27,14 +28,20 @@ def run_cells(
         summarize: turns a result into rows.
         on_violation: called before a cell with a violated verdict is stored.
     """
-    todo = [cell for cell in cells if cell.index not in recorder.finished]
-    total, done = (sum(c.trials * sum(c.sizes) * c.ambient_dim for c in part) for part in (cells, set(cells) - set(todo)))
     # Work is counted in numbers of the batch, so that the time left is right although cells differ in size.
-    with tqdm(total=total, initial=done, disable=None, unit_scale=True, unit="num", smoothing=0.05) as bar:
+    def work(cell: Cell) -> int:
+        return cell.trials * cell.batch_size * cell.ambient_dim
+
+    todo = [cell for cell in cells if cell.index not in recorder.finished]
+    total, left = sum(map(work, cells)), sum(map(work, todo))
+    with tqdm(total=total, initial=total - left, disable=None, unit_scale=True, unit="num", smoothing=0.05) as bar:
         for cell in todo:
-            bar.set_description(f"D={cell.ambient_dim} n={sum(cell.sizes)} noise={cell.noise_level:g}")
-            size = sum(cell.sizes) * cell.ambient_dim
-            result = run_cell(cell, device, lambda trials: bar.update(trials * size), stack_factory)  # noqa: B023
+            bar.set_description(f"D={cell.ambient_dim} n={cell.batch_size} noise={cell.noise_level:g}")
+            result = run_cell(cell, device, partial(_advance, bar, work(cell) // cell.trials), stack_factory)
             if result.suspects:
                 on_violation(cell, result)
             recorder.add(*summarize(cell, result))
+
+
+def _advance(bar: tqdm, size: int, trials: int) -> None:
+    bar.update(trials * size)

@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from theory.inputs import as_sizes, require_count, require_range
 from theory.pair_law import PairLaw
-from theory.persistence import norm_product, threshold_interval
+from theory.persistence import admits_threshold, norm_product, threshold_interval
 from theory.verdicts import Verdict, combine_parts, judge
 
 # The scan for the smallest root climbs by this factor in log noise.
@@ -230,18 +230,24 @@ def recommended_threshold(alpha: float, beta: float, cluster_sizes: int | Sequen
     """A threshold for batches whose cosines obey ``alpha`` and ``beta`` (bounds at one noise level).
 
     The middle of Theorem 2a's interval where there is one. Past the persistence ceiling no threshold is good at every
-    depth; then the middle of beta+ and alpha, which separates one block wherever any threshold does.
+    depth: then the middle of beta+ and alpha, which separates one block; past the separation ceiling beta+, which
+    still admits no false edge.
     """
     interval = threshold_interval(float(np.clip(alpha, -1.0, 1.0)), float(np.clip(beta, -1.0, 1.0)), cluster_sizes)
-    low, high = (max(beta, 0.0), max(alpha, 0.0)) if interval is None else interval
+    low, high = (max(beta, 0.0), max(alpha, beta, 0.0)) if interval is None else interval
     return min((low + high) / 2.0, 0.999)
 
 
 def check_bounded(
-    alpha: np.ndarray, beta: np.ndarray, theta_within: float, theta_between: float, noise_level: float
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    theta_within: float,
+    theta_between: float,
+    noise_level: float,
+    cluster_sizes: int | Sequence[int],
 ) -> Verdict:
-    """Theorem 2b for bounded noise on measured batches: alpha and beta (trials,) against what eps allows, and
-    separation below the ceiling.
+    """Theorem 2b for bounded noise on measured batches: alpha and beta (trials,) against what eps allows, separation
+    below eps_sep, and Theorem 2a's hypotheses below eps_persist.
 
     A margin within round-off of 0 counts as attained: the worst case attains the bound, so its cosines are compared
     with a tolerance of 1e-12.
@@ -249,12 +255,15 @@ def check_bounded(
     name = "Theorem 2b (bounded)"
     worst_alpha, worst_beta = bounded_extremes(theta_within, theta_between, noise_level)
     every = np.ones(alpha.shape, dtype=bool)
-    guaranteed = every & (noise_level < bounded_separation(theta_within, theta_between))
+    separates = every & (noise_level < bounded_separation(theta_within, theta_between))
+    persists = every & (noise_level < bounded_persistence(theta_within, theta_between, cluster_sizes))
+    lost = ~admits_threshold(alpha, beta, cluster_sizes)
     return combine_parts(
         name,
         [
             judge(f"{name}: alpha", -alpha, -worst_alpha + 1e-12, every, discrete=True),
             judge(f"{name}: beta", beta, worst_beta + 1e-12, every, discrete=True),
-            judge(f"{name}: separated", (~(alpha > beta)).astype(float), 0.0, guaranteed, discrete=True),
+            judge(f"{name}: separated", (~(alpha > beta)).astype(float), 0.0, separates, discrete=True),
+            judge(f"{name}: persistence", lost.astype(float), 0.0, persists, discrete=True),
         ],
     )

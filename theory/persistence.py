@@ -66,6 +66,12 @@ def persists(
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) <= threshold) & (threshold < alpha)
 
 
+def admits_threshold(alpha: np.ndarray, beta: np.ndarray, cluster_sizes: int | Sequence[int]) -> np.ndarray:
+    """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise."""
+    positive = np.where(alpha > 0.0, alpha, 1.0)
+    return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) < alpha)
+
+
 def check_persistence(
     trajectory: Trajectory,
     cluster_sizes: Sequence[int],

@@ -205,6 +205,6 @@ def _most_serious(statement: str, verdicts: list[Verdict]) -> Verdict:
     decisive = [v for v in verdicts if v.status is status]
     # A count that must be zero and is zero has no margin to speak of: prefer a part that has one.
     tightest = min(decisive, key=lambda v: v.relative_margin if v.bound != v.measured else np.inf)
-    part = tightest.statement.removeprefix(statement).removeprefix(": ")
-    detail = "; ".join(text for text in (f"tightest: {part}" if part else "", tightest.detail) if text)
+    part = "" if tightest.statement == statement else f"tightest: {tightest.statement.removeprefix(f'{statement}: ')}"
+    detail = "; ".join(text for text in (part, tightest.detail) if text)
     return replace(tightest, statement=statement, detail=detail)

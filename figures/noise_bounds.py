@@ -1,0 +1,58 @@
+"""Success rate against noise, with confidence bands and the proved ceilings drawn in (Theorem 2b)."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.run_folder import RunFolder
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+OUTCOMES = (
+    ("separated", "separation", "Separated at the input\n(one block suffices)"),
+    ("admits_threshold", "persistence", "Theorem 2a's hypotheses hold\n(separated at every depth)"),
+    ("recovered", "persistence", "Clusters recovered\nat every layer of the stack"),
+)
+NOISE_NAMES = {"gaussian": r"noise level $\sigma$", "bounded": r"noise level $\epsilon$ (uniform in the ball)",
+               "sphere": r"noise level $\epsilon$ (on the sphere)", "worst": r"noise level $\epsilon$ (worst case)"}  # fmt: skip
+
+
+def draw(run: RunFolder) -> Figure:
+    """One row of panels for each ambient dimension, one panel for each kind of success."""
+    rows = run.tables["rows"]
+    rows = rows[~rows["mapped"]]
+    dims = sorted(rows["ambient_dim"].unique())
+    figure, axes = plt.subplots(len(dims), 3, figsize=(8.4, 0.7 + 2.2 * len(dims)), sharey=True, sharex="row",
+                                squeeze=False)
+    for line, dim in zip(axes, dims):
+        for ax, (outcome, ceiling, title) in zip(line, OUTCOMES):
+            draw_panel(ax, rows[rows["ambient_dim"] == dim], outcome, ceiling, run.config["delta"])
+            ax.set_xlabel(NOISE_NAMES[rows["noise"].iloc[0]])
+            if dim == dims[0]:
+                ax.set_title(title)
+        line[0].set_ylabel(f"success rate, D = {dim}")
+    handles, names = axes[0][0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color="0.3", linestyle=(0, (4, 2))))
+    names.append("proved ceiling")
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    trials = rows["trials"].iloc[0]
+    figure.suptitle(f"Success against noise: {rows['num_clusters'].iloc[0]} clusters, {trials} batches a point, "
+                    f"95 % Clopper-Pearson bands", fontsize=10)
+    return figure
+
+
+def draw_panel(ax: Axes, rows: pd.DataFrame, outcome: str, ceiling: str, delta: float) -> None:
+    """Success rate by batch size; vertical dashes are each batch size's ceiling, in its colour."""
+    for i, (size, group) in enumerate(rows.groupby("batch_size")):
+        group = group.sort_values("noise_level")
+        (line,) = ax.plot(group["noise_level"], group[f"{outcome}_rate"], marker=MARKERS[i % len(MARKERS)],
+                          label=f"n = {size}")
+        ax.fill_between(group["noise_level"], group[f"{outcome}_low"], group[f"{outcome}_high"],
+                        color=line.get_color(), alpha=0.18, linewidth=0)
+        bound = group[f"{ceiling}_ceiling"].iloc[0]
+        if bound > 0:
+            ax.axvline(bound, color=line.get_color(), linestyle=(0, (4, 2)), linewidth=1.2)
+    ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
+    ax.set_ylim(-0.03, 1.06)
+    ax.set_xlim(left=0)

@@ -1,0 +1,59 @@
+"""Measured boundary against the proved bound: how much noise theory leaves on the table."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.run_folder import RunFolder
+
+MARKERS = {"separation": "o", "persistence": "s"}
+
+
+def draw(run: RunFolder) -> Figure:
+    """Left: measured boundary against ceiling. Right: their ratio, tightness, by ambient dimension and batch size."""
+    table = run.tables["boundaries"]
+    table = table[(table["bound"] > 0) & table["measured"].notna()]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), width_ratios=(1, 1.25))
+    draw_diagonal(left, table)
+    draw_ratios(right, table)
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.suptitle(f"Noise at which success falls to {1 - run.config['delta']:.0%}, measured against proved", fontsize=10)
+    return figure
+
+
+def _errors(group: pd.DataFrame, scale: pd.Series | float = 1.0) -> np.ndarray:
+    """Distances to the interval's ends; an end that lies outside the grid has none."""
+    return np.stack([(group["measured"] - group["measured_low"]) / scale,
+                     (group["measured_high"] - group["measured"]) / scale]).clip(min=0)
+
+
+def draw_diagonal(ax: Axes, table: pd.DataFrame) -> None:
+    """Points on or above the diagonal confirm the bound."""
+    for name, group in table.groupby("ceiling", sort=False):
+        ax.errorbar(group["bound"], group["measured"], yerr=_errors(group), fmt=MARKERS[name], capsize=2,
+                    label=f"{name} ceiling")
+    top = float(np.nanmax([table["measured_high"].max(), table["measured"].max(), table["bound"].max()])) * 1.08
+    ax.plot([0, top], [0, top], color="0.4", linewidth=1, label="measured = proved")
+    ax.fill_between([0, top], [0, top], color="0.92", zorder=0)
+    ax.text(0.97, 0.05, "theory violated", transform=ax.transAxes, ha="right", color="0.35")
+    ax.set(xlabel="proved ceiling", ylabel="measured boundary", xlim=(0, top), ylim=(0, top))
+    ax.set_aspect("equal")
+
+
+def draw_ratios(ax: Axes, table: pd.DataFrame) -> None:
+    """Tightness: 1 is a perfect bound, below 1 a wrong one."""
+    places = table[["ambient_dim", "batch_size"]].drop_duplicates().reset_index(drop=True)
+    for shift, (name, group) in zip((-0.12, 0.12), table.groupby("ceiling", sort=False)):
+        where = [places.index[(places == (r.ambient_dim, r.batch_size)).all(axis=1)][0] + shift
+                 for r in group.itertuples()]  # fmt: skip
+        ax.errorbar(where, group["tightness"], yerr=_errors(group, group["bound"]), fmt=MARKERS[name], capsize=2)
+    ax.axhline(1.0, color="0.4", linewidth=1)
+    low, high = ax.get_ylim()
+    ax.axhspan(0, 1, color="0.92", zorder=0)
+    ax.set_ylim(min(0.9, low), max(1.3, high))
+    ax.text(0.98, 0.03, "theory violated", transform=ax.transAxes, ha="right", color="0.35")
+    ax.set_xticks(range(len(places)), [f"D={p.ambient_dim}\nn={p.batch_size}" for p in places.itertuples()])
+    ax.set_ylabel("tightness = measured / proved")

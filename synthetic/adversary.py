@@ -1,0 +1,157 @@
+"""The adversary: gradient ascent on the violation of Theorems 1, 2a and 2b, and a random search beside it.
+
+    python -m synthetic.adversary                     every claim, the killed ones too, and 100,000 random batches
+    python -m synthetic.adversary --random-batches 0  the gradient search alone
+
+Exit status: 0 the theorems stand and the killed statements fall, 1 otherwise, 2 bad arguments.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from synthetic.claims import KILLED_CLAIMS, TRUE_CLAIMS, Claim
+from synthetic.random_search import search_random
+from synthetic.records import write_json
+from theory.inputs import require_count
+from theory.precision import RELATIVE_MARGIN
+from theory.verdicts import Status, Verdict
+
+# A killed statement counts as refuted only by a violation well above round-off.
+CLEAR_VIOLATION = 1e-6
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The best of all restarts against one claim.
+
+    Attributes:
+        claim: what was attacked.
+        closest: largest violation among restarts that respect the hypothesis (negative: never violated), -inf if none.
+        sizes: cluster sizes of that restart.
+        parameters: its parameters.
+        inside: restarts that ended inside the hypothesis, of ``restarts``.
+    """
+
+    claim: Claim
+    closest: float
+    sizes: tuple[int, ...]
+    parameters: dict[str, np.ndarray]
+    inside: int
+    restarts: int
+
+    @property
+    def refuted(self) -> bool:
+        """A counterexample was found: beyond round-off for true claims, clearly for killed ones."""
+        return self.closest > (RELATIVE_MARGIN if self.claim.true else CLEAR_VIOLATION)
+
+    def verdict(self) -> Verdict:
+        """As a verdict on the claim: measured is the closest approach, the bound 0."""
+        if not np.isfinite(self.closest):
+            return Verdict(f"Adversary, {self.claim.name}", Status.NOT_APPLICABLE, cases=self.restarts,
+                           detail="no restart satisfies the hypotheses")
+        status = Status.VIOLATED if self.refuted else Status.HOLDS
+        # At the bound itself the claim is attained, which "<=" allows; round-off can land on either side.
+        approach = min(self.closest, 0.0) if status is Status.HOLDS else self.closest
+        return Verdict(f"Adversary, {self.claim.name}", status, approach, 0.0, -approach, -approach, self.inside,
+                       self.restarts, detail=f"closest approach at sizes {self.sizes}")  # fmt: skip
+
+
+def attack(claim: Claim, restarts: int = 48, steps: int = 200, seed: int = 0, rate: float = 0.05) -> Attack:
+    """Adam on violation - penalty for leaving the hypothesis, all restarts of one size at once.
+
+    The best point of the whole ascent counts, not the last.
+
+    Raises:
+        ValueError: fewer than one restart or step.
+    """
+    require_count(restarts, "restarts", 1)
+    require_count(steps, "steps", 1)
+    best = Attack(claim, -np.inf, claim.sizes[0], {}, 0, 0)
+    for sizes in claim.sizes:
+        generator = torch.Generator().manual_seed(seed)
+        parameters = {k: v.requires_grad_() for k, v in claim.start(generator, restarts, sizes).items()}
+        optimizer = torch.optim.Adam(parameters.values(), lr=rate)
+        inside = torch.zeros(restarts, dtype=torch.bool)
+        for _ in range(steps):
+            slack, violation = claim.evaluate(parameters, sizes)
+            valid = (slack > 0.0) & torch.isfinite(violation)
+            inside |= valid
+            reached = torch.where(valid, violation, -torch.inf).detach()
+            where = int(reached.argmax())
+            if reached[where].item() > best.closest:
+                kept = {k: v[where].detach().numpy().copy() for k, v in parameters.items()}
+                best = Attack(claim, reached[where].item(), sizes, kept, best.inside, best.restarts)
+            objective = torch.where(torch.isfinite(violation), violation, 0.0) + 10.0 * slack.clamp_max(0.0)
+            optimizer.zero_grad()
+            (-objective.sum()).backward()
+            for value in parameters.values():
+                if value.grad is not None:
+                    value.grad.nan_to_num_(0.0, 0.0, 0.0)
+            optimizer.step()
+        best = Attack(claim, best.closest, best.sizes, best.parameters, best.inside + int(inside.sum()),
+                      best.restarts + restarts)
+    return best
+
+
+def attack_all(claims: Iterable[Claim], restarts: int, steps: int, seed: int) -> list[Attack]:
+    """Attack claim after claim, with progress."""
+    bar = tqdm(list(claims), disable=None, unit="claim")
+    attacks = []
+    for claim in bar:
+        bar.set_description(claim.name)
+        attacks.append(attack(claim, restarts, steps, seed))
+    return attacks
+
+
+@dataclass(frozen=True)
+class AdversaryOptions:
+    """Command line of the adversary."""
+
+    random_batches: int = 100_000
+    """Random batches inside the hypotheses of Theorem 1, and as many for Theorem 2a."""
+    restarts: int = 48
+    """Starting points for each claim and choice of cluster sizes."""
+    steps: int = 200
+    """Ascent steps of each."""
+    seed: int = 0
+    """Seed of all searches."""
+    out: Path | None = None
+    """Also write the verdicts, as JSON, to this file."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    options = tyro.cli(AdversaryOptions, args=arguments, description=__doc__)
+    try:
+        require_count(options.random_batches, "random_batches", 0)
+        require_count(options.seed, "seed", 0)
+        attacks = attack_all((*TRUE_CLAIMS, *KILLED_CLAIMS), options.restarts, options.steps, options.seed)
+        found = search_random(options.random_batches, options.seed) if options.random_batches else []
+        if options.out is not None:
+            write_json(options.out, [*(a.verdict() for a in attacks), *found])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: cannot write results: {error}", file=sys.stderr)
+        return 3
+    print("claim                                     expected   outcome    closest approach (0 = attained, > 0 = broken)")
+    for result in attacks:
+        expected, outcome = ("stands" if result.claim.true else "falls"), ("fell" if result.refuted else "stood")
+        print(f"{result.claim.name:<40}  {expected:<9}  {outcome:<9}  {result.closest: .3g} at sizes {result.sizes}, "
+              f"{result.inside} of {result.restarts} restarts inside the hypotheses")
+    for verdict in found:
+        print(verdict)
+    as_expected = all(result.refuted != result.claim.true for result in attacks)
+    return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The noise sweep's grid: settings, the ceilings that theory gives for them, and the cells."""
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from synthetic.experiment import Cell, Geometry, oblique
+from synthetic.noise import NoiseKind
+from theory.inputs import require_count, require_mixing, require_range, require_threshold
+from theory.noise_ceiling import (
+    bounded_extremes,
+    bounded_persistence,
+    bounded_separation,
+    gaussian_extremes,
+    gaussian_persistence,
+    gaussian_separation,
+    recommended_threshold,
+)
+
+# Default noise levels reach this far past the largest ceiling, in this many steps.
+PAST_CEILING, NUM_LEVELS, QUICK_LEVELS = 1.5, 16, 9
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What the rows of a noise sweep depend on. The same settings give the same rows on one machine."""
+
+    ambient_dims: tuple[int, ...] = (64, 256)
+    """Dimensions D of the space that the points live in."""
+    batch_sizes: tuple[int, ...] = (32, 96, 256)
+    """Points n in a batch, shared out among the clusters."""
+    geometry: Geometry = field(default_factory=Geometry)
+    """Clean clusters."""
+    noise: NoiseKind = "gaussian"
+    """gaussian (E|e|^2 = sigma^2), bounded (uniform in the ball), sphere (on its surface), worst (attains the bound)."""
+    noise_levels: tuple[float, ...] | None = None
+    """Levels sigma (Gaussian) or eps < 1 (bounded). Default: 16 levels up to 1.5 times the largest ceiling, and each batch
+    size's own two ceilings."""
+    trials: int = 200
+    """Batches a cell."""
+    depth: int = 6
+    """Blocks of the stack."""
+    threshold: float | None = None
+    """tau in [0, 1). Default: what Theorem 2a recommends for the noise level."""
+    mixing: float = 0.5
+    """lambda in (0, 1]."""
+    delta: float = 0.05
+    """Failure probability that the Gaussian ceilings allow."""
+    seed: int = 0
+    """Every batch is drawn from (seed, cell, trial)."""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Noise levels up to which theory guarantees separation of the batch and persistence at every depth."""
+
+    separation: float
+    persistence: float
+
+
+def quick(settings: SweepSettings) -> SweepSettings:
+    """The small grid, for whatever was left at its default."""
+    small = {"ambient_dims": (64,), "batch_sizes": (32, 96), "trials": 50, "depth": 4}
+    defaults = {f.name: f.default for f in fields(SweepSettings)}
+    changes = {name: value for name, value in small.items() if getattr(settings, name) == defaults[name]}
+    return replace(settings, **changes)
+
+
+def build_cells(
+    settings: SweepSettings, num_levels: int = NUM_LEVELS
+) -> tuple[list[Cell], dict[tuple[int, int], Ceilings]]:
+    """The cells, and the ceilings by (ambient_dim, batch_size). Every group begins with Theorem 1's noise-free cell.
+
+    Raises:
+        ValueError: settings that cannot be run, named.
+    """
+    _check(settings)
+    ceilings = {
+        (dim, n): _ceilings(settings, dim, settings.geometry.sizes(n))
+        for dim in settings.ambient_dims
+        for n in settings.batch_sizes
+    }
+    even = _even_levels(settings, ceilings.values(), num_levels)
+    cells: list[Cell] = []
+    for (dim, n), ceiling in ceilings.items():
+        sizes = settings.geometry.sizes(n)
+        # By default every group is also measured at its own two ceilings, where the guarantees are hardest to keep.
+        levels = settings.noise_levels or sorted({*even, *(c for c in (ceiling.separation, ceiling.persistence) if c)})
+        common = {"ambient_dim": dim, "sizes": sizes, "depth": settings.depth, "mixing": settings.mixing,
+                  "trials": settings.trials, "seed": settings.seed}  # fmt: skip
+        cells.append(Cell(index=len(cells), noise="none", noise_level=0.0, threshold=0.0, mapped=True,
+                          geometry=oblique(settings.geometry), **common))
+        for level in levels:
+            cells.append(Cell(index=len(cells), noise=settings.noise, noise_level=float(level), mapped=False,
+                              threshold=_threshold(settings, dim, sizes, float(level)), geometry=settings.geometry,
+                              **common))
+    # Subspaces that do not fit, or clusters that do not exist, show when they are drawn: before any work.
+    for cell in {(c.ambient_dim, c.sizes, c.mapped): c for c in cells}.values():
+        cell.points([0])
+        cell.query_key_map()
+    return cells, ceilings
+
+
+def _check(settings: SweepSettings) -> None:
+    for name in ("ambient_dims", "batch_sizes"):
+        values = getattr(settings, name)
+        if not values or len(set(values)) != len(values):
+            raise ValueError(f"{name}: give at least one value, each once, got {list(values)}")
+    for dim in settings.ambient_dims:
+        require_count(dim, "ambient_dims", 2)
+    require_count(settings.trials, "trials", 1)
+    require_count(settings.depth, "depth", 1)
+    require_count(settings.seed, "seed", 0)
+    require_mixing(settings.mixing)
+    require_range(settings.delta, "delta", 0.0, 1.0, closed="neither")
+    if settings.threshold is not None:
+        require_threshold(settings.threshold)
+    if settings.noise == "none":
+        raise ValueError("noise: must be gaussian, bounded, sphere or worst; noise-free cells are always included")
+    levels = settings.noise_levels
+    if levels is not None:
+        if not levels or len(set(levels)) != len(levels):
+            raise ValueError(f"noise_levels: give at least one value, each once, got {list(levels)}")
+        require_range(np.asarray(levels), "noise_levels", 0.0, np.inf if settings.noise == "gaussian" else 1.0,
+                      closed="left")
+
+
+def _law(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> tuple:
+    """The arguments that the Gaussian functions of theory.noise_ceiling share."""
+    geometry = settings.geometry
+    return (dim, geometry.num_clusters, sizes, *geometry.clean_cosines(geometry.bases(dim, settings.seed)),
+            settings.delta)
+
+
+def _ceilings(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> Ceilings:
+    law = _law(settings, dim, sizes)
+    if settings.noise == "gaussian":
+        return Ceilings(gaussian_separation(*law), gaussian_persistence(*law))
+    angles = float(np.arccos(law[3])), float(np.arccos(law[4]))
+    return Ceilings(bounded_separation(*angles), bounded_persistence(*angles, sizes))
+
+
+def _threshold(settings: SweepSettings, dim: int, sizes: tuple[int, ...], level: float) -> float:
+    if settings.threshold is not None:
+        return settings.threshold
+    law = _law(settings, dim, sizes)
+    if settings.noise == "gaussian":
+        extremes = gaussian_extremes(*law, level)
+    else:
+        extremes = bounded_extremes(float(np.arccos(law[3])), float(np.arccos(law[4])), level)
+    return recommended_threshold(*extremes, sizes)
+
+
+def _even_levels(settings: SweepSettings, ceilings, count: int) -> list[float]:
+    """Even steps up to well past the largest ceiling, rounded so that they read well."""
+    largest = max(c.separation for c in ceilings)
+    top = PAST_CEILING * largest if largest > 0.0 else 1.5
+    if settings.noise != "gaussian":
+        top = min(top, 0.96)
+    return [round(top * (i + 1) / count, 3) for i in range(count)]

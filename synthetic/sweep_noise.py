@@ -1,0 +1,116 @@
+"""The noise sweep: batches over a grid of noise levels and batch sizes, through the stack, against Theorems 1, 2a, 2b.
+
+    python -m synthetic.sweep_noise                          the default run, about a minute on two cores
+    python -m synthetic.sweep_noise --quick                  a few seconds, coarser
+    python -m synthetic.sweep_noise --noise worst            bounded noise that attains the bound
+    python -m synthetic.sweep_noise --out runs/a --resume    continue an interrupted run
+    python -m synthetic.sweep_noise --replay FILE.npz        see a counterexample again
+
+Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
+written (what was finished is kept), 130 interrupted.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+import tyro
+
+from figures.catalogue import draw_all
+from models.stack import AttentionStack, resolve_device
+from synthetic.counterexamples import Counterexample, save_failures, save_suspects
+from synthetic.experiment import StackFactory
+from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
+from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.report import print_report, summarize_boundaries, summarize_cell, summarize_verdicts
+from synthetic.sweeps import run_cells
+from theory.verdicts import Status
+
+
+@dataclass(frozen=True)
+class SweepNoise(SweepSettings):
+    """Command line of the noise sweep: the settings of the grid, and where and how to run it."""
+
+    device: str = "cpu"
+    """Where the stack runs: cpu, cuda, cuda:1, mps."""
+    out: Path | None = None
+    """Run folder; by default runs/noise-DATE-TIME. Must be new or empty, unless --resume."""
+    resume: bool = False
+    """Continue the run in --out; finished cells are kept."""
+    quick: bool = False
+    """Small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4."""
+    adversary: bool = False
+    """Also search for counterexamples to Theorems 1 and 2a by gradient ascent (half a minute more)."""
+    replay: Path | None = None
+    """Check a counterexample file again instead of sweeping."""
+    figures: bool = True
+    """Draw the figures (PNG and PDF) into the run folder."""
+
+
+def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> int:
+    """Run the sweep and return its exit status.
+
+    Raises:
+        ValueError: bad settings, an unknown device, an unusable run folder.
+        OSError: a file could not be written.
+    """
+    device = resolve_device(options.device)
+    if options.resume and options.out is None:
+        raise ValueError("--resume: give the run folder to continue with --out")
+    settings = SweepSettings(**{f.name: getattr(options, f.name) for f in fields(SweepSettings)})
+    if options.quick:
+        settings = quick(settings)
+    cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
+    out = options.out or Path("runs") / f"noise-{datetime.now():%Y%m%d-%H%M%S}"
+    recorder = RunRecorder(out, asdict(settings), options.resume, device)
+    print(f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
+          flush=True)
+    try:
+        run_cells(
+            cells, recorder,
+            lambda cell, result: summarize_cell(cell, result, ceilings[cell.ambient_dim, cell.batch_size],
+                                                recommended=settings.threshold is None),
+            lambda cell, result: save_suspects(out, cell, result), device, stack_factory,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
+              f"command and --out {out} --resume", file=sys.stderr)
+        return 130
+    boundaries = summarize_boundaries(recorder.rows, settings.delta)
+    write_table(out / "boundaries.csv", boundaries)
+    verdicts = summarize_verdicts(recorder.rows, settings.delta)
+    save_failures(out, cells, recorder.rows, settings.delta)
+    if options.adversary:
+        from synthetic.adversary import search_all
+
+        verdicts += search_all(seed=settings.seed, out=out)
+    write_json(out / "verdicts.json", verdicts)
+    drawn = draw_all(out) if options.figures else []
+    print_report(recorder.rows, boundaries, verdicts)
+    for path in sorted(out.glob("counterexample-*.npz")):
+        print(f"Counterexample: {path} (see it again with --replay {path})")
+    if drawn:
+        print("Figures: " + ", ".join(str(path) for path in drawn))
+    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: parse, run, and turn errors into messages and exit statuses."""
+    options = tyro.cli(SweepNoise, args=arguments, description=__doc__)
+    try:
+        if options.replay is not None:
+            verdict = Counterexample.load(options.replay).replay(resolve_device(options.device))
+            print(verdict)
+            return 1 if verdict.status is Status.VIOLATED else 0
+        return run(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: cannot write results: {error}", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
