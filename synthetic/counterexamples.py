@@ -14,7 +14,7 @@ from synthetic.experiment import Cell, CellResult
 from synthetic.records import write_whole
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
-from theory.exact_replay import exact_replay
+from theory.exact_replay import ExactReplay
 from theory.inputs import require_points
 from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
@@ -93,9 +93,7 @@ class Counterexample:
         trajectory = stack.measure(torch.from_numpy(self.points)[None], self.labels)
         sizes = cluster_layout(self.labels).sizes
 
-        def exact(trial: int) -> tuple[np.ndarray, np.ndarray]:
-            return exact_replay(self.points, self.labels, cut, self.mixing, self.depth, matrix)
-
+        exact = ExactReplay(lambda trial: self.points, self.labels, cut, self.mixing, self.depth, matrix)
         if self.statement == "theorem_1":
             return check_noise_free(trajectory, sizes, cut, self.mixing, exact=exact)
         if self.statement == "theorem_2a":

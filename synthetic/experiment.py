@@ -18,7 +18,7 @@ from synthetic.union_of_subspaces import Arrangement, cone_clusters, equiangular
 from synthetic.union_of_subspaces import uniform_clusters as uniform_on_subspaces
 from theory.affinity import unit_points
 from theory.clusters import contiguous_labels
-from theory.exact_replay import exact_replay
+from theory.exact_replay import ExactReplay
 from theory.inputs import require_count, require_mixing, require_range, require_threshold
 from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
@@ -226,9 +226,8 @@ def build_stack(cell: Cell, device: str | torch.device, stack_factory: StackFact
 
 def check_cell(cell: Cell, trajectory: Trajectory, cut: float) -> dict[str, Verdict]:
     """The theorems that speak about single batches of this cell, held against its measurements."""
-    def exact(trial: int) -> tuple[np.ndarray, np.ndarray]:
-        return exact_replay(cell.points([trial])[0], cell.labels, cut, cell.mixing, cell.depth, cell.query_key_map()[0])
-
+    exact = ExactReplay(lambda trial: cell.points([trial])[0], cell.labels, cut, cell.mixing, cell.depth,
+                        cell.query_key_map()[0])  # fmt: skip
     if cell.mapped:
         return {"theorem_1": check_noise_free(trajectory, cell.sizes, cut, cell.mixing, exact=exact)}
     verdicts = {"theorem_2a": check_persistence(trajectory, cell.sizes, cut, cell.mixing, unit_inputs=True, exact=exact)}

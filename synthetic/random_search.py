@@ -1,5 +1,7 @@
 """Random batches of many shapes, inside the hypotheses of Theorems 1 and 2a, through stacks of many depths."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -9,7 +11,7 @@ from synthetic import seeding
 from synthetic.union_of_subspaces import cone_clusters, subspace_bases
 from theory.affinity import unit_points
 from theory.clusters import contiguous_labels
-from theory.exact_replay import exact_replay
+from theory.exact_replay import ExactReplay
 from theory.measurements import pair_extremes
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence, cross_cap
@@ -31,14 +33,17 @@ def search_random(batches: int, seed: int) -> list[Verdict]:
                 parts.append(draw(seeding.generator(seed, shape, len(name))))
                 done, shape = done + parts[-1].applicable, shape + 1
                 bar.update(parts[-1].applicable)
-        verdicts.append(combine_cells(f"{name} on random batches", parts))
+        verdicts.append(replace(combine_cells(name, parts), statement=f"{name} on random batches"))
     return verdicts
 
 
 def _shape(rng: np.random.Generator) -> tuple[tuple[int, ...], int, np.ndarray]:
-    """Cluster sizes 2 to 12, depth 1 to 8, one mixing weight in (0, 1] for each batch."""
+    """Cluster sizes 2 to 12, depth 1 to 5, one mixing weight in (0, 1] for each batch.
+
+    Deeper stacks of small clusters only reach the point where every spread is round-off.
+    """
     sizes = tuple(int(s) for s in rng.integers(2, 13, size=rng.integers(2, 5)))
-    return sizes, int(rng.integers(1, 9)), 1.0 - rng.random(BATCHES_A_SHAPE)
+    return sizes, int(rng.integers(1, 6)), 1.0 - rng.random(BATCHES_A_SHAPE)
 
 
 def _noise_free_shape(rng: np.random.Generator) -> Verdict:
@@ -47,7 +52,7 @@ def _noise_free_shape(rng: np.random.Generator) -> Verdict:
     dim = int(rng.integers(2, 5))
     ambient = int(len(sizes) * dim + rng.integers(0, 6))
     bases = subspace_bases(len(sizes), ambient, dim, rng, "random")
-    within = float(rng.uniform(0.02, 0.99))
+    within = float(rng.uniform(0.02, 0.9))
     points = cone_clusters(bases, sizes, within, rng.spawn(BATCHES_A_SHAPE))
     matrix, condition = separating_map(bases)
     threshold = within * rng.random(BATCHES_A_SHAPE) * (rng.random() < 0.7)
@@ -57,9 +62,7 @@ def _noise_free_shape(rng: np.random.Generator) -> Verdict:
     labels = contiguous_labels(sizes)
     trajectory = stack.measure(torch.from_numpy(points), labels)
 
-    def exact(trial: int) -> tuple[np.ndarray, np.ndarray]:
-        return exact_replay(points[trial], labels, float(cut[trial]), float(mixing[trial]), depth, matrix)
-
+    exact = ExactReplay(points.__getitem__, labels, cut, mixing, depth, matrix)
     return check_noise_free(trajectory, sizes, cut, mixing, exact=exact)
 
 
@@ -72,7 +75,7 @@ def _persistent_shape(rng: np.random.Generator) -> Verdict:
     shared = rng.random((BATCHES_A_SHAPE, 1, 1))
     centers = unit_points(rng.standard_normal((BATCHES_A_SHAPE, len(sizes), ambient)))
     centers = centers + shared * unit_points(rng.standard_normal((BATCHES_A_SHAPE, 1, ambient)))
-    spread = 10.0 ** rng.uniform(-2.0, 0.0, (BATCHES_A_SHAPE, 1, 1))
+    spread = 10.0 ** rng.uniform(-1.3, 0.0, (BATCHES_A_SHAPE, 1, 1))
     draws = rng.standard_normal((BATCHES_A_SHAPE, len(labels), ambient)) / np.sqrt(ambient)
     points = unit_points(centers)[:, labels] + spread * draws
     unit_inputs = bool(rng.random() < 0.5)
@@ -87,10 +90,8 @@ def _persistent_shape(rng: np.random.Generator) -> Verdict:
     stack = AttentionStack(depth, _column(threshold), _column(mixing), normalize="input" if unit_inputs else "never")
     trajectory = stack.measure(torch.from_numpy(points), labels)
 
-    def exact(trial: int) -> tuple[np.ndarray, np.ndarray]:
-        return exact_replay(points[trial], labels, float(cut[trial]), float(mixing[trial]), depth)
-
     cut = np.maximum(threshold, numerical_threshold("float64"))
+    exact = ExactReplay(points.__getitem__, labels, cut, mixing, depth)
     return check_persistence(trajectory, sizes, cut, mixing, unit_inputs=unit_inputs, exact=exact)
 
 

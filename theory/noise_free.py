@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from theory.exact_replay import ExactReplay
 from theory.inputs import as_sizes, require_count, require_mixing, require_range, require_threshold
 from theory.precision import UNIT_SUM_TOLERANCE
-from theory.trajectory import ExactReplay, Trajectory
+from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
 
 SPREAD = "Theorem 1b: spread"
@@ -32,7 +33,10 @@ def norm_floor_squared(within: np.ndarray, cluster_size: int | np.ndarray) -> np
 
 
 def contraction_factor(
-    within: np.ndarray, cluster_sizes: int | Sequence[int], threshold: np.ndarray | float = 0.0, mixing: float = 0.5
+    within: np.ndarray,
+    cluster_sizes: int | Sequence[int],
+    threshold: np.ndarray | float = 0.0,
+    mixing: np.ndarray | float = 0.5,
 ) -> np.ndarray:
     """rho_l: what one block multiplies the largest distance inside a cluster by, at most (theory.md 1b).
 
@@ -56,7 +60,7 @@ def spread_bounds(
     alpha: np.ndarray,
     cluster_sizes: int | Sequence[int],
     threshold: np.ndarray | float = 0.0,
-    mixing: float = 0.5,
+    mixing: np.ndarray | float = 0.5,
     normalized: bool = False,
 ) -> np.ndarray:
     """Theorem 1b's bound on 1 - alpha_l at every layer, from the alpha of the layers before it.
@@ -175,7 +179,7 @@ def check_noise_free(
     trajectory: Trajectory,
     cluster_sizes: Sequence[int],
     threshold: np.ndarray | float,
-    mixing: float,
+    mixing: np.ndarray | float,
     *,
     normalized: bool = False,
     exact: ExactReplay | None = None,
@@ -184,7 +188,7 @@ def check_noise_free(
 
     Args:
         trajectory: layers of unit inputs.
-        threshold: the effective tau, a number or (trials,).
+        threshold, mixing: the effective tau and lambda, numbers or (trials,).
         exact: high-precision replay of a trial, for margins too close to call.
     """
     trials = trajectory.alpha.shape[-1]
@@ -211,18 +215,17 @@ def check_monotone(
     """1 - alpha_l <= 1 - alpha_{l-1}, where alpha_0 > tau. Arrays (layers, trials)."""
     applicable = alpha[0] > threshold if applicable is None else applicable
 
-    def exact_margin(trial: int) -> object:
-        exact_alpha = exact(trial)[0]
-        return min(exact_alpha[1:] - exact_alpha[:-1])
+    def exact_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:
+        return min(alpha[1:] - alpha[:-1])
 
-    return judge(statement, 1.0 - alpha[1:], 1.0 - alpha[:-1], applicable, exact_margin if exact else None)
+    return judge(statement, 1.0 - alpha[1:], 1.0 - alpha[:-1], applicable, exact, exact_margin)
 
 
 def check_spread(
     alpha: np.ndarray,
     cluster_sizes: Sequence[int],
     threshold: np.ndarray | float,
-    mixing: float,
+    mixing: np.ndarray | float,
     *,
     normalized: bool = False,
     exact: ExactReplay | None = None,
@@ -231,17 +234,16 @@ def check_spread(
 ) -> Verdict:
     """1 - alpha_l against Theorem 1b's bound from the measured alpha of the layers before, where alpha_0 > tau."""
     applicable = alpha[0] > threshold if applicable is None else applicable
-    thresholds = np.broadcast_to(threshold, alpha.shape[1:])
+    thresholds, mixings = np.broadcast_to(threshold, alpha.shape[1:]), np.broadcast_to(mixing, alpha.shape[1:])
     if not applicable.any():
         return judge(statement, alpha, alpha, applicable)
     # Where alpha has fallen to tau (possible only outside the hypotheses) the bound says nothing: let it be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = spread_bounds(alpha, cluster_sizes, thresholds, mixing, normalized)
+        bounds = spread_bounds(alpha, cluster_sizes, thresholds, mixings, normalized)
     bounds = np.where(np.isfinite(bounds), bounds, np.inf)
 
-    def exact_margin(trial: int) -> object:
-        exact_alpha = exact(trial)[0]
-        exact_bounds = spread_bounds(exact_alpha, cluster_sizes, float(thresholds[trial]), mixing, normalized)
-        return min((exact_bounds - (1 - exact_alpha))[1:], default=0)
+    def exact_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:
+        parameters = float(thresholds[trial]), float(mixings[trial])
+        return min((spread_bounds(alpha, cluster_sizes, *parameters, normalized) - (1 - alpha))[1:])
 
-    return judge(statement, 1.0 - alpha[1:], bounds[1:], applicable, exact_margin if exact else None)
+    return judge(statement, 1.0 - alpha[1:], bounds[1:], applicable, exact, exact_margin)

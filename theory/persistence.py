@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from theory.exact_replay import ExactReplay
 from theory.inputs import as_sizes, require_range
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
 from theory.precision import UNIT_SUM_TOLERANCE, numerical_threshold
-from theory.trajectory import ExactReplay, Trajectory
+from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
 
 NAME = "Theorem 2a"
@@ -76,7 +77,7 @@ def check_persistence(
     trajectory: Trajectory,
     cluster_sizes: Sequence[int],
     threshold: np.ndarray | float,
-    mixing: float,
+    mixing: np.ndarray | float,
     *,
     unit_inputs: bool,
     exact: ExactReplay | None = None,
@@ -84,7 +85,7 @@ def check_persistence(
     """Theorem 2a on measured layers; trials whose first layer misses the hypotheses are not applicable.
 
     Args:
-        threshold: the effective tau, a number or (trials,).
+        threshold, mixing: the effective tau and lambda, numbers or (trials,).
         unit_inputs: the inputs had norm 1, so that Theorem 1b's rate applies too.
         exact: high-precision replay of a trial, for margins too close to call.
     """
@@ -94,13 +95,11 @@ def check_persistence(
     cap = np.maximum(cross_cap(np.where(alpha[0] > 0.0, alpha[0], 1.0), beta[0], cluster_sizes), floor)
     leak = np.where(trajectory.false_edges > 0, np.inf, trajectory.sharpness_error)
 
-    def exact_cap_margin(trial: int) -> object:
-        exact_alpha, exact_beta = exact(trial)
-        exact_cap = max(exact_beta[0], 0) / norm_product(exact_alpha[0], cluster_sizes)
-        return min(max(exact_cap, floor) - exact_beta)
+    def exact_cap_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:
+        return min(max(max(beta[0], 0) / norm_product(alpha[0], cluster_sizes), floor) - beta)
 
     parts = [
-        judge(f"{NAME}: cross cosines", beta, cap, applicable, exact_cap_margin if exact else None),
+        judge(f"{NAME}: cross cosines", beta, cap, applicable, exact, exact_cap_margin),
         check_monotone(alpha, threshold, f"{NAME}: alpha never decreases", exact, applicable),
         judge(f"{NAME}: sharpness 1", leak, UNIT_SUM_TOLERANCE["float64"], applicable, discrete=True),
         judge(f"{NAME}: clusters stay complete", (~(alpha > threshold)).astype(float), 0.0, applicable, discrete=True),

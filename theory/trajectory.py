@@ -3,7 +3,6 @@
 Definitions: theory.md, section 0. The stack hands over one layer at a time; nothing of size n x n is kept.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,9 +12,6 @@ from jaxtyping import Float
 from theory.clusters import ClusterLayout, as_numpy
 from theory.inputs import Array
 from theory.measurements import _count_cross_edges, _own_cluster_mass, cosine_extremes, count_components
-
-# trial -> (alpha, beta): the layers of one trial recomputed in high precision, object arrays (layers,).
-ExactReplay = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)

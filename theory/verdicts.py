@@ -11,11 +11,12 @@ import mpmath
 import numpy as np
 from scipy.special import betaincinv
 
+from theory.exact_replay import ExactReplay
 from theory.inputs import require_count, require_range
 from theory.precision import ABSOLUTE_MARGIN, EXACT_DIGITS, EXACT_EQUALITY, RELATIVE_MARGIN
 
-# Near-ties re-evaluated in high precision per check, worst first; further ones stay UNDECIDED.
-MAX_REEVALUATIONS = 4
+# (trial, alpha, beta) -> smallest margin of the trial, in mpmath numbers
+ExactMargin = Callable[[int, np.ndarray, np.ndarray], object]
 
 
 class Status(StrEnum):
@@ -76,7 +77,8 @@ def judge(
     measured: np.ndarray,
     bound: np.ndarray,
     applicable: np.ndarray,
-    exact_margin: Callable[[int], object] | None = None,
+    exact: ExactReplay | None = None,
+    exact_margin: ExactMargin | None = None,
     *,
     discrete: bool = False,
 ) -> Verdict:
@@ -87,8 +89,9 @@ def judge(
         measured: (..., trials) in float64; leading axes (layers) are part of the case.
         bound: broadcasts against ``measured``.
         applicable: (trials,) booleans, the hypotheses' check.
-        exact_margin: trial -> smallest margin of that trial in high precision (an mpmath number), consulted when a
-            float64 margin is too close to call. Without it such a case is UNDECIDED.
+        exact: high-precision replay of a trial, consulted when a float64 margin is too close to call. Without it such a
+            case is UNDECIDED.
+        exact_margin: smallest margin of a replayed trial, from its number and its exact alpha and beta.
         discrete: the measured values are counts, or are compared with a tolerance: equality is no near-tie.
 
     Raises:
@@ -122,17 +125,19 @@ def judge(
 
     tied = np.flatnonzero(close.any(axis=0))
     tied = tied[np.argsort(np.where(close, margin, np.inf).min(axis=0)[tied], kind="stable")]
-    return _settle_ties(verdict, index[tied], exact_margin)
+    return _settle_ties(verdict, index[tied], exact, exact_margin)
 
 
-def _settle_ties(verdict: Verdict, tied: np.ndarray, exact_margin: Callable[[int], object] | None) -> Verdict:
-    """Re-evaluate near-ties in high precision; whatever cannot be re-evaluated leaves the verdict UNDECIDED."""
+def _settle_ties(
+    verdict: Verdict, tied: np.ndarray, exact: ExactReplay | None, exact_margin: ExactMargin | None
+) -> Verdict:
+    """Re-evaluate near-ties in high precision, worst first; those that cannot be leave the verdict UNDECIDED."""
     if tied.size == 0:
         return verdict
-    checked = tied[:MAX_REEVALUATIONS] if exact_margin is not None else tied[:0]
+    checked = tied[:0] if exact is None or exact_margin is None else tied[: exact.limit]
     for trial in checked:
         with mpmath.workdps(EXACT_DIGITS):
-            margin = exact_margin(int(trial))
+            margin = exact_margin(int(trial), *exact(int(trial)))
         if not margin >= -EXACT_EQUALITY:
             return replace(
                 verdict, status=Status.VIOLATED, margin=float(margin), where=int(trial),
@@ -142,7 +147,7 @@ def _settle_ties(verdict: Verdict, tied: np.ndarray, exact_margin: Callable[[int
         left = tied.size - checked.size
         return replace(verdict, status=Status.UNDECIDED, where=int(tied[checked.size]),
                        detail=f"{left} cases are too close to call in float64 and were not re-evaluated")
-    return replace(verdict, detail=f"{tied.size} near-ties re-evaluated in high precision")
+    return replace(verdict, detail=f"{tied.size} near-ties settled in high precision")
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
