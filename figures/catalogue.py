@@ -21,6 +21,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure]]] = {
     "success_against_noise": (("rows",), noise_bounds.draw),
     "layers": (("rows", "layers"), layers.draw),
     "tightness": (("boundaries",), tightness.draw),
+    "tightness_grid": (("tightness",), tightness.draw_grid),
 }
 
 

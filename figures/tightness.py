@@ -57,3 +57,29 @@ def draw_ratios(ax: Axes, table: pd.DataFrame) -> None:
     ax.text(0.98, 0.03, "theory violated", transform=ax.transAxes, ha="right", color="0.35")
     ax.set_xticks(range(len(places)), [f"D={p.ambient_dim}\nn={p.batch_size}" for p in places.itertuples()])
     ax.set_ylabel("tightness = measured / proved")
+
+
+def draw_grid(run: RunFolder) -> Figure:
+    """The tightness table: one panel a dimension, geometries side by side, 95 % intervals."""
+    table = run.tables["tightness"]
+    dims = sorted(table["ambient_dim"].unique())
+    figure, axes = plt.subplots(1, len(dims), figsize=(1.2 + 2.1 * len(dims), 3.2), sharey=True, squeeze=False)
+    places = sorted({(r.num_clusters, r.cluster_size) for r in table.itertuples()})
+    for ax, dim in zip(axes[0], dims):
+        for i, (within, group) in enumerate(table[table["ambient_dim"] == dim].groupby("within_cos", sort=True)):
+            where = [places.index((r.num_clusters, r.cluster_size)) for r in group.itertuples()]
+            errors = np.stack([group["tightness"] - group["tightness_low"], group["tightness_high"] - group["tightness"]])
+            name = f"within cosine {within:g}"
+            ax.errorbar(np.array(where) + 0.2 * (i - 0.5), group["tightness"], yerr=errors.clip(min=0),
+                        fmt="os^Dv"[i % 5], capsize=2, label=name)
+        ax.axhline(1.0, color="0.4", linewidth=1)
+        low, high = ax.get_ylim()
+        ax.axhspan(0, 1, color="0.92", zorder=0)
+        ax.set_ylim(min(0.97, low), max(1.2, high))
+        ax.set_xticks(range(len(places)), [f"K={k}\nm={m}" for k, m in places])
+        ax.set_title(f"D = {dim}")
+    axes[0][0].set_ylabel("tightness = measured / proved")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle(f"Gaussian separation ceiling: measured {1 - run.config['delta']:.0%} breakdown over the bound, "
+                    f"{table['trials'].iloc[0]} batches each", fontsize=10)
+    return figure

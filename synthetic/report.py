@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
+from synthetic.boundaries import falling_crossing
 from synthetic.experiment import Cell, CellResult
 from synthetic.grid import Ceilings
 from theory.measurements import chance_sharpness
@@ -102,11 +102,12 @@ def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
     for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in rows):
         group = [r for r in rows if (r["ambient_dim"], r["batch_size"]) == key and not r["mapped"]]
         group.sort(key=lambda r: r["noise_level"])
-        for ceiling, outcome in (("separation", "separated"), ("persistence", "admits_threshold")):
+        for ceiling in ("separation", "persistence"):
+            outcome = GUARANTEES[ceiling]
             levels = np.array([r["noise_level"] for r in group])
             bound = group[0][f"{ceiling}_ceiling"]
             crossing = {
-                column: _crossing(levels, np.array([r[f"{outcome}_{column}"] for r in group]), 1.0 - delta)
+                column: falling_crossing(levels, np.array([r[f"{outcome}_{column}"] for r in group]), 1.0 - delta)
                 for column in ("rate", "low", "high")
             }
             measured = crossing["rate"]
@@ -116,17 +117,6 @@ def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
                 "tightness": measured / bound if bound > 0.0 else np.nan,
             })  # fmt: skip
     return boundaries
-
-
-def _crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> float:
-    """Where a falling curve passes ``goal``; NaN when it never does between the levels."""
-    rates = isotonic_regression(rates, increasing=False).x
-    below = np.flatnonzero(rates < goal)
-    if below.size == 0 or below[0] == 0:
-        return float("nan")
-    i = below[0]
-    share = (rates[i - 1] - goal) / (rates[i - 1] - rates[i])
-    return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))
 
 
 def summarize_verdicts(rows: list[dict], delta: float) -> list[Verdict]:

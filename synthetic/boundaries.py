@@ -1,0 +1,31 @@
+"""Where a success rate falls through a level: the measured boundary that a proved ceiling is compared with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from theory.verdicts import clopper_pearson
+
+
+def falling_crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> float:
+    """Noise level at which a rate, made monotone by isotonic regression, passes ``goal``, linearly interpolated.
+
+    NaN where it never does between the levels.
+    """
+    rates = isotonic_regression(rates, increasing=False).x
+    below = np.flatnonzero(rates < goal)
+    if below.size == 0 or below[0] == 0:
+        return float("nan")
+    i = below[0]
+    share = (rates[i - 1] - goal) / (rates[i - 1] - rates[i])
+    return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))
+
+
+def crossing_with_interval(
+    levels: np.ndarray, successes: Sequence[int], trials: int, goal: float
+) -> tuple[float, float, float]:
+    """The crossing of the measured rate, and those of its lower and upper 95 % Clopper-Pearson limits."""
+    low, high = np.transpose([clopper_pearson(int(count), trials) for count in successes])
+    rates = np.asarray(successes) / trials
+    return tuple(falling_crossing(levels, curve, goal) for curve in (rates, low, high))
