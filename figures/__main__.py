@@ -1,6 +1,6 @@
 """Redraw the figures of a run folder, without computing anything again.
 
-    python -m figures RUN_FOLDER
+python -m figures RUN_FOLDER
 """
 
 import sys

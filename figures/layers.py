@@ -35,8 +35,9 @@ def draw(run: RunFolder) -> Figure:
             if dim == dims[-1]:
                 ax.set_xlabel("layer")
         line[0].set_ylabel(f"D = {dim}, n = {group['batch_size'].iloc[0]}")
-        line[3].legend(*line[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1.02, 0.5),
-                       title="noise level")
+        line[3].legend(
+            *line[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1.02, 0.5), title="noise level"
+        )
     figure.legend(
         [Line2D([], [], color="0.3", linestyle="--"), Line2D([], [], color="0.3", linestyle=":"),
          Line2D([], [], color="0.6", linestyle="-", linewidth=1)],

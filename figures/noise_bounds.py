@@ -14,8 +14,12 @@ OUTCOMES = (
     ("admits_threshold", "persistence", "Theorem 2a's hypotheses hold\n(separated at every depth)"),
     ("recovered", "persistence", "Clusters recovered\nat every layer of the stack"),
 )
-NOISE_NAMES = {"gaussian": r"noise level $\sigma$", "bounded": r"noise level $\epsilon$ (uniform in the ball)",
-               "sphere": r"noise level $\epsilon$ (on the sphere)", "worst": r"noise level $\epsilon$ (worst case)"}  # fmt: skip
+NOISE_NAMES = {
+    "gaussian": r"noise level $\sigma$",
+    "bounded": r"noise level $\epsilon$ (uniform in the ball)",
+    "sphere": r"noise level $\epsilon$ (on the sphere)",
+    "worst": r"noise level $\epsilon$ (worst case)",
+}
 
 
 def draw(run: RunFolder) -> Figure:
@@ -23,8 +27,9 @@ def draw(run: RunFolder) -> Figure:
     rows = run.tables["rows"]
     rows = rows[~rows["mapped"]]
     dims = sorted(rows["ambient_dim"].unique())
-    figure, axes = plt.subplots(len(dims), 3, figsize=(8.4, 0.7 + 2.2 * len(dims)), sharey=True, sharex="row",
-                                squeeze=False)
+    figure, axes = plt.subplots(
+        len(dims), 3, figsize=(8.4, 0.7 + 2.2 * len(dims)), sharey=True, sharex="row", squeeze=False
+    )
     for line, dim in zip(axes, dims):
         for ax, (outcome, ceiling, title) in zip(line, OUTCOMES):
             draw_panel(ax, rows[rows["ambient_dim"] == dim], outcome, ceiling, run.config["delta"])
@@ -37,8 +42,11 @@ def draw(run: RunFolder) -> Figure:
     names.append("proved ceiling")
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     trials = rows["trials"].iloc[0]
-    figure.suptitle(f"Success against noise: {rows['num_clusters'].iloc[0]} clusters, {trials} batches a point, "
-                    f"95 % Clopper-Pearson bands", fontsize=10)
+    figure.suptitle(
+        f"Success against noise: {rows['num_clusters'].iloc[0]} clusters, {trials} batches a point, "
+        f"95 % Clopper-Pearson bands",
+        fontsize=10,
+    )
     return figure
 
 
@@ -46,10 +54,17 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, outcome: str, ceiling: str, delta: 
     """Success rate by batch size; vertical dashes are each batch size's ceiling, in its colour."""
     for i, (size, group) in enumerate(rows.groupby("batch_size")):
         group = group.sort_values("noise_level")
-        (line,) = ax.plot(group["noise_level"], group[f"{outcome}_rate"], marker=MARKERS[i % len(MARKERS)],
-                          label=f"n = {size}")
-        ax.fill_between(group["noise_level"], group[f"{outcome}_low"], group[f"{outcome}_high"],
-                        color=line.get_color(), alpha=0.18, linewidth=0)
+        (line,) = ax.plot(
+            group["noise_level"], group[f"{outcome}_rate"], marker=MARKERS[i % len(MARKERS)], label=f"n = {size}"
+        )
+        ax.fill_between(
+            group["noise_level"],
+            group[f"{outcome}_low"],
+            group[f"{outcome}_high"],
+            color=line.get_color(),
+            alpha=0.18,
+            linewidth=0,
+        )
         bound = group[f"{ceiling}_ceiling"].iloc[0]
         if bound > 0:
             ax.axvline(bound, color=line.get_color(), linestyle=(0, (4, 2)), linewidth=1.2)

@@ -66,12 +66,16 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DamagedFileError(f"{path}: cannot be read ({error})") from error
     lines = text.splitlines()
     if not lines or not text.endswith("\n"):
-        raise DamagedFileError(f"{path}: truncated, it does not end with a whole line; delete its last line "
-                               "(the cell is then computed again with --resume) or start a new run")
+        raise DamagedFileError(
+            f"{path}: truncated, it does not end with a whole line; delete its last line "
+            "(the cell is then computed again with --resume) or start a new run"
+        )
     for number, line in enumerate(lines, start=1):
         if _count_fields(line) != _count_fields(lines[0]):
-            raise DamagedFileError(f"{path}: line {number} has {_count_fields(line)} fields, the header "
-                                   f"{_count_fields(lines[0])}; delete the line or start a new run")
+            raise DamagedFileError(
+                f"{path}: line {number} has {_count_fields(line)} fields, the header "
+                f"{_count_fields(lines[0])}; delete the line or start a new run"
+            )
     return pd.read_csv(io.StringIO(text), float_precision="round_trip")
 
 

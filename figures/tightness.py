@@ -20,21 +20,30 @@ def draw(run: RunFolder) -> Figure:
     draw_ratios(right, table)
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    figure.suptitle(f"Noise at which success falls to {1 - run.config['delta']:.0%}, measured against proved", fontsize=10)
+    figure.suptitle(
+        f"Noise at which success falls to {1 - run.config['delta']:.0%}, measured against proved", fontsize=10
+    )
     return figure
 
 
 def _errors(group: pd.DataFrame, scale: pd.Series | float = 1.0) -> np.ndarray:
     """Distances to the interval's ends; an end that lies outside the grid has none."""
-    return np.stack([(group["measured"] - group["measured_low"]) / scale,
-                     (group["measured_high"] - group["measured"]) / scale]).clip(min=0)
+    return np.stack(
+        [(group["measured"] - group["measured_low"]) / scale, (group["measured_high"] - group["measured"]) / scale]
+    ).clip(min=0)
 
 
 def draw_diagonal(ax: Axes, table: pd.DataFrame) -> None:
     """Points on or above the diagonal confirm the bound."""
     for name, group in table.groupby("ceiling", sort=False):
-        ax.errorbar(group["bound"], group["measured"], yerr=_errors(group), fmt=MARKERS[name], capsize=2,
-                    label=f"{name} ceiling")
+        ax.errorbar(
+            group["bound"],
+            group["measured"],
+            yerr=_errors(group),
+            fmt=MARKERS[name],
+            capsize=2,
+            label=f"{name} ceiling",
+        )
     top = float(np.nanmax([table["measured_high"].max(), table["measured"].max(), table["bound"].max()])) * 1.08
     ax.plot([0, top], [0, top], color="0.4", linewidth=1, label="measured = proved")
     ax.fill_between([0, top], [0, top], color="0.92", zorder=0)
@@ -68,10 +77,18 @@ def draw_grid(run: RunFolder) -> Figure:
     for ax, dim in zip(axes[0], dims):
         for i, (within, group) in enumerate(table[table["ambient_dim"] == dim].groupby("within_cos", sort=True)):
             where = [places.index((r.num_clusters, r.cluster_size)) for r in group.itertuples()]
-            errors = np.stack([group["tightness"] - group["tightness_low"], group["tightness_high"] - group["tightness"]])
+            errors = np.stack(
+                [group["tightness"] - group["tightness_low"], group["tightness_high"] - group["tightness"]]
+            )
             name = f"within cosine {within:g}"
-            ax.errorbar(np.array(where) + 0.2 * (i - 0.5), group["tightness"], yerr=errors.clip(min=0),
-                        fmt="os^Dv"[i % 5], capsize=2, label=name)
+            ax.errorbar(
+                np.array(where) + 0.2 * (i - 0.5),
+                group["tightness"],
+                yerr=errors.clip(min=0),
+                fmt="os^Dv"[i % 5],
+                capsize=2,
+                label=name,
+            )
         ax.axhline(1.0, color="0.4", linewidth=1)
         low, high = ax.get_ylim()
         ax.axhspan(0, 1, color="0.92", zorder=0)
@@ -80,6 +97,9 @@ def draw_grid(run: RunFolder) -> Figure:
         ax.set_title(f"D = {dim}")
     axes[0][0].set_ylabel("tightness = measured / proved")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle(f"Gaussian separation ceiling: measured {1 - run.config['delta']:.0%} breakdown over the bound, "
-                    f"{table['trials'].iloc[0]} batches each", fontsize=10)
+    figure.suptitle(
+        f"Gaussian separation ceiling: measured {1 - run.config['delta']:.0%} breakdown over the bound, "
+        f"{table['trials'].iloc[0]} batches each",
+        fontsize=10,
+    )
     return figure

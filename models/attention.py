@@ -72,8 +72,11 @@ class TransFusionBlock(nn.Module):
 
     def for_trials(self, trials: slice) -> "TransFusionBlock":
         """This block for some of the trials: itself, unless threshold or mixing are given trial by trial."""
-        per_trial = {name: value[trials] for name, value in self._buffers.items()
-                     if name in ("threshold", "mixing") and value is not None and value.shape[:1].numel() > 1}
+        per_trial = {
+            name: value[trials]
+            for name, value in self._buffers.items()
+            if name in ("threshold", "mixing") and value is not None and value.shape[:1].numel() > 1
+        }
         if not per_trial:
             return self
         part = copy(self)

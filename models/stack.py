@@ -4,7 +4,6 @@ A stack of depth L mixes L times; its layers 0..L are what the blocks see, and l
 reads off the affinity. Source: theory.md, section 0.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +55,8 @@ class AttentionStack(nn.Module):
         ValueError: depth below 1, threshold or mixing out of range, unknown device, bias_form without "every".
     """
 
+    block_type: type[TransFusionBlock] = TransFusionBlock
+
     def __init__(
         self,
         depth: int,
@@ -80,7 +81,7 @@ class AttentionStack(nn.Module):
         self.signed = signed
         self.device, self.dtype = resolve_device(device), dtype
         self.blocks = nn.ModuleList(
-            TransFusionBlock(threshold, mixing, query_key_map, condition, bias_form) for _ in range(depth + 1)
+            self.block_type(threshold, mixing, query_key_map, condition, bias_form) for _ in range(depth + 1)
         )
         self.to(self.device, dtype)
 

@@ -121,12 +121,11 @@ def time_shape(shape: tuple[int, int, int], options: BenchmarkOptions) -> tuple[
     return tuple(np.array(column) for column in zip(*[[_seconds(w) for w in runs] for _ in range(options.rounds)]))
 
 
-def peak_memory(shape: tuple[int, int, int], options: BenchmarkOptions) -> tuple[float, float]:
-    """MiB of a fresh process before and after measuring this shape; run it in a process of its own."""
+def peak_memory(shape: tuple[int, int, int], options: BenchmarkOptions) -> float:
+    """Peak MiB of a process that generates and measures this shape; to be run in a fresh process."""
     points, labels, threshold = make_batches(shape, options.noise)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     AttentionStack(options.depth, threshold).measure(torch.from_numpy(points), labels)
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _spread(ratios: np.ndarray) -> str:
@@ -141,15 +140,19 @@ def run(options: BenchmarkOptions) -> int:
     """
     require_count(options.rounds, "rounds", 1)
     require_count(options.depth, "depth", 1)
-    print(f"float64, depth {options.depth}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"median [min, max] of {options.rounds} rounds")
-    print("trials    n    D   stack + measurements   over bare products     loop over stack          peak memory (+)")
+    print(
+        f"float64, depth {options.depth}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"median [min, max] of {options.rounds} rounds"
+    )
+    print("trials    n    D   stack + measurements   over bare products     loop over stack          peak memory")
     for shape in SHAPES:
         stack, bare, loop = time_shape(shape, options)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            before, after = pool.submit(peak_memory, shape, options).result()
-        print(f"{shape[0]:6d} {shape[1]:4d} {shape[2]:4d}   {np.median(stack) * 1e3:10.1f} ms          "
-              f"{_spread(stack / bare):<22} {_spread(loop / stack):<22}   {after:.0f} MiB (+{after - before:.0f})")
+            peak = pool.submit(peak_memory, shape, options).result()
+        print(
+            f"{shape[0]:6d} {shape[1]:4d} {shape[2]:4d}   {np.median(stack) * 1e3:10.1f} ms          "
+            f"{_spread(stack / bare):<22} {_spread(loop / stack):<22}   {peak:.0f} MiB"
+        )
     law = (256, CLUSTERS, 32, 1.0, 0.0, 0.05)
     print(f"one Gaussian noise ceiling (D=256, K=8, m=32): {_seconds(lambda: gaussian_separation(*law)):.2f} s")
     return 0

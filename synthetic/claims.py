@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.attention import TransFusionBlock
 from theory.clusters import contiguous_labels
+from theory.statements import ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, SMALLEST_CLUSTER, THRESHOLD_AT_B
 
 Parameters = dict[str, Tensor]
 DEPTH = 5
@@ -32,6 +33,8 @@ class Claim:
         start: (generator, restarts, sizes) -> parameters to ascend from.
         evaluate: (parameters, sizes) -> (slack, violation), each (R,): the hypothesis holds where slack > 0, the
             statement is broken where violation > 0 besides.
+        replay: (statement of synthetic.counterexamples, decoder) of claims whose violation is a batch in a stack, to
+            be settled in high precision and kept.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Claim:
     sizes: tuple[tuple[int, ...], ...]
     start: Callable[[torch.Generator, int, tuple[int, ...]], Parameters]
     evaluate: Callable[[Parameters, tuple[int, ...]], tuple[Tensor, Tensor]]
+    replay: tuple[str, Callable[[Parameters, tuple[int, ...]], "Batch"]] | None = None
 
 
 # --- batches and their layers -----------------------------------------------------------------------------------------
@@ -72,17 +76,24 @@ def embed_separately(coordinates: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return (blocks[:, :, None] * coordinates[:, :, None, :]).flatten(-2)
 
 
-def layer_cosines(points: Tensor, threshold: Tensor, mixing: Tensor, depth: int = DEPTH) -> Tensor:
-    """Cosines (depth + 1, R, n, n) of all layers of a stack with unit inputs."""
-    block = TransFusionBlock(threshold[:, None, None].clamp(0.0, 1.0 - 1e-9), mixing[:, None, None])
-    tokens = torch.nn.functional.normalize(points, dim=-1)
-    layers = []
-    for layer in range(depth + 1):
-        unit = torch.nn.functional.normalize(tokens, dim=-1)
-        layers.append(unit @ unit.mT)
-        if layer < depth:
+@dataclass(frozen=True)
+class Batch:
+    """What parameters stand for: points (R, n, D), threshold and mixing (R,), and the hypothesis' slack (R,)."""
+
+    points: Tensor
+    threshold: Tensor
+    mixing: Tensor
+    slack: Tensor
+
+    def layer_cosines(self) -> Tensor:
+        """Cosines (DEPTH + 1, R, n, n) of all layers of a stack with unit inputs."""
+        block = TransFusionBlock(self.threshold[:, None, None].clamp(0.0, 1.0 - 1e-9), self.mixing[:, None, None])
+        tokens = torch.nn.functional.normalize(self.points, dim=-1)
+        layers = [_cosines(tokens)]
+        for _ in range(DEPTH):
             tokens = block(tokens)
-    return torch.stack(layers)
+            layers.append(_cosines(tokens))
+        return torch.stack(layers)
 
 
 def extremes(cosines: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -113,25 +124,28 @@ def spread_excess(alpha: Tensor, threshold: Tensor, mixing: Tensor, size: int) -
 # --- Theorem 1b -------------------------------------------------------------------------------------------------------
 
 
+def decode_separate(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
+    """Clusters in orthogonal subspaces, a threshold below all within-cluster cosines, lambda in (0, 1/2)."""
+    points = embed_separately(parameters["points"], sizes)
+    alpha, _ = extremes(_cosines(points), sizes)
+    threshold = torch.sigmoid(parameters["threshold"]) * alpha.detach().clamp(0.0, 1.0)
+    return Batch(points, threshold, 0.5 * torch.sigmoid(parameters["mixing"]), alpha - threshold - 1e-6)
+
+
 def _evaluate_spread(size_of: Callable[[tuple[int, ...]], int]):
     def evaluate(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        points = embed_separately(parameters["points"], sizes)
-        mixing = 0.5 * torch.sigmoid(parameters["mixing"])
-        alpha0, _ = extremes(_cosines(points), sizes)
-        threshold = torch.sigmoid(parameters["threshold"]) * alpha0.detach().clamp(0.0, 1.0)
-        alpha, _ = extremes(layer_cosines(points, threshold, mixing), sizes)
-        return alpha0 - threshold - 1e-6, spread_excess(alpha, threshold, mixing, size_of(sizes))
+        batch = decode_separate(parameters, sizes)
+        alpha, _ = extremes(batch.layer_cosines(), sizes)
+        return batch.slack, spread_excess(alpha, batch.threshold, batch.mixing, size_of(sizes))
 
     return evaluate
 
 
 def _evaluate_monotone(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    points = embed_separately(parameters["points"], sizes)
-    alpha0, _ = extremes(_cosines(points), sizes)
-    threshold = torch.sigmoid(parameters["threshold"]) * alpha0.detach().clamp(0.0, 1.0)
-    alpha, _ = extremes(layer_cosines(points, threshold, torch.sigmoid(parameters["mixing"])), sizes)
+    batch = decode_separate(parameters, sizes)
+    alpha, _ = extremes(batch.layer_cosines(), sizes)
     step = torch.log((1.0 - alpha[1:]).clamp_min(1e-300)) - torch.log((1.0 - alpha[:-1]).clamp_min(1e-300))
-    return alpha0 - threshold - 1e-6, torch.where(1.0 - alpha[1:] > SMALLEST_SPREAD, step, -torch.inf).amax(0)
+    return batch.slack, torch.where(1.0 - alpha[1:] > SMALLEST_SPREAD, step, -torch.inf).amax(0)
 
 
 def _cosines(points: Tensor) -> Tensor:
@@ -142,17 +156,27 @@ def _cosines(points: Tensor) -> Tensor:
 # --- Theorem 2a -------------------------------------------------------------------------------------------------------
 
 
-def _evaluate_cross_cap(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """log(beta_l / cap), worst layer, under 2a's hypotheses with the threshold anywhere in its interval."""
+def decode_persistent(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
+    """Any batch, with a threshold anywhere in 2a's interval and lambda in (0, 1)."""
     points = parameters["points"]
-    alpha0, beta0 = extremes(_cosines(points), sizes)
-    largest = sorted(sizes, reverse=True)[:2]
-    nu = (norm_floor(alpha0, largest[0]) * norm_floor(alpha0, largest[1])).clamp_min(1e-12).sqrt()
-    cap = beta0.clamp_min(1e-9) / nu
-    slack = torch.minimum(alpha0 - 1e-6, alpha0 - cap - 1e-6)
-    threshold = (cap + torch.sigmoid(parameters["threshold"]) * (alpha0 - cap).clamp_min(0.0)).detach()
-    _, beta = extremes(layer_cosines(points, threshold, torch.sigmoid(parameters["mixing"])), sizes)
-    return slack, (torch.log(beta[1:].clamp_min(1e-9)) - torch.log(cap)).amax(0)
+    alpha, beta = extremes(_cosines(points), sizes)
+    cap = _cap(alpha, beta, sizes)
+    threshold = (cap + torch.sigmoid(parameters["threshold"]) * (alpha - cap).clamp_min(0.0)).detach()
+    slack = torch.minimum(alpha, alpha - cap) - 1e-6
+    return Batch(points, threshold, torch.sigmoid(parameters["mixing"]), slack)
+
+
+def _cap(alpha: Tensor, beta: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    largest, second = sorted(sizes, reverse=True)[:2]
+    return beta.clamp_min(1e-9) / (norm_floor(alpha, largest) * norm_floor(alpha, second)).clamp_min(1e-12).sqrt()
+
+
+def _evaluate_cross_cap(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """log(beta_l / cap), worst layer."""
+    batch = decode_persistent(parameters, sizes)
+    alpha, beta = extremes(batch.layer_cosines(), sizes)
+    cap = _cap(alpha[0], beta[0], sizes)
+    return batch.slack, (torch.log(beta[1:].clamp_min(1e-9)) - torch.log(cap)).amax(0)
 
 
 def _evaluate_without_positive_alpha(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -166,8 +190,10 @@ def _evaluate_without_positive_alpha(parameters: Parameters, sizes: tuple[int, .
 
 def start_equiangular(generator: torch.Generator, restarts: int, sizes: tuple[int, ...]) -> Parameters:
     """Within-cosine, cross cosine, threshold and mixing, unconstrained."""
-    return {name: torch.randn(restarts, generator=generator, dtype=torch.float64)
-            for name in ("within", "between", "threshold", "mixing")}
+    return {
+        name: torch.randn(restarts, generator=generator, dtype=torch.float64)
+        for name in ("within", "between", "threshold", "mixing")
+    }
 
 
 def _evaluate_equiangular(low_of: Callable[[Tensor, Tensor, int], Tensor]):
@@ -184,8 +210,9 @@ def _evaluate_equiangular(low_of: Callable[[Tensor, Tensor, int], Tensor]):
         gram = between[:, None, None] + (within - between)[:, None, None] * same
         gram = gram + (1.0 - within)[:, None, None] * torch.eye(len(labels), dtype=torch.float64)
         points = torch.linalg.cholesky(gram + 1e-12 * torch.eye(len(labels), dtype=torch.float64))
-        _, beta = extremes(layer_cosines(points, threshold, mixing), sizes)
-        return within - low - 1e-6, (beta[1:] - threshold).amax(0)
+        batch = Batch(points, threshold, mixing, within - low - 1e-6)
+        _, beta = extremes(batch.layer_cosines(), sizes)
+        return batch.slack, (beta[1:] - threshold).amax(0)
 
     return evaluate
 
@@ -230,9 +257,12 @@ MANY_SIZES = ((2, 2), (3, 2), (20, 2), (5, 4, 2), (6, 6, 6))
 SMALL_SIZES = ((2, 2), (3, 2), (3, 3, 2))
 
 TRUE_CLAIMS = (
-    Claim("Theorem 1b: spread", True, MANY_SIZES, start_separate_subspaces, _evaluate_spread(max)),
-    Claim("Theorem 1b: alpha never decreases", True, MANY_SIZES, start_separate_subspaces, _evaluate_monotone),
-    Claim("Theorem 2a: cross cosines", True, MANY_SIZES, start_clusters, _evaluate_cross_cap),
+    Claim("Theorem 1b: spread", True, MANY_SIZES, start_separate_subspaces, _evaluate_spread(max),
+          ("theorem_1", decode_separate)),
+    Claim("Theorem 1b: alpha never decreases", True, MANY_SIZES, start_separate_subspaces, _evaluate_monotone,
+          ("theorem_1", decode_separate)),
+    Claim("Theorem 2a: cross cosines", True, MANY_SIZES, start_clusters, _evaluate_cross_cap,
+          ("theorem_2a", decode_persistent)),
     Claim("Theorem 1, equiangular: no leak", True, SMALL_SIZES, start_equiangular,
           _evaluate_equiangular(lambda a, b, m: b / norm_floor(a, m))),
     Claim("Theorem 2b: bounded noise separates", True, SMALL_SIZES, start_noisy, _evaluate_noisy(False, False)),
@@ -240,10 +270,10 @@ TRUE_CLAIMS = (
 )  # fmt: skip
 
 KILLED_CLAIMS = (
-    Claim("1b with the smallest cluster", False, ((20, 2), (8, 2)), start_separate_subspaces, _evaluate_spread(min)),
-    Claim("equiangular with b <= tau", False, ((6, 6, 6), (3, 3)), start_equiangular,
+    Claim(SMALLEST_CLUSTER.name, False, ((20, 2), (8, 2)), start_separate_subspaces, _evaluate_spread(min)),
+    Claim(THRESHOLD_AT_B.name, False, ((6, 6, 6), (3, 3)), start_equiangular,
           _evaluate_equiangular(lambda a, b, m: b)),
-    Claim("2a without alpha > 0", False, ((3, 2), (3, 3)), start_clusters, _evaluate_without_positive_alpha),
-    Claim("2b's threshold without its second term", False, ((2, 2), (3, 2)), start_noisy,
+    Claim(ALPHA_OF_ANY_SIGN.name, False, ((3, 2), (3, 3)), start_clusters, _evaluate_without_positive_alpha),
+    Claim(ONE_TERM_CEILING.name, False, ((2, 2), (3, 2)), start_noisy,
           _evaluate_noisy(True, False)),
 )  # fmt: skip

@@ -72,15 +72,18 @@ class Geometry:
         stops = np.round(np.cumsum(share) / share.sum() * batch_size).astype(int)
         sizes = np.sort(np.diff(stops, prepend=0))[::-1]
         if sizes.min() < 2:
-            raise ValueError(f"batch_sizes: {batch_size} points leave a cluster of {sizes.min()} among "
-                             f"{self.num_clusters} clusters; every cluster needs at least 2")
+            raise ValueError(
+                f"batch_sizes: {batch_size} points leave a cluster of {sizes.min()} among "
+                f"{self.num_clusters} clusters; every cluster needs at least 2"
+            )
         return tuple(int(s) for s in sizes)
 
     def bases(self, ambient_dim: int, seed: int) -> np.ndarray:
         """The arrangement of subspaces (K, D, r), one for all cells with this ambient dimension."""
         rng = seeding.generator(seed, seeding.ARRANGEMENT, ambient_dim)
-        return subspace_bases(self.num_clusters, ambient_dim, self.subspace_dim, rng, self.arrangement,
-                              self.principal_angle)
+        return subspace_bases(
+            self.num_clusters, ambient_dim, self.subspace_dim, rng, self.arrangement, self.principal_angle
+        )
 
     def clean_cosines(self, bases: np.ndarray) -> tuple[float, float]:
         """What all clean batches obey: smallest within-cluster and largest cross cosine. Clusters uniform on their
@@ -230,7 +233,9 @@ def check_cell(cell: Cell, trajectory: Trajectory, cut: float) -> dict[str, Verd
                         cell.query_key_map()[0])  # fmt: skip
     if cell.mapped:
         return {"theorem_1": check_noise_free(trajectory, cell.sizes, cut, cell.mixing, exact=exact)}
-    verdicts = {"theorem_2a": check_persistence(trajectory, cell.sizes, cut, cell.mixing, unit_inputs=True, exact=exact)}
+    verdicts = {
+        "theorem_2a": check_persistence(trajectory, cell.sizes, cut, cell.mixing, unit_inputs=True, exact=exact)
+    }
     if cell.noise != "gaussian":
         verdicts["theorem_2b_bounded"] = check_bounded(
             trajectory.alpha[0], trajectory.beta[0], *cell.clean_angles, cell.noise_level, cell.sizes
@@ -242,4 +247,3 @@ def oblique(geometry: Geometry) -> Geometry:
     """The geometry with independent random subspaces, for Theorem 1: oblique to each other, points in cones."""
     clusters = "uniform" if geometry.clusters == "uniform" else "cone"
     return replace(geometry, arrangement="random", principal_angle=None, clusters=clusters)
-

@@ -32,10 +32,10 @@ class SweepSettings:
     geometry: Geometry = field(default_factory=Geometry)
     """Clean clusters."""
     noise: NoiseKind = "gaussian"
-    """gaussian (E|e|^2 = sigma^2), bounded (uniform in the ball), sphere (on its surface), worst (attains the bound)."""
+    """gaussian (E|e|^2 = sigma^2), bounded (uniform in the ball), sphere (its surface), worst (attains the bound)."""
     noise_levels: tuple[float, ...] | None = None
-    """Levels sigma (Gaussian) or eps < 1 (bounded). Default: 16 levels up to 1.5 times the largest ceiling, and each batch
-    size's own two ceilings."""
+    """Levels sigma (Gaussian) or eps < 1 (bounded). Default: 16 levels up to 1.5 times the largest ceiling, and each
+    batch size's own two ceilings."""
     trials: int = 200
     """Batches a cell."""
     depth: int = 6
@@ -84,21 +84,43 @@ def build_cells(
     cells: list[Cell] = []
     for (dim, n), ceiling in ceilings.items():
         sizes = settings.geometry.sizes(n)
-        # By default every group is also measured at its own two ceilings, where the guarantees are hardest to keep.
-        levels = settings.noise_levels or sorted({*even, *(c for c in (ceiling.separation, ceiling.persistence) if c)})
+        levels = settings.noise_levels or _with_ceilings(even, ceiling)
         common = {"ambient_dim": dim, "sizes": sizes, "depth": settings.depth, "mixing": settings.mixing,
                   "trials": settings.trials, "seed": settings.seed}  # fmt: skip
-        cells.append(Cell(index=len(cells), noise="none", noise_level=0.0, threshold=0.0, mapped=True,
-                          geometry=oblique(settings.geometry), **common))
+        cells.append(
+            Cell(
+                index=len(cells),
+                noise="none",
+                noise_level=0.0,
+                threshold=0.0,
+                mapped=True,
+                geometry=oblique(settings.geometry),
+                **common,
+            )
+        )
         for level in levels:
-            cells.append(Cell(index=len(cells), noise=settings.noise, noise_level=float(level), mapped=False,
-                              threshold=_threshold(settings, dim, sizes, float(level)), geometry=settings.geometry,
-                              **common))
+            cells.append(
+                Cell(
+                    index=len(cells),
+                    noise=settings.noise,
+                    noise_level=float(level),
+                    mapped=False,
+                    threshold=_threshold(settings, dim, sizes, float(level)),
+                    geometry=settings.geometry,
+                    **common,
+                )
+            )
     # Subspaces that do not fit, or clusters that do not exist, show when they are drawn: before any work.
     for cell in {(c.ambient_dim, c.sizes, c.mapped): c for c in cells}.values():
         cell.points([0])
         cell.query_key_map()
     return cells, ceilings
+
+
+def _with_ceilings(levels: list[float], ceilings: Ceilings) -> list[float]:
+    """The levels and the group's own ceilings, where the guarantees are hardest to keep; close neighbours give way."""
+    own = [level for level in (ceilings.persistence, ceilings.separation) if level > 0.0]
+    return sorted(own + [level for level in levels if all(abs(level / c - 1.0) > 0.02 for c in own)])
 
 
 def _check(settings: SweepSettings) -> None:
@@ -121,15 +143,21 @@ def _check(settings: SweepSettings) -> None:
     if levels is not None:
         if not levels or len(set(levels)) != len(levels):
             raise ValueError(f"noise_levels: give at least one value, each once, got {list(levels)}")
-        require_range(np.asarray(levels), "noise_levels", 0.0, np.inf if settings.noise == "gaussian" else 1.0,
-                      closed="left")
+        require_range(
+            np.asarray(levels), "noise_levels", 0.0, np.inf if settings.noise == "gaussian" else 1.0, closed="left"
+        )
 
 
 def _law(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> tuple:
     """The arguments that the Gaussian functions of theory.noise_ceiling share."""
     geometry = settings.geometry
-    return (dim, geometry.num_clusters, sizes, *geometry.clean_cosines(geometry.bases(dim, settings.seed)),
-            settings.delta)
+    return (
+        dim,
+        geometry.num_clusters,
+        sizes,
+        *geometry.clean_cosines(geometry.bases(dim, settings.seed)),
+        settings.delta,
+    )
 
 
 def _ceilings(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> Ceilings:

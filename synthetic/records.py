@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, is_dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,7 @@ def write_table(path: Path, rows: list[dict]) -> None:
 
 def environment(device: torch.device) -> dict:
     """Versions, commit and hardware of this run."""
+
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         try:
@@ -82,7 +83,7 @@ def environment(device: torch.device) -> dict:
 
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changed is None else bool(changed),
@@ -119,8 +120,10 @@ class RunRecorder:
         if resume:
             history = self._load(config)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunFolderError(f"--out {self.path}: exists and is not an empty folder; "
-                                 "choose another, or continue the run in it with --resume")
+            raise RunFolderError(
+                f"--out {self.path}: exists and is not an empty folder; "
+                "choose another, or continue the run in it with --resume"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         if not resume:
             write_json(self.path / "config.json", config)

@@ -11,6 +11,7 @@ from synthetic.grid import Ceilings
 from theory.measurements import chance_sharpness
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
+from theory.statements import STATEMENTS, THEOREM_1, THEOREM_2A, THEOREM_2B
 from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, judge_failure_rate
 
 # Chance that a true bound is called violated somewhere in one sweep.
@@ -18,14 +19,12 @@ FALSE_ALARM = 1e-3
 OUTCOMES = ("separated", "admits_threshold", "recovered")
 # What theory guarantees, and the outcome that must then be seen.
 GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered"}
-BATCHWISE = {"theorem_1": "Theorem 1", "theorem_2a": "Theorem 2a", "theorem_2b_bounded": "Theorem 2b"}
+BATCHWISE = {"theorem_1": THEOREM_1.name, "theorem_2a": THEOREM_2A.name, "theorem_2b_bounded": THEOREM_2B.name}
 CEILINGS = {"separation": "separation", "persistence": "persistence", "recovery": "persistence"}
 CLOSE_TO_CEILING = 0.9
 
 
-def summarize_cell(
-    cell: Cell, result: CellResult, ceilings: Ceilings, recommended: bool
-) -> tuple[dict, list[dict]]:
+def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommended: bool) -> tuple[dict, list[dict]]:
     """A cell's row and its layers' rows; README.md, "The files of a run folder", explains the columns.
 
     Args:
@@ -123,8 +122,11 @@ def summarize_verdicts(rows: list[dict], delta: float) -> list[Verdict]:
     """One verdict a theorem, over all cells."""
     verdicts = []
     for name, statement in BATCHWISE.items():
-        cells = [_stored_verdict(row, name, statement) for row in rows
-                 if isinstance(row[f"{name}_status"], str) and row[f"{name}_status"]]
+        cells = [
+            _stored_verdict(row, name, statement)
+            for row in rows
+            if isinstance(row[f"{name}_status"], str) and row[f"{name}_status"]
+        ]
         if cells:
             verdicts.append(combine_cells(statement, cells))
     if any(row["noise"] == "gaussian" for row in rows):
@@ -154,13 +156,13 @@ def _rate_verdict(rows: Sequence[dict], delta: float) -> Verdict:
     cells = rate_cells(rows, delta)
     violated = [verdict for verdict, _, _ in cells if verdict.status is Status.VIOLATED]
     if violated or not cells:
-        return combine_cells("Theorem 2b", violated)
+        return combine_cells(THEOREM_2B.name, violated)
     close = [(verdict, row) for verdict, row, name in cells
              if row["noise_level"] >= CLOSE_TO_CEILING * row[f"{CEILINGS[name]}_ceiling"]]  # fmt: skip
     counted = [verdict for verdict, _ in close] or [verdict for verdict, _, _ in cells]
     trials = sum(verdict.cases for verdict in counted)
     failures = round(sum(verdict.measured * verdict.cases for verdict in counted))
-    pooled = judge_failure_rate("Theorem 2b", failures, trials, delta)
+    pooled = judge_failure_rate(THEOREM_2B.name, failures, trials, delta)
     worst = max((verdict for verdict, _, _ in cells), key=lambda verdict: verdict.measured)
     where = f"within {1 - CLOSE_TO_CEILING:.0%} of the ceilings" if close else "none close to a ceiling"
     detail = f"{pooled.detail} {where}; worst of {len(cells)} guarantees: {worst.measured:.1%} of {worst.statement}"
@@ -183,22 +185,26 @@ def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdic
     print(_table(rows, boundaries))
     print("\nVerdicts (statements and proofs are this toolkit's own)")
     for verdict in verdicts:
-        print(f"  {verdict}")
+        statement = STATEMENTS.get(verdict.statement)
+        print(f"  {verdict}" + (f"\n      {statement.title}" if statement else ""))
 
 
 def _table(rows: list[dict], boundaries: list[dict]) -> str:
-    """For each batch size the last guaranteed noise level, the first beyond, and where success falls below 95 and 5 %."""
+    """For each batch size the last guaranteed levels, the first beyond, and where success falls below 95 and 5 %."""
     tightness = {(b["ambient_dim"], b["batch_size"], b["ceiling"]): b["tightness"] for b in boundaries}
     lines = [
         "",
         "   D    n   noise   separated [95 % interval]    every depth   guaranteed        ceiling   tightness",
     ]
     for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in rows):
-        group = sorted((r for r in rows if (r["ambient_dim"], r["batch_size"]) == key and not r["mapped"]),
-                       key=lambda r: r["noise_level"])
+        group = sorted(
+            (r for r in rows if (r["ambient_dim"], r["batch_size"]) == key and not r["mapped"]),
+            key=lambda r: r["noise_level"],
+        )
         for i, row in _telling(group):
-            sure = ("every depth" if row["persistence_guaranteed"] else "one block" if row["separation_guaranteed"]
-                    else "-")
+            sure = (
+                "every depth" if row["persistence_guaranteed"] else "one block" if row["separation_guaranteed"] else "-"
+            )
             end = f"{row['separation_ceiling']:9.3f}   {_number(tightness[(*key, 'separation')])}" if i == 0 else ""
             lines.append(
                 f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "

@@ -19,6 +19,7 @@ import tyro
 
 from figures.catalogue import draw_all
 from models.stack import AttentionStack, resolve_device
+from synthetic.adversary import attack_and_keep
 from synthetic.counterexamples import Counterexample, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
@@ -64,8 +65,10 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     out = options.out or Path("runs") / f"noise-{datetime.now():%Y%m%d-%H%M%S}"
     recorder = RunRecorder(out, asdict(settings), options.resume, device)
-    print(f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
-          flush=True)
+    print(
+        f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
+        flush=True,
+    )
     try:
         run_cells(
             cells, recorder,
@@ -74,17 +77,18 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             lambda cell, result: save_suspects(out, cell, result), device, stack_factory,
         )  # fmt: skip
     except KeyboardInterrupt:
-        print(f"\ninterrupted; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
-              f"command and --out {out} --resume", file=sys.stderr)
+        print(
+            f"\ninterrupted; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
+            f"command and --out {out} --resume",
+            file=sys.stderr,
+        )
         return 130
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
     save_failures(out, cells, recorder.rows, settings.delta)
     if options.adversary:
-        from synthetic.adversary import search_all
-
-        verdicts += search_all(seed=settings.seed, out=out)
+        verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
     write_json(out / "verdicts.json", verdicts)
     drawn = draw_all(out) if options.figures else []
     print_report(recorder.rows, boundaries, verdicts)

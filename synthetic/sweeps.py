@@ -28,6 +28,7 @@ def run_cells(
         summarize: turns a result into rows.
         on_violation: called before a cell with a violated verdict is stored.
     """
+
     # Work is counted in numbers of the batch, so that the time left is right although cells differ in size.
     def work(cell: Cell) -> int:
         return cell.trials * cell.batch_size * cell.ambient_dim

@@ -66,9 +66,7 @@ def clean_batches(
     return cone_clusters(bases, sizes, within, rngs), "cone"
 
 
-def separated_counts(
-    clean: np.ndarray, noise: np.ndarray, levels: np.ndarray, layout: ClusterLayout
-) -> np.ndarray:
+def separated_counts(clean: np.ndarray, noise: np.ndarray, levels: np.ndarray, layout: ClusterLayout) -> np.ndarray:
     """Of these batches, how many are separated at each noise level. The Gram matrix is quadratic in the level."""
     u, e = torch.from_numpy(clean), torch.from_numpy(noise)
     mixed = u @ e.mT
@@ -140,9 +138,11 @@ def run(options: TightnessOptions) -> int:
     rows = [measure_breakdown(i, *point, options) for i, point in enumerate(tqdm(grid, disable=None, unit="geometry"))]
     print("   D   K   m  within cos  geometry       bound   measured breakdown   tightness [95 % interval]")
     for r in rows:
-        print(f"{r['ambient_dim']:4d} {r['num_clusters']:3d} {r['cluster_size']:3d}  {r['within_cos']:10g}  "
-              f"{r['geometry']:<11} {r['bound']:8.4f}   {r['measured']:18.4f}   {r['tightness']:.3f} "
-              f"[{r['tightness_low']:.3f}, {r['tightness_high']:.3f}]")
+        print(
+            f"{r['ambient_dim']:4d} {r['num_clusters']:3d} {r['cluster_size']:3d}  {r['within_cos']:10g}  "
+            f"{r['geometry']:<11} {r['bound']:8.4f}   {r['measured']:18.4f}   {r['tightness']:.3f} "
+            f"[{r['tightness_low']:.3f}, {r['tightness_high']:.3f}]"
+        )
     if folder is not None:
         write_table(folder / "tightness.csv", rows)
         print("\n".join(str(path) for path in draw_all(folder)))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.affinity import unit_points
-from theory.inputs import as_sizes, require_count, require_range
+from theory.inputs import ClusterSizes, as_sizes, require_count, require_range
 
 Arrangement = Literal["orthogonal", "random", "angle"]
 
@@ -43,8 +43,10 @@ def subspace_bases(
     shared = arrangement == "angle"
     needed = (count + shared) * dim
     if require_count(ambient_dim, "ambient_dim", 2) < needed:
-        raise ValueError(f"ambient_dim: {count} independent subspaces of dimension {dim}"
-                         f"{' at a prescribed angle' if shared else ''} need at least {needed}, got {ambient_dim}")
+        raise ValueError(
+            f"ambient_dim: {count} independent subspaces of dimension {dim}"
+            f"{' at a prescribed angle' if shared else ''} need at least {needed}, got {ambient_dim}"
+        )
     if arrangement == "random":
         return np.linalg.qr(rng.standard_normal((count, ambient_dim, dim)))[0]
     frame = np.linalg.qr(rng.standard_normal((ambient_dim, needed)))[0]
@@ -58,7 +60,7 @@ def subspace_bases(
 
 
 def uniform_clusters(
-    bases: Float[np.ndarray, "K D r"], cluster_sizes: Sequence[int], rngs: Sequence[np.random.Generator]
+    bases: Float[np.ndarray, "K D r"], cluster_sizes: ClusterSizes, rngs: Sequence[np.random.Generator]
 ) -> Float[np.ndarray, "trials n D"]:
     """Points uniform on the unit sphere of each subspace."""
     count, _, dim = bases.shape
@@ -69,7 +71,7 @@ def uniform_clusters(
 
 def cone_clusters(
     bases: Float[np.ndarray, "K D r"],
-    cluster_sizes: Sequence[int],
+    cluster_sizes: ClusterSizes,
     min_within_cos: float,
     rngs: Sequence[np.random.Generator],
     centers: Float[np.ndarray, "K D"] | None = None,
@@ -114,7 +116,7 @@ def cone_clusters(
 def equiangular_clusters(
     within: float | Sequence[float],
     between: float | Float[np.ndarray, "K K"],
-    cluster_sizes: Sequence[int],
+    cluster_sizes: ClusterSizes,
     ambient_dim: int,
     rngs: Sequence[np.random.Generator],
 ) -> Float[np.ndarray, "trials n D"]:
@@ -134,8 +136,10 @@ def equiangular_clusters(
     np.fill_diagonal(gram, 1.0)
     values, vectors = np.linalg.eigh(gram)
     if values[0] < -PSD_TOLERANCE * values[-1]:
-        raise ValueError(f"between: no unit vectors have these cosines (smallest Gram eigenvalue {values[0]:.3g}); "
-                         "bring it closer to 0 or raise within")
+        raise ValueError(
+            f"between: no unit vectors have these cosines (smallest Gram eigenvalue {values[0]:.3g}); "
+            "bring it closer to 0 or raise within"
+        )
     keep = values > PSD_TOLERANCE * values[-1]
     rank = int(keep.sum())
     if require_count(ambient_dim, "ambient_dim", 2) < rank:
@@ -146,7 +150,7 @@ def equiangular_clusters(
 
 
 def circle_clusters(
-    theta_within: float, theta_between: float, cluster_sizes: Sequence[int], ambient_dim: int, rng: np.random.Generator
+    theta_within: float, theta_between: float, cluster_sizes: ClusterSizes, ambient_dim: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n D"]:
     """The clean batch on which bounded noise attains both angular bounds at once (theory.md 2b): two clusters on a
     circle, one at angle 0, the other split between theta_b and theta_b + theta_w.
@@ -164,7 +168,7 @@ def circle_clusters(
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1) @ plane.T
 
 
-def _sizes_for(cluster_sizes: Sequence[int], count: int) -> np.ndarray:
+def _sizes_for(cluster_sizes: ClusterSizes, count: int) -> np.ndarray:
     sizes = as_sizes(cluster_sizes, "cluster_sizes")
     if len(sizes) != count:
         raise ValueError(f"cluster_sizes: expected {count} of them, one a cluster, got {len(sizes)}")

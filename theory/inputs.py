@@ -8,6 +8,10 @@ from array_api_compat import array_namespace, is_numpy_array
 
 # A NumPy array or a torch tensor; jaxtyping reads shapes and dtypes off either.
 Array = Any
+# Elementwise arguments of bounds: numbers or NumPy arrays of them, mpmath numbers included.
+Numbers = Any
+# Points in each cluster: one number for clusters that all have it, or one a cluster.
+ClusterSizes = int | Sequence[int] | np.ndarray
 
 
 def require_points(points: Array, name: str = "points") -> None:
@@ -70,7 +74,7 @@ def require_count(value: int, name: str, low: int) -> int:
     return int(value)
 
 
-def as_sizes(cluster_sizes: int | Sequence[int], name: str = "cluster_size") -> np.ndarray:
+def as_sizes(cluster_sizes: ClusterSizes, name: str = "cluster_size") -> np.ndarray:
     """Cluster sizes as an int array (K,); one int stands for clusters that all have this size.
 
     Raises:

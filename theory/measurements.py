@@ -153,8 +153,9 @@ def count_components(edges: Bool[Array, "*trials m m"]) -> Int[Array, "*trials"]
 
 def _own_cluster_mass(affinity: Array, layout: ClusterLayout) -> Array:
     xp = array_namespace(affinity)
-    return xp.concat([xp.sum(affinity[..., rows, rows], axis=-1) - _diagonal(affinity, rows) for rows in layout.slices],
-                     axis=-1)
+    return xp.concat(
+        [xp.sum(affinity[..., rows, rows], axis=-1) - _diagonal(affinity, rows) for rows in layout.slices], axis=-1
+    )
 
 
 def _diagonal(matrix: Array, rows: slice) -> Array:

@@ -5,7 +5,7 @@ Bounded noise |e_i| <= eps < 1 turns every point by at most phi = arcsin(eps), s
     alpha(eps) = cos(min(pi, theta_w + 2 phi)),     beta(eps) = cos(max(0, theta_b - 2 phi)),
 and every noisy batch is separated iff phi < (theta_b - theta_w)/4: eps_sep = sin((theta_b - theta_w)/4).
 Gaussian noise e_i ~ N(0, sigma^2/D I): alpha(sigma), beta(sigma) are the cosines that a within (cross) pair passes
-with probability at most delta/(2 #pairs), by the exact pair law; a batch lies inside both with probability >= 1 - delta.
+with probability at most delta/(2 #pairs), by the exact pair law; a batch obeys both with probability >= 1 - delta.
 The separation ceiling is the smallest root of alpha = beta; the persistence ceiling that of beta+ = alpha nu^2, from
 where on Theorem 2a no longer promises every depth.
 
@@ -13,14 +13,15 @@ Hypotheses: theta_w < theta_b; a threshold in [0, 1) that separates needs alpha 
 Proof: theory.md, section 2b.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
 
-from theory.inputs import as_sizes, require_count, require_range
+from theory.inputs import ClusterSizes, as_sizes, require_count, require_range
 from theory.pair_law import PairLaw
 from theory.persistence import admits_threshold, norm_product, threshold_interval
+from theory.statements import THEOREM_2B
 from theory.verdicts import Verdict, combine_parts, judge
 
 # The scan for the smallest root climbs by this factor in log noise.
@@ -56,9 +57,7 @@ def bounded_threshold_separation(theta_within: float, theta_between: float) -> f
     return float(np.sin(max(turn, 0.0)))
 
 
-def bounded_persistence(
-    theta_within: float, theta_between: float, max_cluster_size: int | Sequence[int]
-) -> float:
+def bounded_persistence(theta_within: float, theta_between: float, max_cluster_size: ClusterSizes) -> float:
     """eps_persist: below it Theorem 2a holds for every noisy batch, at every depth; 0 if the clean batch fails.
 
     Args:
@@ -84,7 +83,7 @@ def bounded_persistence(
 def gaussian_extremes(
     ambient_dim: int,
     num_clusters: int,
-    cluster_size: int | Sequence[int],
+    cluster_size: ClusterSizes,
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
@@ -107,7 +106,7 @@ def gaussian_extremes(
 def gaussian_separation(
     ambient_dim: int,
     num_clusters: int,
-    cluster_size: int | Sequence[int],
+    cluster_size: ClusterSizes,
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
@@ -128,14 +127,15 @@ def gaussian_separation(
     Raises:
         ValueError: an argument outside its range.
     """
-    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta,
-                          lambda beta: beta)
+    return _smallest_root(
+        ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta, lambda beta: beta
+    )
 
 
 def gaussian_persistence(
     ambient_dim: int,
     num_clusters: int,
-    cluster_size: int | Sequence[int],
+    cluster_size: ClusterSizes,
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
@@ -148,14 +148,13 @@ def gaussian_persistence(
         """The alpha in (0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1."""
         return float(brentq(lambda a: a * norm_product(a, sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
 
-    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta,
-                          alpha_needed)
+    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta, alpha_needed)
 
 
 def _smallest_root(
     ambient_dim: int,
     num_clusters: int,
-    cluster_size: int | Sequence[int],
+    cluster_size: ClusterSizes,
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
@@ -196,7 +195,7 @@ def _smallest_root(
     return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9)))
 
 
-def _all_sizes(num_clusters: int, cluster_size: int | Sequence[int]) -> np.ndarray:
+def _all_sizes(num_clusters: int, cluster_size: ClusterSizes) -> np.ndarray:
     count = require_count(num_clusters, "num_clusters", 2)
     sizes = as_sizes(cluster_size)
     if len(sizes) not in (1, count):
@@ -204,7 +203,7 @@ def _all_sizes(num_clusters: int, cluster_size: int | Sequence[int]) -> np.ndarr
     return np.broadcast_to(sizes, (count,))
 
 
-def _log_pair_budgets(num_clusters: int, cluster_size: int | Sequence[int], delta: float) -> tuple[float, float]:
+def _log_pair_budgets(num_clusters: int, cluster_size: ClusterSizes, delta: float) -> tuple[float, float]:
     """log of delta/(2 #within) and of delta/(2 #cross), unordered pairs."""
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     sizes = _all_sizes(num_clusters, cluster_size).astype(float)
@@ -226,7 +225,7 @@ def _require_cosines(min_within_cos: float, max_between_cos: float) -> None:
 # --- thresholds and checks --------------------------------------------------------------------------------------------
 
 
-def recommended_threshold(alpha: float, beta: float, cluster_sizes: int | Sequence[int]) -> float:
+def recommended_threshold(alpha: float, beta: float, cluster_sizes: ClusterSizes) -> float:
     """A threshold for batches whose cosines obey ``alpha`` and ``beta`` (bounds at one noise level).
 
     The middle of Theorem 2a's interval where there is one. Past the persistence ceiling no threshold is good at every
@@ -244,7 +243,7 @@ def check_bounded(
     theta_within: float,
     theta_between: float,
     noise_level: float,
-    cluster_sizes: int | Sequence[int],
+    cluster_sizes: ClusterSizes,
 ) -> Verdict:
     """Theorem 2b for bounded noise on measured batches: alpha and beta (trials,) against what eps allows, separation
     below eps_sep, and Theorem 2a's hypotheses below eps_persist.
@@ -252,7 +251,7 @@ def check_bounded(
     A margin within round-off of 0 counts as attained: the worst case attains the bound, so its cosines are compared
     with a tolerance of 1e-12.
     """
-    name = "Theorem 2b (bounded)"
+    name = THEOREM_2B.name
     worst_alpha, worst_beta = bounded_extremes(theta_within, theta_between, noise_level)
     every = np.ones(alpha.shape, dtype=bool)
     separates = every & (noise_level < bounded_separation(theta_within, theta_between))

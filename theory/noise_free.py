@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from theory.exact_replay import ExactReplay
-from theory.inputs import as_sizes, require_count, require_mixing, require_range, require_threshold
+from theory.inputs import ClusterSizes, Numbers, as_sizes, require_count, require_mixing, require_range, require_threshold
 from theory.precision import UNIT_SUM_TOLERANCE
+from theory.statements import THEOREM_1
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
 
@@ -27,16 +28,16 @@ SPREAD = "Theorem 1b: spread"
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
-def norm_floor_squared(within: np.ndarray, cluster_size: int | np.ndarray) -> np.ndarray:
+def norm_floor_squared(within: Numbers, cluster_size: Numbers) -> Numbers:
     """nu^2 = a + (1 - a)/M: convex combinations of M unit vectors with cosines >= a have at least this squared norm."""
     return within + (1 - within) / cluster_size
 
 
 def contraction_factor(
-    within: np.ndarray,
-    cluster_sizes: int | Sequence[int],
-    threshold: np.ndarray | float = 0.0,
-    mixing: np.ndarray | float = 0.5,
+    within: Numbers,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers = 0.0,
+    mixing: Numbers = 0.5,
 ) -> np.ndarray:
     """rho_l: what one block multiplies the largest distance inside a cluster by, at most (theory.md 1b).
 
@@ -58,9 +59,9 @@ def contraction_factor(
 
 def spread_bounds(
     alpha: np.ndarray,
-    cluster_sizes: int | Sequence[int],
-    threshold: np.ndarray | float = 0.0,
-    mixing: np.ndarray | float = 0.5,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers = 0.0,
+    mixing: Numbers = 0.5,
     normalized: bool = False,
 ) -> np.ndarray:
     """Theorem 1b's bound on 1 - alpha_l at every layer, from the alpha of the layers before it.
@@ -84,7 +85,7 @@ def spread_bounds(
 
 
 def spread_bound(
-    within: float, cluster_size: int | Sequence[int], depth: int, threshold: float = 0.0, mixing: float = 0.5
+    within: float, cluster_size: ClusterSizes, depth: int, threshold: float = 0.0, mixing: float = 0.5
 ) -> float:
     """A priori bound on 1 - alpha_L after ``depth`` blocks, from alpha_0 alone.
 
@@ -114,7 +115,7 @@ def spread_bound(
 
 
 def equiangular_threshold_interval(
-    within: float | Sequence[float], between: float | np.ndarray, cluster_size: int | Sequence[int]
+    within: float | Sequence[float], between: float | np.ndarray, cluster_size: ClusterSizes
 ) -> tuple[float, float] | None:
     """Thresholds [low, high) under which the closed form holds: max b+/(nu_k nu_k') <= tau < min a_k, or None."""
     within, between, sizes = _equiangular_inputs(within, between, cluster_size)
@@ -127,10 +128,10 @@ def equiangular_threshold_interval(
 def equiangular_cosines(
     within: float | Sequence[float],
     between: float | np.ndarray,
-    cluster_size: int | Sequence[int],
+    cluster_size: ClusterSizes,
     layer: int,
     mixing: float = 0.5,
-) -> tuple[np.ndarray | float, np.ndarray | float]:
+) -> tuple[Numbers, Numbers]:
     """Exact cosines of equiangular clusters after ``layer`` blocks of unit inputs (theory.md 1, "Exact case").
 
     Args:
@@ -149,7 +150,9 @@ def equiangular_cosines(
     layer = require_count(layer, "layer", 0)
     interval = equiangular_threshold_interval(within, between, cluster_size)
     if interval is None:
-        raise ValueError("between: too large for within, no threshold keeps the clusters apart (max b+/nu^2 < a needed)")
+        raise ValueError(
+            "between: too large for within, no threshold keeps the clusters apart (max b+/nu^2 < a needed)"
+        )
     scalar = np.ndim(within) == np.ndim(between) == np.ndim(cluster_size) == 0
     a, b, sizes = _equiangular_inputs(within, between, cluster_size)
     decay = (1.0 - mixing - mixing / (sizes - 1.0)) ** (2 * layer)
@@ -177,9 +180,9 @@ def _equiangular_inputs(within, between, cluster_size) -> tuple[np.ndarray, np.n
 
 def check_noise_free(
     trajectory: Trajectory,
-    cluster_sizes: Sequence[int],
-    threshold: np.ndarray | float,
-    mixing: np.ndarray | float,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers,
+    mixing: Numbers,
     *,
     normalized: bool = False,
     exact: ExactReplay | None = None,
@@ -194,7 +197,7 @@ def check_noise_free(
     trials = trajectory.alpha.shape[-1]
     leak = np.where(trajectory.false_edges > 0, np.inf, trajectory.sharpness_error)
     return combine_parts(
-        "Theorem 1",
+        THEOREM_1.name,
         [
             judge("Theorem 1a: sharpness 1", leak, UNIT_SUM_TOLERANCE["float64"], np.ones(trials, bool), discrete=True),
             check_monotone(trajectory.alpha, threshold, "Theorem 1b: alpha never decreases", exact),
@@ -207,7 +210,7 @@ def check_noise_free(
 
 def check_monotone(
     alpha: np.ndarray,
-    threshold: np.ndarray | float,
+    threshold: Numbers,
     statement: str,
     exact: ExactReplay | None = None,
     applicable: np.ndarray | None = None,
@@ -223,9 +226,9 @@ def check_monotone(
 
 def check_spread(
     alpha: np.ndarray,
-    cluster_sizes: Sequence[int],
-    threshold: np.ndarray | float,
-    mixing: np.ndarray | float,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers,
+    mixing: Numbers,
     *,
     normalized: bool = False,
     exact: ExactReplay | None = None,

@@ -57,7 +57,7 @@ def scaled_log_bessel(order: float, x: np.ndarray) -> np.ndarray:
 
 
 def log_norm_density(norm: np.ndarray, mean_norm: np.ndarray, scale: float, dim: int) -> np.ndarray:
-    """Log density of |m + s g| at ``norm`` for a fixed vector m of length ``mean_norm`` and g standard normal in R^dim."""
+    """Log density of |m + s g| at ``norm``, for a vector m of length ``mean_norm`` and g standard normal in R^dim."""
     order = dim / 2.0 - 1.0
     x = norm * mean_norm / scale**2
     return (
@@ -132,7 +132,7 @@ class PairLaw:
         return self._log_tail_beyond(float(np.arccos(cosine)), upper)
 
     def _log_tail_beyond(self, angle: float, upper: bool) -> float:
-        """Integrate over R in two panels: where the step in R happens (width s tan(angle)), and where it is flat at 1."""
+        """Integrate over R in two panels: where the step in R is (width s tan(angle)), and where it is flat at 1."""
         slope = 1.0 / np.tan(angle)
         slope = slope if abs(slope) > 1e-12 else 1e-12
         c, across = self._cosines, np.sin(self._angles)

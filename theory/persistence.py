@@ -9,21 +9,20 @@ Hypotheses: as above; any input norms, except for the rate.
 Proof: theory.md, section 2a. Sharp: equiangular clusters have beta_l -> b/nu^2 exactly.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from theory.exact_replay import ExactReplay
-from theory.inputs import as_sizes, require_range
+from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
 from theory.precision import UNIT_SUM_TOLERANCE, numerical_threshold
+from theory.statements import THEOREM_2A
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
 
-NAME = "Theorem 2a"
+NAME = THEOREM_2A.name
 
 
-def norm_product(alpha: np.ndarray | float, cluster_sizes: int | Sequence[int]) -> np.ndarray | float:
+def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """nu_(1) nu_(2) of the two largest clusters; one size stands for clusters that all have it."""
     sizes = np.sort(as_sizes(cluster_sizes))[::-1]
     largest, second = int(sizes[0]), int(sizes[min(1, len(sizes) - 1)])
@@ -32,14 +31,12 @@ def norm_product(alpha: np.ndarray | float, cluster_sizes: int | Sequence[int]) 
     return (norm_floor_squared(alpha, largest) * norm_floor_squared(alpha, second)) ** 0.5
 
 
-def cross_cap(alpha: np.ndarray | float, beta: np.ndarray | float, cluster_sizes: int | Sequence[int]):
+def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes):
     """beta+/(nu_(1) nu_(2)): what cross cosines can grow to, and the smallest admissible threshold. Needs alpha > 0."""
     return np.maximum(beta, 0.0) / norm_product(alpha, cluster_sizes)
 
 
-def threshold_interval(
-    alpha: float, beta: float, max_cluster_size: int | Sequence[int]
-) -> tuple[float, float] | None:
+def threshold_interval(alpha: float, beta: float, max_cluster_size: ClusterSizes) -> tuple[float, float] | None:
     """Thresholds [low, high) that keep the batch apart at every depth, or None where there are none.
 
     Args:
@@ -60,14 +57,14 @@ def threshold_interval(
 
 
 def persists(
-    alpha: np.ndarray, beta: np.ndarray, cluster_sizes: int | Sequence[int], threshold: np.ndarray | float
+    alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, threshold: Numbers
 ) -> np.ndarray:
     """The hypotheses for a given threshold, elementwise: alpha > 0 and beta+/(nu nu) <= tau < alpha."""
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) <= threshold) & (threshold < alpha)
 
 
-def admits_threshold(alpha: np.ndarray, beta: np.ndarray, cluster_sizes: int | Sequence[int]) -> np.ndarray:
+def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> np.ndarray:
     """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise."""
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) < alpha)
@@ -75,9 +72,9 @@ def admits_threshold(alpha: np.ndarray, beta: np.ndarray, cluster_sizes: int | S
 
 def check_persistence(
     trajectory: Trajectory,
-    cluster_sizes: Sequence[int],
-    threshold: np.ndarray | float,
-    mixing: np.ndarray | float,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers,
+    mixing: Numbers,
     *,
     unit_inputs: bool,
     exact: ExactReplay | None = None,

@@ -24,7 +24,7 @@ EXACT_EQUALITY = 1e-30
 
 
 def dtype_name(dtype: object) -> str:
-    """"float64" for numpy.float64, numpy.dtype("float64") and torch.float64 alike."""
+    """ "float64" for numpy.float64, numpy.dtype("float64") and torch.float64 alike."""
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return name.removeprefix("torch.")
 
@@ -42,7 +42,7 @@ def numerical_threshold(dtype: object, condition: float = 1.0) -> float:
     name = dtype_name(dtype)
     if name not in NUMERICAL_THRESHOLD:
         raise ValueError(f"dtype: expected one of {', '.join(NUMERICAL_THRESHOLD)}, got {name}")
-    if not (1.0 <= condition and math.isfinite(condition)):
+    if not (condition >= 1.0 and math.isfinite(condition)):
         raise ValueError(f"condition: must lie in [1, inf), got {condition:g}")
     cut = NUMERICAL_THRESHOLD[name] * condition
     if cut >= 1.0:

@@ -70,13 +70,16 @@ def separating_map(bases: Float[Array, "K D r"]) -> tuple[Float[Array, "Kr D"], 
     xp = array_namespace(bases)
     count, ambient, dim = bases.shape
     if count * dim > ambient:
-        raise ValueError(f"bases: {count} independent subspaces of dimension {dim} need ambient_dim >= {count * dim}, "
-                         f"got {ambient}")
+        raise ValueError(
+            f"bases: {count} independent subspaces of dimension {dim} need ambient_dim >= {count * dim}, got {ambient}"
+        )
     joint = xp.reshape(xp.permute_dims(bases, (1, 0, 2)), (ambient, count * dim))
     values = as_numpy(xp.linalg.svdvals(joint))
     if values[-1] < RANK_TOLERANCE * values[0]:
-        raise ValueError(f"bases: the subspaces are not linearly independent "
-                         f"(smallest singular value {values[-1]:.1e} of {values[0]:.1e})")
+        raise ValueError(
+            f"bases: the subspaces are not linearly independent "
+            f"(smallest singular value {values[-1]:.1e} of {values[0]:.1e})"
+        )
     return xp.linalg.pinv(joint), float(values[0] / values[-1])
 
 

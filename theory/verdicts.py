@@ -57,8 +57,10 @@ class Verdict:
         if self.status is Status.NOT_APPLICABLE:
             return f"{self.statement}: {self.status}  ({self.detail})"
         relation = "<=" if self.measured <= self.bound else ">"
-        return (f"{self.statement}: {self.status}  {self.measured:.6g} {relation} {self.bound:.6g}, "
-                f"{self.applicable:,} of {self.cases:,} cases apply; {self.detail}").rstrip("; ")
+        return (
+            f"{self.statement}: {self.status}  {self.measured:.6g} {relation} {self.bound:.6g}, "
+            f"{self.applicable:,} of {self.cases:,} cases apply; {self.detail}"
+        ).rstrip("; ")
 
 
 def reject_nan(**arrays: np.ndarray) -> None:
@@ -145,8 +147,12 @@ def _settle_ties(
             )  # fmt: skip
     if checked.size < tied.size:
         left = tied.size - checked.size
-        return replace(verdict, status=Status.UNDECIDED, where=int(tied[checked.size]),
-                       detail=f"{left} cases are too close to call in float64 and were not re-evaluated")
+        return replace(
+            verdict,
+            status=Status.UNDECIDED,
+            where=int(tied[checked.size]),
+            detail=f"{left} cases are too close to call in float64 and were not re-evaluated",
+        )
     return replace(verdict, detail=f"{tied.size} near-ties settled in high precision")
 
 
@@ -192,15 +198,19 @@ def combine_parts(statement: str, parts: Iterable[Verdict]) -> Verdict:
     """One verdict for the parts of a theorem, checked on the same cases: the most serious status, and of the parts
     with that status the tightest."""
     parts = list(parts)
-    return replace(_most_serious(statement, parts), applicable=max((v.applicable for v in parts), default=0),
-                   cases=max((v.cases for v in parts), default=0))
+    return replace(
+        _most_serious(statement, parts),
+        applicable=max((v.applicable for v in parts), default=0),
+        cases=max((v.cases for v in parts), default=0),
+    )
 
 
 def combine_cells(statement: str, cells: Iterable[Verdict]) -> Verdict:
     """One verdict for one statement on several sets of cases."""
     cells = list(cells)
-    return replace(_most_serious(statement, cells), applicable=sum(v.applicable for v in cells),
-                   cases=sum(v.cases for v in cells))
+    return replace(
+        _most_serious(statement, cells), applicable=sum(v.applicable for v in cells), cases=sum(v.cases for v in cells)
+    )
 
 
 def _most_serious(statement: str, verdicts: list[Verdict]) -> Verdict:

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests import reference
+from tests.strategies import any_batch
+from theory import measurements as m
+from theory.affinity import affinity_matrix, target_affinity
+from theory.clusters import cluster_layout
+
+
+@given(any_batch())
+def test_extremes_quantiles_and_integrity_are_the_double_loop(batch):
+    points, labels = batch
+    within, cross = reference.extremes(points, labels)
+    alpha, beta = m.pair_extremes(points, labels)
+    assert alpha == pytest.approx(min(within), abs=1e-14)
+    assert beta == pytest.approx(max(cross), abs=1e-14)
+    low, high = m.pair_quantiles(points, labels, 0.1)
+    assert low == pytest.approx(np.quantile(within, 0.1), abs=1e-12)
+    assert high == pytest.approx(np.quantile(cross, 0.9), abs=1e-12)
+    assert m.cluster_integrity(points, labels) == pytest.approx(min(within) - max(cross), abs=1e-14)
+    np.testing.assert_allclose(m.cluster_integrity(torch.from_numpy(points), labels), alpha - beta, atol=1e-14)
+
+
+def test_tiles_do_not_change_the_extremes(monkeypatch):
+    rng = np.random.default_rng(0)
+    points, labels = rng.standard_normal((2, 50, 5)), rng.permutation(np.repeat([0, 1, 2], [20, 7, 23]))
+    whole = m.pair_extremes(points, labels)
+    monkeypatch.setattr(m, "TILE_ROWS", 3)
+    np.testing.assert_allclose(m.pair_extremes(points, labels), whole, rtol=0, atol=1e-15)
+
+
+@given(any_batch(), st.sampled_from([0.0, 0.3, 0.8]))
+def test_graph_measurements_are_the_loops(batch, threshold):
+    points, labels = batch
+    affinity = affinity_matrix(points, threshold)
+    same = labels[:, None] == labels[None, :]
+    edges = (affinity > 0) | (affinity.T > 0)
+    assert m.false_edges(affinity, labels) == np.triu(edges & ~same).sum()
+    clusters = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    expected = [reference.components(edges[np.ix_(rows, rows)]) for rows in clusters]
+    np.testing.assert_array_equal(m.fragments(affinity, labels), expected)
+    whole = not np.any(edges & ~same) and max(expected) == 1
+    assert bool(m.recovered(affinity, labels)) == whole
+    expected = [sum(affinity[i, j] for j in range(len(labels)) if same[i, j] and j != i) for i in range(len(labels))]
+    np.testing.assert_allclose(m.affinity_sharpness(affinity, labels), expected, atol=1e-15)
+    tensor = torch.from_numpy(affinity)
+    assert m.false_edges(tensor, labels) == m.false_edges(affinity, labels)
+    np.testing.assert_array_equal(m.fragments(tensor, labels).numpy(), m.fragments(affinity, labels))
+
+
+@given(hnp.arrays(bool, st.integers(1, 12).map(lambda n: (n, n)), elements=st.floats(0, 1).map(lambda p: p < 0.12)))
+def test_components_of_any_graph(edges):
+    assert m.count_components(edges) == reference.components(edges)
+
+
+@pytest.mark.parametrize("size", [1, 2, 64, 301])
+def test_components_of_a_chain_and_of_its_worst_numbering(size):
+    chain = np.eye(size, k=1, dtype=bool)
+    shuffled = np.random.default_rng(size).permutation(size)
+    assert m.count_components(chain) == 1
+    assert m.count_components(chain[np.ix_(shuffled, shuffled)]) == 1
+    if size > 2:
+        cut = chain.copy()
+        cut[size // 2 - 1, size // 2] = False
+        assert m.count_components(np.stack([cut, chain])).tolist() == [2, 1]
+
+
+def test_ideal_affinity_is_recovered_and_sharp():
+    labels = np.array([2, 0, 2, 0, 1, 1, 1])
+    target = target_affinity(labels)
+    np.testing.assert_allclose(m.affinity_sharpness(target, labels), 1.0)
+    assert m.recovered(target, labels)
+    leaky = target.copy()
+    leaky[0, 1] = 1e-3
+    assert m.false_edges(leaky, labels) == 1
+    assert not m.recovered(leaky, labels)
+
+
+def test_chance_is_uniform_attention():
+    labels = np.array([0, 1, 0, 1, 1])
+    uniform = (1 - np.eye(5)) / 4
+    np.testing.assert_allclose(m.chance_sharpness(labels), m.affinity_sharpness(uniform, labels))
+    np.testing.assert_allclose(m.chance_sharpness(labels, include_self=True), np.array([2, 3, 2, 3, 3]) / 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: m.pair_extremes(np.eye(4), np.zeros(4, int)), "at least 2 clusters"),
+        (lambda: m.pair_extremes(np.eye(4), np.array([0, 0, 0, 1])), "cluster 1 has 1"),
+        (lambda: m.pair_extremes(np.eye(4), np.array([0, 0, 1])), "labels: expected 4"),
+        (lambda: m.cluster_integrity(np.eye(4), np.array([0, 0, 1, 1]), level=0.7), "level"),
+        (lambda: m.affinity_sharpness(np.full((4, 4), np.nan), np.array([0, 0, 1, 1])), "affinity"),
+        (lambda: m.fragments(np.ones((4, 3)), np.array([0, 0, 1, 1])), "affinity: expected shape"),
+        (lambda: cluster_layout(np.zeros((2, 2), int)), "labels: expected integers"),
+    ],
+)
+def test_bad_input_is_named(call, names, as_users_call):
+    with pytest.raises(ValueError, match=names):
+        call()

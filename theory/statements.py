@@ -1,0 +1,101 @@
+"""The statements under test, by name: what each claims, where its proof is, and which module checks it.
+
+All of them are this toolkit's own statements for the architecture of TransFusion (arXiv 2403.18681); none is quoted
+from the paper. The killed ones are earlier versions that turned out false: each is kept with the counterexample that
+refuted it, because a search that cannot find it again is too weak to be trusted with the true ones.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement.
+
+    Attributes:
+        name: how verdicts call it.
+        title: what it says, in a few words.
+        hypotheses, conclusion: what it says, in full.
+        section: of theory.md, where the proof is.
+        module: of this package, where bound and check are.
+    """
+
+    name: str
+    title: str
+    hypotheses: str
+    conclusion: str
+    section: str
+    module: str
+
+
+@dataclass(frozen=True)
+class KilledStatement:
+    """A false statement and what refutes it.
+
+    Attributes:
+        name: how the adversary calls it.
+        claim: what it said.
+        counterexample: the refutation recorded in theory.md, in words; tests/test_killed_statements.py has the numbers.
+        mended_by: the true statement that took its place.
+    """
+
+    name: str
+    claim: str
+    counterexample: str
+    mended_by: str
+
+
+THEOREM_1 = Statement(
+    "Theorem 1",
+    "noise-free data are separated and fused at every block",
+    "points in linearly independent subspaces; queries and keys W x with W = pinv([U_1 .. U_K]); for the rate "
+    "within-cluster cosines above tau >= 0 and unit inputs",
+    "no affinity between clusters at any depth, alpha_l never decreases, 1 - alpha_L falls at least at the rate "
+    "prod rho_l^2",
+    "1",
+    "noise_free",
+)
+THEOREM_2A = Statement(
+    "Theorem 2a",
+    "clusters far enough apart stay apart at every depth",
+    "alpha > 0 and beta+ < alpha nu_(1) nu_(2); tau in [beta+/(nu_(1) nu_(2)), alpha)",
+    "affinity sharpness 1 at every layer, alpha_l never decreases, beta_l <= beta+/(nu_(1) nu_(2))",
+    "2a",
+    "persistence",
+)
+THEOREM_2B = Statement(
+    "Theorem 2b",
+    "below the noise ceiling batches are separated",
+    "clean angles theta_w < theta_b; noise |e| <= eps below eps_sep, or Gaussian noise up to sigma_sep",
+    "every batch (bounded), or one with probability >= 1 - delta (Gaussian), is separated; below the persistence "
+    "ceiling it satisfies Theorem 2a as well",
+    "2b",
+    "noise_ceiling",
+)
+STATEMENTS = {statement.name: statement for statement in (THEOREM_1, THEOREM_2A, THEOREM_2B)}
+
+SMALLEST_CLUSTER = KilledStatement(
+    "1b with the smallest cluster",
+    "Theorem 1b's rate holds with the size of the smallest cluster in place of the largest",
+    "sizes (20, 2), equiangular .9, tau 0, lambda .5: spread 1.25e-3 after 3 blocks against a bound of 2e-11",
+    THEOREM_1.name,
+)
+THRESHOLD_AT_B = KilledStatement(
+    "equiangular with b <= tau",
+    "equiangular clusters follow the closed form for every threshold b <= tau < a",
+    "K = 3, m = 6, a = .6, b = .35, tau = .40 leaks at layer 2",
+    THEOREM_1.name,
+)
+ALPHA_OF_ANY_SIGN = KilledStatement(
+    "2a without alpha > 0",
+    "beta+ < alpha nu^2 alone gives a threshold that keeps every cluster connected",
+    "clusters {e1, -e1} and {e2, e2, e2}: alpha = -1, nu^2 = -1/3, beta = 0",
+    THEOREM_2A.name,
+)
+ONE_TERM_CEILING = KilledStatement(
+    "2b's threshold without its second term",
+    "noise with phi < (theta_b - theta_w)/4 always leaves a threshold in [0, 1) that separates",
+    "theta_w = 60 degrees, theta_b = 150 degrees, phi = 20 degrees: alpha(eps) < 0",
+    THEOREM_2B.name,
+)
+KILLED = (SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING)
