@@ -15,13 +15,27 @@ def draw(run: RunFolder) -> Figure:
     """Left: measured boundary against ceiling. Right: their ratio, tightness, by ambient dimension and batch size."""
     table = run.tables["boundaries"]
     table = table[(table["bound"] > 0) & table["measured"].notna()]
+    if table.empty:
+        return _nothing_measured()
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), width_ratios=(1, 1.25))
     draw_diagonal(left, table)
     draw_ratios(right, table)
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    figure.suptitle(
-        f"Noise at which success falls to {1 - run.config['delta']:.0%}, measured against proved", fontsize=10
+    success = f"{1 - run.config['delta']:.0%}"
+    figure.suptitle(f"Noise at which success falls to {success}, measured against proved", fontsize=10)
+    return figure
+
+
+def _nothing_measured() -> Figure:
+    """Success that never fell, or a ceiling of zero, leaves nothing to compare: say so instead of drawing axes."""
+    figure = plt.figure(figsize=(7.6, 1.2))
+    figure.text(
+        0.5,
+        0.5,
+        "No boundary was measured inside the noise levels of this run, or no ceiling is positive.",
+        ha="center",
+        va="center",
     )
     return figure
 
@@ -54,17 +68,16 @@ def draw_diagonal(ax: Axes, table: pd.DataFrame) -> None:
 
 def draw_ratios(ax: Axes, table: pd.DataFrame) -> None:
     """Tightness: 1 is a perfect bound, below 1 a wrong one."""
-    places = table[["ambient_dim", "batch_size"]].drop_duplicates().reset_index(drop=True)
+    places = list(dict.fromkeys((r.ambient_dim, r.batch_size) for r in table.itertuples()))
     for shift, (name, group) in zip((-0.12, 0.12), table.groupby("ceiling", sort=False)):
-        where = [places.index[(places == (r.ambient_dim, r.batch_size)).all(axis=1)][0] + shift
-                 for r in group.itertuples()]  # fmt: skip
+        where = [places.index((r.ambient_dim, r.batch_size)) + shift for r in group.itertuples()]
         ax.errorbar(where, group["tightness"], yerr=_errors(group, group["bound"]), fmt=MARKERS[name], capsize=2)
     ax.axhline(1.0, color="0.4", linewidth=1)
     low, high = ax.get_ylim()
     ax.axhspan(0, 1, color="0.92", zorder=0)
     ax.set_ylim(min(0.9, low), max(1.3, high))
     ax.text(0.98, 0.03, "theory violated", transform=ax.transAxes, ha="right", color="0.35")
-    ax.set_xticks(range(len(places)), [f"D={p.ambient_dim}\nn={p.batch_size}" for p in places.itertuples()])
+    ax.set_xticks(range(len(places)), [f"D={dim}\nn={size}" for dim, size in places])
     ax.set_ylabel("tightness = measured / proved")
 
 

@@ -22,6 +22,7 @@ GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "rec
 BATCHWISE = {"theorem_1": THEOREM_1.name, "theorem_2a": THEOREM_2A.name, "theorem_2b_bounded": THEOREM_2B.name}
 CEILINGS = {"separation": "separation", "persistence": "persistence", "recovery": "persistence"}
 CLOSE_TO_CEILING = 0.9
+STORED = ("status", "measured", "bound", "margin", "relative_margin", "applicable", "where", "detail")
 
 
 def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommended: bool) -> tuple[dict, list[dict]]:
@@ -55,11 +56,10 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         row |= {name: int(success.sum()), f"{name}_rate": float(success.mean()), f"{name}_low": low,
                 f"{name}_high": high}  # fmt: skip
     for name in BATCHWISE:
+        # A theorem that does not speak about this cell leaves its columns empty, its counts 0 and its index -1.
         verdict = result.verdicts.get(name)
-        fields = asdict(verdict) if verdict else {}
-        row |= {f"{name}_{key}": fields.get(key, "") for key in
-                ("status", "measured", "bound", "margin", "relative_margin", "where", "detail")}  # fmt: skip
-        row[f"{name}_applicable"] = verdict.applicable if verdict else 0
+        fields = asdict(verdict) if verdict else {"applicable": 0, "where": -1}
+        row |= {f"{name}_{key}": fields.get(key, "") for key in STORED}
     return row, _layer_rows(cell, result)
 
 

@@ -10,14 +10,17 @@ import tests.typechecking  # noqa: F401  (the hook looks it up by name)
 install_import_hook(["theory", "models", "synthetic", "figures"], "tests.typechecking.typechecked")
 
 settings.register_profile(
-    "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    "default",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.load_profile("default")
 
 
 @pytest.fixture
 def as_users_call():
-    """Annotations unchecked, as outside the tests: what bad shapes and dtypes then meet are the functions' own checks."""
+    """Annotations unchecked, as outside the tests: bad shapes and dtypes meet the functions' own checks."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -16,8 +16,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from theory.exact_replay import ExactReplay
-from theory.inputs import ClusterSizes, Numbers, as_sizes, require_count, require_mixing, require_range, require_threshold
-from theory.precision import UNIT_SUM_TOLERANCE
+from theory.inputs import (
+    ClusterSizes,
+    Numbers,
+    as_sizes,
+    require_count,
+    require_mixing,
+    require_range,
+    require_threshold,
+)
+from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE
 from theory.statements import THEOREM_1
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -38,7 +46,7 @@ def contraction_factor(
     cluster_sizes: ClusterSizes,
     threshold: Numbers = 0.0,
     mixing: Numbers = 0.5,
-) -> np.ndarray:
+) -> Numbers:
     """rho_l: what one block multiplies the largest distance inside a cluster by, at most (theory.md 1b).
 
     For mixing <= 1/2 the largest cluster is the worst; above, any may be, so pass all sizes.
@@ -213,15 +221,16 @@ def check_monotone(
     threshold: Numbers,
     statement: str,
     exact: ExactReplay | None = None,
-    applicable: np.ndarray | None = None,
+    applicable: Numbers | None = None,
 ) -> Verdict:
     """1 - alpha_l <= 1 - alpha_{l-1}, where alpha_0 > tau. Arrays (layers, trials)."""
     applicable = alpha[0] > threshold if applicable is None else applicable
 
     def exact_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:
-        return min(alpha[1:] - alpha[:-1])
+        return min(np.maximum(1 - alpha[:-1], SPREAD_FLOOR) - (1 - alpha[1:]))
 
-    return judge(statement, 1.0 - alpha[1:], 1.0 - alpha[:-1], applicable, exact, exact_margin)
+    bounds = np.maximum(1.0 - alpha[:-1], SPREAD_FLOOR)
+    return judge(statement, 1.0 - alpha[1:], bounds, applicable, exact, exact_margin)
 
 
 def check_spread(
@@ -232,7 +241,7 @@ def check_spread(
     *,
     normalized: bool = False,
     exact: ExactReplay | None = None,
-    applicable: np.ndarray | None = None,
+    applicable: Numbers | None = None,
     statement: str = SPREAD,
 ) -> Verdict:
     """1 - alpha_l against Theorem 1b's bound from the measured alpha of the layers before, where alpha_0 > tau."""
@@ -243,10 +252,11 @@ def check_spread(
     # Where alpha has fallen to tau (possible only outside the hypotheses) the bound says nothing: let it be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
         bounds = spread_bounds(alpha, cluster_sizes, thresholds, mixings, normalized)
-    bounds = np.where(np.isfinite(bounds), bounds, np.inf)
+    bounds = np.maximum(np.where(np.isfinite(bounds), bounds, np.inf), SPREAD_FLOOR)
 
     def exact_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:
         parameters = float(thresholds[trial]), float(mixings[trial])
-        return min((spread_bounds(alpha, cluster_sizes, *parameters, normalized) - (1 - alpha))[1:])
+        exact_bounds = np.maximum(spread_bounds(alpha, cluster_sizes, *parameters, normalized), SPREAD_FLOOR)
+        return min((exact_bounds - (1 - alpha))[1:])
 
     return judge(statement, 1.0 - alpha[1:], bounds[1:], applicable, exact, exact_margin)

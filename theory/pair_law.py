@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, roots_legendre, xlogy
 
-from theory.inputs import require_count, require_range
+from theory.inputs import Numbers, require_count, require_range
 
 # Half-width of every window in standard deviations, and nodes across it: a Gaussian factor of width s then spans
 # about four nodes, which Gauss-Legendre resolves to 1e-12 relative, tails included.
@@ -25,7 +25,7 @@ NORM_NODES = 96
 UNIFORM_ORDER = 20
 
 
-def scaled_log_bessel(order: float, x: np.ndarray) -> np.ndarray:
+def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
     """log[ I_order(x) e^{-x} (x/2)^{-order} ], finite for x >= 0 and any order >= -1/2.
 
     Small x: power series. Large order: Debye's uniform expansion (DLMF 10.41.3). Else: scipy's scaled Bessel function.
@@ -56,7 +56,7 @@ def scaled_log_bessel(order: float, x: np.ndarray) -> np.ndarray:
     return np.where(is_small, small, large)
 
 
-def log_norm_density(norm: np.ndarray, mean_norm: np.ndarray, scale: float, dim: int) -> np.ndarray:
+def log_norm_density(norm: Numbers, mean_norm: Numbers, scale: float, dim: int) -> Numbers:
     """Log density of |m + s g| at ``norm``, for a vector m of length ``mean_norm`` and g standard normal in R^dim."""
     order = dim / 2.0 - 1.0
     x = norm * mean_norm / scale**2
@@ -74,14 +74,14 @@ def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     return roots_legendre(count)
 
 
-def _nodes(low: np.ndarray | float, high: np.ndarray | float, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(low: Numbers, high: Numbers, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on [low, high], shape (..., count)."""
     x, w = _legendre(count)
     half = np.asarray(high - low)[..., None] / 2.0
     return np.asarray(low)[..., None] + half * (x + 1.0), half * w
 
 
-def _norm_window(mean_norm: np.ndarray, scale: float, dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _norm_window(mean_norm: Numbers, scale: float, dim: int) -> tuple[Numbers, Numbers]:
     """Where |m + s g| lies but for 1e-30: it is a 1-Lipschitz function of g/s, so it concentrates within s."""
     center = np.sqrt(mean_norm**2 + scale**2 * dim)
     return np.maximum(center - WINDOW * scale, 0.0), center + WINDOW * scale

@@ -31,7 +31,7 @@ def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     return (norm_floor_squared(alpha, largest) * norm_floor_squared(alpha, second)) ** 0.5
 
 
-def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes):
+def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """beta+/(nu_(1) nu_(2)): what cross cosines can grow to, and the smallest admissible threshold. Needs alpha > 0."""
     return np.maximum(beta, 0.0) / norm_product(alpha, cluster_sizes)
 
@@ -56,15 +56,13 @@ def threshold_interval(alpha: float, beta: float, max_cluster_size: ClusterSizes
     return (low, float(alpha)) if low < alpha else None
 
 
-def persists(
-    alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, threshold: Numbers
-) -> np.ndarray:
+def persists(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, threshold: Numbers) -> Numbers:
     """The hypotheses for a given threshold, elementwise: alpha > 0 and beta+/(nu nu) <= tau < alpha."""
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) <= threshold) & (threshold < alpha)
 
 
-def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> np.ndarray:
+def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise."""
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) < alpha)

@@ -15,6 +15,10 @@ NUMERICAL_THRESHOLD = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2, "flo
 RELATIVE_MARGIN = 1e-9
 ABSOLUTE_MARGIN = 1e-12
 
+# A spread 1 - alpha is a difference of numbers near 1: below this it is round-off, and a smaller bound is compared as
+# this. (Theorems about spreads are tested where spreads are geometry; the adversary works on their logarithms.)
+SPREAD_FLOOR = 1e-11
+
 # Row sums of normalised affinities are compared with 1 up to the round-off of adding a few thousand terms.
 UNIT_SUM_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from theory.exact_replay import ExactReplay
-from theory.inputs import require_count, require_range
+from theory.inputs import Numbers, require_count, require_range
 from theory.precision import ABSOLUTE_MARGIN, EXACT_DIGITS, EXACT_EQUALITY, RELATIVE_MARGIN
 
 # (trial, alpha, beta) -> smallest margin of the trial, in mpmath numbers
@@ -63,7 +63,7 @@ class Verdict:
         ).rstrip("; ")
 
 
-def reject_nan(**arrays: np.ndarray) -> None:
+def reject_nan(**arrays: Numbers) -> None:
     """Raise before a NaN can pass for "not violated".
 
     Raises:
@@ -76,9 +76,9 @@ def reject_nan(**arrays: np.ndarray) -> None:
 
 def judge(
     statement: str,
-    measured: np.ndarray,
-    bound: np.ndarray,
-    applicable: np.ndarray,
+    measured: Numbers,
+    bound: Numbers,
+    applicable: Numbers,
     exact: ExactReplay | None = None,
     exact_margin: ExactMargin | None = None,
     *,
@@ -108,8 +108,13 @@ def judge(
     reject_nan(measured=measured, bound=bound)
 
     size = np.maximum(np.abs(bound), np.abs(measured))
-    margin = np.where(bound == measured, 0.0, bound - measured)
-    relative = np.where(margin == 0.0, 0.0, margin / np.where(size > 0, size, 1.0))
+    with np.errstate(invalid="ignore"):
+        margin = np.where(bound == measured, 0.0, bound - measured)
+    # An infinite excess (a false edge) has no ratio; -1 is that of any measured value that dwarfs its bound.
+    finite = np.isfinite(margin)
+    relative = np.where(finite, margin, 0.0) / np.where(finite & (size > 0), size, 1.0) - np.where(
+        margin == -np.inf, 1, 0
+    )
     close = (np.abs(margin) <= RELATIVE_MARGIN * size) | (np.abs(margin) <= ABSOLUTE_MARGIN)
     close &= not discrete
     violated = ~close & ~(measured <= bound)

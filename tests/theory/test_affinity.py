@@ -52,8 +52,8 @@ def test_round_off_is_no_neighbour():
 
 def test_target_rows_are_uniform_over_positives():
     labels = np.array([1, 0, 1, 1, 0])
-    expected = np.array([[0, 0, 0.5, 0.5, 0], [0, 0, 0, 0, 1], [0.5, 0, 0, 0.5, 0], [0.5, 0, 0.5, 0, 0], [0, 1, 0, 0, 0]])
-    np.testing.assert_array_equal(target_affinity(labels), expected)
+    half = [[0, 0, 1, 1, 0], [0, 0, 0, 0, 2], [1, 0, 0, 1, 0], [1, 0, 1, 0, 0], [0, 2, 0, 0, 0]]
+    np.testing.assert_array_equal(target_affinity(labels), np.array(half) / 2)
 
 
 def test_threshold_of_float32_and_conditioned_maps():

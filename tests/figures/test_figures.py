@@ -1,0 +1,90 @@
+"""Figures are drawn from what is on disk, and only from that."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures import layers, noise_bounds
+from figures.__main__ import main
+from figures.catalogue import draw_all
+from figures.run_folder import read_run_folder
+from synthetic.sweep_noise import main as sweep
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("figures") / "run"
+    sweep(["--ambient-dims", "16", "--batch-sizes", "12", "18", "--geometry.num-clusters", "3",
+           "--geometry.subspace-dim", "2", "--trials", "20", "--depth", "3", "--out", str(out)])  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_redrawing_needs_no_torch_and_no_results_change(copy):
+    before = {f.name: f.read_bytes() for f in copy.glob("*.csv")}
+    for picture in [*copy.glob("*.png"), *copy.glob("*.pdf")]:
+        picture.unlink()
+    program = (
+        f"import sys; from figures.__main__ import main; status = main(['{copy}']); assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program + "; sys.exit(status)"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert {f.stem for f in copy.glob("*.png")} == {"success_against_noise", "layers", "tightness"}
+    assert {f.name: f.read_bytes() for f in copy.glob("*.csv")} == before
+
+
+def test_what_is_drawn_is_what_is_stored(copy):
+    run = read_run_folder(copy)
+    figure = noise_bounds.draw(run)
+    rows = run.tables["rows"].query("not mapped and batch_size == 18").sort_values("noise_level")
+    ax = figure.axes[0]
+    curve = next(line for line in ax.lines if line.get_label() == "n = 18")
+    np.testing.assert_array_equal(curve.get_xdata(), rows["noise_level"])
+    np.testing.assert_array_equal(curve.get_ydata(), rows["separated_rate"])
+    verticals = {line.get_xdata()[0] for line in ax.lines if list(line.get_ydata()) == [0, 1]}
+    assert set(run.tables["rows"]["separation_ceiling"].unique()) <= verticals
+    plt.close(figure)
+
+
+def test_layer_lines_include_bounds_that_lie_on_the_right_side(copy):
+    run = read_run_folder(copy)
+    figure = layers.draw(run)
+    solid = {line.get_label(): line for line in figure.axes[0].lines if line.get_linestyle() == "-"}
+    assert "0, keys W x (Thm 1)" in solid
+    assert sum(line.get_linestyle() == "--" for line in figure.axes[0].lines) >= 1
+    plt.close(figure)
+
+
+def test_a_folder_without_positive_ceilings_is_still_drawn(copy):
+    table = pd.read_csv(copy / "boundaries.csv")
+    table["measured"] = np.nan
+    table.to_csv(copy / "boundaries.csv", index=False)
+    assert len(draw_all(copy)) == 3
+
+
+def test_bad_folders(copy, tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty")]) == 2
+    assert "config.json: missing" in capsys.readouterr().err
+    (copy / "layers.csv").write_bytes((copy / "layers.csv").read_bytes()[:-20])
+    assert main([str(copy)]) == 2
+    assert "layers.csv: truncated" in capsys.readouterr().err
+    (copy / "config.json").write_text("{")
+    assert main([str(copy)]) == 2
+    assert "config.json: not a whole JSON file" in capsys.readouterr().err

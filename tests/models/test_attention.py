@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from models.attention import TransFusionBlock
+from models.stack import AttentionStack
+from tests.reference import affinity as reference_affinity
+from theory.affinity import affinity_matrix
+
+
+def points(seed=0, shape=(2, 9, 5)):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("mixing", [0.5, 1.0])
+def test_one_block_is_the_double_loop(threshold, mixing):
+    x = points()
+    moved = TransFusionBlock(threshold, mixing)(x)
+    for batch, result in zip(x.numpy(), moved.numpy()):
+        weights = reference_affinity(batch, threshold)
+        expected = (1 - mixing) * batch + mixing * weights @ batch
+        lonely = weights.sum(axis=1) == 0
+        expected[lonely] = batch[lonely]
+        np.testing.assert_allclose(result, expected, atol=1e-12)
+    assert threshold < 0.7 or lonely.any(), "the case of rows without neighbours should be reached"
+
+
+def test_bias_is_a_threshold():
+    """Lemma 0: appended biases b and -b give the affinity of threshold b^2, exactly."""
+    x = points(1)
+    for threshold in (0.0, 0.2, 0.6):
+        plain = AttentionStack(4, threshold, normalize="every")
+        biased = AttentionStack(4, threshold, normalize="every", bias_form=True)
+        torch.testing.assert_close(biased(x), plain(x), rtol=0, atol=1e-12)
+
+
+def test_bias_is_learned():
+    x = points(2)
+    stack = AttentionStack(2, 0.25, normalize="every", bias_form=True)
+    (stack(x) ** 2).sum().backward()
+    gradients = [block.bias.grad for block in stack.blocks]
+    assert all(g is not None and torch.isfinite(g) for g in gradients)
+    assert any(g != 0 for g in gradients)
+
+
+def test_gradients_are_right():
+    """Against finite differences, although the block reuses the memory of its cosines."""
+    x = points(3, (5, 3)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: AttentionStack(2, 0.1)(t), (x,), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda t: AttentionStack(2, 0.1, normalize="every", bias_form=True)(t), (x,))
+
+
+def test_map_and_its_condition():
+    x, matrix = points(4), points(5, (3, 5))
+    block = TransFusionBlock(0.2, 0.5, query_key_map=matrix, condition=50.0)
+    raw, mass = block.affinity(block.attend(x))
+    torch.testing.assert_close(
+        raw / mass[..., None].clamp_min(1e-300), affinity_matrix(x @ matrix.mT, 0.2, condition=50.0)
+    )
+
+
+def test_equivariance():
+    x = points(6, (9, 5))
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    rotation = torch.linalg.qr(points(7, (5, 5)))[0]
+    block = TransFusionBlock(0.1, 0.7)
+    torch.testing.assert_close(block(x[order]), block(x)[order])
+    torch.testing.assert_close(block(x @ rotation), block(x) @ rotation)
+    torch.testing.assert_close(block(3.0 * x), 3.0 * block(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [((1.0,), "threshold"), ((-0.1,), "threshold"), ((0.0, 0.0), "mixing"), ((0.0, 1.1), "mixing"),
+     ((torch.tensor([[[0.2]], [[1.5]]]),), "threshold"), ((0.0, float("nan")), "mixing")],
+)  # fmt: skip
+def test_bad_input_is_named(arguments, names):
+    with pytest.raises(ValueError, match=names):
+        TransFusionBlock(*arguments)

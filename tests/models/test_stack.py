@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+
+from models import stack as stack_module
+from models.stack import AttentionStack, resolve_device
+from synthetic.benchmark import obvious_trial
+from tests.strategies import labels_of
+from theory.affinity import affinity_matrix
+
+FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", "false_edges", "fragments", "isolated")
+
+
+def batch(trials=5, sizes=(6, 3, 4), dim=7, noise=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(sizes)
+    return np.eye(dim)[labels] + noise * rng.standard_normal((trials, len(labels), dim)), labels
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 0.6, 3.0])
+@pytest.mark.parametrize("threshold", [1e-6, 0.3, 0.8])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_measurements_are_the_obvious_loop(noise, threshold, shuffled):
+    points, labels = batch(noise=noise)
+    if shuffled:
+        order = np.random.default_rng(1).permutation(len(labels))
+        points, labels = points[:, order], labels[order]
+    trajectory = AttentionStack(4, threshold, 0.5).measure(torch.from_numpy(points), labels)
+    for trial, x in enumerate(points):
+        for layer, expected in enumerate(obvious_trial(x, labels, threshold, 0.5, 4)):
+            for name in FIELDS:
+                assert getattr(trajectory, name)[layer, trial] == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_chunks_do_not_change_trials(monkeypatch):
+    points, labels = batch(trials=7)
+    threshold = torch.linspace(0.1, 0.6, 7)[:, None, None]
+    whole = AttentionStack(3, threshold).measure(torch.from_numpy(points), labels)
+    monkeypatch.setattr(stack_module, "CPU_CHUNK_BYTES", 1)
+    single = AttentionStack(3, threshold).measure(torch.from_numpy(points), labels)
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(whole, name), getattr(single, name), rtol=0, atol=1e-13)
+
+
+def test_trace_and_truncated_output():
+    points, _ = batch()
+    stack = AttentionStack(2, 0.2, normalize="input")
+    output, trace = stack(torch.from_numpy(points), return_trace=True)
+    assert len(trace.points) == len(trace.affinities) == 3
+    for tokens, affinity in zip(trace.points, trace.affinities):
+        np.testing.assert_allclose(affinity, affinity_matrix(tokens.numpy(), 0.2), atol=1e-12)
+    np.testing.assert_allclose(output, affinity_matrix(trace.points[-1].numpy(), 0.2, power=2), atol=1e-12)
+    torch.testing.assert_close(stack(torch.from_numpy(points)), output)
+    unsigned = AttentionStack(2, 0.2, normalize="input", signed=False)(torch.from_numpy(points))
+    expected = affinity_matrix(trace.points[-1].numpy(), 0.2, power=2, signed=False)
+    np.testing.assert_allclose(unsigned, expected, atol=1e-12)
+
+
+def test_inputs_are_left_alone():
+    points, labels = batch()
+    tensor = torch.from_numpy(points.copy())
+    stack = AttentionStack(3, 0.2)
+    stack(tensor)
+    stack.measure(tensor, labels)
+    np.testing.assert_array_equal(tensor.numpy(), points)
+
+
+def test_float32_agrees_within_its_precision():
+    points, labels = batch(noise=0.2)
+    exact = AttentionStack(3, 0.4).measure(torch.from_numpy(points), labels)
+    single = AttentionStack(3, 0.4, dtype=torch.float32).measure(torch.from_numpy(points), labels)
+    np.testing.assert_allclose(single.alpha, exact.alpha, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_cpu():
+    points, labels = batch(noise=0.4)
+    on_cpu = AttentionStack(3, 0.4).measure(torch.from_numpy(points), labels)
+    on_gpu = AttentionStack(3, 0.4, device="cuda").measure(torch.from_numpy(points), labels)
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda p, y: AttentionStack(0), "depth"),
+        (lambda p, y: AttentionStack(1, normalize="sometimes"), "normalize"),
+        (lambda p, y: AttentionStack(1, bias_form=True), "bias_form"),
+        (lambda p, y: AttentionStack(1, device="cuda:99"), "device: must be one of cpu"),
+        (lambda p, y: AttentionStack(1, device="toaster"), "device: must be one of cpu"),
+        (lambda p, y: AttentionStack(1, device="meta"), "device"),
+        (lambda p, y: AttentionStack(1)(p * np.nan), "points: contains NaN"),
+        (lambda p, y: AttentionStack(1)(p * 0.0), "points: contains a zero vector"),
+        (lambda p, y: AttentionStack(1)(p[:, :1]), "points: a batch needs at least 2"),
+        (lambda p, y: AttentionStack(1).measure(p[0], y), "points: expected shape"),
+        (lambda p, y: AttentionStack(1).measure(p, y[:-1]), "labels: expected 13"),
+        (lambda p, y: AttentionStack(1).measure(p, y * 0), "at least 2 clusters"),
+    ],
+)
+def test_bad_input_is_named(call, names, as_users_call):
+    points, labels = batch()
+    with pytest.raises(ValueError, match=names):
+        call(torch.from_numpy(points), labels)
+
+
+def test_cpu_is_a_device():
+    assert resolve_device("cpu") == torch.device("cpu")

@@ -1,0 +1,82 @@
+"""The smaller commands: adversary, tightness, benchmark, and the random search."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthetic import adversary, benchmark, tightness
+from synthetic.boundaries import crossing_with_interval, falling_crossing
+from synthetic.random_search import search_random
+from theory.clusters import cluster_layout, contiguous_labels
+from theory.measurements import pair_extremes
+from theory.verdicts import Status
+
+
+@pytest.mark.theorems
+def test_random_batches_violate_nothing():
+    for verdict in search_random(2_000, seed=1):
+        assert verdict.status is Status.HOLDS, str(verdict)
+        assert verdict.applicable >= 2_000
+
+
+@pytest.mark.theorems
+@pytest.mark.slow
+def test_a_hundred_thousand_random_batches_violate_nothing():
+    for verdict in search_random(100_000, seed=0):
+        assert verdict.status is Status.HOLDS, str(verdict)
+        assert verdict.applicable >= 100_000
+
+
+def test_adversary_command(tmp_path, capsys):
+    arguments = ["--random-batches", "100", "--restarts", "8", "--steps", "60", "--out", str(tmp_path / "v.json")]
+    assert adversary.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("stood") == 6
+    assert printed.count("fell") == 4
+    assert len(json.loads((tmp_path / "v.json").read_text())) == 12
+    assert adversary.main(["--restarts", "0"]) == 2
+    assert adversary.main(["--random-batches", "-1"]) == 2
+    assert adversary.main(["--random-batches", "0", "--restarts", "1", "--steps", "1"]) == 1, "too weak: says so"
+
+
+def test_tightness_command(tmp_path, capsys):
+    arguments = ["--ambient-dims", "16", "--num-clusters", "2", "--cluster-sizes", "3", "--within-cos", "1", "0.8",
+                 "--trials", "400", "--out", str(tmp_path / "t")]  # fmt: skip
+    assert tightness.main(arguments) == 0
+    table = pd.read_csv(tmp_path / "t" / "tightness.csv")
+    assert ((table["tightness"] > 1.0) & (table["tightness"] < 1.5)).all()
+    assert (tmp_path / "t" / "tightness_grid.png").exists()
+    assert "tightness" in capsys.readouterr().out
+    assert tightness.main(["--trials", "3"]) == 2
+    assert tightness.main(["--within-cos", "0"]) == 2
+    assert tightness.main(["--ambient-dims", "4", "--num-clusters", "8"]) == 2
+
+
+def test_counts_along_the_noise_are_those_of_the_batches():
+    rng = np.random.default_rng(0)
+    labels = contiguous_labels((4, 3))
+    clean = np.eye(6)[labels] + np.zeros((30, 7, 6))
+    noise = rng.standard_normal((30, 7, 6)) / np.sqrt(6)
+    levels = np.array([0.2, 0.6, 1.2])
+    counts = tightness.separated_counts(clean, noise, levels, cluster_layout(labels))
+    for level, count in zip(levels, counts):
+        alpha, beta = pair_extremes(clean + level * noise, labels)
+        assert count == (alpha > beta).sum()
+
+
+def test_crossings():
+    levels = np.array([1.0, 2.0, 3.0, 4.0])
+    assert falling_crossing(levels, np.array([1.0, 0.9, 0.1, 0.0]), 0.5) == pytest.approx(2.5)
+    assert np.isnan(falling_crossing(levels, np.array([1.0, 1.0, 1.0, 1.0]), 0.5))
+    assert np.isnan(falling_crossing(levels, np.array([0.1, 0.0, 0.0, 0.0]), 0.5))
+    middle, low, high = crossing_with_interval(levels, [200, 190, 20, 0], 200, 0.5)
+    assert low < middle < high
+
+
+def test_benchmark_command(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "SHAPES", ((4, 16, 32),))
+    assert benchmark.main(["--rounds", "1", "--depth", "2"]) == 0
+    assert "MiB" in capsys.readouterr().out
+    assert benchmark.main(["--rounds", "0"]) == 2

@@ -1,0 +1,104 @@
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from figures.run_folder import DamagedFileError, read_table
+from synthetic import records
+from synthetic.records import RunFolderError, RunRecorder, to_plain, write_json, write_table, write_whole
+
+CPU = torch.device("cpu")
+ROW = {"cell": 0, "x": 0.1 + 0.2, "name": "a, b", "missing": float("nan"), "flag": True}
+LAYERS = [{"cell": 0, "layer": 0, "alpha": 1 / 3}]
+
+
+def test_floats_read_back_exactly(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [{"a": v, "b": 10.0**e} for v, e in zip(rng.standard_normal(200), rng.uniform(-300, 300, 200))]
+    write_table(tmp_path / "t.csv", rows)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), pd.DataFrame(rows), check_exact=True)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv"
+    write_whole(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["rows.csv"]
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "v.json", {"a": float("nan"), "b": np.float64(1.5), "c": (np.int64(1), tmp_path)})
+    assert json.loads((tmp_path / "v.json").read_text()) == {"a": None, "b": 1.5, "c": [1, str(tmp_path)]}
+    assert to_plain(np.bool_(True)) is True
+
+
+def test_resume_finds_finished_cells(tmp_path):
+    recorder = RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
+    recorder.add(ROW, LAYERS)
+    again = RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
+    assert again.finished == {0}
+    before = (tmp_path / "run" / "rows.csv").read_bytes()
+    again.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
+    assert (tmp_path / "run" / "rows.csv").read_bytes().startswith(before)
+    assert len(json.loads((tmp_path / "run" / "environment.json").read_text())["runs"]) == 2
+
+
+def test_layers_of_an_unfinished_cell_are_dropped(tmp_path, monkeypatch):
+    """A kill between the two files leaves layers without a row; the cell is then computed again."""
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU)
+    recorder.add(ROW, LAYERS)
+    true_write = records.write_table
+    monkeypatch.setattr(records, "write_table", lambda p, r: true_write(p, r) if p.name == "layers.csv" else None)
+    recorder.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
+    again = RunRecorder(tmp_path / "run", {}, True, CPU)
+    assert again.finished == {0}
+    assert {row["cell"] for row in again.layers} == {0}
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def damage_field(path):
+    path.write_text(path.read_text().replace(",True\n", "\n"))
+
+
+def damage_bytes(path):
+    path.write_bytes(b"\xff\xfe\x00" * 10)
+
+
+@pytest.mark.parametrize("damage", [damage_half, damage_field, damage_bytes, lambda p: p.write_text("")])
+def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
+    RunRecorder(tmp_path / "run", {}, False, CPU).add(ROW, LAYERS)
+    damage(tmp_path / "run" / "rows.csv")
+    with pytest.raises(RunFolderError, match=r"rows\.csv"):
+        RunRecorder(tmp_path / "run", {}, True, CPU)
+    with pytest.raises(DamagedFileError, match=r"rows\.csv"):
+        read_table(tmp_path / "run" / "rows.csv")
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU).add(ROW, LAYERS)
+    with pytest.raises(RunFolderError, match="not an empty folder"):
+        RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
+    with pytest.raises(RunFolderError, match=r"seed 1 \(now 2\)"):
+        RunRecorder(tmp_path / "run", {"seed": 2}, True, CPU)
+    with pytest.raises(RunFolderError, match=r"config\.json: missing"):
+        RunRecorder(tmp_path / "nowhere", {}, True, CPU)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunFolderError, match="not an empty folder"):
+        RunRecorder(tmp_path / "file", {}, False, CPU)
+    (tmp_path / "run" / "layers.csv").write_text("cell,layer,alpha\n")
+    with pytest.raises(RunFolderError, match="lacks layers"):
+        RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)

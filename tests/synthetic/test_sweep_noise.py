@@ -1,0 +1,310 @@
+"""The command, end to end: rows, verdicts, exit statuses, interrupts, resumption, counterexamples."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.stack import AttentionStack
+from synthetic import report
+from synthetic.counterexamples import Counterexample
+from synthetic.grid import SweepSettings, build_cells
+from synthetic.sweep_noise import SweepNoise, main, run
+from tests.test_negative_controls import OneFalseEdge
+from theory import noise_ceiling
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
+         "--trials", "20", "--depth", "3"]  # fmt: skip
+
+
+def sweep(*arguments):
+    return subprocess.run([sys.executable, "-m", "synthetic.sweep_noise", *arguments], cwd=ROOT, capture_output=True,
+                          text=True, timeout=300)  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "bounded", "sphere", "worst"])
+def test_a_small_sweep_of_every_noise(tmp_path, capsys, noise):
+    assert main([*SMALL, "--noise", noise, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    for name in ("Theorem 1: HOLDS", "Theorem 2a: HOLDS", "Theorem 2b: HOLDS"):
+        assert name in printed
+    rows = pd.read_csv(tmp_path / "run" / "rows.csv")
+    assert rows["cell"].tolist() == list(range(len(rows)))
+    assert (rows[["separated", "admits_threshold", "recovered"]] <= 20).all(axis=None)
+    noisy = rows[~rows["mapped"]]
+    # Whoever satisfies 2a's hypotheses is separated, and whatever is guaranteed by 2b happened.
+    assert (noisy["admits_threshold"] <= noisy["separated"]).all()
+    if noise != "gaussian":
+        assert (noisy[noisy["noise_level"] < noisy["separation_ceiling"]]["separated"] == 20).all()
+    if noise == "worst":
+        assert (noisy[noisy["noise_level"] > 1.001 * noisy["separation_ceiling"]]["separated"] == 0).all()
+    layers = pd.read_csv(tmp_path / "run" / "layers.csv")
+    assert len(layers) == 4 * len(rows)
+    covered = layers.dropna(subset="beta_cap")
+    assert (covered["beta_max"] <= covered["beta_cap"] + 1e-12).all()
+    rated = layers.dropna(subset="alpha_rate_bound")
+    assert len(rated)
+    assert (rated["alpha_min"] >= rated["alpha_rate_bound"] - 1e-12).all()
+    verdicts = json.loads((tmp_path / "run" / "verdicts.json").read_text())
+    assert [v["status"] for v in verdicts] == ["HOLDS"] * 3
+    for name in ("success_against_noise", "layers", "tightness"):
+        assert (tmp_path / "run" / f"{name}.png").stat().st_size > 5_000
+        assert (tmp_path / "run" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert not list((tmp_path / "run").glob("counterexample*"))
+
+
+def test_same_seed_same_rows(tmp_path):
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        main([*SMALL, "--seed", seed, "--no-figures", "--out", str(tmp_path / name)])
+    a, b, c = ((tmp_path / name / "rows.csv").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_geometries(tmp_path):
+    """Unequal sizes, oblique subspaces, equiangular and uniform clusters: no guarantee is broken, none is invented."""
+    for i, extra in enumerate((
+        ["--geometry.imbalance", "3"],
+        ["--geometry.arrangement", "angle", "--geometry.principal-angle", "1.2"],
+        ["--geometry.arrangement", "random"],
+        ["--geometry.clusters", "equiangular", "--geometry.between-cos", "0.1"],
+        ["--geometry.clusters", "uniform"],
+        ["--threshold", "0.3", "--mixing", "0.9"],
+    )):  # fmt: skip
+        out = tmp_path / str(i)
+        assert main([*SMALL, *extra, "--no-figures", "--out", str(out)]) == 0, extra
+        rows = pd.read_csv(out / "rows.csv")
+        if "uniform" in extra:
+            assert not rows["separation_guaranteed"].any()
+        if "3" in extra:
+            assert rows["max_cluster_size"].iloc[0] > rows["min_cluster_size"].iloc[0]
+
+
+def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
+    arguments = [*SMALL, "--trials", "60", "--no-figures"]
+    main([*arguments, "--out", str(tmp_path / "whole")])
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "synthetic.sweep_noise", *arguments, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "rows.csv").exists() or len((out / "rows.csv").read_text().splitlines()) < 4:
+        assert process.poll() is None, "finished before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len((out / "rows.csv").read_text().splitlines()) - 1
+    total = len(pd.read_csv(tmp_path / "whole" / "rows.csv"))
+    assert 3 <= finished < total
+    stamp = (out / "rows.csv").read_text()
+    assert main([*arguments, "--out", str(out), "--resume"]) == 0
+    assert (out / "rows.csv").read_text().startswith(stamp)
+    for name in ("rows.csv", "layers.csv", "boundaries.csv", "verdicts.json", "config.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert main([*arguments, "--out", str(out), "--resume"]) == 0, "resuming a finished run only reports"
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synthetic.sweep_noise.run_cells", interrupted)
+    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def options(out, **changes):
+    from synthetic.experiment import Geometry
+
+    settings = {"ambient_dims": (16,), "batch_sizes": (12,), "geometry": Geometry(num_clusters=3, subspace_dim=2),
+                "trials": 20, "depth": 3, "figures": False, **changes}  # fmt: skip
+    return SweepNoise(out=out, **settings)
+
+
+def test_a_violation_fails_the_run_and_can_be_replayed(tmp_path, monkeypatch, capsys):
+    damaged = type("Damaged", (AttentionStack,), {"block_type": OneFalseEdge})
+    assert run(options(tmp_path / "run"), damaged) == 1
+    files = sorted((tmp_path / "run").glob("counterexample-*.npz"))
+    assert any("theorem_2a" in f.name for f in files)
+    assert any("theorem_1" in f.name for f in files)
+    assert "--replay" in capsys.readouterr().out
+    for file in files:
+        assert main(["--replay", str(file)]) == 0, "the sound stack does not reproduce it"
+        monkeypatch.setattr("synthetic.counterexamples.AttentionStack", damaged)
+        assert main(["--replay", str(file)]) == 1
+        monkeypatch.setattr("synthetic.counterexamples.AttentionStack", AttentionStack)
+    assert "VIOLATED" in capsys.readouterr().out
+
+
+def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
+    """Tight clusters in a high dimension leave the union bound little slack: 20 % more noise breaks it."""
+    true_ceiling = noise_ceiling.gaussian_separation
+    monkeypatch.setattr("synthetic.grid.gaussian_separation", lambda *law: 1.2 * true_ceiling(*law))
+    from synthetic.experiment import Geometry
+
+    level = 1.19 * true_ceiling(64, 8, 8, 1.0, 0.0, 0.05)
+    geometry = Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0)
+    tight = options(tmp_path / "run", ambient_dims=(64,), batch_sizes=(64,), trials=200, depth=1, geometry=geometry,
+                    noise_levels=(level,))  # fmt: skip
+    assert run(tight) == 1
+    (file,) = (tmp_path / "run").glob("counterexample-theorem_2b_separation*.npz")
+    assert main(["--replay", str(file)]) == 1
+
+
+@pytest.mark.slow
+def test_a_gaussian_ceiling_five_percent_too_strong_is_caught(tmp_path, monkeypatch):
+    """At D = 1024, K = 8, m = 32 the bound is 4.6 % from the truth; 5,000 batches tell the difference."""
+    true_ceiling = noise_ceiling.gaussian_separation(1024, 8, 32, 1.0, 0.0, 0.05)
+    monkeypatch.setattr("synthetic.grid.gaussian_separation", lambda *law: 1.05 * true_ceiling)
+    from synthetic.experiment import Geometry
+
+    tight = options(tmp_path / "run", ambient_dims=(1024,), batch_sizes=(256,), trials=5000, depth=1,
+                    geometry=Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0),
+                    noise_levels=(1.05 * true_ceiling,))  # fmt: skip
+    run(tight)
+    row = pd.read_csv(tmp_path / "run" / "rows.csv").iloc[-1]
+    assert row["separated_low"] < 0.95, "the measured failure rate must not fit below delta"
+
+
+def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
+    from synthetic import records
+
+    true_write, calls = records.write_whole, []
+
+    def nearly_full(path, data):
+        calls.append(path)
+        if len(calls) > 8:
+            raise OSError(28, "No space left on device", str(path))
+        true_write(path, data)
+
+    monkeypatch.setattr(records, "write_whole", nearly_full)
+    assert main([*SMALL, "--no-figures", "--out", str(tmp_path / "run")]) == 3
+    assert "No space left" in capsys.readouterr().err
+    monkeypatch.setattr(records, "write_whole", true_write)
+    assert 1 <= len(pd.read_csv(tmp_path / "run" / "rows.csv")) < 5
+    assert main([*SMALL, "--no-figures", "--out", str(tmp_path / "run"), "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--geometry.num-clusters", "1"], "num_clusters"),
+        (["--batch-sizes", "9"], "batch_sizes: 9 points leave a cluster of 1"),
+        (["--geometry.num-clusters", "20", "--batch-sizes", "60"], "ambient_dim: 20 independent subspaces"),
+        (["--geometry.arrangement", "random", "--geometry.subspace-dim", "9"], "independent subspaces"),
+        (["--threshold", "1"], r"threshold: must lie in [0, 1)"),
+        (["--threshold", "nan"], "threshold"),
+        (["--mixing", "0"], r"mixing: must lie in (0, 1]"),
+        (["--mixing", "1.5"], "mixing"),
+        (["--noise", "worst", "--noise-levels", "0.5", "1.0"], "noise_levels"),
+        (["--noise-levels", "-0.5"], "noise_levels"),
+        (["--noise-levels", "inf"], "noise_levels"),
+        (["--noise", "none"], "noise"),
+        (["--trials", "-3"], "trials"),
+        (["--trials", "0"], "trials"),
+        (["--depth", "0"], "depth"),
+        (["--delta", "1"], "delta"),
+        (["--seed", "-1"], "seed"),
+        (["--ambient-dims", "16", "16"], "ambient_dims"),
+        (["--geometry.within-cos", "1.5"], "within_cos"),
+        (["--geometry.arrangement", "angle"], "principal_angle"),
+        (["--geometry.clusters", "equiangular", "--geometry.between-cos", "0.95"], "between"),
+        (["--device", "cuda:99"], "device: must be one of cpu"),
+        (["--resume"], "--out"),
+        (["--out", "/proc/nowhere/run"], "/proc"),
+        (["--replay", "/no/such.npz"], "no such file"),
+    ],
+)
+def test_bad_arguments_exit_with_2_before_any_work(tmp_path, monkeypatch, capsys, arguments, names):
+    monkeypatch.chdir(tmp_path)
+    expected = 3 if "/proc/nowhere/run" in arguments else 2
+    try:
+        status = main(["--quick", *arguments])
+    except SystemExit as error:
+        status = error.code
+    captured = capsys.readouterr()
+    assert status == expected, captured
+    assert names in captured.err
+    assert not os.listdir(tmp_path), "nothing may be left behind"
+
+
+def test_help_names_every_option():
+    result = sweep("--help")
+    assert result.returncode == 0
+    for option in ("--noise", "--device", "--seed", "--out", "--resume", "--quick", "--adversary", "--replay",
+                   "--geometry.within-cos", "--batch-sizes", "Exit status"):  # fmt: skip
+        assert option in result.stdout
+
+
+def test_unknown_options_exit_with_2():
+    result = sweep("--volume", "11")
+    assert result.returncode == 2
+    assert "--volume" in result.stderr
+
+
+def test_a_truncated_rows_file_is_refused(tmp_path, capsys):
+    out = tmp_path / "run"
+    main([*SMALL, "--no-figures", "--out", str(out)])
+    content = (out / "rows.csv").read_text()
+    (out / "rows.csv").write_text(content[:-7])
+    assert main([*SMALL, "--no-figures", "--out", str(out), "--resume"]) == 2
+    assert "rows.csv: truncated" in capsys.readouterr().err
+    # The remedy that the message names works.
+    (out / "rows.csv").write_text(content[: content[:-1].rindex("\n") + 1])
+    assert main([*SMALL, "--no-figures", "--out", str(out), "--resume"]) == 0
+    assert (out / "rows.csv").read_text() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x93NUMPY"])
+def test_damaged_counterexamples_are_refused(tmp_path, capsys, content):
+    (tmp_path / "c.npz").write_bytes(content)
+    assert main(["--replay", str(tmp_path / "c.npz")]) == 2
+    assert "not a counterexample file" in capsys.readouterr().err
+
+
+def test_counterexamples_are_never_unpickled(tmp_path, capsys):
+    np.savez(tmp_path / "c.npz", points=np.array([{"a": 1}], dtype=object))
+    assert main(["--replay", str(tmp_path / "c.npz")]) == 2
+    assert "not a counterexample file" in capsys.readouterr().err
+
+
+def test_counterexamples_read_back(tmp_path):
+    example = Counterexample("theorem_2a", np.eye(4), np.array([0, 0, 1, 1]), 0.3, 0.5, 2, np.empty((0, 0)), 1.0,
+                             np.empty(0), 0.1, 1, 2, 3)  # fmt: skip
+    example.save(tmp_path / "c.npz")
+    again = Counterexample.load(tmp_path / "c.npz")
+    np.testing.assert_array_equal(again.points, example.points)
+    assert (again.threshold, again.trial, again.statement) == (0.3, 3, "theorem_2a")
+
+
+def test_default_grid_is_what_the_documentation_promises():
+    cells, ceilings = build_cells(SweepSettings())
+    assert {c.ambient_dim for c in cells} == {64, 256}
+    assert len({c.batch_size for c in cells}) >= 3
+    assert all(c.trials >= 200 and c.depth == 6 for c in cells)
+    for (dim, n), ceiling in ceilings.items():
+        levels = sorted(c.noise_level for c in cells if (c.ambient_dim, c.batch_size) == (dim, n) and not c.mapped)
+        assert len(levels) >= 15
+        assert ceiling.separation in levels
+        assert ceiling.persistence in levels
+        assert levels[-1] > 1.4 * ceiling.separation
+
+
+def test_rates_are_judged_by_all_cells_together():
+    """A rate above delta in one guaranteed cell is a violation whatever the others say."""
+    row = {"noise": "gaussian", "trials": 200, "ambient_dim": 8, "batch_size": 8, "noise_level": 0.5,
+           "separation_ceiling": 0.5, "persistence_ceiling": 0.4, "separation_guaranteed": True,
+           "persistence_guaranteed": False, "recovery_guaranteed": False}  # fmt: skip
+    good = [{**row, "separated": 200}] * 9
+    assert report._rate_verdict(good, 0.05).status == "HOLDS"
+    assert report._rate_verdict([*good, {**row, "separated": 160}], 0.05).status == "VIOLATED"
+    assert (
+        report._rate_verdict([{**row, "separation_guaranteed": False, "separated": 0}], 0.05).status == "NOT_APPLICABLE"
+    )

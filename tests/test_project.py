@@ -1,0 +1,59 @@
+"""The house rules that a machine can check."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [p for p in ROOT.rglob("*.py") if not {".venv", "build"} & set(p.relative_to(ROOT).parts)]
+
+
+def run(*command):
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_imports_run_one_way():
+    result = run("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+def test_an_import_against_the_current_is_noticed(tmp_path):
+    """The contracts themselves are tested: a theory module that imports torch must break them."""
+    import shutil
+
+    for name in ("theory", "models", "figures", "synthetic", "paper_checks", "pyproject.toml"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "theory" / "sneaky.py").write_text("import torch\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from importlinter.cli import lint_imports_command as c; c()"
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "theory.sneaky -> torch" in result.stdout
+
+
+def test_style():
+    result = run("-m", "ruff", "check", ".")
+    assert result.returncode == 0, result.stdout
+    result = run("-m", "ruff", "format", "--check", ".")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_one_idea(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_readme_keeps_its_two_promises():
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^    (pip install .*)$", text, flags=re.MULTILINE)
+    assert len(commands) == 2
+    for link in re.findall(r"\]\(([^)#h][^)]*)\)", text):
+        assert (ROOT / link).exists(), link
+    modules = set(re.findall(r"python -m ([a-z_.]+)", text)) - {"pytest"}
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
