@@ -49,11 +49,11 @@ def draw(run: RunFolder) -> Figure:
 
 
 def select_cells(group: pd.DataFrame) -> pd.DataFrame:
-    """The noise-free cell, the last levels under both ceilings, and two levels on the way past breakdown."""
+    """The noise-free cell, the last levels under both ceilings, and where recovery begins to fail and has failed."""
     noisy = group[~group["mapped"]].sort_values("noise_level")
     picks = [group[group["mapped"]].head(1)]
     picks += [noisy[noisy[f"{name}_guaranteed"]].tail(1) for name in ("persistence", "separation")]
-    picks += [noisy[noisy["separated_rate"] < level].head(1) for level in (0.95, 0.05)]
+    picks += [noisy[noisy["recovered_rate"] < level].head(1) for level in (0.9, 0.05)]
     return pd.concat(picks).drop_duplicates("cell")
 
 
@@ -61,7 +61,7 @@ def draw_panel(ax: Axes, cells: pd.DataFrame, layers: pd.DataFrame, quantity: st
     """One quantity over layers for each cell, with the bounds that apply to it."""
     for i, cell in enumerate(cells.itertuples()):
         part = layers[layers["cell"] == cell.cell].sort_values("layer")
-        name = "0, keys W x (Thm 1)" if cell.mapped else f"{cell.noise_level:g} ({_guarantee(cell)})"
+        name = "0, keys W x (Thm 1)" if cell.mapped else f"{cell.noise_level:.3g} ({_guarantee(cell)})"
         (line,) = ax.plot(part["layer"], part[quantity], marker=MARKERS[i % len(MARKERS)], label=name)
         if quantity == "alpha_min":
             ax.plot(part["layer"], part["alpha_rate_bound"], color=line.get_color(), linestyle="--", linewidth=1)

@@ -23,7 +23,7 @@ def falling_crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> floa
 
 
 def crossing_with_interval(
-    levels: np.ndarray, successes: Sequence[int], trials: int, goal: float
+    levels: np.ndarray, successes: Sequence[int] | np.ndarray, trials: int, goal: float
 ) -> tuple[float, float, float]:
     """The crossing of the measured rate, and those of its lower and upper 95 % Clopper-Pearson limits."""
     low, high = np.transpose([clopper_pearson(int(count), trials) for count in successes])

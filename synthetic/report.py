@@ -176,7 +176,7 @@ def _stored_verdict(row: dict, name: str, statement: str) -> Verdict:
     return Verdict(
         statement, Status(row[f"{name}_status"]), **numbers, applicable=int(row[f"{name}_applicable"]),
         cases=int(row["trials"]), where=int(row[f"{name}_where"]),
-        detail=f"{detail} at {place}" if isinstance(detail, str) and detail else place,
+        detail=f"{detail}; {place}" if isinstance(detail, str) and detail else place,
     )  # fmt: skip
 
 

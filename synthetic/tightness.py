@@ -28,9 +28,10 @@ from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes
 from theory.noise_ceiling import gaussian_separation
 
-# Multiples of the bound that are tried first, and the step of the second, finer look around the crossing.
+# Multiples of the bound that a tenth of the batches tries first; all of them then look between the ends of the interval
+# that those give, and a margin (in bounds) beyond.
 COARSE = np.arange(0.92, 1.61, 0.04)
-FINE_STEP, FINE_COUNT = 0.008, 13
+FINE_MARGIN, FINE_COUNT = 0.02, 13
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def measure_breakdown(
     kinds: set[str] = set()
     goal = 1.0 - options.delta
     pilot = max(1, options.trials // 10)
-    centre, _, _ = crossing_with_interval(bound * COARSE, count(bound * COARSE, pilot), pilot, goal)
-    centre = centre if np.isfinite(centre) else bound
-    levels = centre + bound * FINE_STEP * (np.arange(FINE_COUNT) - FINE_COUNT // 2)
+    found = crossing_with_interval(bound * COARSE, count(bound * COARSE, pilot), pilot, goal)
+    # Where the pilot's interval runs off the coarse levels, their end takes its place.
+    first, last = np.nan_to_num(found[1], nan=bound * COARSE[0]), np.nan_to_num(found[2], nan=bound * COARSE[-1])
+    levels = np.linspace(first - FINE_MARGIN * bound, last + FINE_MARGIN * bound, FINE_COUNT)
     measured, low, high = crossing_with_interval(levels, count(levels, options.trials), options.trials, goal)
     return {
         "ambient_dim": ambient_dim, "num_clusters": num_clusters, "cluster_size": size, "within_cos": within,

@@ -57,10 +57,11 @@ class Verdict:
         if self.status is Status.NOT_APPLICABLE:
             return f"{self.statement}: {self.status}  ({self.detail})"
         relation = "<=" if self.measured <= self.bound else ">"
+        detail = f" ({self.detail})" if self.detail else ""
         return (
-            f"{self.statement}: {self.status}  {self.measured:.6g} {relation} {self.bound:.6g}, "
-            f"{self.applicable:,} of {self.cases:,} cases apply; {self.detail}"
-        ).rstrip("; ")
+            f"{self.statement}: {self.status}  {self.applicable:,} of {self.cases:,} cases apply, "
+            f"tightest {self.measured:.4g} {relation} {self.bound:.4g}{detail}"
+        )
 
 
 def reject_nan(**arrays: Numbers) -> None:
@@ -225,6 +226,6 @@ def _most_serious(statement: str, verdicts: list[Verdict]) -> Verdict:
     decisive = [v for v in verdicts if v.status is status]
     # A count that must be zero and is zero has no margin to speak of: prefer a part that has one.
     tightest = min(decisive, key=lambda v: v.relative_margin if v.bound != v.measured else np.inf)
-    part = "" if tightest.statement == statement else f"tightest: {tightest.statement.removeprefix(f'{statement}: ')}"
+    part = "" if tightest.statement == statement else tightest.statement.removeprefix(f"{statement}: ")
     detail = "; ".join(text for text in (part, tightest.detail) if text)
     return replace(tightest, statement=statement, detail=detail)
