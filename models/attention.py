@@ -22,8 +22,7 @@ class Attention:
     """What one block computes before it mixes.
 
     Attributes:
-        cosines: C_ij of queries and keys, diagonal included. The block reuses this memory for ``affinity`` when no
-            gradient is recorded, so read it before asking for the affinity.
+        cosines: C_ij of queries and keys, diagonal included. ``affinity`` overwrites them: read them before.
         cut: the threshold applied to the cosines, max(tau, tau_num), a number or (trials, 1, 1).
     """
 

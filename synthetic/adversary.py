@@ -9,6 +9,7 @@ Exit status: 0 the theorems stand and the killed statements fall, 1 otherwise, 2
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from synthetic.claims import DEPTH, KILLED_CLAIMS, TRUE_CLAIMS, Claim
+from synthetic.commands import exit_status
 from synthetic.counterexamples import Counterexample
 from synthetic.random_search import search_random
 from synthetic.records import write_json
@@ -162,25 +164,19 @@ class AdversaryOptions:
     """Also write the verdicts, as JSON, to this file."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    options = tyro.cli(AdversaryOptions, args=arguments, description=__doc__)
-    try:
-        require_count(options.random_batches, "random_batches", 0)
-        require_count(options.seed, "seed", 0)
-        attacks = attack_all((*TRUE_CLAIMS, *KILLED_CLAIMS), options.restarts, options.steps, options.seed)
-        found = search_random(options.random_batches, options.seed) if options.random_batches else []
-        if options.out is not None:
-            write_json(options.out, [*(a.verdict() for a in attacks), *found])
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write results: {error}", file=sys.stderr)
-        return 3
-    print(
-        "claim                                     expected   outcome    closest approach (0 = attained, > 0 = broken)"
-    )
+def run(options: AdversaryOptions) -> int:
+    """Search, print and store; returns the exit status.
+
+    Raises:
+        ValueError: bad options.
+    """
+    require_count(options.random_batches, "random_batches", 0)
+    require_count(options.seed, "seed", 0)
+    attacks = attack_all((*TRUE_CLAIMS, *KILLED_CLAIMS), options.restarts, options.steps, options.seed)
+    found = search_random(options.random_batches, options.seed) if options.random_batches else []
+    if options.out is not None:
+        write_json(options.out, [*(a.verdict() for a in attacks), *found])
+    print(f"{'claim':<40}  expected   outcome    closest approach (0 = attained, > 0 = broken)")
     for result in attacks:
         expected, outcome = ("stands" if result.claim.true else "falls"), ("fell" if result.refuted else "stood")
         print(
@@ -191,6 +187,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(verdict)
     as_expected = all(result.refuted != result.claim.true for result in attacks)
     return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in found) else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(partial(run, tyro.cli(AdversaryOptions, args=arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from models.stack import AttentionStack
 from synthetic import seeding
+from synthetic.commands import exit_status
 from synthetic.noise import add_noise
 from synthetic.union_of_subspaces import cone_clusters, subspace_bases
 from theory.affinity import unit_points
@@ -160,12 +162,7 @@ def run(options: BenchmarkOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    options = tyro.cli(BenchmarkOptions, args=arguments, description=__doc__)
-    try:
-        return run(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(partial(run, tyro.cli(BenchmarkOptions, args=arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

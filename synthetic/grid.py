@@ -57,6 +57,13 @@ class Ceilings:
     separation: float
     persistence: float
 
+    def guarantees(self, noise: NoiseKind, level: float) -> tuple[bool, bool]:
+        """Whether separation and persistence are guaranteed at this noise: up to the ceiling for Gaussian noise,
+        strictly below it for bounded noise."""
+        if noise == "gaussian":
+            return level <= self.separation, level <= self.persistence
+        return level < self.separation, level < self.persistence
+
 
 def quick(settings: SweepSettings) -> SweepSettings:
     """The small grid, for whatever was left at its default."""
@@ -84,7 +91,7 @@ def build_cells(
     cells: list[Cell] = []
     for (dim, n), ceiling in ceilings.items():
         sizes = settings.geometry.sizes(n)
-        levels = settings.noise_levels or _with_ceilings(even, ceiling)
+        levels = settings.noise_levels or _with_ceilings(even, ceiling, settings.noise)
         common = {"ambient_dim": dim, "sizes": sizes, "depth": settings.depth, "mixing": settings.mixing,
                   "trials": settings.trials, "seed": settings.seed}  # fmt: skip
         cells.append(
@@ -117,10 +124,15 @@ def build_cells(
     return cells, ceilings
 
 
-def _with_ceilings(levels: list[float], ceilings: Ceilings) -> list[float]:
-    """The levels and the group's own ceilings, where the guarantees are hardest to keep; close neighbours give way."""
+def _with_ceilings(levels: list[float], ceilings: Ceilings, noise: NoiseKind) -> list[float]:
+    """The levels and the group's own ceilings, where the guarantees are hardest to keep; close neighbours give way.
+
+    Bounded noise is guaranteed strictly below its ceiling, and the worst case fails strictly above: both are looked at.
+    """
+    edges = (1.0,) if noise == "gaussian" else (0.999, 1.001)
     own = [level for level in (ceilings.persistence, ceilings.separation) if level > 0.0]
-    return sorted(own + [level for level in levels if all(abs(level / c - 1.0) > 0.02 for c in own)])
+    kept = [level for level in levels if all(abs(level / c - 1.0) > 0.02 for c in own)]
+    return sorted({*kept, *(level * edge for level in own for edge in edges)})
 
 
 def _check(settings: SweepSettings) -> None:

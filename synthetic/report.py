@@ -32,6 +32,7 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         recommended: the threshold is the one that theory recommends, so that recovery is guaranteed with persistence.
     """
     trajectory = result.trajectory
+    separates, persists = (False, False) if cell.mapped else ceilings.guarantees(cell.noise, cell.noise_level)
     row = {
         "cell": cell.index,
         "ambient_dim": cell.ambient_dim,
@@ -46,9 +47,9 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         "trials": cell.trials,
         "separation_ceiling": ceilings.separation,
         "persistence_ceiling": ceilings.persistence,
-        "separation_guaranteed": not cell.mapped and cell.noise_level <= ceilings.separation,
-        "persistence_guaranteed": not cell.mapped and cell.noise_level <= ceilings.persistence,
-        "recovery_guaranteed": not cell.mapped and recommended and cell.noise_level <= ceilings.persistence,
+        "separation_guaranteed": separates,
+        "persistence_guaranteed": persists,
+        "recovery_guaranteed": persists and recommended,
     }
     outcomes = (trajectory.separated[0], result.admits_threshold, trajectory.recovered.all(axis=0))
     for name, success in zip(OUTCOMES, outcomes):

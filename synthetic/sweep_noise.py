@@ -20,6 +20,7 @@ import tyro
 from figures.catalogue import draw_all
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
+from synthetic.commands import exit_status
 from synthetic.counterexamples import Counterexample, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
@@ -82,7 +83,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             f"command and --out {out} --resume",
             file=sys.stderr,
         )
-        return 130
+        raise
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
@@ -99,21 +100,21 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
 
 
+def replay(options: SweepNoise) -> int:
+    """Check the counterexample file again; 1 if it still contradicts its statement.
+
+    Raises:
+        ValueError: not a counterexample file, or an unknown device.
+    """
+    verdict = Counterexample.load(options.replay).replay(resolve_device(options.device))
+    print(verdict)
+    return 1 if verdict.status is Status.VIOLATED else 0
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: parse, run, and turn errors into messages and exit statuses."""
+    """The command line."""
     options = tyro.cli(SweepNoise, args=arguments, description=__doc__)
-    try:
-        if options.replay is not None:
-            verdict = Counterexample.load(options.replay).replay(resolve_device(options.device))
-            print(verdict)
-            return 1 if verdict.status is Status.VIOLATED else 0
-        return run(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write results: {error}", file=sys.stderr)
-        return 3
+    return exit_status(lambda: run(options) if options.replay is None else replay(options))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ of a few thousand batches is smooth. Exit status: 0, 1 when a breakdown lies bel
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from figures.catalogue import draw_all
 from models.stack import CPU_CHUNK_BYTES
 from synthetic import seeding
 from synthetic.boundaries import crossing_with_interval
+from synthetic.commands import exit_status
 from synthetic.records import RunRecorder, write_table
 from synthetic.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
 from theory.clusters import ClusterLayout, cluster_layout, contiguous_labels
@@ -153,15 +155,7 @@ def run(options: TightnessOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    options = tyro.cli(TightnessOptions, args=arguments, description=__doc__)
-    try:
-        return run(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write results: {error}", file=sys.stderr)
-        return 3
+    return exit_status(partial(run, tyro.cli(TightnessOptions, args=arguments, description=__doc__)))
 
 
 if __name__ == "__main__":

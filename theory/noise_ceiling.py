@@ -14,6 +14,7 @@ Proof: theory.md, section 2b.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -80,6 +81,42 @@ def bounded_persistence(theta_within: float, theta_between: float, max_cluster_s
 # --- Gaussian noise ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """Checked arguments of the Gaussian functions, with the log probability that a pair of either kind may use up."""
+
+    ambient_dim: int
+    sizes: np.ndarray
+    within_cos: float
+    between_cos: float
+    log_within: float
+    log_cross: float
+
+
+def _setting(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: ClusterSizes,
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+) -> _Setting:
+    """delta/2 shared out among the unordered within pairs, delta/2 among the cross pairs."""
+    require_count(ambient_dim, "ambient_dim", 2)
+    count = require_count(num_clusters, "num_clusters", 2)
+    sizes = as_sizes(cluster_size)
+    if len(sizes) not in (1, count):
+        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
+    require_range(min_within_cos, "min_within_cos", -1.0, 1.0)
+    require_range(max_between_cos, "max_between_cos", -1.0, 1.0)
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
+    sizes = np.broadcast_to(sizes, (count,))
+    within_pairs = (sizes * (sizes - 1)).sum() / 2
+    cross_pairs = (sizes.sum() ** 2 - (sizes**2).sum()) / 2
+    budgets = (float(np.log(delta / (2 * pairs))) for pairs in (within_pairs, cross_pairs))
+    return _Setting(ambient_dim, sizes, float(min_within_cos), float(max_between_cos), *budgets)
+
+
 def gaussian_extremes(
     ambient_dim: int,
     num_clusters: int,
@@ -93,14 +130,13 @@ def gaussian_extremes(
 
     Arguments as in ``gaussian_separation``; ``noise_level`` is sigma >= 0.
     """
-    budget = _log_pair_budgets(num_clusters, cluster_size, delta)
-    _require_cosines(min_within_cos, max_between_cos)
+    setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
     require_range(noise_level, "noise_level", 0.0, np.inf, closed="left")
     if noise_level == 0.0:
-        return float(min_within_cos), float(max_between_cos)
-    within = PairLaw(ambient_dim, noise_level, min_within_cos)
-    cross = PairLaw(ambient_dim, noise_level, max_between_cos)
-    return within.quantile(budget[0], upper=False), cross.quantile(budget[1], upper=True)
+        return setting.within_cos, setting.between_cos
+    within = PairLaw(ambient_dim, noise_level, setting.within_cos)
+    cross = PairLaw(ambient_dim, noise_level, setting.between_cos)
+    return within.quantile(setting.log_within, upper=False), cross.quantile(setting.log_cross, upper=True)
 
 
 def gaussian_separation(
@@ -127,9 +163,8 @@ def gaussian_separation(
     Raises:
         ValueError: an argument outside its range.
     """
-    return _smallest_root(
-        ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta, lambda beta: beta
-    )
+    setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
+    return _smallest_root(setting, lambda beta: beta)
 
 
 def gaussian_persistence(
@@ -142,48 +177,38 @@ def gaussian_persistence(
 ) -> float:
     """sigma_persist: at noise up to it Theorem 2a's hypotheses hold with probability at least 1 - delta, so the batch
     is recovered at every depth. Arguments and errors as in ``gaussian_separation``."""
-    sizes = _all_sizes(num_clusters, cluster_size)
+    setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
 
     def alpha_needed(beta: float) -> float:
-        """The alpha in (0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1."""
-        return float(brentq(lambda a: a * norm_product(a, sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
+        """The alpha in [0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1."""
+        return float(brentq(lambda a: a * norm_product(a, setting.sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
 
-    return _smallest_root(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta, alpha_needed)
+    return _smallest_root(setting, alpha_needed)
 
 
-def _smallest_root(
-    ambient_dim: int,
-    num_clusters: int,
-    cluster_size: ClusterSizes,
-    min_within_cos: float,
-    max_between_cos: float,
-    delta: float,
-    alpha_needed: Callable[[float], float],
-) -> float:
+def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) -> float:
     """Smallest sigma at which alpha(sigma) falls to what beta(sigma) requires.
 
     alpha(sigma) >= a exactly when P_within(cos <= a) <= its budget, so one quantile and one tail replace two
     quantiles. beta(sigma) is not monotone when the clean cross cosine is positive, hence a scan upward from small
     noise before the root is refined to 1e-9. Roots closer together than a step of the scan are not told apart.
     """
-    require_count(ambient_dim, "ambient_dim", 2)
-    log_within, log_cross = _log_pair_budgets(num_clusters, cluster_size, delta)
-    _require_cosines(min_within_cos, max_between_cos)
-    if min_within_cos <= alpha_needed(max_between_cos):
+    if setting.within_cos <= alpha_needed(setting.between_cos):
         return 0.0
 
     def excess(log_sigma: float) -> float:
         """Negative while the within tail at the cosine that beta requires stays inside its budget."""
         sigma = float(np.exp(log_sigma))
-        beta = PairLaw(ambient_dim, sigma, max_between_cos).quantile(log_cross, upper=True)
+        beta = PairLaw(setting.ambient_dim, sigma, setting.between_cos).quantile(setting.log_cross, upper=True)
         needed = alpha_needed(beta)
         if needed >= 1.0 - 1e-15:
             return 1.0
-        log_tail = PairLaw(ambient_dim, sigma, min_within_cos).log_tail(needed, upper=False)
-        return 1.0 - min(log_tail / log_within, 10.0)
+        log_tail = PairLaw(setting.ambient_dim, sigma, setting.within_cos).log_tail(needed, upper=False)
+        return 1.0 - min(log_tail / setting.log_within, 10.0)
 
     # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.
-    start = np.log((np.arccos(max_between_cos) - np.arccos(min_within_cos)) * np.sqrt(ambient_dim) / 64.0)
+    gap = np.arccos(setting.between_cos) - np.arccos(setting.within_cos)
+    start = np.log(gap * np.sqrt(setting.ambient_dim) / 64.0)
     while excess(start) >= 0.0:
         start -= 1.0
         if start < -40.0:
@@ -195,31 +220,9 @@ def _smallest_root(
     return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9)))
 
 
-def _all_sizes(num_clusters: int, cluster_size: ClusterSizes) -> np.ndarray:
-    count = require_count(num_clusters, "num_clusters", 2)
-    sizes = as_sizes(cluster_size)
-    if len(sizes) not in (1, count):
-        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
-    return np.broadcast_to(sizes, (count,))
-
-
-def _log_pair_budgets(num_clusters: int, cluster_size: ClusterSizes, delta: float) -> tuple[float, float]:
-    """log of delta/(2 #within) and of delta/(2 #cross), unordered pairs."""
-    require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    sizes = _all_sizes(num_clusters, cluster_size).astype(float)
-    within = float((sizes * (sizes - 1.0)).sum() / 2.0)
-    cross = float((sizes.sum() ** 2 - (sizes**2).sum()) / 2.0)
-    return float(np.log(delta / (2.0 * within))), float(np.log(delta / (2.0 * cross)))
-
-
 def _require_angles(theta_within: float, theta_between: float) -> None:
     require_range(theta_within, "theta_within", 0.0, np.pi)
     require_range(theta_between, "theta_between", 0.0, np.pi)
-
-
-def _require_cosines(min_within_cos: float, max_between_cos: float) -> None:
-    require_range(min_within_cos, "min_within_cos", -1.0, 1.0)
-    require_range(max_between_cos, "max_between_cos", -1.0, 1.0)
 
 
 # --- thresholds and checks --------------------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ def check_bounded(
     return combine_parts(
         name,
         [
-            judge(f"{name}: alpha", -alpha, -worst_alpha + 1e-12, every, discrete=True),
+            judge(f"{name}: 1 - alpha", 1.0 - alpha, 1.0 - worst_alpha + 1e-12, every, discrete=True),
             judge(f"{name}: beta", beta, worst_beta + 1e-12, every, discrete=True),
             judge(f"{name}: separated", (~(alpha > beta)).astype(float), 0.0, separates, discrete=True),
             judge(f"{name}: persistence", lost.astype(float), 0.0, persists, discrete=True),

@@ -193,7 +193,7 @@ def judge_failure_rate(statement: str, failures: int, trials: int, delta: float,
     status = Status.VIOLATED if low > delta else Status.HOLDS if high <= delta else Status.UNDECIDED
     return Verdict(
         statement, status, rate, delta, delta - rate, (delta - rate) / max(delta, rate), trials, trials, 0,
-        f"{failures} failures in {trials} trials, upper 95 % limit {high:.4f}",
+        f"{failures:,} of {trials:,} trials failed, upper 95 % limit {high:.4f}",
     )  # fmt: skip
 
 

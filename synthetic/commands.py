@@ -1,0 +1,24 @@
+"""What all command lines do alike: errors become one line on stderr and an exit status."""
+
+import sys
+from collections.abc import Callable
+
+BAD_ARGUMENTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 130
+
+
+def exit_status(work: Callable[[], int]) -> int:
+    """The status that ``work`` returns, or the one of the error that it raised.
+
+    2: an argument, or a file that was to be read, is not usable. 3: results could not be written. 130: interrupted.
+    """
+    try:
+        return work()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_ARGUMENTS
+    except OSError as error:
+        print(f"error: cannot write results: {error}", file=sys.stderr)
+        return NOT_WRITTEN
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
