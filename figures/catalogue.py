@@ -1,7 +1,5 @@
 """The figures of a run folder: which there are, and how they are drawn and written."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from figures import layers, noise_bounds, tightness
-from figures.run_folder import RunFolder, read_run_folder
+from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
+from figures.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 
@@ -38,22 +37,16 @@ def draw_all(path: Path) -> list[Path]:
         for name, (tables, draw) in FIGURES.items():
             if not all(table in run.tables for table in tables):
                 continue
-            figure = draw(run)
+            try:
+                figure = draw(run)
+            except (KeyError, TypeError, IndexError) as error:
+                needed = ", ".join(["config.json", *(f"{table}.csv" for table in tables)])
+                raise DamagedFileError(
+                    f"{run.path}: {name} cannot be drawn from {needed}: {error!r} is missing or not what it should be"
+                ) from error
             for suffix in (".pdf", ".png"):
-                _write(figure, run.path / f"{name}{suffix}")
+                with replacing(run.path / f"{name}{suffix}") as temporary:
+                    figure.savefig(temporary, format=suffix[1:])
             plt.close(figure)
             drawn.append(run.path / f"{name}.png")
     return drawn
-
-
-def _write(figure: Figure, path: Path) -> None:
-    """Whole or not at all: under a temporary name first."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format=path.suffix[1:])
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

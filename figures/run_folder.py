@@ -47,11 +47,14 @@ def read_json(path: Path) -> dict:
         DamagedFileError: missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path}: missing, so {path.parent} is not a run folder") from error
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise DamagedFileError(f"{path}: not a whole JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path}: holds no settings by name")
+    return content
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -65,7 +68,9 @@ def read_table(path: Path) -> pd.DataFrame:
     except (UnicodeDecodeError, OSError) as error:
         raise DamagedFileError(f"{path}: cannot be read ({error})") from error
     lines = text.splitlines()
-    if not lines or not text.endswith("\n"):
+    if len(lines) < 2:
+        raise DamagedFileError(f"{path}: holds no rows; delete the file, its cells are then computed again")
+    if not text.endswith("\n"):
         raise DamagedFileError(
             f"{path}: truncated, it does not end with a whole line; delete its last line "
             "(the cell is then computed again with --resume) or start a new run"

@@ -14,7 +14,7 @@ MARKERS = {"separation": "o", "persistence": "s"}
 def draw(run: RunFolder) -> Figure:
     """Left: measured boundary against ceiling. Right: their ratio, tightness, by ambient dimension and batch size."""
     table = run.tables["boundaries"]
-    table = table[(table["bound"] > 0) & table["measured"].notna()]
+    table = table[(table["bound"] > 0) & table["measured"].notna()].sort_values(["ambient_dim", "batch_size"])
     if table.empty:
         return _nothing_measured()
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), width_ratios=(1, 1.25))
@@ -41,10 +41,9 @@ def _nothing_measured() -> Figure:
 
 
 def _errors(group: pd.DataFrame, scale: pd.Series | float = 1.0) -> np.ndarray:
-    """Distances to the interval's ends; an end that lies outside the grid has none."""
-    return np.stack(
-        [(group["measured"] - group["measured_low"]) / scale, (group["measured_high"] - group["measured"]) / scale]
-    ).clip(min=0)
+    """Distances to the interval's ends; towards an end that lies outside the grid no bar is drawn."""
+    ends = (group["measured"] - group["measured_low"], group["measured_high"] - group["measured"])
+    return np.nan_to_num(np.stack([end / scale for end in ends])).clip(min=0)
 
 
 def draw_diagonal(ax: Axes, table: pd.DataFrame) -> None:
@@ -77,13 +76,14 @@ def draw_ratios(ax: Axes, table: pd.DataFrame) -> None:
     ax.axhspan(0, 1, color="0.92", zorder=0)
     ax.set_ylim(min(0.9, low), max(1.3, high))
     ax.text(0.98, 0.03, "theory violated", transform=ax.transAxes, ha="right", color="0.35")
+    ax.set_xlim(-0.5, len(places) - 0.5)
     ax.set_xticks(range(len(places)), [f"D={dim}\nn={size}" for dim, size in places])
     ax.set_ylabel("tightness = measured / proved")
 
 
 def draw_grid(run: RunFolder) -> Figure:
     """The tightness table: one panel a dimension, geometries side by side, 95 % intervals."""
-    table = run.tables["tightness"]
+    table = run.tables["tightness"].replace([np.inf, -np.inf], np.nan)
     dims = sorted(table["ambient_dim"].unique())
     figure, axes = plt.subplots(1, len(dims), figsize=(1.2 + 2.1 * len(dims), 3.2), sharey=True, squeeze=False)
     places = sorted({(r.num_clusters, r.cluster_size) for r in table.itertuples()})
@@ -106,6 +106,7 @@ def draw_grid(run: RunFolder) -> Figure:
         low, high = ax.get_ylim()
         ax.axhspan(0, 1, color="0.92", zorder=0)
         ax.set_ylim(min(0.97, low), max(1.2, high))
+        ax.set_xlim(-0.5, len(places) - 0.5)
         ax.set_xticks(range(len(places)), [f"K={k}\nm={m}" for k, m in places])
         ax.set_title(f"D = {dim}")
     axes[0][0].set_ylabel("tightness = measured / proved")

@@ -110,28 +110,27 @@ def attack(claim: Claim, restarts: int = 48, steps: int = 200, seed: int = 0, ra
     return best
 
 
-def settle(result: Attack) -> Counterexample | None:
-    """The batch of an attack that broke a true claim, if the theorem's own check, high precision included, agrees."""
-    if not (result.claim.true and result.refuted and result.claim.replay):
-        return None
+def settle(result: Attack) -> tuple[Counterexample, Verdict]:
+    """The batch that an attack on a true claim ended at, and what the theorem's own check, high precision included,
+    says of it. For claims that have a ``replay``."""
     statement, decode = result.claim.replay
     batch = decode({k: torch.from_numpy(v)[None] for k, v in result.parameters.items()}, result.sizes)
     example = Counterexample(
         statement, unit_points(batch.points[0].numpy()), contiguous_labels(result.sizes), float(batch.threshold[0]),
         float(batch.mixing[0]), DEPTH, np.empty((0, 0)), 1.0, np.empty(0), 0.0, 0, 0, 0,
     )  # fmt: skip
-    return example if example.replay().status is Status.VIOLATED else None
+    return example, example.replay()
 
 
 def attack_and_keep(restarts: int, steps: int, seed: int, folder: Path | None) -> list[Verdict]:
     """Verdicts on the true claims; counterexamples that survive high precision go to ``folder``."""
     verdicts = []
     for result in attack_all(TRUE_CLAIMS, restarts, steps, seed):
-        example = settle(result)
-        if example is not None and folder is not None:
-            example.save(folder / f"counterexample-adversary-{example.statement}.npz")
         verdict = result.verdict()
-        if result.claim.replay and result.refuted and example is None:
+        example, settled = settle(result) if result.refuted and result.claim.replay else (None, verdict)
+        if example is not None and folder is not None and settled.status is not Status.HOLDS:
+            example.save(folder / f"counterexample-adversary-{example.statement}.npz")
+        if result.refuted and settled.status is Status.HOLDS:
             verdict = replace(verdict, status=Status.HOLDS, measured=0.0, margin=0.0, relative_margin=0.0,
                               detail=f"{verdict.detail}, attained: the excess is round-off")  # fmt: skip
         verdicts.append(verdict)
@@ -185,6 +184,8 @@ def run(options: AdversaryOptions) -> int:
         )
     for verdict in found:
         print(verdict)
+    if not all(result.refuted for result in attacks if not result.claim.true):
+        print("A false statement stood: this search is too weak to say anything; give it more restarts or steps.")
     as_expected = all(result.refuted != result.claim.true for result in attacks)
     return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in found) else 1
 

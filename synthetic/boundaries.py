@@ -11,12 +11,14 @@ from theory.verdicts import clopper_pearson
 def falling_crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> float:
     """Noise level at which a rate, made monotone by isotonic regression, passes ``goal``, linearly interpolated.
 
-    NaN where it never does between the levels.
+    -inf where it lies below ``goal`` from the first level on, inf where it never falls below it.
     """
     rates = isotonic_regression(rates, increasing=False).x
     below = np.flatnonzero(rates < goal)
-    if below.size == 0 or below[0] == 0:
-        return float("nan")
+    if below.size == 0:
+        return float("inf")
+    if below[0] == 0:
+        return float("-inf")
     i = below[0]
     share = (rates[i - 1] - goal) / (rates[i - 1] - rates[i])
     return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))

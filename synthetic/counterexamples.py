@@ -69,13 +69,14 @@ class Counterexample:
         """
         try:
             with np.load(path, allow_pickle=False) as data:
-                if set(data.files) != FIELDS:
-                    raise ValueError(f"has the fields {sorted(data.files)}, expected {sorted(FIELDS)}")
+                if not isinstance(data, np.lib.npyio.NpzFile) or set(data.files) != FIELDS:
+                    raise ValueError("other contents")
                 fields = {name: data[name] if data[name].ndim else data[name].item() for name in FIELDS}
         except FileNotFoundError as error:
             raise ValueError(f"--replay {path}: there is no such file") from error
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"--replay {path}: not a counterexample file ({error})") from error
+        except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            # NumPy's own words would recommend to unpickle the file.
+            raise ValueError(f"--replay {path}: not a counterexample file, or a damaged one") from error
         if fields["statement"] not in STATEMENTS:
             raise ValueError(f"--replay {path}: unknown statement {fields['statement']!r}")
         require_points(fields["points"])

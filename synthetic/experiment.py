@@ -41,13 +41,21 @@ class Geometry:
     """
 
     num_clusters: int = 8
+    """Clusters K, each in its own subspace."""
     subspace_dim: int = 4
+    """Dimension r of each subspace."""
     arrangement: Arrangement = "orthogonal"
+    """How the subspaces lie: orthogonal, random, or with all principal angles equal (angle)."""
     principal_angle: float | None = None
+    """That angle in radians, (0, pi/2]; only and always with arrangement angle."""
     clusters: ClusterKind = "cone"
+    """cone: in an angle around a centre; uniform: on the subspace's whole sphere; equiangular: all cosines equal."""
     within_cos: float = 0.9
+    """Smallest (equiangular: every) cosine inside a cluster, (-1, 1]."""
     between_cos: float = 0.0
+    """Cosine between clusters; equiangular clusters only, the others take theirs from the subspaces."""
     imbalance: float = 1.0
+    """Largest cluster over smallest, at least 1; sizes rise geometrically in between."""
 
     def __post_init__(self) -> None:
         require_count(self.num_clusters, "num_clusters", 2)
@@ -55,9 +63,12 @@ class Geometry:
         require_range(self.within_cos, "within_cos", -1.0, 1.0, closed="right")
         require_range(self.between_cos, "between_cos", -1.0, 1.0)
         require_range(self.imbalance, "imbalance", 1.0, 1e6)
+        if self.between_cos != 0.0 and self.clusters != "equiangular":
+            raise ValueError(f"between_cos: goes with clusters 'equiangular' only, not with {self.clusters!r}")
         if self.arrangement == "angle":
-            angle = np.nan if self.principal_angle is None else self.principal_angle
-            require_range(angle, "principal_angle", 0.0, np.pi / 2.0, closed="right")
+            if self.principal_angle is None:
+                raise ValueError("principal_angle: is required with arrangement 'angle', in (0, pi/2]")
+            require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2.0, closed="right")
         elif self.principal_angle is not None:
             raise ValueError("principal_angle: goes with arrangement 'angle' only")
 
@@ -180,12 +191,14 @@ class CellResult:
     Attributes:
         trajectory: all layers of all trials.
         admits_threshold: (trials,) the noisy batch satisfies Theorem 2a's hypotheses for some threshold.
+        cut: the threshold that the stack applied, max(tau, tau_num).
         verdicts: name -> verdict of the theorems that are checked batch by batch.
         suspects: name -> (trial, points) of a violated verdict's batch, to be kept as a counterexample.
     """
 
     trajectory: Trajectory
     admits_threshold: np.ndarray
+    cut: float
     verdicts: dict[str, Verdict]
     suspects: dict[str, tuple[int, np.ndarray]]
 
@@ -214,7 +227,7 @@ def run_cell(
     verdicts = check_cell(cell, trajectory, cut)
     suspects = {name: (v.where, cell.points([v.where])[0]) for name, v in verdicts.items() if v.status == "VIOLATED"}
     alpha, beta = trajectory.alpha[0], trajectory.beta[0]
-    return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), verdicts, suspects)
+    return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), cut, verdicts, suspects)
 
 
 def build_stack(cell: Cell, device: str | torch.device, stack_factory: StackFactory = AttentionStack):
@@ -246,4 +259,4 @@ def check_cell(cell: Cell, trajectory: Trajectory, cut: float) -> dict[str, Verd
 def oblique(geometry: Geometry) -> Geometry:
     """The geometry with independent random subspaces, for Theorem 1: oblique to each other, points in cones."""
     clusters = "uniform" if geometry.clusters == "uniform" else "cone"
-    return replace(geometry, arrangement="random", principal_angle=None, clusters=clusters)
+    return replace(geometry, arrangement="random", principal_angle=None, clusters=clusters, between_cos=0.0)

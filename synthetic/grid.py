@@ -1,6 +1,7 @@
 """The noise sweep's grid: settings, the ceilings that theory gives for them, and the cells."""
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from theory.noise_ceiling import (
     gaussian_separation,
     recommended_threshold,
 )
+from theory.pair_law import NOISE_RANGE
 
 # Default noise levels reach this far past the largest ceiling, in this many steps.
 PAST_CEILING, NUM_LEVELS, QUICK_LEVELS = 1.5, 16, 9
@@ -31,11 +33,11 @@ class SweepSettings:
     """Points n in a batch, shared out among the clusters."""
     geometry: Geometry = field(default_factory=Geometry)
     """Clean clusters."""
-    noise: NoiseKind = "gaussian"
+    noise: Literal["gaussian", "bounded", "sphere", "worst"] = "gaussian"
     """gaussian (E|e|^2 = sigma^2), bounded (uniform in the ball), sphere (its surface), worst (attains the bound)."""
     noise_levels: tuple[float, ...] | None = None
-    """Levels sigma (Gaussian) or eps < 1 (bounded). Default: 16 levels up to 1.5 times the largest ceiling, and each
-    batch size's own two ceilings."""
+    """Levels sigma (Gaussian: 0, or 1e-6 to 1e6) or eps < 1 (bounded). Default: 16 levels up to 1.5 times the largest
+    ceiling, and each batch size's own two ceilings."""
     trials: int = 200
     """Batches a cell."""
     depth: int = 6
@@ -59,10 +61,12 @@ class Ceilings:
 
     def guarantees(self, noise: NoiseKind, level: float) -> tuple[bool, bool]:
         """Whether separation and persistence are guaranteed at this noise: up to the ceiling for Gaussian noise,
-        strictly below it for bounded noise."""
-        if noise == "gaussian":
-            return level <= self.separation, level <= self.persistence
-        return level < self.separation, level < self.persistence
+        strictly below it for bounded noise; never where the clean batch already fails (ceiling 0)."""
+        separation, persistence = (
+            ceiling > 0.0 and (level <= ceiling if noise == "gaussian" else level < ceiling)
+            for ceiling in (self.separation, self.persistence)
+        )
+        return separation, persistence
 
 
 def quick(settings: SweepSettings) -> SweepSettings:
@@ -149,15 +153,14 @@ def _check(settings: SweepSettings) -> None:
     require_range(settings.delta, "delta", 0.0, 1.0, closed="neither")
     if settings.threshold is not None:
         require_threshold(settings.threshold)
-    if settings.noise == "none":
-        raise ValueError("noise: must be gaussian, bounded, sphere or worst; noise-free cells are always included")
     levels = settings.noise_levels
     if levels is not None:
         if not levels or len(set(levels)) != len(levels):
             raise ValueError(f"noise_levels: give at least one value, each once, got {list(levels)}")
-        require_range(
-            np.asarray(levels), "noise_levels", 0.0, np.inf if settings.noise == "gaussian" else 1.0, closed="left"
-        )
+        if settings.noise == "gaussian":
+            require_range(np.array([level for level in levels if level != 0.0]), "noise_levels", *NOISE_RANGE)
+        else:
+            require_range(np.asarray(levels), "noise_levels", 0.0, 1.0, closed="left")
 
 
 def _law(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> tuple:
@@ -192,9 +195,9 @@ def _threshold(settings: SweepSettings, dim: int, sizes: tuple[int, ...], level:
 
 
 def _even_levels(settings: SweepSettings, ceilings, count: int) -> list[float]:
-    """Even steps up to well past the largest ceiling, rounded so that they read well."""
+    """Even steps up to well past the largest ceiling, rounded to three digits."""
     largest = max(c.separation for c in ceilings)
     top = PAST_CEILING * largest if largest > 0.0 else 1.5
     if settings.noise != "gaussian":
         top = min(top, 0.96)
-    return [round(top * (i + 1) / count, 3) for i in range(count)]
+    return [float(f"{top * (i + 1) / count:.3g}") for i in range(count)]

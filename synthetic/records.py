@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import scipy
 import torch
 
 from figures.run_folder import DamagedFileError, read_json, read_table
+from figures.whole_files import PART, replacing
 
 ROWS, LAYERS = "rows.csv", "layers.csv"
 
@@ -31,17 +31,10 @@ def write_whole(path: Path, data: str | bytes) -> None:
         OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
     """
     data = data.encode() if isinstance(data, str) else data
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, content: object) -> None:
@@ -84,7 +77,7 @@ def environment(device: torch.device) -> dict:
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["python", "-m", f"synthetic.{Path(sys.argv[0]).stem}", *sys.argv[1:]],
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changed is None else bool(changed),
         "python": platform.python_version(),
@@ -125,6 +118,8 @@ class RunRecorder:
                 "choose another, or continue the run in it with --resume"
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.glob(f".*{PART}"):
+            leftover.unlink()
         if not resume:
             write_json(self.path / "config.json", config)
         write_json(self.path / "environment.json", {"runs": [*history, environment(device)]})
@@ -136,16 +131,27 @@ class RunRecorder:
             if differing:
                 wants = ", ".join(f"{k} {stored.get(k)} (now {config.get(k)})" for k in differing)
                 raise RunFolderError(f"--resume {self.path}: the run there was made with {wants}")
-            if (self.path / ROWS).exists():
-                self.rows = read_table(self.path / ROWS).to_dict("records")
-                layers = read_table(self.path / LAYERS)
-                finished = {row["cell"] for row in self.rows}
-                self.layers = layers[layers["cell"].isin(finished)].to_dict("records")
-                if {row["cell"] for row in self.layers} != finished:
-                    raise DamagedFileError(f"{self.path / LAYERS}: lacks layers of finished cells; start a new run")
-            return read_json(self.path / "environment.json")["runs"]
+            if (self.path / ROWS).exists() and (self.path / LAYERS).exists():
+                self._load_cells()
+            history = read_json(self.path / "environment.json").get("runs")
+            if not isinstance(history, list):
+                raise DamagedFileError(f"{self.path / 'environment.json'}: has no list of runs")
+            return history
         except DamagedFileError as error:
             raise RunFolderError(f"--resume: {error}") from error
+
+    def _load_cells(self) -> None:
+        """Keep the cells that have their row and all their layers; the others are computed again."""
+        rows, layers = read_table(self.path / ROWS), read_table(self.path / LAYERS)
+        for name, table, key in ((ROWS, rows, ["cell"]), (LAYERS, layers, ["cell", "layer"])):
+            missing = {*key} - {*table.columns}
+            if missing or table.duplicated(key).any():
+                what = f"has no column {', '.join(missing)}" if missing else "has a row twice"
+                raise DamagedFileError(f"{self.path / name}: {what}; start a new run")
+        counts = layers["cell"].value_counts()
+        whole = set(counts[counts == counts.max()].index) & set(rows["cell"])
+        self.rows = rows[rows["cell"].isin(whole)].to_dict("records")
+        self.layers = layers[layers["cell"].isin(whole)].to_dict("records")
 
     @property
     def finished(self) -> set[int]:
@@ -154,7 +160,7 @@ class RunRecorder:
 
     def add(self, row: dict, layers: list[dict]) -> None:
         """Store a finished cell."""
-        self.rows.append(row)
-        self.layers += layers
+        self.rows = sorted([*self.rows, row], key=lambda r: r["cell"])
+        self.layers = sorted([*self.layers, *layers], key=lambda r: (r["cell"], r["layer"]))
         write_table(self.path / LAYERS, self.layers)
         write_table(self.path / ROWS, self.rows)

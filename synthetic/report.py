@@ -67,17 +67,17 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
 def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:
     trajectory = result.trajectory
     alpha, beta = float(trajectory.alpha[0].min()), float(trajectory.beta[0].max())
-    has_rate = alpha > max(cell.threshold, 0.0)
+    has_rate = alpha > result.cut
     # The guarantees that hold for every batch of the cell at once, from its worst alpha and beta.
     cap = float(cross_cap(alpha, beta, cell.sizes)) if alpha > 0.0 else np.nan
-    cap = cap if cap <= cell.threshold < alpha else np.nan
+    cap = cap if cap <= result.cut < alpha else np.nan
     chance = float(chance_sharpness(cell.labels).mean())
     largest = cell.sizes if cell.mixing > 0.5 else max(cell.sizes)
     rate_holds = has_rate and (cell.mapped or np.isfinite(cap))
     rows = []
     for layer in range(trajectory.num_layers):
         a, b = trajectory.alpha[layer], trajectory.beta[layer]
-        rate = 1.0 - spread_bound(alpha, largest, layer, cell.threshold, cell.mixing) if rate_holds else np.nan
+        rate = 1.0 - spread_bound(alpha, largest, layer, result.cut, cell.mixing) if rate_holds else np.nan
         rows.append({
             "cell": cell.index, "layer": layer,
             "alpha_mean": a.mean(), "alpha_min": a.min(), "beta_mean": b.mean(), "beta_max": b.max(),
@@ -106,10 +106,11 @@ def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
             outcome = GUARANTEES[ceiling]
             levels = np.array([r["noise_level"] for r in group])
             bound = group[0][f"{ceiling}_ceiling"]
-            crossing = {
-                column: falling_crossing(levels, np.array([r[f"{outcome}_{column}"] for r in group]), 1.0 - delta)
-                for column in ("rate", "low", "high")
-            }
+            crossing = {}
+            for column in ("rate", "low", "high"):
+                rates = np.array([r[f"{outcome}_{column}"] for r in group])
+                noise = falling_crossing(levels, rates, 1.0 - delta)
+                crossing[column] = noise if np.isfinite(noise) else np.nan
             measured = crossing["rate"]
             boundaries.append({
                 "ambient_dim": key[0], "batch_size": key[1], "ceiling": ceiling, "bound": bound,
@@ -152,22 +153,26 @@ def rate_cells(rows: Sequence[dict], delta: float) -> list[tuple[Verdict, dict, 
 
 
 def _rate_verdict(rows: Sequence[dict], delta: float) -> Verdict:
-    """VIOLATED if any cell contradicts delta; else the cells close to their ceiling, where failures are most likely,
-    say together whether the trials confirm the bound."""
+    """VIOLATED if any cell contradicts delta, UNDECIDED if any cell failed more often than delta without contradicting
+    it; else the cells close to their ceiling, where failures are most likely, say together whether the trials confirm
+    the bound. All guarantees of a cell hold on one event, so a cell counts once, with the one that failed most."""
     cells = rate_cells(rows, delta)
     violated = [verdict for verdict, _, _ in cells if verdict.status is Status.VIOLATED]
     if violated or not cells:
         return combine_cells(THEOREM_2B.name, violated)
     close = [(verdict, row) for verdict, row, name in cells
              if row["noise_level"] >= CLOSE_TO_CEILING * row[f"{CEILINGS[name]}_ceiling"]]  # fmt: skip
-    counted = [verdict for verdict, _ in close] or [verdict for verdict, _, _ in cells]
-    trials = sum(verdict.cases for verdict in counted)
-    failures = round(sum(verdict.measured * verdict.cases for verdict in counted))
+    counted: dict[int, Verdict] = {}
+    for verdict, row in close or [(verdict, row) for verdict, row, _ in cells]:
+        counted[row["cell"]] = max(counted.get(row["cell"], verdict), verdict, key=lambda v: v.measured)
+    trials = sum(verdict.cases for verdict in counted.values())
+    failures = round(sum(verdict.measured * verdict.cases for verdict in counted.values()))
     pooled = judge_failure_rate(THEOREM_2B.name, failures, trials, delta)
     worst = max((verdict for verdict, _, _ in cells), key=lambda verdict: verdict.measured)
     where = f"within {1 - CLOSE_TO_CEILING:.0%} of the ceilings" if close else "none close to a ceiling"
     detail = f"{pooled.detail} {where}; worst of {len(cells)} guarantees: {worst.measured:.1%} of {worst.statement}"
-    return replace(pooled, detail=detail)
+    status = pooled.status if worst.measured <= delta else Status.UNDECIDED
+    return replace(pooled, status=status, detail=detail)
 
 
 def _stored_verdict(row: dict, name: str, statement: str) -> Verdict:
@@ -203,9 +208,7 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
             key=lambda r: r["noise_level"],
         )
         for i, row in _telling(group):
-            sure = (
-                "every depth" if row["persistence_guaranteed"] else "one block" if row["separation_guaranteed"] else "-"
-            )
+            sure = "every depth" if row["recovery_guaranteed"] else "one block" if row["separation_guaranteed"] else "-"
             end = f"{row['separation_ceiling']:9.3f}   {_number(tightness[(*key, 'separation')])}" if i == 0 else ""
             lines.append(
                 f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "

@@ -1,6 +1,6 @@
 """The noise sweep: batches over a grid of noise levels and batch sizes, through the stack, against Theorems 1, 2a, 2b.
 
-    python -m synthetic.sweep_noise                          the default run, about a minute on two cores
+    python -m synthetic.sweep_noise                          the default run, a minute or so on two cores
     python -m synthetic.sweep_noise --quick                  a few seconds, coarser
     python -m synthetic.sweep_noise --noise worst            bounded noise that attains the bound
     python -m synthetic.sweep_noise --out runs/a --resume    continue an interrupted run
@@ -91,12 +91,11 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     if options.adversary:
         verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
     write_json(out / "verdicts.json", verdicts)
-    drawn = draw_all(out) if options.figures else []
     print_report(recorder.rows, boundaries, verdicts)
     for path in sorted(out.glob("counterexample-*.npz")):
         print(f"Counterexample: {path} (see it again with --replay {path})")
-    if drawn:
-        print("Figures: " + ", ".join(str(path) for path in drawn))
+    if options.figures:
+        print("Figures: " + ", ".join(str(path) for path in draw_all(out)), flush=True)
     return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
 
 

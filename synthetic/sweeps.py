@@ -12,6 +12,8 @@ from synthetic.records import RunRecorder
 
 # cell, result -> (its row, its layers' rows)
 Summarize = Callable[[Cell, CellResult], tuple[dict, list[dict]]]
+# Cells differ in size, so that a count a second would mean nothing: share done and time left are shown.
+BAR = "{l_bar}{bar}| {elapsed} gone, {remaining} left"
 
 
 def run_cells(
@@ -35,7 +37,7 @@ def run_cells(
 
     todo = [cell for cell in cells if cell.index not in recorder.finished]
     total, left = sum(map(work, cells)), sum(map(work, todo))
-    with tqdm(total=total, initial=total - left, disable=None, unit_scale=True, unit="num", smoothing=0.05) as bar:
+    with tqdm(total=total, initial=total - left, disable=None, bar_format=BAR, smoothing=0.05) as bar:
         for cell in todo:
             bar.set_description(f"D={cell.ambient_dim} n={cell.batch_size} noise={cell.noise_level:g}")
             result = run_cell(cell, device, partial(_advance, bar, work(cell) // cell.trials), stack_factory)

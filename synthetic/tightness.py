@@ -109,8 +109,7 @@ def measure_breakdown(
     goal = 1.0 - options.delta
     pilot = max(1, options.trials // 10)
     found = crossing_with_interval(bound * COARSE, count(bound * COARSE, pilot), pilot, goal)
-    # Where the pilot's interval runs off the coarse levels, their end takes its place.
-    first, last = np.nan_to_num(found[1], nan=bound * COARSE[0]), np.nan_to_num(found[2], nan=bound * COARSE[-1])
+    first, last = np.clip(found[1:], bound * COARSE[0], bound * COARSE[-1])
     levels = np.linspace(first - FINE_MARGIN * bound, last + FINE_MARGIN * bound, FINE_COUNT)
     measured, low, high = crossing_with_interval(levels, count(levels, options.trials), options.trials, goal)
     return {
@@ -150,7 +149,7 @@ def run(options: TightnessOptions) -> int:
     if folder is not None:
         write_table(folder / "tightness.csv", rows)
         print("\n".join(str(path) for path in draw_all(folder)))
-    return 1 if any(r["tightness_high"] < 1.0 for r in rows) else 0
+    return 0 if all(r["tightness_high"] >= 1.0 for r in rows) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,7 +38,12 @@ def pair_extremes(points: Float[Array, "*trials n D"], labels: Array) -> tuple[A
             alphas.append(xp.min(cosines[..., :own], axis=(-2, -1)))
             if rows.stop < layout.num_points:
                 betas.append(xp.max(cosines[..., own:], axis=(-2, -1)))
-    return xp.min(xp.stack(alphas), axis=0), xp.max(xp.stack(betas), axis=0)
+    return _within_range(xp.min(xp.stack(alphas), axis=0)), _within_range(xp.max(xp.stack(betas), axis=0))
+
+
+def _within_range(cosines: Array) -> Array:
+    """Round-off can carry a cosine past 1."""
+    return array_namespace(cosines).clip(cosines, -1.0, 1.0)
 
 
 def cosine_extremes(cosines: Float[Array, "*trials n n"], layout: ClusterLayout) -> tuple[Array, Array]:
@@ -46,7 +51,7 @@ def cosine_extremes(cosines: Float[Array, "*trials n n"], layout: ClusterLayout)
     xp = array_namespace(cosines)
     alphas = [xp.min(cosines[..., rows, rows], axis=(-2, -1)) for rows in layout.slices]
     betas = [xp.max(block, axis=(-2, -1)) for block in _cross_blocks(cosines, layout)]
-    return xp.min(xp.stack(alphas), axis=0), xp.max(xp.stack(betas), axis=0)
+    return _within_range(xp.min(xp.stack(alphas), axis=0)), _within_range(xp.max(xp.stack(betas), axis=0))
 
 
 def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: float = 0.05) -> tuple[Array, Array]:

@@ -20,13 +20,15 @@ import numpy as np
 from scipy.optimize import brentq
 
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_range
-from theory.pair_law import PairLaw
+from theory.pair_law import NOISE_RANGE, PairLaw
 from theory.persistence import admits_threshold, norm_product, threshold_interval
 from theory.statements import THEOREM_2B
 from theory.verdicts import Verdict, combine_parts, judge
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25
+# Ceilings that are roots are returned this much lower (relative), on the side where the guarantee holds.
+ROUND_DOWN = 1e-8
 
 # --- bounded noise ----------------------------------------------------------------------------------------------------
 
@@ -75,7 +77,8 @@ def bounded_persistence(theta_within: float, theta_between: float, max_cluster_s
     last = (np.pi / 2.0 - theta_within) / 2.0
     if last <= 0.0 or slack(0.0) <= 0.0:
         return 0.0
-    return float(np.sin(last if slack(last) > 0.0 else brentq(slack, 0.0, last, xtol=1e-15, rtol=1e-14)))
+    turn = last if slack(last) > 0.0 else brentq(slack, 0.0, last, xtol=1e-15, rtol=1e-14)
+    return float(np.sin(turn * (1.0 - ROUND_DOWN)))
 
 
 # --- Gaussian noise ---------------------------------------------------------------------------------------------------
@@ -128,10 +131,9 @@ def gaussian_extremes(
 ) -> tuple[float, float]:
     """(alpha(sigma), beta(sigma)): with probability >= 1 - delta all pairs of the noisy batch lie inside.
 
-    Arguments as in ``gaussian_separation``; ``noise_level`` is sigma >= 0.
+    Arguments as in ``gaussian_separation``; ``noise_level`` is sigma, 0 or in pair_law.NOISE_RANGE.
     """
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
-    require_range(noise_level, "noise_level", 0.0, np.inf, closed="left")
     if noise_level == 0.0:
         return setting.within_cos, setting.between_cos
     within = PairLaw(ambient_dim, noise_level, setting.within_cos)
@@ -158,7 +160,7 @@ def gaussian_separation(
         delta: failure probability in (0, 1).
 
     Returns:
-        sigma = sqrt(E|e|^2), 0 where the clean batch is not separated.
+        sigma = sqrt(E|e|^2); 0 where the clean batch is not separated, or the ceiling is below 1e-6.
 
     Raises:
         ValueError: an argument outside its range.
@@ -208,16 +210,17 @@ def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) ->
 
     # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.
     gap = np.arccos(setting.between_cos) - np.arccos(setting.within_cos)
-    start = np.log(gap * np.sqrt(setting.ambient_dim) / 64.0)
+    start = np.log(max(gap * np.sqrt(setting.ambient_dim) / 64.0, NOISE_RANGE[0]))
     while excess(start) >= 0.0:
         start -= 1.0
-        if start < -40.0:
+        if start < np.log(NOISE_RANGE[0]):
             return 0.0
     while excess(start + SCAN_STEP) < 0.0:
         start += SCAN_STEP
-        if start > 12.0:
-            raise ArithmeticError("no noise ceiling found below sigma = 160,000")
-    return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9)))
+        if start + SCAN_STEP > np.log(NOISE_RANGE[1]):
+            raise ArithmeticError(f"no noise ceiling found below {NOISE_RANGE[1]:g}")
+    # Rounded down, so that the hypotheses hold at the number that is returned.
+    return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9) - ROUND_DOWN))
 
 
 def _require_angles(theta_within: float, theta_between: float) -> None:
@@ -236,8 +239,9 @@ def recommended_threshold(alpha: float, beta: float, cluster_sizes: ClusterSizes
     still admits no false edge.
     """
     interval = threshold_interval(float(np.clip(alpha, -1.0, 1.0)), float(np.clip(beta, -1.0, 1.0)), cluster_sizes)
-    low, high = (max(beta, 0.0), max(alpha, beta, 0.0)) if interval is None else interval
-    return min((low + high) / 2.0, 0.999)
+    if interval is not None:
+        return (interval[0] + interval[1]) / 2.0
+    return min((max(beta, 0.0) + max(alpha, beta, 0.0)) / 2.0, 0.999)
 
 
 def check_bounded(

@@ -16,6 +16,8 @@ from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, roots_legendre, xlo
 
 from theory.inputs import Numbers, require_count, require_range
 
+# Outside, angles or their differences have too few digits left in float64.
+NOISE_RANGE = (1e-6, 1e6)
 # Half-width of every window in standard deviations, and nodes across it: a Gaussian factor of width s then spans
 # about four nodes, which Gauss-Legendre resolves to 1e-12 relative, tails included.
 WINDOW = 13.0
@@ -92,13 +94,13 @@ class PairLaw:
 
     Args:
         ambient_dim: D >= 2.
-        noise_level: sigma > 0, with E|e|^2 = sigma^2.
+        noise_level: sigma, with E|e|^2 = sigma^2, in NOISE_RANGE.
         clean_cos: c0 = <u_i, u_j> in [-1, 1].
     """
 
     def __init__(self, ambient_dim: int, noise_level: float, clean_cos: float) -> None:
         self.dim = require_count(ambient_dim, "ambient_dim", 2)
-        require_range(noise_level, "noise_level", 0.0, np.inf, closed="neither")
+        require_range(noise_level, "noise_level", *NOISE_RANGE)
         require_range(clean_cos, "clean_cos", -1.0, 1.0)
         self.clean_cos = float(clean_cos)
         self.scale = float(noise_level) / np.sqrt(self.dim)
@@ -127,7 +129,7 @@ class PairLaw:
             return angles, np.log(weights) + np.log(density) + peak
 
     def log_tail(self, cosine: float, upper: bool) -> float:
-        """log P(cos > cosine) if ``upper`` else log P(cos <= cosine), each accurate relative to itself."""
+        """log P(cos > cosine) if ``upper`` else log P(cos <= cosine), accurate to 1e-6 for tails down to 1e-40."""
         require_range(cosine, "cosine", -1.0, 1.0, closed="neither")
         return self._log_tail_beyond(float(np.arccos(cosine)), upper)
 

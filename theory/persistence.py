@@ -14,7 +14,7 @@ import numpy as np
 from theory.exact_replay import ExactReplay
 from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
-from theory.precision import UNIT_SUM_TOLERANCE, numerical_threshold
+from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, numerical_threshold
 from theory.statements import THEOREM_2A
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -85,9 +85,12 @@ def check_persistence(
         exact: high-precision replay of a trial, for margins too close to call.
     """
     alpha, beta = trajectory.alpha, trajectory.beta
-    applicable = persists(alpha[0], beta[0], cluster_sizes, threshold)
+    low = cross_cap(np.where(alpha[0] > 0.0, alpha[0], 1.0), beta[0], cluster_sizes)
+    # On the very edge of the hypotheses float64 cannot tell which side a batch is on: such batches are left out.
+    inside = (threshold - low > ABSOLUTE_MARGIN) & (alpha[0] - threshold > ABSOLUTE_MARGIN)
+    applicable = persists(alpha[0], beta[0], cluster_sizes, threshold) & inside
     floor = numerical_threshold("float64")
-    cap = np.maximum(cross_cap(np.where(alpha[0] > 0.0, alpha[0], 1.0), beta[0], cluster_sizes), floor)
+    cap = np.maximum(low, floor)
     leak = np.where(trajectory.false_edges > 0, np.inf, trajectory.sharpness_error)
 
     def exact_cap_margin(trial: int, alpha: np.ndarray, beta: np.ndarray) -> object:

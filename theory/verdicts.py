@@ -56,7 +56,8 @@ class Verdict:
     def __str__(self) -> str:
         if self.status is Status.NOT_APPLICABLE:
             return f"{self.statement}: {self.status}  ({self.detail})"
-        relation = "<=" if self.measured <= self.bound else ">"
+        # What holds by high precision may look the other way round in float64.
+        relation = "<=" if self.measured <= self.bound else ">" if self.status is Status.VIOLATED else "="
         detail = f" ({self.detail})" if self.detail else ""
         return (
             f"{self.statement}: {self.status}  {self.applicable:,} of {self.cases:,} cases apply, "
@@ -117,7 +118,7 @@ def judge(
         margin == -np.inf, 1, 0
     )
     close = (np.abs(margin) <= RELATIVE_MARGIN * size) | (np.abs(margin) <= ABSOLUTE_MARGIN)
-    close &= not discrete
+    close &= finite & (not discrete)
     violated = ~close & ~(measured <= bound)
 
     # The tightest case is reported: a violation if there is one, else the smallest margin that could be called.

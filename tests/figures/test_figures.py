@@ -88,3 +88,24 @@ def test_bad_folders(copy, tmp_path, capsys):
     (copy / "config.json").write_text("{")
     assert main([str(copy)]) == 2
     assert "config.json: not a whole JSON file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", "{}"), ("config.json", "[1]"), ("rows.csv", "a,b\n1,2\n"), ("rows.csv", "cell\n"),
+     ("boundaries.csv", "a,b\n1,2\n")],
+)  # fmt: skip
+def test_files_with_other_contents(copy, capsys, name, content):
+    (copy / name).write_text(content)
+    assert main([str(copy)]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_ceilings_are_not_drawn_where_nothing_is_promised(copy):
+    run = read_run_folder(copy)
+    run.config["threshold"] = 0.3
+    figure = noise_bounds.draw(run)
+    verticals = [sum(list(line.get_ydata()) == [0, 1] for line in ax.lines) for ax in figure.axes]
+    assert verticals[0] == 2
+    assert verticals[2] == 0
+    plt.close(figure)

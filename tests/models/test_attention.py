@@ -54,6 +54,7 @@ def test_gradients_are_right():
 def test_map_and_its_condition():
     x, matrix = points(4), points(5, (3, 5))
     block = TransFusionBlock(0.2, 0.5, query_key_map=matrix, condition=50.0)
+    assert TransFusionBlock(0.0, query_key_map=matrix, condition=1e4).attend(x).cut == pytest.approx(1e-6)
     raw, mass = block.affinity(block.attend(x))
     torch.testing.assert_close(
         raw / mass[..., None].clamp_min(1e-300), affinity_matrix(x @ matrix.mT, 0.2, condition=50.0)

@@ -54,6 +54,15 @@ def test_tightness_command(tmp_path, capsys):
     assert tightness.main(["--ambient-dims", "4", "--num-clusters", "8"]) == 2
 
 
+@pytest.mark.parametrize("factor", [1.3, 2.0])
+def test_tightness_notices_a_bound_that_is_too_strong(monkeypatch, capsys, factor):
+    true_bound = tightness.gaussian_separation
+    monkeypatch.setattr(tightness, "gaussian_separation", lambda *law: factor * true_bound(*law))
+    arguments = ["--ambient-dims", "16", "--num-clusters", "2", "--cluster-sizes", "3", "--within-cos", "1"]
+    assert tightness.main([*arguments, "--trials", "400"]) == 1
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_counts_along_the_noise_are_those_of_the_batches():
     rng = np.random.default_rng(0)
     labels = contiguous_labels((4, 3))
@@ -69,8 +78,8 @@ def test_counts_along_the_noise_are_those_of_the_batches():
 def test_crossings():
     levels = np.array([1.0, 2.0, 3.0, 4.0])
     assert falling_crossing(levels, np.array([1.0, 0.9, 0.1, 0.0]), 0.5) == pytest.approx(2.5)
-    assert np.isnan(falling_crossing(levels, np.array([1.0, 1.0, 1.0, 1.0]), 0.5))
-    assert np.isnan(falling_crossing(levels, np.array([0.1, 0.0, 0.0, 0.0]), 0.5))
+    assert falling_crossing(levels, np.array([1.0, 1.0, 1.0, 1.0]), 0.5) == np.inf
+    assert falling_crossing(levels, np.array([0.1, 0.0, 0.0, 0.0]), 0.5) == -np.inf
     middle, low, high = crossing_with_interval(levels, [200, 190, 20, 0], 200, 0.5)
     assert low < middle < high
 

@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device.*rows\.csv"):
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["rows.csv"]
@@ -99,6 +99,31 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunFolderError, match="not an empty folder"):
         RunRecorder(tmp_path / "file", {}, False, CPU)
-    (tmp_path / "run" / "layers.csv").write_text("cell,layer,alpha\n")
-    with pytest.raises(RunFolderError, match="lacks layers"):
+    table = (tmp_path / "run" / "rows.csv").read_text()
+    (tmp_path / "run" / "rows.csv").write_text(table + table.splitlines()[1] + "\n")
+    with pytest.raises(RunFolderError, match="has a row twice"):
         RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+@pytest.mark.parametrize("content", ["[1]", "{", "{}"])
+def test_damaged_settings_are_refused(tmp_path, name, content):
+    RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
+    (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(RunFolderError):
+        RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
+
+
+def test_cells_that_lost_layers_are_computed_again(tmp_path):
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU)
+    for cell in range(3):
+        recorder.add({**ROW, "cell": cell}, [{"cell": cell, "layer": layer, "alpha": 0.5} for layer in range(2)])
+    whole = {name: (tmp_path / "run" / name).read_text() for name in ("rows.csv", "layers.csv")}
+    lines = whole["layers.csv"].splitlines(keepends=True)
+    (tmp_path / "run" / "layers.csv").write_text("".join(lines[:3] + lines[4:]))
+    (tmp_path / "run" / ".rows.csv.x.part").write_text("left by a killed run")
+    again = RunRecorder(tmp_path / "run", {}, True, CPU)
+    assert again.finished == {0, 2}
+    assert not list((tmp_path / "run").glob(".*.part"))
+    again.add({**ROW, "cell": 1}, [{"cell": 1, "layer": layer, "alpha": 0.5} for layer in range(2)])
+    assert {name: (tmp_path / "run" / name).read_text() for name in whole} == whole

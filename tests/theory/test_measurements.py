@@ -70,6 +70,11 @@ def test_components_of_a_chain_and_of_its_worst_numbering(size):
         assert m.count_components(np.stack([cut, chain])).tolist() == [2, 1]
 
 
+def test_sharpness_leaves_the_row_itself_out():
+    uniform = np.full((4, 4), 0.25)
+    np.testing.assert_array_equal(m.affinity_sharpness(uniform, np.array([0, 0, 1, 1])), 0.25)
+
+
 def test_ideal_affinity_is_recovered_and_sharp():
     labels = np.array([2, 0, 2, 0, 1, 1, 1])
     target = target_affinity(labels)

@@ -36,7 +36,7 @@ def test_values_by_hand():
 def test_bounded_persistence_is_where_the_hypotheses_end(theta_w, theta_b, sizes):
     level = nc.bounded_persistence(theta_w, theta_b, sizes)
     assert 0 < level <= nc.bounded_separation(theta_w, theta_b) + 1e-12
-    for factor, expected in ((1 - 1e-9, True), (1 + 1e-9, False)):
+    for factor, expected in ((1.0, True), (1 + 1e-7, False)):
         assert (
             threshold_interval(*nc.bounded_extremes(theta_w, theta_b, factor * level), sizes) is not None
         ) == expected
@@ -92,6 +92,41 @@ def test_check_bounded_notices_what_breaks():
     assert nc.check_bounded(np.array([0.95]), np.array([0.6]), 0.2, 1.5, 0.1, 5).status is Status.VIOLATED
     with pytest.raises(ValueError, match="NaN"):
         nc.check_bounded(np.array([np.nan]), np.array([0.6]), 0.2, 1.5, 0.1, 5)
+
+
+def test_bounded_cosines_have_no_slack():
+    alpha, beta = nc.bounded_extremes(0.2, 1.5, 0.1)
+    assert nc.check_bounded(np.array([alpha]), np.array([beta]), 0.2, 1.5, 0.1, 5).status is Status.HOLDS
+    for a, b in ((alpha - 1e-9, beta), (alpha, beta + 1e-9)):
+        assert nc.check_bounded(np.array([a]), np.array([b]), 0.2, 1.5, 0.1, 5).status is Status.VIOLATED
+
+
+def test_a_persistence_ceiling_five_percent_too_strong_is_noticed(monkeypatch):
+    sizes, rng = (3, 3), generator(3, 0)
+    labels, clean = labels_of(sizes), circle_clusters(0.3, 1.4, sizes, 4, generator(3, 0))
+    level = 1.04 * nc.bounded_persistence(0.3, 1.4, sizes)
+    alpha, beta = pair_extremes(add_noise(clean[None], labels, level, "worst", [rng]), labels)
+    assert nc.check_bounded(alpha, beta, 0.3, 1.4, level, sizes).status is Status.HOLDS
+    true_ceiling = nc.bounded_persistence
+    monkeypatch.setattr(nc, "bounded_persistence", lambda *a: 1.05 * true_ceiling(*a))
+    assert nc.check_bounded(alpha, beta, 0.3, 1.4, level, sizes).status is Status.VIOLATED
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_threshold_at_the_persistence_ceiling_is_admissible(seed):
+    """The ceiling is rounded to the side where 2a holds, so what is recommended there is inside the interval."""
+    rng = generator(seed, 9)
+    clusters, size, dim = int(rng.integers(2, 9)), int(rng.integers(2, 40)), int(rng.integers(3, 600))
+    within = rng.uniform(0.3, 1.0)
+    law = (dim, clusters, size, within, rng.uniform(-0.2, 0.5 * within**2), 0.05)
+    sigma = nc.gaussian_persistence(*law)
+    assert sigma > 0
+    extremes = nc.gaussian_extremes(*law, sigma)
+    low, high = threshold_interval(*extremes, size)
+    assert low <= nc.recommended_threshold(*extremes, size) < high
+    angles = float(np.arccos(within)), float(np.arccos(law[4]))
+    extremes = nc.bounded_extremes(*angles, nc.bounded_persistence(*angles, size))
+    assert threshold_interval(*extremes, size) is not None
 
 
 def test_a_bounded_ceiling_five_percent_too_strong_is_noticed(monkeypatch):
@@ -157,6 +192,8 @@ def test_recommended_threshold_is_admissible_below_the_ceiling():
     assert nc.recommended_threshold(0.5, 0.45, 12) == pytest.approx(0.475)
     assert nc.recommended_threshold(0.2, 0.45, 12) == pytest.approx(0.45)
     assert nc.recommended_threshold(-0.2, -0.1, 12) == 0.0
+    low, high = threshold_interval(0.9999, 0.9995, 4)
+    assert low < nc.recommended_threshold(0.9999, 0.9995, 4) < high
 
 
 @pytest.mark.parametrize(

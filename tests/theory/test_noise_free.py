@@ -128,6 +128,19 @@ def test_contraction_bounds_the_overlap_of_rows(size, mixing, kappa):
         assert rho == pytest.approx(1 - mixing * kappa * size / (size - 2 + kappa), abs=1e-15)
 
 
+def test_bounds_by_hand():
+    first = nf.spread_bounds(np.array([[0.5], [0.6]]), (20, 2))[:, 0]
+    assert first[0] == pytest.approx(0.5 / (0.5 + 0.5 / 20))
+    rho = 1 - 0.5 * 0.5 * 20 / 18.5
+    assert first[1] == pytest.approx(first[0] * rho**2)
+    normalized = nf.spread_bounds(np.array([[0.5], [0.6]]), (20, 2), normalized=True)[:, 0]
+    assert normalized == pytest.approx([0.5, rho**2 / (0.5 + 0.5 / 20) * 0.5])
+    # The a priori bound uses alpha_1 >= max(alpha_0, 1 - bound_1).
+    bound = 0.7 / (0.3 + 0.7 / 7) * (1 - 0.5 * 0.3 * 7 / 5.3) ** 2
+    alpha = max(0.3, 1 - bound)
+    assert nf.spread_bound(0.3, 7, 2) == pytest.approx(bound * (1 - 0.5 * alpha * 7 / (5 + alpha)) ** 2)
+
+
 def test_rate_is_attained_by_pairs():
     """Two points contract by exactly 1 - 2 lambda; the norm bound is reached in the limit, so the ratio tends to 1."""
     points = equiangular_clusters(0.3, 0.0, (2, 2), 8, trial_generators(0, 0, range(1), 0))
@@ -208,6 +221,60 @@ def test_check_notices_a_planted_violation(trajectory, threshold, part):
     assert verdict.status is Status.VIOLATED
     assert part in verdict.detail
     assert nf.check_noise_free(measured([0.5, 0.9, 0.999]), (4, 4), 0.0, 0.5).status is Status.HOLDS
+
+
+def test_the_truncated_output_is_checked_at_the_last_layer():
+    late = measured([0.5, 0.9, 0.999], false_edges=[0, 0, 1])
+    early = measured([0.5, 0.9, 0.999], false_edges=[1, 0, 0])
+    for trajectory, count in ((late, 1), (early, 0)):
+        assert trajectory.false_edges[-1, 0] == count
+    parts = {}
+    original = nf.combine_parts
+    try:
+        nf.combine_parts = lambda name, verdicts: (
+            parts.update({v.statement: v.status for v in verdicts}) or original(name, verdicts)
+        )
+        nf.check_noise_free(late, (4, 4), 0.0, 0.5)
+        assert parts["Theorem 1c: truncated output"] is Status.VIOLATED
+        nf.check_noise_free(early, (4, 4), 0.0, 0.5)
+        assert parts["Theorem 1c: truncated output"] is Status.HOLDS
+    finally:
+        nf.combine_parts = original
+
+
+@given(separate_subspaces(), st.integers(1, 4))
+def test_truncated_outputs_stay_inside_clusters(batch, depth):
+    """1c for the squared output, with and without signs."""
+    points, labels, _, bases = batch
+    matrix, condition = separating_map(bases)
+    cross = labels[:, None] != labels[None, :]
+    for signed in (True, False):
+        stack = AttentionStack(depth, 0.0, query_key_map=torch.from_numpy(matrix), condition=condition, signed=signed)
+        assert stack(torch.from_numpy(points)).numpy()[cross].max() == 0.0
+
+
+@pytest.mark.parametrize("exact_alpha", [("0.6", "0.6"), ("0.6", "0.5999999999999999999")])
+def test_near_ties_of_alpha_are_settled_exactly(exact_alpha):
+    """In float64 alpha stands still; only the replay knows whether it fell."""
+    trajectory = measured([0.6, 0.6])
+    replay = ExactReplay(lambda trial: np.eye(4), labels_of((2, 2)), 0.5, 0.5, 1)
+    with mpmath.workdps(50):
+        alpha = np.array([mpmath.mpf(a) for a in exact_alpha], dtype=object)
+    replay._done[0] = (alpha, alpha)
+    verdict = nf.check_monotone(trajectory.alpha, 0.5, "s", replay)
+    assert verdict.status is (Status.HOLDS if exact_alpha[0] == exact_alpha[1] else Status.VIOLATED)
+
+
+@pytest.mark.parametrize(("excess", "status"), [("-1e-20", Status.HOLDS), ("1e-20", Status.VIOLATED)])
+def test_near_ties_of_the_rate_are_settled_exactly(excess, status):
+    bound = float(nf.spread_bounds(np.array([[0.6], [0.7]]), (3, 3), 0.0, 0.4)[1, 0])
+    replay = ExactReplay(lambda trial: np.eye(6), labels_of((3, 3)), 0.0, 0.4, 1)
+    with mpmath.workdps(50):
+        first = np.array([mpmath.mpf(0.6), mpmath.mpf(0.7)], dtype=object)
+        last = 1 - nf.spread_bounds(first, (3, 3), 0.0, 0.4)[1] - mpmath.mpf(excess)
+        replay._done[0] = (np.array([first[0], last], dtype=object), first)
+    verdict = nf.check_spread(np.array([[0.6], [1 - bound]]), (3, 3), 0.0, 0.4, exact=replay)
+    assert verdict.status is status
 
 
 def test_a_rate_five_percent_too_strong_is_noticed(monkeypatch):

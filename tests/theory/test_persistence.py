@@ -1,5 +1,6 @@
 """Theorem 2a: hypotheses, bound and check."""
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -80,6 +81,7 @@ def test_unequal_sizes_are_sharper():
         (measured([0.6, 0.8, 0.79], beta=[0.3, 0.3, 0.3]), 0.599, "alpha never decreases"),
         (measured([0.6, 0.8, 0.9], beta=[0.3] * 3, sharpness_error=[0.0, 0.1, 0.0]), 0.46, "sharpness 1"),
         (measured([0.6, 0.8, 0.9], beta=[0.3] * 3, false_edges=[0, 0, 1]), 0.46, "sharpness 1"),
+        (measured([0.6, 0.4, 0.9], beta=[0.3] * 3), 0.46, ""),
         (measured([0.6, 0.60001, 0.60002], beta=[0.3] * 3), 0.46, "spread"),
     ],
 )
@@ -87,6 +89,60 @@ def test_check_notices_a_planted_violation(trajectory, threshold, part):
     verdict = pt.check_persistence(trajectory, (5, 5), threshold, 0.5, unit_inputs=True)
     assert verdict.status is Status.VIOLATED, str(verdict)
     assert part in verdict.detail
+
+
+def test_clusters_that_come_apart_are_noticed_by_their_own_part():
+    """alpha at tau cuts an edge: the part about completeness must see it without the others' help."""
+    from theory.verdicts import judge
+
+    seen = {}
+    original = pt.judge
+    try:
+        pt.judge = lambda name, *a, **k: seen.setdefault(name, judge(name, *a, **k))
+        pt.check_persistence(measured([0.6, 0.4, 0.9], beta=[0.3] * 3), (5, 5), 0.46, 0.5, unit_inputs=False)
+    finally:
+        pt.judge = original
+    assert seen["Theorem 2a: clusters stay complete"].status is Status.VIOLATED
+
+
+@pytest.mark.parametrize(("excess", "status"), [("-1e-20", Status.HOLDS), ("1e-20", Status.VIOLATED)])
+def test_near_ties_of_the_cap_are_settled_exactly(excess, status):
+    cap = float(pt.cross_cap(0.6, 0.3, (5, 5)))
+    trajectory = measured([0.6, 0.9], beta=[0.3, cap + 1e-13])
+    replay = ExactReplay(lambda trial: np.eye(10), labels_of((5, 5)), 0.55, 0.5, 1)
+    with mpmath.workdps(50):
+        alpha = np.array([mpmath.mpf(0.6), mpmath.mpf(0.9)], dtype=object)
+        first = mpmath.mpf(0.3)
+        exact_cap = first / pt.norm_product(alpha[0], (5, 5))
+        replay._done[0] = (alpha, np.array([first, exact_cap + mpmath.mpf(excess)], dtype=object))
+    verdict = pt.check_persistence(trajectory, (5, 5), 0.55, 0.5, unit_inputs=False, exact=replay)
+    assert verdict.status is status
+
+
+def test_the_very_edge_of_the_hypotheses_is_left_out():
+    """A threshold equal to the cap in float64 lies on either side of it in truth: no verdict on such batches."""
+    cap = float(pt.cross_cap(1.0, 0.35, 4))
+    points = equiangular_clusters(1.0, 0.35, (4, 4, 4), 16, trial_generators(0, 0, range(1), 0))
+    trajectory = AttentionStack(40, cap).measure(torch.from_numpy(points), labels_of((4, 4, 4)))
+    verdict = pt.check_persistence(trajectory, (4, 4, 4), cap, 0.5, unit_inputs=True)
+    assert verdict.status is Status.NOT_APPLICABLE
+
+
+def test_hypotheses_at_their_ends():
+    assert pt.norm_product(0.6, (9, 5, 2)) == pytest.approx(np.sqrt((0.6 + 0.4 / 9) * (0.6 + 0.4 / 5)))
+    assert pt.persists(0.6, 0.0, 5, 0.0)
+    assert not pt.persists(0.6, 0.0, 5, 0.6)
+    assert not pt.admits_threshold(1.0, 1.0, 5)
+
+
+def test_coincident_points_have_an_interval():
+    """Round-off carries cosines of equal points past 1; the measured extremes stay in range."""
+    points = np.random.default_rng(0).standard_normal((200, 2, 7)).repeat(3, axis=1)
+    labels = labels_of((3, 3))
+    alpha, beta = pair_extremes(points, labels)
+    assert alpha.max() == 1.0
+    for a, b in zip(alpha, beta):
+        assert pt.threshold_interval(float(a), float(b), 3) is not None
 
 
 def test_check_leaves_other_batches_alone():

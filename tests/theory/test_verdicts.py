@@ -31,6 +31,8 @@ def test_nan_is_never_a_pass():
     for measured, bound in ((np.nan, 1.0), (0.0, np.nan)):
         with pytest.raises(ValueError, match="NaN"):
             judge("s", np.array([0.0, 0.0, measured]), np.array([1.0, 1.0, bound]), ALL)
+    infinite = judge("s", np.array([0.0, 0.0, np.inf]), 1.0, ALL)
+    assert infinite.status is Status.VIOLATED
     excused = judge("s", np.array([0.0, 0.0, np.nan]), 1.0, np.array([True, True, False]))
     assert excused.status is Status.HOLDS
 
@@ -88,6 +90,9 @@ def test_rates():
     assert judge_failure_rate("r", 0, 200, 0.05).status is Status.HOLDS
     assert judge_failure_rate("r", 40, 200, 0.05).status is Status.VIOLATED
     assert judge_failure_rate("r", 9, 200, 0.05).status is Status.UNDECIDED
+    # HOLDS exactly while the one-sided 95 % limit stays below delta: P(at most f failures at rate delta) <= 5 %.
+    last = max(f for f in range(20) if judge_failure_rate("r", f, 200, 0.05).status is Status.HOLDS)
+    assert binom.cdf(last, 200, 0.05) <= 0.05 < binom.cdf(last + 1, 200, 0.05)
     assert judge_failure_rate("r", 0, 20, 0.05).status is Status.UNDECIDED
 
 
@@ -108,6 +113,10 @@ def test_combining():
     assert both.detail == "b"
     assert combine_parts("T", [good, bad]).status is Status.VIOLATED
     assert combine_cells("T", [good, tight]).applicable == 2
+    unsure = judge("T: e", np.array([1.0]), 1.0, ALL[:1])
+    assert unsure.status is Status.UNDECIDED
+    assert combine_parts("T", [good, unsure]).status is Status.UNDECIDED
+    assert combine_parts("T", [good, unsure, bad]).status is Status.VIOLATED
     assert combine_cells("T", [none]).status is Status.NOT_APPLICABLE
     assert combine_cells("T", []).status is Status.NOT_APPLICABLE
     assert "HOLDS" in str(both)
