@@ -33,7 +33,7 @@ def redraw(folder: Annotated[Path, tyro.conf.Positional]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return tyro.cli(redraw, args=arguments)
+    return tyro.cli(redraw, args=arguments, prog="python -m figures")
 
 
 if __name__ == "__main__":

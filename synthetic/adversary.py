@@ -192,7 +192,11 @@ def run(options: AdversaryOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(partial(run, tyro.cli(AdversaryOptions, args=arguments, description=__doc__)))
+    return exit_status(
+        partial(
+            run, tyro.cli(AdversaryOptions, args=arguments, prog="python -m synthetic.adversary", description=__doc__)
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -162,7 +162,11 @@ def run(options: BenchmarkOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(partial(run, tyro.cli(BenchmarkOptions, args=arguments, description=__doc__)))
+    return exit_status(
+        partial(
+            run, tyro.cli(BenchmarkOptions, args=arguments, prog="python -m synthetic.benchmark", description=__doc__)
+        )
+    )
 
 
 if __name__ == "__main__":

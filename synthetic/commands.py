@@ -1,5 +1,6 @@
 """What all command lines do alike: errors become one line on stderr and an exit status."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,10 @@ def exit_status(work: Callable[[], int]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_ARGUMENTS
+    except BrokenPipeError:
+        # Whoever read the printed report has left; the results are on disk. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_WRITTEN
     except OSError as error:
         print(f"error: cannot write results: {error}", file=sys.stderr)
         return NOT_WRITTEN

@@ -112,7 +112,7 @@ def replay(options: SweepNoise) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    options = tyro.cli(SweepNoise, args=arguments, description=__doc__)
+    options = tyro.cli(SweepNoise, args=arguments, prog="python -m synthetic.sweep_noise", description=__doc__)
     return exit_status(lambda: run(options) if options.replay is None else replay(options))
 
 

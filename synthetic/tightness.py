@@ -154,7 +154,11 @@ def run(options: TightnessOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(partial(run, tyro.cli(TightnessOptions, args=arguments, description=__doc__)))
+    return exit_status(
+        partial(
+            run, tyro.cli(TightnessOptions, args=arguments, prog="python -m synthetic.tightness", description=__doc__)
+        )
+    )
 
 
 if __name__ == "__main__":

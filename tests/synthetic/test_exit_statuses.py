@@ -1,0 +1,43 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synthetic.commands import exit_status
+
+ROOT = Path(__file__).parents[2]
+
+
+def raises(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "says"),
+    [
+        (lambda: 1, 1, ""),
+        (raises(ValueError("depth: must be at least 1")), 2, "error: depth: must be at least 1"),
+        (raises(OSError(28, "No space left on device", "rows.csv")), 3, "No space left on device: 'rows.csv'"),
+        (raises(KeyboardInterrupt()), 130, "interrupted"),
+    ],
+)
+def test_errors_become_statuses(capsys, work, status, says):
+    assert exit_status(work) == status
+    assert says in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    program = (
+        "import sys; from synthetic.commands import exit_status; sys.exit(exit_status(lambda: print('x' * 10**6) or 0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.wait()
