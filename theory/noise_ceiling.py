@@ -169,6 +169,21 @@ def gaussian_separation(
     return _smallest_root(setting, lambda beta: beta)
 
 
+def gaussian_threshold_separation(
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: ClusterSizes,
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+) -> float:
+    """Noise up to which some threshold in [0, 1) separates a batch with probability at least 1 - delta: alpha must stay
+    above 0 as well as above beta, which matters for obtuse clusters. Arguments and errors as in
+    ``gaussian_separation``."""
+    setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
+    return _smallest_root(setting, lambda beta: max(beta, 0.0))
+
+
 def gaussian_persistence(
     ambient_dim: int,
     num_clusters: int,

@@ -170,6 +170,18 @@ def test_persistence_ceiling_is_where_the_hypotheses_end(law):
         assert bool(admits_threshold(alpha, beta, law[2])) is expected
 
 
+def test_a_threshold_needs_positive_alpha_under_gaussian_noise_too():
+    """Wide clusters in opposite directions stay separated longer than any threshold in [0, 1) can tell them apart."""
+    opposite = (8, 2, 4, 0.5, -0.9, 0.05)
+    sigma = nc.gaussian_threshold_separation(*opposite)
+    assert 0 < sigma < nc.gaussian_separation(*opposite)
+    alpha, beta = nc.gaussian_extremes(*opposite, sigma)
+    assert alpha == pytest.approx(0.0, abs=1e-6)
+    assert beta < 0
+    acute = (64, 8, 32, 1.0, 0.0, 0.05)
+    assert nc.gaussian_threshold_separation(*acute) == nc.gaussian_separation(*acute)
+
+
 def test_clean_batches_that_fail_have_no_ceiling():
     assert nc.gaussian_separation(16, 2, 4, 0.5, 0.5, 0.05) == 0.0
     assert nc.gaussian_persistence(16, 2, 8, 0.9, 0.89, 0.05) == 0.0
