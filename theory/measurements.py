@@ -104,7 +104,7 @@ def affinity_sharpness(affinity: Float[Array, "*trials n n"], labels: Array) -> 
         ValueError: bad labels, or an affinity that is not square, negative or not finite.
     """
     layout = _layout_of(affinity, labels)
-    return layout.unsort_rows(_own_cluster_mass(layout.sort_matrix(affinity), layout))
+    return layout.unsort_rows(own_cluster_mass(layout.sort_matrix(affinity), layout))
 
 
 def chance_sharpness(labels: Array, include_self: bool = False) -> Float[Array, " n"]:
@@ -119,7 +119,7 @@ def chance_sharpness(labels: Array, include_self: bool = False) -> Float[Array, 
 def false_edges(affinity: Float[Array, "*trials n n"], labels: Array) -> Int[Array, "*trials"]:
     """Number of unordered pairs i !~ j with A_ij > 0 or A_ji > 0."""
     layout = _layout_of(affinity, labels)
-    return _count_cross_edges(layout.sort_matrix(affinity), layout)
+    return count_cross_edges(layout.sort_matrix(affinity), layout)
 
 
 def fragments(affinity: Float[Array, "*trials n n"], labels: Array) -> Int[Array, "*trials K"]:
@@ -156,7 +156,8 @@ def count_components(edges: Bool[Array, "*trials m m"]) -> Int[Array, "*trials"]
         label = lowest
 
 
-def _own_cluster_mass(affinity: Array, layout: ClusterLayout) -> Array:
+def own_cluster_mass(affinity: Float[Array, "*trials n n"], layout: ClusterLayout) -> Float[Array, "*trials n"]:
+    """Each row's sum over its own cluster without itself; rows and columns in cluster order."""
     xp = array_namespace(affinity)
     return xp.concat(
         [xp.sum(affinity[..., rows, rows], axis=-1) - _diagonal(affinity, rows) for rows in layout.slices], axis=-1
@@ -172,7 +173,8 @@ def _cross_blocks(matrix: Array, layout: ClusterLayout) -> list[Array]:
     return [matrix[..., rows, rows.stop :] for rows in layout.slices[:-1]]
 
 
-def _count_cross_edges(affinity: Array, layout: ClusterLayout) -> Array:
+def count_cross_edges(affinity: Float[Array, "*trials n n"], layout: ClusterLayout) -> Int[Array, "*trials"]:
+    """Unordered pairs of different clusters with a positive affinity either way; rows and columns in cluster order."""
     xp = array_namespace(affinity)
     transposed = xp.matrix_transpose(affinity)
     counts = [

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from theory.clusters import ClusterLayout, as_numpy
 from theory.inputs import Array
-from theory.measurements import _count_cross_edges, _own_cluster_mass, cosine_extremes, count_components
+from theory.measurements import cosine_extremes, count_components, count_cross_edges, own_cluster_mass
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ def measure_layer(
     ordered, mass = layout.sort_matrix(affinity), layout.sort_rows(row_mass)
 
     occupied = mass > 0
-    sharpness = _own_cluster_mass(ordered, layout) / xp.where(occupied, mass, xp.ones_like(mass))
+    sharpness = own_cluster_mass(ordered, layout) / xp.where(occupied, mass, xp.ones_like(mass))
     error = xp.where(occupied, xp.abs(sharpness - 1.0), xp.zeros_like(sharpness))
 
     # Where an entry that should be zero is not (a damaged stack), mass leaks although beta is below the cut: count.
     leaking = (beta > cuts) | (as_numpy(xp.max(error, axis=-1)) > 1e-9)
     counts = np.zeros(alpha.shape, dtype=np.int64)
     if leaking.any():
-        counts[leaking] = as_numpy(_count_cross_edges(ordered[np.flatnonzero(leaking)], layout))
+        counts[leaking] = as_numpy(count_cross_edges(ordered[np.flatnonzero(leaking)], layout))
     pieces = np.ones(alpha.shape, dtype=np.int64)
     thin = np.flatnonzero(~(alpha > cuts))
     if thin.size:
