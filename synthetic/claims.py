@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.attention import TransFusionBlock
 from theory.clusters import contiguous_labels
+from theory.noise_free import norm_floor_squared
 from theory.statements import ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, SMALLEST_CLUSTER, THRESHOLD_AT_B
 
 Parameters = dict[str, Tensor]
@@ -105,16 +106,11 @@ def extremes(cosines: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return pairs[..., same].amin(-1), pairs[..., ~same].amax(-1)
 
 
-def norm_floor(alpha: Tensor, size: int) -> Tensor:
-    """nu^2."""
-    return alpha + (1.0 - alpha) / size
-
-
 def spread_excess(alpha: Tensor, threshold: Tensor, mixing: Tensor, size: int) -> Tensor:
     """log(spread/bound) of Theorem 1b, worst layer; ``size`` is the cluster size that the bound is computed with."""
     kappa = (alpha - threshold) / (1.0 - threshold)
     rho = 1.0 - mixing * kappa * size / (size - 2 + kappa)
-    bound = torch.log((1.0 - alpha[0]) / norm_floor(alpha[0], size)) + 2.0 * torch.cumsum(
+    bound = torch.log((1.0 - alpha[0]) / norm_floor_squared(alpha[0], size)) + 2.0 * torch.cumsum(
         torch.log(rho[:-1].clamp_min(1e-300)), dim=0
     )
     excess = torch.log((1.0 - alpha[1:]).clamp_min(1e-300)) - bound
@@ -168,7 +164,10 @@ def decode_persistent(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
 
 def _cap(alpha: Tensor, beta: Tensor, sizes: tuple[int, ...]) -> Tensor:
     largest, second = sorted(sizes, reverse=True)[:2]
-    return beta.clamp_min(1e-9) / (norm_floor(alpha, largest) * norm_floor(alpha, second)).clamp_min(1e-12).sqrt()
+    return (
+        beta.clamp_min(1e-9)
+        / (norm_floor_squared(alpha, largest) * norm_floor_squared(alpha, second)).clamp_min(1e-12).sqrt()
+    )
 
 
 def _evaluate_cross_cap(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -182,7 +181,7 @@ def _evaluate_cross_cap(parameters: Parameters, sizes: tuple[int, ...]) -> tuple
 def _evaluate_without_positive_alpha(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Killed: "beta+ < alpha nu^2 alone gives a threshold in [0, 1) with an edge between all i ~ j"."""
     alpha, beta = extremes(_cosines(parameters["points"]), sizes)
-    return alpha * norm_floor(alpha, max(sizes)) - beta.clamp_min(0.0) - 1e-6, -alpha
+    return alpha * norm_floor_squared(alpha, max(sizes)) - beta.clamp_min(0.0) - 1e-6, -alpha
 
 
 # --- the equiangular case ---------------------------------------------------------------------------------------------
@@ -264,7 +263,7 @@ TRUE_CLAIMS = (
     Claim("Theorem 2a: cross cosines", True, MANY_SIZES, start_clusters, _evaluate_cross_cap,
           ("theorem_2a", decode_persistent)),
     Claim("Theorem 1, equiangular: no leak", True, SMALL_SIZES, start_equiangular,
-          _evaluate_equiangular(lambda a, b, m: b / norm_floor(a, m))),
+          _evaluate_equiangular(lambda a, b, m: b / norm_floor_squared(a, m))),
     Claim("Theorem 2b: bounded noise separates", True, SMALL_SIZES, start_noisy, _evaluate_noisy(False, False)),
     Claim("Theorem 2b: a threshold separates", True, SMALL_SIZES, start_noisy, _evaluate_noisy(True, True)),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.stack import AttentionStack
-from synthetic.experiment import Cell, CellResult
+from synthetic.experiment import Cell, CellResult, build_stack
 from synthetic.records import write_whole
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
@@ -19,7 +19,6 @@ from theory.inputs import require_points
 from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence
-from theory.precision import numerical_threshold
 from theory.verdicts import Status, Verdict
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
@@ -86,11 +85,9 @@ class Counterexample:
     def replay(self, device: str | torch.device = "cpu") -> Verdict:
         """Send the batch through the stack again and check the statement again."""
         matrix = self.query_key_map if self.query_key_map.size else None
-        cut = max(self.threshold, numerical_threshold("float64", self.condition))
-        stack = AttentionStack(
-            self.depth, self.threshold, self.mixing, condition=self.condition, normalize="input", device=device,
-            query_key_map=None if matrix is None else torch.from_numpy(matrix),
-        )  # fmt: skip
+        stack, cut = build_stack(
+            self.depth, self.threshold, self.mixing, matrix, self.condition, device, AttentionStack
+        )
         trajectory = stack.measure(torch.from_numpy(self.points)[None], self.labels)
         sizes = cluster_layout(self.labels).sizes
 

@@ -218,7 +218,7 @@ def run_cell(
         progress: called with the number of trials done since the last call.
         stack_factory: what builds the stack; tests pass damaged ones to see that the checks notice.
     """
-    stack, cut = build_stack(cell, device, stack_factory)
+    stack, cut = build_stack(cell.depth, cell.threshold, cell.mixing, *cell.query_key_map(), device, stack_factory)
     parts = []
     for points in cell.batches():
         parts.append(stack.measure(torch.from_numpy(points), cell.labels))
@@ -230,14 +230,21 @@ def run_cell(
     return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), cut, verdicts, suspects)
 
 
-def build_stack(cell: Cell, device: str | torch.device, stack_factory: StackFactory = AttentionStack):
-    """The cell's stack in float64, and the threshold it applies: max(tau, tau_num)."""
-    matrix, condition = cell.query_key_map()
+def build_stack(
+    depth: int,
+    threshold: float,
+    mixing: float,
+    query_key_map: np.ndarray | None,
+    condition: float,
+    device: str | torch.device,
+    stack_factory: StackFactory = AttentionStack,
+) -> tuple[AttentionStack, float]:
+    """The stack that cells and counterexamples run, in float64, and the threshold it applies: max(tau, tau_num)."""
     stack = stack_factory(
-        cell.depth, cell.threshold, cell.mixing, condition=condition, normalize="input", device=device,
-        query_key_map=None if matrix is None else torch.from_numpy(matrix),
+        depth, threshold, mixing, condition=condition, normalize="input", device=device,
+        query_key_map=None if query_key_map is None else torch.from_numpy(query_key_map),
     )  # fmt: skip
-    return stack, max(cell.threshold, numerical_threshold("float64", condition))
+    return stack, max(threshold, numerical_threshold("float64", condition))
 
 
 def check_cell(cell: Cell, trajectory: Trajectory, cut: float) -> dict[str, Verdict]:

@@ -86,11 +86,12 @@ def build_cells(
         ValueError: settings that cannot be run, named.
     """
     _check(settings)
-    ceilings = {
-        (dim, n): _ceilings(settings, dim, settings.geometry.sizes(n))
+    laws = {
+        (dim, n): _law(settings, dim, settings.geometry.sizes(n))
         for dim in settings.ambient_dims
         for n in settings.batch_sizes
     }
+    ceilings = {group: _ceilings(settings, law) for group, law in laws.items()}
     even = _even_levels(settings, ceilings.values(), num_levels)
     cells: list[Cell] = []
     for (dim, n), ceiling in ceilings.items():
@@ -116,7 +117,7 @@ def build_cells(
                     noise=settings.noise,
                     noise_level=float(level),
                     mapped=False,
-                    threshold=_threshold(settings, dim, sizes, float(level)),
+                    threshold=_threshold(settings, laws[dim, n], float(level)),
                     geometry=settings.geometry,
                     **common,
                 )
@@ -175,23 +176,24 @@ def _law(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> tuple:
     )
 
 
-def _ceilings(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> Ceilings:
-    law = _law(settings, dim, sizes)
+def _ceilings(settings: SweepSettings, law: tuple) -> Ceilings:
     if settings.noise == "gaussian":
         return Ceilings(gaussian_separation(*law), gaussian_persistence(*law))
-    angles = float(np.arccos(law[3])), float(np.arccos(law[4]))
+    angles, sizes = _angles(law), law[2]
     return Ceilings(bounded_separation(*angles), bounded_persistence(*angles, sizes))
 
 
-def _threshold(settings: SweepSettings, dim: int, sizes: tuple[int, ...], level: float) -> float:
+def _threshold(settings: SweepSettings, law: tuple, level: float) -> float:
     if settings.threshold is not None:
         return settings.threshold
-    law = _law(settings, dim, sizes)
-    if settings.noise == "gaussian":
-        extremes = gaussian_extremes(*law, level)
-    else:
-        extremes = bounded_extremes(float(np.arccos(law[3])), float(np.arccos(law[4])), level)
-    return recommended_threshold(*extremes, sizes)
+    gaussian = settings.noise == "gaussian"
+    extremes = gaussian_extremes(*law, level) if gaussian else bounded_extremes(*_angles(law), level)
+    return recommended_threshold(*extremes, law[2])
+
+
+def _angles(law: tuple) -> tuple[float, float]:
+    """theta_w and theta_b."""
+    return float(np.arccos(law[3])), float(np.arccos(law[4]))
 
 
 def _even_levels(settings: SweepSettings, ceilings, count: int) -> list[float]:

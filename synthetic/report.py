@@ -16,7 +16,6 @@ from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, jud
 
 # Chance that a true bound is called violated somewhere in one sweep.
 FALSE_ALARM = 1e-3
-OUTCOMES = ("separated", "admits_threshold", "recovered")
 # What theory guarantees, and the outcome that must then be seen.
 GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered"}
 BATCHWISE = {"theorem_1": THEOREM_1.name, "theorem_2a": THEOREM_2A.name, "theorem_2b_bounded": THEOREM_2B.name}
@@ -36,7 +35,7 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
     row = {
         "cell": cell.index,
         "ambient_dim": cell.ambient_dim,
-        "batch_size": sum(cell.sizes),
+        "batch_size": cell.batch_size,
         "num_clusters": len(cell.sizes),
         "min_cluster_size": min(cell.sizes),
         "max_cluster_size": max(cell.sizes),
@@ -52,7 +51,7 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         "recovery_guaranteed": persists and recommended,
     }
     outcomes = (trajectory.separated[0], result.admits_threshold, trajectory.recovered.all(axis=0))
-    for name, success in zip(OUTCOMES, outcomes):
+    for name, success in zip(GUARANTEES.values(), outcomes):
         low, high = clopper_pearson(int(success.sum()), cell.trials)
         row |= {name: int(success.sum()), f"{name}_rate": float(success.mean()), f"{name}_low": low,
                 f"{name}_high": high}  # fmt: skip
@@ -145,7 +144,7 @@ def rate_cells(rows: Sequence[dict], delta: float) -> list[tuple[Verdict, dict, 
                   for guarantee, outcome in GUARANTEES.items() if row[f"{guarantee}_guaranteed"]]  # fmt: skip
     cells = []
     for row, guarantee, outcome in guaranteed:
-        name = f"{guarantee} at D={row['ambient_dim']}, n={row['batch_size']}, noise {row['noise_level']:g}"
+        name = f"{guarantee} at {_place(row)}"
         failed, trials = int(row["trials"]) - int(row[outcome]), int(row["trials"])
         verdict = judge_failure_rate(name, failed, trials, delta, 1.0 - FALSE_ALARM / len(guaranteed))
         cells.append((verdict, row, guarantee))
@@ -177,13 +176,16 @@ def _rate_verdict(rows: Sequence[dict], delta: float) -> Verdict:
 
 def _stored_verdict(row: dict, name: str, statement: str) -> Verdict:
     numbers = {key: float(row[f"{name}_{key}"]) for key in ("measured", "bound", "margin", "relative_margin")}
-    place = f"D={row['ambient_dim']}, n={row['batch_size']}, noise {row['noise_level']:g}"
-    detail = row[f"{name}_detail"]
+    place, detail = _place(row), row[f"{name}_detail"]
     return Verdict(
         statement, Status(row[f"{name}_status"]), **numbers, applicable=int(row[f"{name}_applicable"]),
         cases=int(row["trials"]), where=int(row[f"{name}_where"]),
         detail=f"{detail}; {place}" if isinstance(detail, str) and detail else place,
     )  # fmt: skip
+
+
+def _place(row: dict) -> str:
+    return f"D={row['ambient_dim']}, n={row['batch_size']}, noise {row['noise_level']:g}"
 
 
 def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdict]) -> None:

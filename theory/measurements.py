@@ -67,12 +67,8 @@ def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: fl
     xp = array_namespace(points)
     unit = layout.sort_rows(unit_points(points), axis=-2)
     cosines = unit @ xp.matrix_transpose(unit)
-    within, cross = [], []
-    lead = cosines.shape[:-2]
-    for rows, size in zip(layout.slices, layout.sizes):
-        upper = [cosines[..., rows.start + i, rows.start + i + 1 : rows.stop] for i in range(size - 1)]
-        within += upper
-    cross = [xp.reshape(block, (*lead, -1)) for block in _cross_blocks(cosines, layout)]
+    within = [cosines[..., i, i + 1 : rows.stop] for rows in layout.slices for i in range(rows.start, rows.stop - 1)]
+    cross = [xp.reshape(block, (*cosines.shape[:-2], -1)) for block in _cross_blocks(cosines, layout)]
     return _quantile(xp.concat(within, axis=-1), level), _quantile(xp.concat(cross, axis=-1), 1.0 - level)
 
 
