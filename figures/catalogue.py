@@ -9,18 +9,22 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import layers, noise_bounds, tightness
+from figures import batch_floor, layers, noise_bounds, phase, tightness
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
-from figures.whole_files import replacing
+from theory.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 
 # name -> (the tables it needs, how it is drawn)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure]]] = {
-    "success_against_noise": (("rows",), noise_bounds.draw),
+    "success_against_noise": (("rows", "layers"), noise_bounds.draw),
     "layers": (("rows", "layers"), layers.draw),
     "tightness": (("boundaries",), tightness.draw),
     "tightness_grid": (("tightness",), tightness.draw_grid),
+    "recovery_against_batch_size": (("rows", "floors"), batch_floor.draw),
+    "floors": (("floors",), batch_floor.draw_floors),
+    "denoising": (("denoising",), batch_floor.draw_denoising),
+    "phase_diagram": (("rows", "squares", "outline"), phase.draw),
 }
 
 

@@ -3,6 +3,8 @@
 A_ij = ReLU(C_ij - tau) for j != i with cosine queries and keys, rows normalised, x' = (1 - lambda) x + lambda Ahat x;
 a row without neighbours keeps its point. Source: theory.md, section 0; the architecture follows TransFusion
 (arXiv 2403.18681).
+
+Every step works on all rows, or on a ``Tile`` of them when no n x n matrix shall be formed (models/tiled.py).
 """
 
 from copy import copy
@@ -18,16 +20,49 @@ from theory.precision import numerical_threshold
 
 
 @dataclass(frozen=True)
+class Projection:
+    """Queries and keys of all points: what is computed once a block, however many tiles follow.
+
+    Attributes:
+        queries, keys: C = queries keys^T / scale.
+        scale: None stands for 1.
+        cut: as in Attention.
+    """
+
+    queries: Float[Tensor, "*trials n d"]
+    keys: Float[Tensor, "*trials n d"]
+    scale: Tensor | None
+    cut: Tensor | float
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Consecutive rows of a batch, against all of its points.
+
+    Attributes:
+        rows: start and stop, both given.
+        projection: of the whole batch.
+        out: where the cosines are written, (*trials, rows, n), so that tiles share their memory; not under autograd.
+    """
+
+    rows: slice
+    projection: Projection
+    out: Float[Tensor, "*trials rows n"] | None = None
+
+
+@dataclass(frozen=True)
 class Attention:
     """What one block computes before it mixes.
 
     Attributes:
         cosines: C_ij of queries and keys, diagonal included. ``affinity`` overwrites them: read them before.
         cut: the threshold applied to the cosines, max(tau, tau_num), a number or (trials, 1, 1).
+        first_row: the batch's row that is row 0 of the cosines; not 0 where they are a tile.
     """
 
-    cosines: Float[Tensor, "*trials n n"]
+    cosines: Float[Tensor, "*trials rows n"]
     cut: Tensor | float
+    first_row: int = 0
 
 
 class TransFusionBlock(nn.Module):
@@ -82,42 +117,54 @@ class TransFusionBlock(nn.Module):
         part._buffers = {**self._buffers, **per_trial}
         return part
 
-    def attend(self, points: Float[Tensor, "*trials n D"]) -> Attention:
-        """Cosines of queries and keys, and the cut to apply to them."""
+    def project(self, points: Float[Tensor, "*trials n D"]) -> Projection:
+        """Queries, keys and the cut to apply to their cosines."""
         keys = points if self.query_key_map is None else points @ self.query_key_map.mT
         keys = keys / torch.linalg.vector_norm(keys, dim=-1, keepdim=True)
         if not self.bias_form:
-            return Attention(keys @ keys.mT, effective_threshold(self.threshold, points.dtype, self.condition))
+            return Projection(keys, keys, None, effective_threshold(self.threshold, points.dtype, self.condition))
         bias = self.bias.to(points.dtype)
         column = bias.expand(*keys.shape[:-1], 1)
-        queries, keys = torch.cat([keys, column], dim=-1), torch.cat([keys, -column], dim=-1)
-        cosines = (queries @ keys.mT) / (1.0 + bias**2)
+        scale = 1.0 + bias**2
         # What separates a cosine from round-off separates (C - tau)/(1 + tau) from it after the same division.
-        floor = (numerical_threshold(points.dtype, self.condition) - bias**2).clamp_min(0.0) / (1.0 + bias**2)
-        return Attention(cosines, floor)
+        floor = (numerical_threshold(points.dtype, self.condition) - bias**2).clamp_min(0.0) / scale
+        return Projection(torch.cat([keys, column], dim=-1), torch.cat([keys, -column], dim=-1), scale, floor)
 
-    def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials n n"], Float[Tensor, "*trials n"]]:
+    def attend(self, points: Float[Tensor, "*trials n D"], tile: Tile | None = None) -> Attention:
+        """Cosines of queries and keys, all rows or a tile of them, and the cut to apply to them."""
+        if tile is None:
+            projected, rows, out = self.project(points), slice(0, points.shape[-2]), None
+        else:
+            projected, rows, out = tile.projection, tile.rows, tile.out
+        cosines = torch.matmul(projected.queries[..., rows, :], projected.keys.mT, out=out)
+        if projected.scale is not None:
+            cosines = cosines / projected.scale
+        return Attention(cosines, projected.cut, rows.start)
+
+    def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials rows n"], Float[Tensor, "*trials rows"]]:
         """ReLU(C - cut) with zero diagonal, not normalised, and its row sums. Overwrites ``attention.cosines``.
 
         Overwriting is safe under autograd: a matrix product does not need its own result for its gradient.
         """
         logits = attention.cosines
         # A point is not its own neighbour: any value below every cut becomes zero.
-        logits.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+        logits.diagonal(attention.first_row, dim1=-2, dim2=-1).fill_(-1.0)
         raw = logits.sub_(attention.cut).relu_()
         return raw, raw.sum(dim=-1)
 
     def mix(
         self,
         points: Float[Tensor, "*trials n D"],
-        affinity: Float[Tensor, "*trials n n"],
-        row_mass: Float[Tensor, "*trials n"],
-    ) -> Float[Tensor, "*trials n D"]:
+        affinity: Float[Tensor, "*trials rows n"],
+        row_mass: Float[Tensor, "*trials rows"],
+        tile: Tile | None = None,
+    ) -> Float[Tensor, "*trials rows D"]:
         """x' = (1 - lambda) x + lambda Ahat x, dividing after the product so that no n x n matrix is touched again."""
         mass = row_mass.unsqueeze(-1)
         occupied = mass > 0
+        own = points if tile is None else points[..., tile.rows, :]
         fused = (affinity @ points) / torch.where(occupied, mass, 1.0)
-        return torch.lerp(points, torch.where(occupied, fused, points), self.mixing)
+        return torch.lerp(own, torch.where(occupied, fused, own), self.mixing)
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         affinity, row_mass = self.affinity(self.attend(points))

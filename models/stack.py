@@ -2,8 +2,11 @@
 
 A stack of depth L mixes L times; its layers 0..L are what the blocks see, and layer L is where the truncated block
 reads off the affinity. Source: theory.md, section 0.
+
+Large batches go through in row tiles (models/tiled.py), small ones as whole matrices; the results agree to rounding.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.attention import TransFusionBlock
+from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.clusters import ClusterLayout, cluster_layout
 from theory.inputs import require_count, require_points
@@ -22,6 +26,11 @@ from theory.trajectory import Trajectory, layer_extremes, measure_layer
 # of trials stream every matrix through memory; smaller ones pay more calls.
 CPU_CHUNK_BYTES = 4 * 2**20
 GPU_CHUNK_BYTES = 512 * 2**20
+
+# Bytes of one batch's n x n matrix up to which a stack forms it; larger batches are tiled. Matrices that outgrow the
+# last-level cache are streamed through memory again and again, which makes tiles the faster way too.
+CPU_DENSE_BYTES = 16 * 2**20
+GPU_DENSE_BYTES = 2 * 2**30
 
 Normalize = Literal["never", "input", "every"]
 
@@ -50,9 +59,12 @@ class AttentionStack(nn.Module):
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
         device, dtype: where and in which precision the stack computes; float64 for verdicts.
+        tile_rows: None tiles batches whose n x n matrix exceeds CPU_DENSE_BYTES (GPU_DENSE_BYTES), with rows chosen
+            for the cache; a number always tiles, with so many rows. Tiled passes need memory O(n (D + tile_rows)).
 
     Raises:
-        ValueError: depth below 1, threshold or mixing out of range, unknown device, bias_form without "every".
+        ValueError: depth or tile_rows below 1, threshold or mixing out of range, unknown device, bias_form without
+            "every".
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -70,6 +82,7 @@ class AttentionStack(nn.Module):
         signed: bool = True,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float64,
+        tile_rows: int | None = None,
     ) -> None:
         super().__init__()
         if normalize not in ("never", "input", "every"):
@@ -77,6 +90,7 @@ class AttentionStack(nn.Module):
         if bias_form and (normalize != "every" or not signed):
             raise ValueError("bias_form: needs normalize='every' (Lemma 0 appends the bias to unit tokens) and signed")
         self.depth = require_count(depth, "depth", 1)
+        self.tile_rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
         self.normalize = normalize
         self.signed = signed
         self.device, self.dtype = resolve_device(device), dtype
@@ -100,8 +114,12 @@ class AttentionStack(nn.Module):
     def forward(
         self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
     ) -> Float[Tensor, "*trials n n"] | tuple[Float[Tensor, "*trials n n"], StackTrace]:
-        """The truncated output Y, rows normalised; with ``return_trace`` also every layer (memory O(L n^2))."""
+        """The truncated output Y, rows normalised; with ``return_trace`` also every layer (memory O(L n^2)).
+
+        Y is n x n whatever the batch size. ``tokens`` stops before it, for losses that are computed in tiles too.
+        """
         tokens = self.prepare(points)
+        tile_rows = self.rows_of_tiles(tokens)
         all_points, affinities = [], []
         for layer, block in enumerate(self.blocks):
             if return_trace:
@@ -109,9 +127,21 @@ class AttentionStack(nn.Module):
                 raw, mass = block.affinity(block.attend(tokens))
                 affinities.append(_divide_rows(raw, mass))
             if layer < self.depth:
-                tokens = self._next(block, tokens)
+                tokens = self._next(block, tokens, tile_rows)
         output = self.truncated_output(tokens)
         return (output, StackTrace(tuple(all_points), tuple(affinities))) if return_trace else output
+
+    def tokens(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+        """Layer L's tokens, which the truncated block reads off; differentiable, and tiled where the batch is large.
+
+        Raises:
+            ValueError: as ``prepare``; a ``block_type`` that cannot be tiled where the batch is.
+        """
+        tokens = self.prepare(points)
+        tile_rows = self.rows_of_tiles(tokens)
+        for block in self.blocks[:-1]:
+            tokens = self._next(block, tokens, tile_rows)
+        return tokens
 
     def truncated_output(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n n"]:
         """The last block's squared affinity of layer-L tokens."""
@@ -125,23 +155,48 @@ class AttentionStack(nn.Module):
         off_diagonal = ~torch.eye(size.shape[-1], dtype=torch.bool, device=size.device)
         return normalize_rows(torch.where(off_diagonal, size**2, 0.0))
 
-    def _next(self, block: TransFusionBlock, tokens: Tensor) -> Tensor:
-        tokens = block(tokens)
+    def _next(self, block: TransFusionBlock, tokens: Tensor, tile_rows: int | None) -> Tensor:
+        tokens = block(tokens) if tile_rows is None else mix_in_tiles(block, tokens, tile_rows)
         return _unit(tokens) if self.normalize == "every" else tokens
+
+    def rows_of_tiles(self, tokens: Float[Tensor, "*trials n D"]) -> int | None:
+        """Rows of a tile, or None where batches of this size are worked on as whole matrices.
+
+        Raises:
+            ValueError: a ``block_type`` that cannot be tiled where the batch is.
+        """
+        n = tokens.shape[-2]
+        dense_bytes = CPU_DENSE_BYTES if self.device.type == "cpu" else GPU_DENSE_BYTES
+        if self.tile_rows is None and n * n * tokens.element_size() <= dense_bytes:
+            return None
+        for step in (self.block_type.attend, self.block_type.mix):
+            if "tile" not in inspect.signature(step).parameters:
+                raise ValueError(f"block_type: {step.__qualname__} takes no tile, which n = {n} needs")
+        return choose_tile_rows(tokens) if self.tile_rows is None else min(self.tile_rows, n)
 
     @torch.no_grad()
     def measure(self, points: Float[np.ndarray | Tensor, "trials n D"], labels: np.ndarray) -> Trajectory:
         """Every layer measured, in chunks of trials that keep the n x n matrices in cache; nothing n x n is kept.
 
+        Large batches are measured one by one, in row tiles, and no n x n matrix is formed.
+
         Args:
             points: (trials, n, D).
             labels: (n,), shared by all trials.
+
+        Raises:
+            ValueError: as ``prepare`` and ``tokens``; bad labels.
         """
         if points.ndim != 3:
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
         tokens = self.prepare(points)
         trials, n, _ = tokens.shape
+        tile_rows = self.rows_of_tiles(tokens[:1])
+        if tile_rows is not None:
+            tokens = layout.sort_rows(tokens, axis=-2)
+            parts = [self._measure_tiled(tokens, slice(i, i + 1), layout, tile_rows) for i in range(trials)]
+            return Trajectory.join_trials(parts)
         budget = CPU_CHUNK_BYTES if self.device.type == "cpu" else GPU_CHUNK_BYTES
         chunk = max(1, budget // (n * n * tokens.element_size()))
         parts = [self._measure_chunk(tokens, slice(i, min(i + chunk, trials)), layout) for i in range(0, trials, chunk)]
@@ -159,6 +214,16 @@ class AttentionStack(nn.Module):
             if layer < self.depth:
                 tokens = block.mix(tokens, affinity, row_mass)
                 tokens = _unit(tokens) if self.normalize == "every" else tokens
+        return Trajectory.stack_layers(layers)
+
+    def _measure_tiled(self, tokens: Tensor, trial: slice, layout: ClusterLayout, tile_rows: int) -> Trajectory:
+        tokens = tokens[trial]
+        layers = []
+        for layer, shared in enumerate(self.blocks):
+            block, mix = shared.for_trials(trial), layer < self.depth
+            measured, tokens = measure_in_tiles(block, tokens, layout, tile_rows, mix)
+            tokens = _unit(tokens) if mix and self.normalize == "every" else tokens
+            layers.append(measured)
         return Trajectory.stack_layers(layers)
 
 

@@ -24,6 +24,14 @@ def falling_crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> floa
     return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))
 
 
+def rising_crossing(sizes: np.ndarray, rates: np.ndarray, goal: float) -> float:
+    """Size at which a rate, made monotone, passes ``goal`` from below, interpolated in the logarithm of the size.
+
+    inf where it never reaches ``goal``, 0 where it lies above from the first size on.
+    """
+    return float(np.exp(-falling_crossing(-np.log(sizes)[::-1], rates[::-1], goal)))
+
+
 def crossing_with_interval(
     levels: np.ndarray, successes: Sequence[int] | np.ndarray, trials: int, goal: float
 ) -> tuple[float, float, float]:

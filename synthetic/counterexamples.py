@@ -11,6 +11,7 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
+from synthetic.one_block import OneBlockTask, judge_cells, one_block
 from synthetic.records import write_whole
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
@@ -24,7 +25,7 @@ from theory.verdicts import Status, Verdict
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
           "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip
 STATEMENTS = ("theorem_1", "theorem_2a", "theorem_2b_bounded", "theorem_2b_separation", "theorem_2b_persistence",
-              "theorem_2b_recovery")  # fmt: skip
+              "theorem_2b_recovery", "theorem_2c_signed", "theorem_2c_squared")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Counterexample:
 
     def replay(self, device: str | torch.device = "cpu") -> Verdict:
         """Send the batch through the stack again and check the statement again."""
+        if self.statement.startswith("theorem_2c"):
+            squared = self.statement.endswith("squared")
+            false, pieces = one_block(torch.from_numpy(self.points)[None], self.labels, self.threshold, squared, device)
+            return _one_failure(self.statement, bool(false[0] | pieces[0]))
         matrix = self.query_key_map if self.query_key_map.size else None
         stack, cut = build_stack(
             self.depth, self.threshold, self.mixing, matrix, self.condition, device, AttentionStack
@@ -104,11 +109,16 @@ class Counterexample:
             "theorem_2b_persistence": ~admits_threshold(alpha, beta, sizes),
             "theorem_2b_recovery": ~trajectory.recovered.all(axis=0),
         }[self.statement]
-        outcome = "fails again" if failed[0] else "does not fail"
-        return Verdict(
-            self.statement, Status.VIOLATED if failed[0] else Status.HOLDS, float(failed[0]), 0.0, -float(failed[0]),
-            -float(failed[0]), 1, 1, 0, f"one failing batch of a rate that was too high; it {outcome}",
-        )  # fmt: skip
+        return _one_failure(self.statement, bool(failed[0]))
+
+
+def _one_failure(statement: str, failed: bool) -> Verdict:
+    """One failing batch of a rate that was too high, seen again or not."""
+    status = Status.VIOLATED if failed else Status.HOLDS
+    return Verdict(
+        statement, status, float(failed), 0.0, -float(failed), -float(failed), 1, 1, 0,
+        f"one failing batch of a rate that was too high; it {'fails again' if failed else 'does not fail'}",
+    )  # fmt: skip
 
 
 def save_suspects(folder: Path, cell: Cell, result: CellResult) -> None:
@@ -128,6 +138,16 @@ def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], del
                 if _example(cell, statement, trial, points).replay().status is Status.VIOLATED:
                     _save(folder, cell, statement, trial, points)
                     break
+
+
+def save_batch_failures(folder: Path, tasks: Sequence[OneBlockTask], rows: Sequence[dict], delta: float) -> None:
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c."""
+    by_cell = {task.cell.index: task for task in tasks}
+    for verdict, row in judge_cells(rows, delta):
+        if verdict.status is Status.VIOLATED:
+            task, trial = by_cell[row["cell"]], int(row["first_failure"])
+            statement = f"theorem_2c_{'squared' if task.squared else 'signed'}"
+            _save(folder, task.cell, statement, trial, task.cell.points([trial])[0])
 
 
 def _save(folder: Path, cell: Cell, statement: str, trial: int, points: np.ndarray) -> None:

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import scipy
 import torch
 
 from figures.run_folder import DamagedFileError, read_json, read_table
-from figures.whole_files import PART, replacing
+from theory.whole_files import PART, replacing
 
 ROWS, LAYERS = "rows.csv", "layers.csv"
 
@@ -98,14 +99,16 @@ class RunRecorder:
         path: created if need be.
         config: what the results depend on; a resumed run must have the same.
         resume: continue the run that is there.
+        layered: the run keeps layers.csv as well.
 
     Raises:
         RunFolderError: the folder holds another run, or none where one is to be resumed, or a damaged one.
         OSError: not writable.
     """
 
-    def __init__(self, path: Path, config: dict, resume: bool, device: torch.device) -> None:
+    def __init__(self, path: Path, config: dict, resume: bool, device: torch.device, layered: bool = True) -> None:
         self.path = Path(path)
+        self.layered = layered
         self.rows: list[dict] = []
         self.layers: list[dict] = []
         config = to_plain(config)
@@ -131,7 +134,7 @@ class RunRecorder:
             if differing:
                 wants = ", ".join(f"{k} {stored.get(k)} (now {config.get(k)})" for k in differing)
                 raise RunFolderError(f"--resume {self.path}: the run there was made with {wants}")
-            if (self.path / ROWS).exists() and (self.path / LAYERS).exists():
+            if (self.path / ROWS).exists() and (not self.layered or (self.path / LAYERS).exists()):
                 self._load_cells()
             history = read_json(self.path / "environment.json").get("runs")
             if not isinstance(history, list):
@@ -142,7 +145,10 @@ class RunRecorder:
 
     def _load_cells(self) -> None:
         """Keep the cells that have their row and all their layers; the others are computed again."""
-        rows, layers = read_table(self.path / ROWS), read_table(self.path / LAYERS)
+        rows = read_table(self.path / ROWS)
+        layers = (
+            read_table(self.path / LAYERS) if self.layered else pd.DataFrame({"cell": rows.get("cell"), "layer": 0})
+        )
         for name, table, key in ((ROWS, rows, ["cell"]), (LAYERS, layers, ["cell", "layer"])):
             missing = {*key} - {*table.columns}
             if missing or table.duplicated(key).any():
@@ -151,16 +157,17 @@ class RunRecorder:
         counts = layers["cell"].value_counts()
         whole = set(counts[counts == counts.max()].index) & set(rows["cell"])
         self.rows = rows[rows["cell"].isin(whole)].to_dict("records")
-        self.layers = layers[layers["cell"].isin(whole)].to_dict("records")
+        self.layers = layers[layers["cell"].isin(whole)].to_dict("records") if self.layered else []
 
     @property
     def finished(self) -> set[int]:
         """Cells that need not be computed again."""
         return {int(row["cell"]) for row in self.rows}
 
-    def add(self, row: dict, layers: list[dict]) -> None:
-        """Store a finished cell."""
+    def add(self, row: dict, layers: Sequence[dict] = ()) -> None:
+        """Store a finished cell, with its layers if the run keeps them."""
         self.rows = sorted([*self.rows, row], key=lambda r: r["cell"])
         self.layers = sorted([*self.layers, *layers], key=lambda r: (r["cell"], r["layer"]))
-        write_table(self.path / LAYERS, self.layers)
+        if self.layered:
+            write_table(self.path / LAYERS, self.layers)
         write_table(self.path / ROWS, self.rows)

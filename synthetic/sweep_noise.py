@@ -5,14 +5,17 @@
     python -m synthetic.sweep_noise --noise worst            bounded noise that attains the bound
     python -m synthetic.sweep_noise --out runs/a --resume    continue an interrupted run
     python -m synthetic.sweep_noise --replay FILE.npz        see a counterexample again
+    python -m synthetic.sweep_noise --backend loky --jobs 4  in four processes; the same rows
+    python -m synthetic.sweep_noise --backend dask --scheduler tcp://HOST:8786     on a dask cluster; the same rows
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
-written (what was finished is kept), 130 interrupted.
+Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
+not be written, 4 too many workers died, 130 interrupted. What was finished is kept.
 """
 
 import sys
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -20,6 +23,7 @@ import tyro
 from figures.catalogue import draw_all
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
+from synthetic.backends import BackendOptions, WorkersLostError, open_backend
 from synthetic.commands import exit_status
 from synthetic.counterexamples import Counterexample, save_failures, save_suspects
 from synthetic.experiment import StackFactory
@@ -31,7 +35,7 @@ from theory.verdicts import Status
 
 
 @dataclass(frozen=True)
-class SweepNoise(SweepSettings):
+class SweepNoise(BackendOptions, SweepSettings):
     """Command line of the noise sweep: the settings of the grid, and where and how to run it."""
 
     device: str = "cpu"
@@ -54,8 +58,9 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     """Run the sweep and return its exit status.
 
     Raises:
-        ValueError: bad settings, an unknown device, an unusable run folder.
+        ValueError: bad settings, an unknown device, an unusable run folder or scheduler.
         OSError: a file could not be written.
+        WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
     if options.resume and options.out is None:
@@ -65,25 +70,27 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         settings = quick(settings)
     cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     out = options.out or Path("runs") / f"noise-{datetime.now():%Y%m%d-%H%M%S}"
-    recorder = RunRecorder(out, asdict(settings), options.resume, device)
-    print(
-        f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
-        flush=True,
-    )
-    try:
-        run_cells(
-            cells, recorder,
-            lambda cell, result: summarize_cell(cell, result, ceilings[cell.ambient_dim, cell.batch_size],
-                                                recommended=settings.threshold is None),
-            lambda cell, result: save_suspects(out, cell, result), device, stack_factory,
-        )  # fmt: skip
-    except KeyboardInterrupt:
+    with open_backend(options, device) as backend:
+        recorder = RunRecorder(out, asdict(settings), options.resume, device)
         print(
-            f"\ninterrupted; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
-            f"command and --out {out} --resume",
-            file=sys.stderr,
+            f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
+            flush=True,
         )
-        raise
+        try:
+            run_cells(
+                cells, recorder,
+                lambda cell: partial(summarize_cell, ceilings=ceilings[cell.ambient_dim, cell.batch_size],
+                                     recommended=settings.threshold is None),
+                lambda cell, result: save_suspects(out, cell, result), device, backend, stack_factory,
+            )  # fmt: skip
+        except (KeyboardInterrupt, WorkersLostError) as error:
+            what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+            print(
+                f"\n{what}; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
+                f"command and --out {out} --resume",
+                file=sys.stderr,
+            )
+            raise
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)

@@ -18,6 +18,14 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Simulated floors are kept in a folder of the test run, and child processes find it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTRASTIVE_THEORY_CACHE", str(tmp_path_factory.mktemp("floors")))
+        yield
+
+
 @pytest.fixture
 def as_users_call():
     """Annotations unchecked, as outside the tests: bad shapes and dtypes meet the functions' own checks."""

@@ -90,3 +90,68 @@ def pair_upper_tail(ambient_dim, noise_level, clean_cos, cosine_level, digits=80
             quiet = quiet + 1 if abs(term) < mpmath.mpf(10) ** (-30) else 0
             degree += 1
         return total
+
+
+def mean_affinity_jsd(affinity, labels, digits=50):
+    """Mean of JSD(Y_i || T_i) over rows whose cluster has another point; a row of Y without mass counts ln 2."""
+    with mpmath.workdps(digits):
+        total, counted = mpmath.mpf(0), 0
+        for i, row in enumerate(affinity):
+            others = [j for j in range(len(labels)) if labels[j] == labels[i] and j != i]
+            if not others:
+                continue
+            counted += 1
+            if not any(row):
+                total += mpmath.log(2)
+                continue
+            for j, y in enumerate(row):
+                y, t = mpmath.mpf(float(y)), mpmath.mpf(1) / len(others) if j in others else mpmath.mpf(0)
+                middle = (y + t) / 2
+                total += sum(p * mpmath.log(p / middle) / 2 for p in (y, t) if p > 0)
+        return total / counted
+
+
+def cap_measure(dim, angle, digits=40):
+    """The density of the angle to a fixed point of S^{dim-1}, integrated."""
+    with mpmath.workdps(digits):
+        norm = mpmath.beta(mpmath.mpf(dim - 1) / 2, mpmath.mpf(1) / 2)
+        return mpmath.quad(lambda p: mpmath.sin(p) ** (dim - 2), mpmath.linspace(0, mpmath.mpf(angle), 5)) / norm
+
+
+def lens(dim, radius, distance, squared, digits=20):
+    """lens_r(d) of theory.md 2c, its integral as it stands there, cut where the clipped argument reaches 1."""
+    with mpmath.workdps(digits):
+        radius, distance = mpmath.mpf(radius), mpmath.mpf(distance)
+        norm = mpmath.beta(mpmath.mpf(dim - 1) / 2, mpmath.mpf(1) / 2)
+
+        def cap(ratio):
+            ratio = min(max(ratio, mpmath.mpf(-1)), mpmath.mpf(1))
+            s = dim - 1
+            if s == 2:
+                return mpmath.acos(ratio) / mpmath.pi
+            half = mpmath.betainc(mpmath.mpf(s - 1) / 2, 0.5, 0, 1 - ratio**2, regularized=True) / 2
+            return half if ratio >= 0 else 1 - half
+
+        def ring(p):
+            share = cap(mpmath.tan(p / 2) / mpmath.tan(distance))
+            if squared:
+                share = 2 * (share + cap(mpmath.cot(p / 2) / mpmath.tan(distance)))
+            return mpmath.sin(p) ** (dim - 2) * share / norm
+
+        kinks = sorted({min(max(k, mpmath.mpf(0)), radius) for k in (2 * distance, mpmath.pi - 2 * distance)})
+        return mpmath.quad(ring, [mpmath.mpf(0), *[k for k in kinks if 0 < k < radius], radius])
+
+
+def circle_disconnection(size, radius, squared):
+    """Stevens' sum in exact fractions of the float radius over a rational pi to 60 digits."""
+    from fractions import Fraction
+
+    with mpmath.workdps(60):
+        pi = Fraction(int(mpmath.floor(mpmath.pi * 10**58)), 10**58)
+    share = Fraction(radius) / (pi if squared else 2 * pi)
+    total = sum(
+        Fraction((-1) ** j * (j - 1) * math.comb(size, j)) * (1 - j * share) ** (size - 1)
+        for j in range(2, size + 1)
+        if j * share < 1
+    )
+    return float(total)

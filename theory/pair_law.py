@@ -25,6 +25,8 @@ ANGLE_NODES = 128
 NORM_NODES = 96
 # Order from which the uniform expansion of the Bessel function is accurate to 1e-8.
 UNIFORM_ORDER = 20
+# Argument from which Hankel's expansion is accurate to 1e-13 for the orders below that.
+HANKEL_FROM = 1e5
 
 
 def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
@@ -52,10 +54,18 @@ def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
         series = series + term
     small = -gammaln(order + 1.0) + np.log(series) - x
     is_small = quarter < 1e-3 * (order + 1.0)
-    safe = np.where(is_small, 1.0, x)
+    # scipy's function gives NaN from about 1e9 on: Hankel's expansion (DLMF 10.40.1) takes over well before.
+    is_large = x > HANKEL_FROM
+    safe = np.where(is_small | is_large, 1.0, x)
+    far = np.where(is_large, x, HANKEL_FROM)
+    term, hankel = np.ones_like(far), np.ones_like(far)
+    for j in range(1, 6):
+        term = -term * (4.0 * order**2 - (2.0 * j - 1.0) ** 2) / (8.0 * j * far)
+        hankel = hankel + term
     with np.errstate(divide="ignore"):
-        large = np.log(ive(order, safe)) - order * np.log(safe / 2.0)
-    return np.where(is_small, small, large)
+        middle = np.log(ive(order, safe)) - order * np.log(safe / 2.0)
+    large = np.log(hankel) - 0.5 * np.log(2.0 * np.pi * far) - order * np.log(far / 2.0)
+    return np.where(is_small, small, np.where(is_large, large, middle))
 
 
 def log_norm_density(norm: Numbers, mean_norm: Numbers, scale: float, dim: int) -> Numbers:

@@ -72,7 +72,25 @@ THEOREM_2B = Statement(
     "2b",
     "noise_ceiling",
 )
-STATEMENTS = {statement.name: statement for statement in (THEOREM_1, THEOREM_2A, THEOREM_2B)}
+THEOREM_2C = Statement(
+    "Theorem 2c",
+    "from the batch floor on, one block recovers clusters that fill their subspaces",
+    "points uniform on the unit spheres of r-dimensional subspaces; noise and threshold leave a connection radius "
+    "vartheta > 0; every cluster has m_floor(r, vartheta, delta/K) points (Gaussian noise: delta/(4K))",
+    "no false edge and every cluster connected with probability >= 1 - delta",
+    "2c",
+    "batch_floor",
+)
+DENOISING = Statement(
+    "Theorem 2c (denoising)",
+    "fused points carry at most eta of the noise",
+    "Gaussian noise, unit clean points, tokens not normalised, Theorem 2a's hypotheses",
+    "with probability >= 1 - delta every fused point's noise is at most eta, its angle to its clean cluster's cone at "
+    "most arcsin(eta/nu_clean)",
+    "2c",
+    "batch_floor",
+)
+STATEMENTS = {statement.name: statement for statement in (THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING)}
 
 SMALLEST_CLUSTER = KilledStatement(
     "1b with the smallest cluster",
@@ -98,4 +116,12 @@ ONE_TERM_CEILING = KilledStatement(
     "theta_w = 60 degrees, theta_b = 150 degrees, phi = 20 degrees: alpha(eps) < 0",
     THEOREM_2B.name,
 )
-KILLED = (SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING)
+ENDLESS_FLOOR = KilledStatement(
+    "denoising floor without an end",
+    "from some m on clusters of every size m' >= m are denoised to within a target angle, at a finite depth with "
+    "lambda < 1",
+    "lambda = .5, L = 4, D = 256, sigma = .5: a share (1 - lambda)^L of every point's own noise stays, and the largest "
+    "of n of them grows like sqrt(2 ln n/D)",
+    DENOISING.name,
+)
+KILLED = (SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, ENDLESS_FLOOR)

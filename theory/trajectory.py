@@ -13,6 +13,9 @@ from theory.clusters import ClusterLayout, as_numpy
 from theory.inputs import Array
 from theory.measurements import cosine_extremes, count_components, count_cross_edges, own_cluster_mass
 
+# Mass outside the own cluster above which a row is taken to leak, whatever the cosines say.
+LEAK = 1e-9
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -92,12 +95,10 @@ def measure_layer(
     cuts = np.broadcast_to(as_numpy(cut).astype(np.float64).reshape(-1), alpha.shape)
     ordered, mass = layout.sort_matrix(affinity), layout.sort_rows(row_mass)
 
-    occupied = mass > 0
-    sharpness = own_cluster_mass(ordered, layout) / xp.where(occupied, mass, xp.ones_like(mass))
-    error = xp.where(occupied, xp.abs(sharpness - 1.0), xp.zeros_like(sharpness))
-
+    own_mass = own_cluster_mass(ordered, layout)
+    error = sharpness_error(own_mass, mass)
     # Where an entry that should be zero is not (a damaged stack), mass leaks although beta is below the cut: count.
-    leaking = (beta > cuts) | (as_numpy(xp.max(error, axis=-1)) > 1e-9)
+    leaking = (beta > cuts) | (as_numpy(xp.max(error, axis=-1)) > LEAK)
     counts = np.zeros(alpha.shape, dtype=np.int64)
     if leaking.any():
         counts[leaking] = as_numpy(count_cross_edges(ordered[np.flatnonzero(leaking)], layout))
@@ -106,13 +107,45 @@ def measure_layer(
     if thin.size:
         blocks = [ordered[thin][:, rows, rows] > 0 for rows in layout.slices]
         pieces[thin] = np.max([as_numpy(count_components(block)) for block in blocks], axis=0)
+    return summarize_layer(extremes, own_mass, mass, counts, pieces)
+
+
+def row_sharpness(own_mass: Float[Array, "*trials rows"], row_mass: Float[Array, "*trials rows"]) -> Array:
+    """s_i = mass inside the own cluster over what the block divides by, (*trials, rows); 0 without neighbours."""
+    xp = array_namespace(row_mass)
+    return own_mass / xp.where(row_mass > 0, row_mass, xp.ones_like(row_mass))
+
+
+def sharpness_error(own_mass: Float[Array, "*trials rows"], row_mass: Float[Array, "*trials rows"]) -> Array:
+    """|s_i - 1| of rows that have a neighbour, 0 of the others, (*trials, rows)."""
+    xp = array_namespace(row_mass)
+    sharpness = row_sharpness(own_mass, row_mass)
+    return xp.where(row_mass > 0, xp.abs(sharpness - 1.0), xp.zeros_like(sharpness))
+
+
+def summarize_layer(
+    extremes: tuple[np.ndarray, np.ndarray],
+    own_mass: Float[Array, "trials n"],
+    row_mass: Float[Array, "trials n"],
+    false_edges: np.ndarray,
+    fragments: np.ndarray,
+) -> Trajectory:
+    """One layer from what its rows were found to hold, arrays (trials,); rows in any order.
+
+    Args:
+        extremes: alpha and beta.
+        own_mass, row_mass: each row's affinity inside its own cluster, and what the block divides the row by.
+        false_edges, fragments: as in Trajectory, (trials,).
+    """
+    xp = array_namespace(row_mass)
+    sharpness = row_sharpness(own_mass, row_mass)
     return Trajectory(
-        alpha=alpha,
-        beta=beta,
+        alpha=extremes[0],
+        beta=extremes[1],
         sharpness_min=as_numpy(xp.min(sharpness, axis=-1)).astype(np.float64),
         sharpness_mean=as_numpy(xp.mean(sharpness, axis=-1)).astype(np.float64),
-        sharpness_error=as_numpy(xp.max(error, axis=-1)).astype(np.float64),
-        false_edges=counts,
-        fragments=pieces,
-        isolated=as_numpy(xp.sum(xp.astype(~occupied, xp.int64), axis=-1)),
+        sharpness_error=as_numpy(xp.max(sharpness_error(own_mass, row_mass), axis=-1)).astype(np.float64),
+        false_edges=false_edges,
+        fragments=fragments,
+        isolated=as_numpy(xp.sum(xp.astype(~(row_mass > 0), xp.int64), axis=-1)),
     )

@@ -1,0 +1,178 @@
+"""Blocks over large batches: attention, mixing and measurements in row tiles, never an n x n matrix.
+
+A tile is a few consecutive rows against all points, and goes through the block's own ``attend``, ``affinity`` and
+``mix``: memory O(n (D + rows)). The backward pass computes each tile again. Source: theory.md, section 0.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from models.attention import Projection, Tile, TransFusionBlock
+from theory.clusters import ClusterLayout
+from theory.tiled_measurements import ClusterComponents, join_tiles, read_affinity, read_cosines, tile_segments
+from theory.trajectory import Trajectory
+
+# Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
+# never lower than MIN_ROWS: every one of them reads all keys and values once, and products with fewer rows are slow.
+CPU_TILE_BYTES = 16 * 2**20
+GPU_TILE_BYTES = 256 * 2**20
+MIN_ROWS, MAX_ROWS = 64, 1024
+
+
+def choose_tile_rows(points: Float[Tensor, "*trials n D"]) -> int:
+    """Rows of a tile that keep one within CPU_TILE_BYTES or GPU_TILE_BYTES, between MIN_ROWS and MAX_ROWS."""
+    budget = CPU_TILE_BYTES if points.device.type == "cpu" else GPU_TILE_BYTES
+    return min(max(budget // (points[..., 0].numel() * points.element_size()), MIN_ROWS), MAX_ROWS)
+
+
+def row_tiles(n: int, tile_rows: int) -> list[slice]:
+    """Rows 0..n-1 in consecutive slices of ``tile_rows``, the last one perhaps shorter."""
+    return [slice(start, min(start + tile_rows, n)) for start in range(0, n, tile_rows)]
+
+
+def mix_in_tiles(
+    block: TransFusionBlock, points: Float[Tensor, "*trials n D"], tile_rows: int
+) -> Float[Tensor, "*trials n D"]:
+    """What ``block(points)`` returns, to rounding, in memory O(n (D + tile_rows)), its gradients included.
+
+    Args:
+        block: a subclass that overrides ``project``, ``attend``, ``affinity`` or ``mix`` works too; its gradients come
+            from running these again under autograd, more slowly.
+
+    Raises:
+        TypeError: the block overrides ``attend`` or ``mix`` by a method that takes no tile.
+    """
+    projected = block.project(points)
+    steps = ("project", "attend", "affinity", "mix")
+    if all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in steps):
+        mixing = block.mixing if isinstance(block.mixing, Tensor) else None
+        cut = projected.cut if isinstance(projected.cut, Tensor) else None
+        return RowTiledMixing.apply(block, tile_rows, projected, points, projected.queries, projected.keys,
+                                    projected.scale, cut, mixing)  # fmt: skip
+    if not torch.is_grad_enabled():
+        return _mix_rows(block, points, projected, tile_rows)[0]
+
+    def one_tile(rows: slice) -> Tensor:
+        tile = Tile(rows, projected)
+        return block.mix(points, *block.affinity(block.attend(points, tile)), tile)
+
+    moved = [checkpoint(one_tile, rows, use_reentrant=False) for rows in row_tiles(points.shape[-2], tile_rows)]
+    return torch.cat(moved, dim=-2)
+
+
+def _buffer(projected: Projection, tile_rows: int) -> Tensor:
+    keys = projected.keys
+    return keys.new_empty(*keys.shape[:-2], min(tile_rows, keys.shape[-2]), keys.shape[-2])
+
+
+def _tile(projected: Projection, rows: slice, buffer: Tensor) -> Tile:
+    return Tile(rows, projected, buffer[..., : rows.stop - rows.start, :])
+
+
+def _mix_rows(
+    block: TransFusionBlock, points: Tensor, projected: Projection, tile_rows: int
+) -> tuple[Float[Tensor, "*trials n D"], Float[Tensor, "*trials n"]]:
+    """Mixed points and the row masses, tile by tile; not under autograd."""
+    moved, masses = torch.empty_like(points), points.new_empty(points.shape[:-1])
+    buffer = _buffer(projected, tile_rows)
+    for rows in row_tiles(points.shape[-2], tile_rows):
+        tile = _tile(projected, rows, buffer)
+        affinity, mass = block.affinity(block.attend(points, tile))
+        moved[..., rows, :] = block.mix(points, affinity, mass, tile)
+        masses[..., rows] = mass
+    return moved, masses
+
+
+class RowTiledMixing(torch.autograd.Function):
+    """One block in row tiles: forward keeps points, queries, keys, mixed points and row masses, O(n D).
+
+    Backward, with s the row masses, y the fused points and G' = lambda G / s (0 for rows without neighbours):
+    dA_ij = G'_i . (x_j - y_i) where A_ij > 0; dx += A^T G', besides what passes by; dq = dA k; dk = dA^T q.
+    """
+
+    @staticmethod
+    def forward(ctx, block, tile_rows, projected, points, queries, keys, scale, cut, mixing):
+        moved, mass = _mix_rows(block, points, projected, tile_rows)
+        ctx.block, ctx.tile_rows = block, tile_rows
+        ctx.plain_cut = projected.cut if cut is None else None
+        ctx.save_for_backward(points, queries, keys, scale, cut, mixing, moved, mass)
+        return moved
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        points, queries, keys, scale, cut, mixing, moved, mass = ctx.saved_tensors
+        weight = ctx.block.mixing if mixing is None else mixing
+        projected = Projection(queries, keys, scale, ctx.plain_cut if cut is None else cut)
+        occupied = (mass > 0).unsqueeze(-1)
+        # lambda times the fused point, without the division by lambda; a row without neighbours moves nowhere.
+        kept = 1.0 - weight * occupied.to(points.dtype)
+        fused = moved - kept * points
+        pull = torch.where(occupied, gradient / torch.where(occupied, mass.unsqueeze(-1), 1.0), 0.0)
+        level = -(pull * fused).sum(-1, keepdim=True)
+        pull = pull * weight
+
+        d_points, d_keys = (gradient * kept).contiguous(), torch.zeros_like(keys)
+        d_queries, d_mass = torch.empty_like(queries), None if cut is None else torch.empty_like(mass)
+        divisor = 1.0 if scale is None else scale
+        buffer = _buffer(projected, ctx.tile_rows)
+        slopes = torch.empty_like(buffer)
+        for rows in row_tiles(points.shape[-2], ctx.tile_rows):
+            affinity, _ = ctx.block.affinity(ctx.block.attend(points, _tile(projected, rows, buffer)))
+            _add_product(d_points, affinity.mT, pull[..., rows, :])
+            slope = torch.matmul(pull[..., rows, :], points.mT, out=slopes[..., : rows.stop - rows.start, :])
+            slope.add_(level[..., rows, :])
+            # slope where the affinity is positive, in place and in one pass.
+            torch.ops.aten.threshold_backward.grad_input(slope, affinity, 0.0, grad_input=slope)
+            d_queries[..., rows, :] = slope @ keys / divisor
+            _add_product(d_keys, slope.mT, queries[..., rows, :] / divisor)
+            if d_mass is not None:
+                d_mass[..., rows] = slope.sum(-1)
+        d_scale = d_cut = d_mixing = None
+        if scale is not None:
+            d_scale = -((d_queries * queries).sum((-2, -1), keepdim=True) / scale).sum_to_size(scale.shape)
+        if cut is not None:
+            d_cut = -d_mass.sum(-1)[..., None, None].sum_to_size(cut.shape)
+        if mixing is not None:
+            d_mixing = ((gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing).sum_to_size(mixing.shape)
+        return None, None, None, d_points, d_queries, d_keys, d_scale, d_cut, d_mixing
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, without a copy of ``total`` beside it."""
+    total.view(-1, *total.shape[-2:]).baddbmm_(left.flatten(0, -3) if left.ndim > 2 else left[None],
+                                               right.flatten(0, -3) if right.ndim > 2 else right[None])  # fmt: skip
+
+
+def measure_in_tiles(
+    block: TransFusionBlock,
+    points: Float[Tensor, "1 n D"],
+    layout: ClusterLayout,
+    tile_rows: int,
+    mix: bool,
+) -> tuple[Trajectory, Float[Tensor, "1 n D"]]:
+    """One layer of one batch measured and, with ``mix``, mixed in the same pass; not under autograd.
+
+    Args:
+        points: in cluster order.
+        layout: its sizes are used; the order has been applied.
+
+    Returns:
+        The layer, arrays (1,), and the mixed points (the given ones without ``mix``).
+    """
+    projected = block.project(points)
+    buffer = _buffer(projected, tile_rows)
+    moved = torch.empty_like(points) if mix else points
+    components, tiles = ClusterComponents(layout), []
+    for rows in row_tiles(points.shape[-2], tile_rows):
+        tile, segments = _tile(projected, rows, buffer), tile_segments(layout, rows)
+        attention = block.attend(points, tile)
+        cut = float(attention.cut)
+        extremes = read_cosines(attention.cosines[0], segments)
+        affinity, mass = block.affinity(attention)
+        tiles.append(read_affinity(extremes, affinity[0], mass[0], segments, cut, components))
+        if mix:
+            moved[..., rows, :] = block.mix(points, affinity, mass, tile)
+    return join_tiles(tiles, components), moved

@@ -1,0 +1,190 @@
+"""One block on the subspace model: which batches it recovers, and what Theorem 2c guarantees of them.
+
+A batch goes generator -> noise -> cosines -> graph -> recovered or not; rows and verdicts are made of the counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from models.stack import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES
+from synthetic.experiment import Cell, Geometry
+from theory.affinity import effective_threshold
+from theory.batch_floor import Connection, bounded_connection, gaussian_connection
+from theory.clusters import as_numpy, cluster_layout
+from theory.inputs import require_count, require_range
+from theory.measurements import cosine_extremes, is_connected
+from theory.statements import THEOREM_2C
+from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, judge_failure_rate
+
+BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
+# Chance that a true bound is called violated somewhere in one run.
+FALSE_ALARM = 1e-3
+# Chance that a true bound is doubted somewhere in one run.
+DOUBT = 0.05
+# Guaranteed cells up to this multiple of their floor say together whether the trials confirm the bound.
+CLOSE_TO_FLOOR = 1.3
+
+
+@dataclass(frozen=True)
+class SubspaceModel:
+    """Clusters uniform on the unit spheres of K subspaces whose principal angles are all equal, under noise.
+
+    Raises ValueError, naming the field, for anything that cannot be generated.
+    """
+
+    ambient_dim: int
+    num_clusters: int
+    subspace_dim: int
+    principal_angle: float
+    noise: BatchNoise
+
+    def __post_init__(self) -> None:
+        require_count(self.subspace_dim, "subspace_dim", 2)
+        require_count(self.num_clusters, "num_clusters", 2)
+        require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
+        if self.noise not in ("bounded", "sphere", "worst", "gaussian"):
+            raise ValueError(f"noise: must be bounded, sphere, worst or gaussian, got {self.noise!r}")
+        self.geometry.bases(self.ambient_dim, 0)
+
+    @property
+    def geometry(self) -> Geometry:
+        """As the generators take it; orthogonal subspaces need the fewest dimensions."""
+        kind = {"num_clusters": self.num_clusters, "subspace_dim": self.subspace_dim, "clusters": "uniform"}
+        if self.principal_angle == np.pi / 2:
+            return Geometry(**kind)
+        return Geometry(**kind, arrangement="angle", principal_angle=self.principal_angle)
+
+    @property
+    def noise_limit(self) -> float:
+        """sin(theta_b/4): bounded noise from here on leaves no connection radius."""
+        return float(np.sin(self.principal_angle / 4.0))
+
+    def connection(self, cluster_size: int, noise_level: float, delta: float, squared: bool) -> Connection:
+        """Threshold, connection radius and target of each cluster."""
+        if self.noise == "gaussian":
+            return gaussian_connection(self.ambient_dim, self.num_clusters, cluster_size, self.principal_angle,
+                                       noise_level, delta, squared)  # fmt: skip
+        return bounded_connection(self.principal_angle, noise_level, self.num_clusters, delta)
+
+    def cell(self, index: int, cluster_size: int, noise_level: float, threshold: float, trials: int, seed: int) -> Cell:
+        """The batches, keyed by (seed, index, trial)."""
+        return Cell(
+            index=index, ambient_dim=self.ambient_dim, sizes=(cluster_size,) * self.num_clusters, noise=self.noise,
+            noise_level=noise_level, threshold=threshold, mapped=False, geometry=self.geometry, depth=1, mixing=0.5,
+            trials=trials, seed=seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OneBlockTask:
+    """A cell to be measured through one block, with its signs or without."""
+
+    cell: Cell
+    squared: bool
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class OneBlockResult:
+    """Of the trials, how many were recovered, had a false edge, had a cluster in pieces; and the first that failed."""
+
+    recovered: int
+    false_edges: int
+    fragmented: int
+    first_failure: int
+
+
+def run_one_block(task: OneBlockTask) -> OneBlockResult:
+    """Generate and measure all trials of a cell."""
+    parts = [
+        one_block(torch.from_numpy(points), task.cell.labels, task.cell.threshold, task.squared, task.device)
+        for points in task.cell.batches()
+    ]
+    false, pieces = (np.concatenate(column) for column in zip(*parts))
+    failed = np.flatnonzero(false | pieces)
+    return OneBlockResult(
+        int(len(false) - failed.size), int(false.sum()), int(pieces.sum()), int(failed[0]) if failed.size else -1
+    )
+
+
+def one_block(
+    points: torch.Tensor, labels: np.ndarray, threshold: float, squared: bool, device: str | torch.device = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which batches (trials, n, D) of unit points have a false edge, and which a cluster in pieces, (trials,) each.
+
+    The graph is that of the truncated block: C > cut, or |C| > cut where signs are ignored, cut = max(tau, tau_num).
+    """
+    layout = cluster_layout(labels, points.shape[-2])
+    cut = float(effective_threshold(threshold, points.dtype))
+    budget = CPU_CHUNK_BYTES if torch.device(device).type == "cpu" else GPU_CHUNK_BYTES
+    chunk = max(1, budget // (points.element_size() * points.shape[-2] ** 2))
+    false, pieces = [], []
+    for part in torch.split(points.to(device), chunk):
+        ordered = layout.sort_rows(part, axis=-2)
+        cosines = ordered @ ordered.mT
+        cosines = cosines.abs_() if squared else cosines
+        alpha, beta = cosine_extremes(cosines, layout)
+        false.append(as_numpy(beta > cut))
+        broken = np.zeros(len(part), dtype=bool)
+        # A cluster whose smallest cosine passes the cut is complete, hence whole.
+        thin = np.flatnonzero(as_numpy(~(alpha > cut)))
+        for rows in layout.slices if thin.size else ():
+            broken[thin] |= as_numpy(~is_connected(cosines[thin, rows, rows] > cut))
+        pieces.append(broken)
+    return np.concatenate(false), np.concatenate(pieces)
+
+
+def outcome_columns(result: OneBlockResult, trials: int) -> dict:
+    """A row's measured columns: counts, rate of recovery with its 95 % interval, rates of either failure."""
+    low, high = clopper_pearson(result.recovered, trials)
+    return {
+        "trials": trials, "recovered": result.recovered, "recovered_rate": result.recovered / trials,
+        "recovered_low": low, "recovered_high": high, "false_edge_rate": result.false_edges / trials,
+        "fragmented_rate": result.fragmented / trials, "first_failure": result.first_failure,
+    }  # fmt: skip
+
+
+def judge_cells(rows: Sequence[dict], delta: float) -> list[tuple[Verdict, dict]]:
+    """Theorem 2c cell by cell: failures in a guaranteed cell are no more frequent than delta. Needs the columns of
+    ``outcome_columns``, ``guaranteed`` and ``place``."""
+    guaranteed = [row for row in rows if row["guaranteed"]]
+    return [
+        (
+            judge_failure_rate(
+                f"recovery at {row['place']}", int(row["trials"]) - int(row["recovered"]), int(row["trials"]), delta,
+                1.0 - FALSE_ALARM / len(guaranteed),
+            ),
+            row,
+        )
+        for row in guaranteed
+    ]  # fmt: skip
+
+
+def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
+    """One verdict for Theorem 2c: VIOLATED if any guaranteed cell contradicts delta, UNDECIDED if one comes close to
+    that (more failures than 95 % of such runs would see anywhere if every cell failed at rate delta); else the cells
+    close to their floor, where failures are most likely, say together whether the trials confirm the bound. Needs the
+    columns ``floor`` and ``cluster_size`` besides."""
+    cells = judge_cells(rows, delta)
+    violated = [verdict for verdict, _ in cells if verdict.status is Status.VIOLATED]
+    if violated or not cells:
+        return combine_cells(THEOREM_2C.name, violated)
+    close = [pair for pair in cells if pair[1]["cluster_size"] <= CLOSE_TO_FLOOR * pair[1]["floor"]] or cells
+    trials = sum(int(row["trials"]) for _, row in close)
+    failures = trials - sum(int(row["recovered"]) for _, row in close)
+    pooled = judge_failure_rate(THEOREM_2C.name, failures, trials, delta)
+    worst = max((verdict for verdict, _ in cells), key=lambda verdict: verdict.measured)
+    detail = (
+        f"{pooled.detail} within {CLOSE_TO_FLOOR - 1:.0%} of their floors; "
+        f"worst of {len(cells)} guaranteed cells: {worst.measured:.1%}, {worst.statement}"
+    )
+    doubtful = any(
+        clopper_pearson(int(row["trials"]) - int(row["recovered"]), int(row["trials"]), 1.0 - DOUBT / len(cells))[0]
+        > delta
+        for _, row in cells
+    )
+    return replace(pooled, status=Status.UNDECIDED if doubtful else pooled.status, detail=detail)

@@ -1,0 +1,316 @@
+"""The batch sweep: how many points a cluster needs until one block recovers it, against Theorem 2c's floors.
+
+    python -m synthetic.sweep_batch                          the default run, a few minutes on two cores
+    python -m synthetic.sweep_batch --quick                  half a minute, coarser
+    python -m synthetic.sweep_batch --noise gaussian         Gaussian instead of bounded noise
+    python -m synthetic.sweep_batch --out runs/b --resume    continue an interrupted run
+    python -m synthetic.sweep_batch --backend loky --jobs 2  in processes; the same rows
+
+For every subspace dimension, principal angle, noise level and kind of affinity (signed, squared) it measures recovery
+around the simulated floor and at the proved one; a second part measures how fusion averages noise away (denoising).
+
+Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
+not be written, 4 too many workers died, 130 interrupted. What was finished is kept.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from figures.catalogue import draw_all
+from models.stack import resolve_device
+from synthetic.backends import BackendOptions, WorkersLostError, open_backend
+from synthetic.boundaries import rising_crossing
+from synthetic.commands import exit_status
+from synthetic.counterexamples import save_batch_failures
+from synthetic.denoising import DenoisingSettings, judge_denoising, measure_denoising
+from synthetic.one_block import (
+    BatchNoise,
+    OneBlockTask,
+    SubspaceModel,
+    judge_floor,
+    outcome_columns,
+    run_one_block,
+)
+from synthetic.records import RunRecorder, write_json, write_table
+from theory.batch_floor import connectivity_floor, gaussian_floor
+from theory.inputs import require_count, require_range
+from theory.statements import STATEMENTS
+from theory.verdicts import Status, Verdict
+
+# Batch sizes around the simulated floor at which recovery is measured.
+MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+QUICK_MULTIPLES = (0.5, 0.75, 1.0, 1.3)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What the rows of a batch sweep depend on. The same settings give the same rows on one machine."""
+
+    subspace_dims: tuple[int, ...] = (2, 3, 4)
+    """Dimensions r of the subspaces, at least 2."""
+    principal_angles_deg: tuple[float, ...] = (90.0, 60.0)
+    """Principal angles between the subspaces, degrees, (0, 90]."""
+    noise_shares: tuple[float, ...] = (0.0, 0.25)
+    """Noise levels as shares, [0, 1), of sin(theta_b/4), where bounded noise leaves no connection radius."""
+    noise: BatchNoise = "bounded"
+    """bounded (uniform in the ball), sphere (its surface), worst (turns the closest pairs), gaussian."""
+    affinities: tuple[str, ...] = ("signed", "squared")
+    """signed: C > tau; squared: |C| > tau."""
+    num_clusters: int = 3
+    """Clusters K, all of the same size."""
+    ambient_dim: int = 32
+    """Dimension D of the space; at least K r, or (K + 1) r for angles below 90 degrees."""
+    trials: int = 400
+    """Batches a cell."""
+    delta: float = 0.05
+    """Failure probability that the floors allow, for the whole batch; at least K 1e-4."""
+    denoise: bool = True
+    """Measure denoising as well."""
+    denoising: DenoisingSettings = field(default_factory=DenoisingSettings)
+    """The denoising part."""
+    seed: int = 0
+    """Every batch is drawn from (seed, cell, trial)."""
+
+    def __post_init__(self) -> None:
+        for name in ("subspace_dims", "principal_angles_deg", "noise_shares", "affinities"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name}: give at least one value, each once, got {list(values)}")
+        for angle in self.principal_angles_deg:
+            require_range(angle, "principal_angles_deg", 0.0, 90.0, closed="right")
+        require_range(np.asarray(self.noise_shares), "noise_shares", 0.0, 1.0, closed="left")
+        if set(self.affinities) - {"signed", "squared"}:
+            raise ValueError(f"affinities: must be among signed, squared, got {list(self.affinities)}")
+        require_range(self.delta, "delta", 4e-4 * require_count(self.num_clusters, "num_clusters", 2), 0.5)
+        require_count(self.trials, "trials", 1)
+        require_count(self.seed, "seed", 0)
+
+
+@dataclass(frozen=True)
+class SweepBatch(BackendOptions, BatchSettings):
+    """Command line of the batch sweep."""
+
+    out: Path | None = None
+    """Run folder; by default runs/batch-DATE-TIME. Must be new or empty, unless --resume."""
+    resume: bool = False
+    """Continue the run in --out; finished cells are kept."""
+    quick: bool = False
+    """Small grid: r = 2 and 3, 60 degrees, no noise, 100 trials, four sizes a group, no denoising."""
+    figures: bool = True
+    """Draw the figures (PNG and PDF) into the run folder."""
+
+    def __post_init__(self) -> None:
+        BackendOptions.__post_init__(self)
+        BatchSettings.__post_init__(self)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One curve: recovery against cluster size, everything else fixed, with its floors.
+
+    Attributes:
+        level: noise level; ``share`` of the limit.
+        proved, one_step, simulated, isolated: floors in points per cluster; proved is Stevens' for r = 2.
+    """
+
+    number: int
+    model: SubspaceModel
+    share: float
+    level: float
+    squared: bool
+    proved: int
+    one_step: int
+    simulated: int
+    isolated: int
+
+    @property
+    def place(self) -> str:
+        """For tables and verdicts."""
+        angle, kind = np.degrees(self.model.principal_angle), "squared" if self.squared else "signed"
+        return f"r={self.model.subspace_dim}, {angle:g} deg, noise {self.level:.3g}, {kind}"
+
+
+def build_groups(settings: BatchSettings) -> list[Group]:
+    """All groups with a connection radius, their floors computed.
+
+    Raises:
+        ValueError: subspaces that do not fit, named.
+    """
+    groups = []
+    grid = product(settings.subspace_dims, settings.principal_angles_deg, settings.noise_shares, settings.affinities)
+    for number, (dim, degrees, share, affinity) in enumerate(tqdm(list(grid), desc="floors", disable=None)):
+        angle = float(np.radians(degrees))
+        model = SubspaceModel(settings.ambient_dim, settings.num_clusters, dim, angle, settings.noise)
+        level, squared = share * model.noise_limit, affinity == "squared"
+        # The radius under Gaussian noise depends on the cluster size: floors are those at the proved one.
+        size = 2
+        if settings.noise == "gaussian":
+            found = gaussian_floor(
+                dim, settings.ambient_dim, settings.num_clusters, angle, level, settings.delta, squared
+            )
+            if found is None:
+                continue
+            size = found
+        link = model.connection(size, level, settings.delta, squared)
+        floor = link.floor(dim, squared)
+        if floor is None:
+            continue
+        one_step, simulated, isolated = (
+            connectivity_floor(dim, link.radius, link.delta, squared, method)
+            for method in ("one_step", "simulated", "isolated")
+        )
+        groups.append(Group(number, model, share, level, squared, max(floor, size), one_step, simulated, isolated))
+    return groups
+
+
+def group_sizes(group: Group, multiples: tuple[float, ...]) -> list[int]:
+    """Cluster sizes of a curve: around the simulated floor, and the proved floor."""
+    around = {max(2, round(multiple * group.simulated)) for multiple in multiples}
+    return sorted({*around, group.proved})
+
+
+def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> tuple[OneBlockTask, dict]:
+    link = group.model.connection(size, group.level, settings.delta, group.squared)
+    floor = group.proved
+    row = {
+        "cell": index, "group": group.number, "subspace_dim": group.model.subspace_dim,
+        "principal_angle_deg": float(np.degrees(group.model.principal_angle)), "noise": group.model.noise,
+        "noise_share": group.share, "noise_level": group.level,
+        "affinity": "squared" if group.squared else "signed", "num_clusters": group.model.num_clusters,
+        "cluster_size": size, "threshold": link.threshold, "radius_deg": float(np.degrees(link.radius)),
+        "floor": floor, "guaranteed": _is_guaranteed(group, size, settings), "place": f"{group.place}, m={size}",
+    }  # fmt: skip
+    cell = group.model.cell(index, size, group.level, link.threshold, settings.trials, settings.seed)
+    return OneBlockTask(cell, group.squared), row
+
+
+def _is_guaranteed(group: Group, size: int, settings: BatchSettings) -> bool:
+    """Every size from the floor on for bounded noise; under Gaussian noise more points shrink the radius."""
+    if size < group.proved or group.model.noise != "gaussian":
+        return size >= group.proved
+    floor = group.model.connection(size, group.level, settings.delta, group.squared).floor(
+        group.model.subspace_dim, group.squared
+    )
+    return floor is not None and size >= floor
+
+
+def summarize_groups(groups: list[Group], rows: list[dict], delta: float) -> list[dict]:
+    """floors.csv: one row a group, proved and practical floors against the measured one (recovery 1 - delta)."""
+    table = []
+    for group in groups:
+        cells = sorted((r for r in rows if r["group"] == group.number), key=lambda r: r["cluster_size"])
+        sizes = np.array([r["cluster_size"] for r in cells], dtype=float)
+        # The curve of the lower limits crosses later than that of the upper ones.
+        measured, late, early = (
+            rising_crossing(sizes, np.array([r[f"recovered_{column}"] for r in cells]), 1.0 - delta)
+            for column in ("rate", "low", "high")
+        )
+        measured, early, late = (value if 0.0 < value < np.inf else np.nan for value in (measured, early, late))
+        table.append({
+            "group": group.number, **{k: cells[0][k] for k in ("subspace_dim", "principal_angle_deg", "noise",
+                                                               "noise_level", "affinity", "radius_deg")},
+            "proved": group.proved, "one_step": group.one_step, "simulated": group.simulated,
+            "isolated": group.isolated, "measured": measured, "measured_low": early, "measured_high": late,
+            "tightness": group.proved / measured, "one_step_tightness": group.one_step / measured,
+            "simulated_over_measured": group.simulated / measured,
+        })  # fmt: skip
+    return table
+
+
+def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
+    """Run the sweep and return its exit status.
+
+    Args:
+        measure: what measures a task; tests pass a damaged one to see that the verdict notices.
+
+    Raises:
+        ValueError: bad settings, an unusable run folder or scheduler.
+        OSError: a file could not be written.
+        WorkersLostError: the backend's workers died too often.
+    """
+    if options.resume and options.out is None:
+        raise ValueError("--resume: give the run folder to continue with --out")
+    settings = BatchSettings(**{f.name: getattr(options, f.name) for f in fields(BatchSettings)})
+    if options.quick:
+        small = {"subspace_dims": (2, 3), "principal_angles_deg": (60.0,), "noise_shares": (0.0,), "trials": 100}
+        settings = replace(settings, **small, denoise=False)
+    out = options.out or Path("runs") / f"batch-{datetime.now():%Y%m%d-%H%M%S}"
+    device = resolve_device("cpu")
+    with open_backend(options, device) as backend:
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, layered=False)
+        groups = build_groups(settings)
+        pairs = [(group, size) for group in groups
+                 for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip
+        work = [_task_row(group, index, size, settings) for index, (group, size) in enumerate(pairs)]
+        todo = [pair for pair in work if pair[0].cell.index not in recorder.finished]
+        print(f"{len(work)} cells of {settings.trials} trials, {len(work) - len(todo)} already there; results in {out}",
+              flush=True)  # fmt: skip
+        try:
+            with tqdm(total=len(todo), disable=None, unit="cell") as bar:
+                for index, result in backend.map(measure, [task for task, _ in todo]):
+                    recorder.add({**todo[index][1], **outcome_columns(result, settings.trials)})
+                    bar.update()
+        except (KeyboardInterrupt, WorkersLostError):
+            print(f"\n{len(recorder.finished)} of {len(work)} cells are kept, continue with the same command and "
+                  f"--out {out} --resume", file=sys.stderr)  # fmt: skip
+            raise
+    floors = summarize_groups(groups, recorder.rows, settings.delta)
+    write_table(out / "floors.csv", floors)
+    verdicts = [judge_floor(recorder.rows, settings.delta)]
+    save_batch_failures(out, [task for task, _ in work], recorder.rows, settings.delta)
+    denoising = []
+    if settings.denoise:
+        denoising = measure_denoising(settings.denoising, settings.seed)
+        write_table(out / "denoising.csv", denoising)
+        verdicts.append(judge_denoising(denoising, settings.denoising.delta))
+    write_json(out / "verdicts.json", verdicts)
+    print_report(floors, denoising, verdicts)
+    for path in sorted(out.glob("counterexample-*.npz")):
+        print(f"Counterexample: {path} (see it again with python -m synthetic.sweep_noise --replay {path})")
+    if options.figures:
+        print("Figures: " + ", ".join(str(path) for path in draw_all(out)), flush=True)
+    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
+
+
+def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdict]) -> None:
+    """Floors of every group, the denoising table, and one verdict a theorem."""
+    print("\n r  angle  noise  affinity  radius   measured [95 %]          simulated  isolated  proved  tightness")
+    for row in floors:
+        print(
+            f"{row['subspace_dim']:2d} {row['principal_angle_deg']:5.0f}  {row['noise_level']:5.3f}  "
+            f"{row['affinity']:<8} {row['radius_deg']:6.1f}   "
+            f"{row['measured']:7.1f} [{row['measured_low']:6.1f}, {row['measured_high']:6.1f}] "
+            f"{row['simulated']:9d} {row['isolated']:9d} {row['proved']:7d}  {row['tightness']:9.2f}"
+        )
+    print(
+        "points a cluster needs; angle, radius: degrees; measured: recovery 1 - delta; tightness: proved over measured."
+    )
+    if denoising:
+        print("\n    D     m   noise left: bound   measured   bound/measured   angle (deg): bound   measured")
+        for row in denoising:
+            print(
+                f"{row['ambient_dim']:5d} {row['cluster_size']:5d} {row['bound']:19.4f} {row['measured']:10.4f} "
+                f"{row['bound'] / row['measured']:16.2f} {row['angle_bound_deg']:20.2f} {row['angle_deg']:10.2f}"
+            )
+    print("\nVerdicts (statements and proofs are this toolkit's own)")
+    for verdict in verdicts:
+        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(
+        lambda: run(tyro.cli(SweepBatch, args=arguments, prog="python -m synthetic.sweep_batch", description=__doc__))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""When is a cluster connected? Bounds on the probability that m points, uniform on S^{r-1}, each joined to those within
+an angle, fall into more than one component.
+
+Two-step descent (this toolkit's statement, theory.md 2c). Fix one sample as root. A component without the root has a
+sample x closest to it, at a distance d > vartheta, and then no sample lies in lens_r(d). Either x has no neighbour at
+all, or of its neighbours let z be the one with the largest reach: no sample lies in reach_r(d, z) either, for it would
+connect x to something closer to the root. With T(z) the share of neighbours farther from the root whose reach is larger
+than z's, the three regions are disjoint, and a union bound over x and z gives
+    P(not connected) <= (m-1) int f_r(d) [ (1 - cap)^{m-2} + (m-2) int (1 - lens - T(z) - reach(z))^{m-3} dz ] dd.
+One-step descent drops the reach: (m-1) int f_r(d) (1 - lens)^{m-2} dd; it is never smaller.
+
+Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import mpmath
+import numpy as np
+
+from theory.inputs import Numbers, require_count, require_range
+from theory.sphere import (
+    TINY,
+    arccos,
+    azimuth,
+    cap_measure,
+    distance_density,
+    lens,
+    quadrature,
+    reach,
+    require_sphere,
+)
+
+# Nodes over the distance of x from the root, and over each coordinate of its neighbour z.
+DISTANCE_NODES, NEIGHBOUR_NODES = 40, 14
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The integrals of the descent bounds for one dimension and radius; a batch size costs one sum over them.
+
+    Attributes:
+        subspace_dim, radius, squared: what they are for.
+        distances: (d,) nodes of x's distance from the root, and ``weights``: quadrature weight times density.
+        lens: (d,) share of the points that would let x descend in one step.
+        cap: share within the radius of a point.
+    """
+
+    subspace_dim: int
+    radius: float
+    squared: bool
+    distances: np.ndarray
+    weights: np.ndarray
+    lens: np.ndarray
+    cap: float
+
+    @cached_property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """(d, z) each: shares that the nodes of z stand for, and lens + T + reach, what must be empty if z has the
+        largest reach. No nodes where a second step gains nothing."""
+        if self.subspace_dim == 2 or (self.squared and self.radius == np.pi / 2):
+            # On a circle a neighbour away from the root reaches nothing that x does not; at 90 degrees all lines meet.
+            return np.zeros((len(self.distances), 0)), np.zeros((len(self.distances), 0))
+        shares, reached = _neighbours(self.subspace_dim, self.radius, self.distances[:, None, None], self.squared)
+        order = np.argsort(-reached, axis=1, kind="stable")
+        ranked = np.take_along_axis(shares, order, axis=1)
+        better = np.empty_like(shares)
+        np.put_along_axis(better, order, np.cumsum(ranked, axis=1) - 0.5 * ranked, axis=1)
+        return shares, self.lens[:, None] + better + reached
+
+    def one_step(self, num_points: float, until: float | None = None) -> float:
+        """The one-step bound for m = ``num_points`` >= 2; with ``until`` at least its maximum over m <= m' <= until.
+
+        Neither bound is monotone, but each of their terms rises to one peak and then falls, so that its maximum over a
+        range of m' is known.
+        """
+        return float((self.weights * _single(self.lens, num_points, until)).sum())
+
+    def two_step(self, num_points: float, until: float | None = None) -> float:
+        """The two-step bound for m = ``num_points`` >= 2, never above the one-step bound; ``until`` as there."""
+        stuck = _single(self.lens, num_points, until)
+        shares, emptied = self.neighbours
+        if shares.size:
+            alone = _single(self.cap, num_points, until)
+            stuck = np.minimum(alone + (shares * _pair(emptied, num_points, until)).sum(-1), stuck)
+        return float((self.weights * stuck).sum())
+
+
+def _log_miss(share: Numbers) -> Numbers:
+    """-log(1 - share), at least TINY."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(-np.log1p(-np.clip(share, 0.0, 1.0)), TINY)
+
+
+def _single(share: Numbers, m: float, until: float | None) -> Numbers:
+    """(m - 1)(1 - share)^{m-2}, or its maximum over m <= m' <= until; the peak is at m - 1 = 1/-log(1 - share)."""
+    rate = _log_miss(share)
+    size = np.clip(1.0 + 1.0 / rate, float(m), float(m if until is None else until))
+    return np.exp(np.log(size - 1.0) - _times(size - 2.0, rate))
+
+
+def _pair(share: Numbers, m: float, until: float | None) -> Numbers:
+    """(m - 1)(m - 2)(1 - share)^{m-3}, or its maximum over m <= m' <= until; it has one stationary point beyond 2."""
+    rate = _log_miss(share)
+    peak = 1.5 + (1.0 + np.sqrt(1.0 + rate**2 / 4.0)) / rate
+    size = np.clip(peak, float(m), float(m if until is None else until))
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(size - 1.0) + np.log(size - 2.0) - _times(size - 3.0, rate))
+
+
+def _times(exponent: Numbers, rate: Numbers) -> Numbers:
+    """exponent * rate, 0 where the exponent is 0 although the rate may be infinite; no negative exponents."""
+    return np.where(exponent <= 0.0, 0.0, exponent * np.where(exponent <= 0.0, 1.0, rate))
+
+
+@lru_cache(maxsize=256)
+def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
+    """The descent integrals.
+
+    Args:
+        subspace_dim: r >= 2.
+        radius: vartheta in (0, pi/2].
+        squared: antipodes coincide.
+
+    Raises:
+        ValueError: out of range.
+    """
+    require_sphere(subspace_dim, radius)
+    sheets, last = (2.0, np.pi / 2) if squared else (1.0, np.pi)
+    d, w = quadrature(radius, last, DISTANCE_NODES)
+    closer = np.minimum(lens(subspace_dim, d, radius, squared), 1.0)
+    cap = sheets * float(cap_measure(subspace_dim, radius))
+    return Descent(subspace_dim, radius, squared, d, sheets * w * distance_density(subspace_dim, d), closer, cap)
+
+
+def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes of x's neighbours z that are no closer to the root: the shares they stand for, and their reach, (d, z).
+
+    Polar coordinates around x: p the distance of z, psi its azimuth from the direction to the root.
+    """
+    # In high dimensions neighbours lie near the rim: nodes are spread evenly over the share they stand for.
+    u, w_u = quadrature(0.0, 1.0, NEIGHBOUR_NODES)
+    p = radius * u ** (1.0 / (subspace_dim - 1))
+    w_p = (w_u * p / (u * (subspace_dim - 1)))[None, :, None]
+    p = p[None, :, None]
+    first = arccos(np.tan(p / 2.0) / np.tan(distance))[..., 0]
+    last = arccos(-1.0 / (np.tan(p / 2.0) * np.tan(distance)))[..., 0] if squared else np.full_like(first, np.pi)
+    # Azimuths concentrate around 90 degrees as well; beyond seven standard deviations lie 1e-11 of them.
+    width = 7.0 / np.sqrt(max(subspace_dim - 3, 1))
+    first, last = np.maximum(first, np.pi / 2 - width), np.minimum(last, np.pi / 2 + width)
+    psi, w_psi = quadrature(first, last, NEIGHBOUR_NODES)
+    shares = w_p * w_psi * distance_density(subspace_dim, p) * distance_density(subspace_dim - 1, psi)
+    far = arccos(np.cos(distance) * np.cos(p) + np.sin(distance) * np.sin(p) * np.cos(psi))
+    turn = azimuth(p, distance, far)
+    reached = reach(subspace_dim, radius, np.broadcast_to(distance, far.shape), far, turn, squared, NEIGHBOUR_NODES)
+    count = len(distance)
+    return (2.0 if squared else 1.0) * shares.reshape(count, -1), reached.reshape(count, -1)
+
+
+def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool = False) -> bool:
+    """Whether ``num_points`` points, and any larger number, are proved to be connected with probability 1 - delta.
+
+    The same answer as comparing with the floor, without looking for it.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    m = require_count(num_points, "num_points", 2)
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
+    bounds = descent(subspace_dim, float(radius), squared)
+    if bounds.one_step(m, np.inf) <= delta:
+        return True
+    # Isolated points are part of the two-step bound: where they alone are too many, the rest need not be computed.
+    lonely = _single(bounds.cap, float(m), None) * bounds.weights.sum()
+    return bool(lonely <= 2.0 * delta) and bounds.two_step(m, np.inf) <= delta
+
+
+# --- exactly, on the circle, and heuristically ------------------------------------------------------------------------
+
+
+def circle_disconnection_probability(num_points: int, radius: float, squared: bool = False) -> float:
+    """P(not connected) of m uniform points on a circle, exactly: two or more of the gaps exceed the radius.
+
+    sum_{j >= 2} (-1)^j (j-1) C(m, j) (1 - j x/2 pi)_+^{m-1}, x the radius (Stevens 1939); with ``squared`` pi takes the
+    place of 2 pi. The sum cancels heavily while the probability is large, hence the extra digits.
+
+    Raises:
+        ValueError: fewer than 2 points, a radius outside (0, pi].
+    """
+    m = require_count(num_points, "num_points", 2)
+    require_range(radius, "radius", 0.0, np.pi, closed="right")
+    with mpmath.workdps(30):
+        share = mpmath.mpf(radius) / (mpmath.pi if squared else 2 * mpmath.pi)
+        count = min(m, int(mpmath.floor(1 / share)))
+        logs = [
+            mpmath.log(mpmath.binomial(m, j)) + (m - 1) * mpmath.log(1 - j * share)
+            for j in range(2, count + 1)
+            if j * share < 1
+        ]
+        digits = 30 + max(int(max(logs, default=0) / mpmath.log(10)), 0)
+    with mpmath.workdps(digits):
+        share = mpmath.mpf(radius) / (mpmath.pi if squared else 2 * mpmath.pi)
+        total = mpmath.fsum(
+            (-1) ** j * (j - 1) * mpmath.binomial(m, j) * max(1 - j * share, 0) ** (m - 1) for j in range(2, count + 1)
+        )
+    return float(min(max(total, 0), 1))
+
+
+def isolated_point_rate(
+    num_points: float, subspace_dim: int, radius: float, squared: bool = False, until: float | None = None
+) -> float:
+    """m (1 - cap)^{m-1}, the expected number of points without a neighbour: what P(not connected) comes close to from
+    below when it is small, but no bound on it. With ``until`` its maximum over m <= m' <= until."""
+    require_sphere(subspace_dim, radius)
+    share = (2.0 if squared else 1.0) * float(cap_measure(subspace_dim, radius))
+    return float(_single(share, num_points + 1.0, None if until is None else until + 1.0))
