@@ -114,8 +114,8 @@ def _row(s: DenoisingSettings, number: int, dim: int, size: int, seed: int) -> d
         noises.append(float(noise.max()))
         means.append(float(noise.square().mean().sqrt()))
         angles.append(float(torch.arccos(cosine).max()))
-    failures = sum(noise > bound for noise, bound in zip(noises, bounds))
-    failures += sum(noise <= bound < floor and angle > np.arcsin(bound / floor)
+    failures = sum(bool(noise > bound) for noise, bound in zip(noises, bounds))
+    failures += sum(bool(noise <= bound < floor and angle > np.arcsin(bound / floor))
                     for noise, bound, angle in zip(noises, bounds, angles))  # fmt: skip
     bound = float(np.mean(bounds)) if bounds else np.nan
     kappa = float(np.mean(kappas)) if kappas else np.nan

@@ -138,37 +138,47 @@ class Group:
         return f"r={self.model.subspace_dim}, {angle:g} deg, noise {self.level:.3g}, {kind}"
 
 
-def build_groups(settings: BatchSettings) -> list[Group]:
-    """All groups with a connection radius, their floors computed.
+def build_models(settings: BatchSettings) -> dict[tuple[int, float], SubspaceModel]:
+    """The subspace models by dimension and angle (degrees).
 
     Raises:
         ValueError: subspaces that do not fit, named.
     """
-    groups = []
-    grid = product(settings.subspace_dims, settings.principal_angles_deg, settings.noise_shares, settings.affinities)
-    for number, (dim, degrees, share, affinity) in enumerate(tqdm(list(grid), desc="floors", disable=None)):
-        angle = float(np.radians(degrees))
-        model = SubspaceModel(settings.ambient_dim, settings.num_clusters, dim, angle, settings.noise)
-        level, squared = share * model.noise_limit, affinity == "squared"
-        # The radius under Gaussian noise depends on the cluster size: floors are those at the proved one.
-        size = 2
-        if settings.noise == "gaussian":
-            found = gaussian_floor(
-                dim, settings.ambient_dim, settings.num_clusters, angle, level, settings.delta, squared
-            )
-            if found is None:
-                continue
-            size = found
-        link = model.connection(size, level, settings.delta, squared)
-        floor = link.floor(dim, squared)
-        if floor is None:
-            continue
-        one_step, simulated, isolated = (
-            connectivity_floor(dim, link.radius, link.delta, squared, method)
-            for method in ("one_step", "simulated", "isolated")
+    return {
+        (dim, degrees): SubspaceModel(
+            settings.ambient_dim, settings.num_clusters, dim, float(np.radians(degrees)), settings.noise
         )
-        groups.append(Group(number, model, share, level, squared, max(floor, size), one_step, simulated, isolated))
-    return groups
+        for dim, degrees in product(settings.subspace_dims, settings.principal_angles_deg)
+    }
+
+
+def build_groups(settings: BatchSettings) -> list[Group]:
+    """All groups with a connection radius, their floors computed."""
+    grid = product(build_models(settings).values(), settings.noise_shares, settings.affinities)
+    groups = [_build_group(settings, number, *place)
+              for number, place in enumerate(tqdm(list(grid), desc="floors", disable=None))]  # fmt: skip
+    return [group for group in groups if group is not None]
+
+
+def _build_group(
+    settings: BatchSettings, number: int, model: SubspaceModel, share: float, affinity: str
+) -> Group | None:
+    """None where noise leaves no connection radius."""
+    dim, level, squared, size = model.subspace_dim, share * model.noise_limit, affinity == "squared", 2
+    if model.noise == "gaussian":
+        # The radius under Gaussian noise depends on the cluster size: floors are those at the proved one.
+        found = gaussian_floor(dim, model.ambient_dim, model.num_clusters, model.principal_angle, level, settings.delta,
+                               squared)  # fmt: skip
+        if found is None:
+            return None
+        size = found
+    link = model.connection(size, level, settings.delta, squared)
+    proved = link.floor(dim, squared)
+    if proved is None:
+        return None
+    others = [connectivity_floor(dim, link.radius, link.delta, squared, method)
+              for method in ("one_step", "simulated", "isolated")]  # fmt: skip
+    return Group(number, model, share, level, squared, max(proved, size), *others)
 
 
 def group_sizes(group: Group, multiples: tuple[float, ...]) -> list[int]:
@@ -244,6 +254,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         settings = replace(settings, **small, denoise=False)
     out = options.out or Path("runs") / f"batch-{datetime.now():%Y%m%d-%H%M%S}"
     device = resolve_device("cpu")
+    build_models(settings)
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, layered=False)
         groups = build_groups(settings)

@@ -1,0 +1,150 @@
+"""The batch sweep from command line to figures, and its denoising part."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import synthetic.records as records
+from synthetic.boundaries import rising_crossing
+from synthetic.counterexamples import Counterexample
+from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
+from synthetic.one_block import OneBlockResult, run_one_block
+from synthetic.sweep_batch import SweepBatch, main, run
+from theory.verdicts import Status
+
+SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
+         "--trials", "60", "--denoising.ambient-dims", "64", "--denoising.cluster-sizes", "4", "16",
+         "--denoising.trials", "4"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("batch") / "run"
+    assert main([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_leaves_tables_figures_and_verdicts(finished):
+    rows, floors, denoising = (pd.read_csv(finished / f"{name}.csv") for name in ("rows", "floors", "denoising"))
+    assert len(floors) == 8
+    assert set(rows["group"]) == set(floors["group"])
+    assert (floors["proved"] <= floors["one_step"]).all()
+    assert (rows.loc[rows["cluster_size"] >= rows["floor"], "guaranteed"]).all()
+    assert (denoising["measured"] < denoising["bound"]).all()
+    for name in ("recovery_against_batch_size", "floors", "denoising"):
+        assert (finished / f"{name}.png").stat().st_size > 10_000
+    verdicts = json.loads((finished / "verdicts.json").read_text())
+    assert [verdict["statement"] for verdict in verdicts] == ["Theorem 2c", "Theorem 2c (denoising)"]
+
+
+def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupted(task):
+        calls.append(task)
+        if len(calls) > 7:
+            raise KeyboardInterrupt
+        return run_one_block(task)
+
+    options = SweepBatch(subspace_dims=(2, 3), principal_angles_deg=(80.0,), noise_shares=(0.0, 0.2), trials=60,
+                         denoise=False, out=tmp_path / "run")  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        run(options, measure=interrupted)
+    assert len(pd.read_csv(tmp_path / "run" / "rows.csv")) == 7
+    arguments = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2", "--trials",
+                 "60", "--no-denoise", "--out", str(tmp_path / "run"), "--resume"]  # fmt: skip
+    assert main(arguments) == 0
+    assert (tmp_path / "run" / "rows.csv").read_bytes() == (finished / "rows.csv").read_bytes()
+
+
+def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_path, capsys):
+    def careless(task):
+        honest = run_one_block(task)
+        lost = task.cell.trials // 3
+        return OneBlockResult(honest.recovered - min(lost, honest.recovered), 0, lost, 0)
+
+    options = SweepBatch(subspace_dims=(3,), principal_angles_deg=(80.0,), noise_shares=(0.0,), trials=90,
+                         denoise=False, affinities=("signed",), out=tmp_path / "run", figures=False)  # fmt: skip
+    assert run(options, measure=careless) == 1
+    assert "VIOLATED" in capsys.readouterr().out
+    kept = sorted((tmp_path / "run").glob("counterexample-theorem_2c_signed-*.npz"))
+    assert kept
+    assert Counterexample.load(kept[0]).replay().status is Status.HOLDS, "the batch itself is sound"
+
+
+def test_gaussian_noise_has_guaranteed_cells_too(tmp_path):
+    arguments = ["--subspace-dims", "3", "--principal-angles-deg", "90", "--noise-shares", "0.3", "--noise", "gaussian",
+                 "--trials", "60", "--no-denoise", "--no-figures", "--out", str(tmp_path / "run")]  # fmt: skip
+    assert main(arguments) == 0
+    rows = pd.read_csv(tmp_path / "run" / "rows.csv")
+    assert rows["guaranteed"].any()
+    assert not rows["guaranteed"].all()
+
+
+def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(records, "write_whole", full)
+    assert main(["--quick", "--out", str(tmp_path / "run")]) == 3
+    assert "No space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(["--subspace-dims", "1"], "subspace_dim"), (["--subspace-dims", "20"], "ambient_dim"),
+     (["--principal-angles-deg", "91"], "principal_angles_deg"), (["--noise-shares", "1"], "noise_shares"),
+     (["--noise-shares", "nan"], "noise_shares"), (["--num-clusters", "1"], "num_clusters"),
+     (["--delta", "1e-6"], "delta"),
+     (["--trials", "0"], "trials"), (["--seed", "-1"], "seed"), (["--affinities", "cubed"], "affinities"),
+     (["--denoising.cluster-sizes", "1"], "cluster_sizes"), (["--denoising.noise-level", "nan"], "noise_level"),
+     (["--resume"], "--out"), (["--backend", "dask"], "--scheduler"),
+     (["--quick", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler")],
+)  # fmt: skip
+def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
+    out = tmp_path / "run"
+    try:
+        status = main([*arguments, *([] if "--resume" in arguments else ["--out", str(out)])])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    captured = capsys.readouterr()
+    assert name in captured.err + captured.out
+    assert not out.exists()
+
+
+def test_crossings_rise():
+    sizes, rates = np.array([2.0, 4.0, 8.0, 16.0]), np.array([0.0, 0.5, 1.0, 1.0])
+    assert rising_crossing(sizes, rates, 0.75) == pytest.approx(np.sqrt(32.0))
+    assert rising_crossing(sizes, rates * 0.5, 0.75) == np.inf
+    assert rising_crossing(sizes, rates + 0.8, 0.75) == 0.0
+
+
+# --- denoising --------------------------------------------------------------------------------------------------------
+
+
+def test_clean_and_observed_points_travel_together():
+    """Without noise both are the same; with noise the weights are those of the observed points, written out here."""
+    rng = np.random.default_rng(0)
+    clean = np.eye(4)[[0, 0, 0, 1, 1, 1]] + 0.1 * rng.standard_normal((6, 4))
+    observed = clean + 0.05 * rng.standard_normal((6, 4))
+    fused, fused_clean = fuse_with_clean(torch.from_numpy(observed), torch.from_numpy(clean), 0.3, 0.4, 3)
+    x, u = observed.copy(), clean.copy()
+    for _ in range(3):
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        weights = np.clip(unit @ unit.T - 0.3, 0, None)
+        np.fill_diagonal(weights, 0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        x, u = (0.6 * part + 0.4 * weights @ part for part in (x, u))
+    assert np.allclose(fused, x, atol=1e-14)
+    assert np.allclose(fused_clean, u, atol=1e-14)
+
+
+def test_the_denoising_verdict_counts_broken_bounds(monkeypatch):
+    settings = DenoisingSettings(ambient_dims=(32,), cluster_sizes=(4, 8, 32), trials=20)
+    assert judge_denoising(measure_denoising(settings, 0), 0.05).status is Status.HOLDS
+    monkeypatch.setattr("synthetic.denoising.residual_noise", lambda *arguments: 0.02)
+    assert judge_denoising(measure_denoising(settings, 0), 0.05).status is Status.VIOLATED
