@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from figures.run_folder import RunFolder
 
@@ -39,8 +40,10 @@ def draw(run: RunFolder) -> Figure:
         line[0].set_ylabel(f"recovery, r = {dim}" + (" (exact floor)" if dim == 2 else ""))
     handles = [Line2D([], [], color=COLORS[kind], marker="o") for kind in KINDS]
     handles += [Line2D([], [], color="0.3", linestyle=style) for _, style in FLOORS]
+    handles.append(Line2D([], [], color="black", linewidth=0.8))
     names = [f"{kind} affinity, measured" for kind in KINDS]
     names += ["isolated points alone (heuristic)", "simulated floor", "proved floor: guaranteed from here on"]
+    names.append("exact rate (r = 2, no noise)")
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     trials, clusters = rows["trials"].iloc[0], rows["num_clusters"].iloc[0]
     figure.suptitle(
@@ -51,6 +54,14 @@ def draw(run: RunFolder) -> Figure:
     return figure
 
 
+def plain_log_axis(ax: Axes) -> None:
+    """Numbers of points as people write them: 10, 20, 50, 100."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
+
+
 def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float) -> None:
     """Curves and vertical floors, each kind of affinity in its colour."""
     for kind in KINDS:
@@ -59,12 +70,13 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float)
             continue
         size, color = part["cluster_size"], COLORS[kind]
         ax.plot(size, part["recovered_rate"], marker="o", color=color, markersize=3)
+        ax.plot(size, part["exact_rate"], color="black", linewidth=0.8, zorder=3)
         ax.fill_between(size, part["recovered_low"], part["recovered_high"], color=color, alpha=0.18, linewidth=0)
         for _, row in floors[floors["affinity"] == kind].iterrows():
             for name, style in FLOORS:
                 ax.axvline(row[name], color=color, linestyle=style, linewidth=1.1)
     ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
-    ax.set_xscale("log")
+    plain_log_axis(ax)
     ax.set_ylim(-0.03, 1.06)
 
 
@@ -96,7 +108,7 @@ def draw_floors(run: RunFolder) -> Figure:
     for name, marker in (("proved", "s"), ("measured", "o")):
         right.plot(pairs[f"{name}_x"], pairs[f"{name}_y"] / pairs[f"{name}_x"], linestyle="", marker=marker, label=name)
     right.axhline(0.5, color="0.4", linewidth=0.9, linestyle="--")
-    right.set_xscale("log")
+    plain_log_axis(right)
     right.set_ylim(0, 1)
     right.set_xlabel("signed floor, points a cluster")
     right.set_ylabel("squared / signed")

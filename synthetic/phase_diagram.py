@@ -63,7 +63,7 @@ class PhaseSettings:
     """Clusters K."""
     principal_angle_deg: float = 90.0
     """Principal angles between the subspaces, degrees, (0, 90]."""
-    ambient_dim: int = 32
+    ambient_dim: int = 64
     """Dimension D; at least K r, or (K + 1) r for angles below 90 degrees."""
     affinity: Literal["signed", "squared"] = "signed"
     """signed: C > tau; squared: |C| > tau."""

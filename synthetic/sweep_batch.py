@@ -41,6 +41,7 @@ from synthetic.one_block import (
 )
 from synthetic.records import RunRecorder, write_json, write_table
 from theory.batch_floor import connectivity_floor, gaussian_floor
+from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
 from theory.verdicts import Status, Verdict
@@ -196,10 +197,18 @@ def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> t
         "noise_share": group.share, "noise_level": group.level,
         "affinity": "squared" if group.squared else "signed", "num_clusters": group.model.num_clusters,
         "cluster_size": size, "threshold": link.threshold, "radius_deg": float(np.degrees(link.radius)),
+        "exact_rate": _exact_rate(group, size, link.radius),
         "floor": floor, "guaranteed": _is_guaranteed(group, size, settings), "place": f"{group.place}, m={size}",
     }  # fmt: skip
     cell = group.model.cell(index, size, group.level, link.threshold, settings.trials, settings.seed)
     return OneBlockTask(cell, group.squared), row
+
+
+def _exact_rate(group: Group, size: int, radius: float) -> float:
+    """Recovery without noise on circles, where Stevens' formula knows it; NaN elsewhere."""
+    if group.model.subspace_dim > 2 or group.level > 0.0:
+        return float("nan")
+    return (1.0 - circle_disconnection_probability(size, radius, group.squared)) ** group.model.num_clusters
 
 
 def _is_guaranteed(group: Group, size: int, settings: BatchSettings) -> bool:

@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import ndtri_exp
 
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_mixing, require_range
@@ -219,15 +220,17 @@ def gaussian_connection(
     log_cross = np.log(delta / ((4 if squared else 2) * cross))
     threshold = PairLaw(ambient_dim, noise_level, float(np.cos(min_principal_angle))).quantile(log_cross, upper=True)
     threshold = float(np.clip(threshold, ANGLE_MARGIN, 1.0 - 1e-15))
-    log_within = np.log(delta / (4 * within))
+    allowed = float(ndtri_exp(np.log(delta / (4 * within))))
 
     def shortfall(angle: float) -> float:
-        return PairLaw(ambient_dim, noise_level, float(np.cos(angle))).log_tail(threshold, upper=False) - log_within
+        """In normal scores, which are nearly linear in the angle."""
+        log_tail = PairLaw(ambient_dim, noise_level, float(np.cos(angle))).log_tail(threshold, upper=False)
+        return float(ndtri_exp(min(log_tail, -1e-300))) - allowed
 
     if shortfall(0.0) > 0.0:
         return Connection(threshold, 0.0, delta / (4 * count))
     # Rounded down, on the side where the pair still passes.
-    radius = brentq(shortfall, 0.0, np.pi / 2, xtol=1e-7) - 2e-7
+    radius = brentq(shortfall, 0.0, np.pi / 2, xtol=1e-6) - 2e-6
     return Connection(threshold, max(float(radius), 0.0), delta / (4 * count))
 
 

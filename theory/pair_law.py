@@ -25,16 +25,16 @@ ANGLE_NODES = 128
 NORM_NODES = 96
 # Order from which the uniform expansion of the Bessel function is accurate to 1e-8.
 UNIFORM_ORDER = 20
-# Argument from which Hankel's expansion is accurate to 1e-13 for the orders below that.
-HANKEL_FROM = 1e5
+# Below it, Hankel's expansion in this many terms is accurate to 1e-13 from this multiple of (order^2 + 10) on.
+HANKEL_FROM, HANKEL_TERMS = 2.0, 12
 
 
 def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
     """log[ I_order(x) e^{-x} (x/2)^{-order} ], finite for x >= 0 and any order >= -1/2.
 
-    Small x: power series. Large order: Debye's uniform expansion (DLMF 10.41.3). Else: scipy's scaled Bessel function.
+    Large order: Debye's uniform expansion (DLMF 10.41.3). Else, by size of x: power series, scipy, Hankel's expansion.
     """
-    x = np.asarray(x, dtype=float)
+    x = np.atleast_1d(np.asarray(x, dtype=float))
     if order >= UNIFORM_ORDER:
         z = x / order
         root = np.sqrt(1.0 + z * z)
@@ -47,25 +47,33 @@ def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
         series = u1 / order + u2 / order**2 + u3 / order**3 + u4 / (39813120.0 * order**4)
         exponent = order * (root - z) - order * np.log1p(root) + order * np.log(2.0 / order)
         return exponent - 0.5 * np.log(2.0 * np.pi * order * root) + np.log1p(series)
+    small = x * x / 4.0 < 1e-3 * (order + 1.0)
+    large = x > HANKEL_FROM * (order * order + 10.0)
+    middle = ~(small | large)
+    # Each formula sees only its own arguments: scipy's function is slow, and NaN from about 1e9 on.
+    result = np.empty_like(x)
+    result[small] = _power_series(order, x[small])
+    result[large] = _hankel_series(order, x[large])
+    result[middle] = np.log(ive(order, x[middle])) - order * np.log(x[middle] / 2.0)
+    return result
+
+
+def _power_series(order: float, x: np.ndarray) -> np.ndarray:
     quarter = x * x / 4.0
     term, series = np.ones_like(x), np.ones_like(x)
     for j in range(1, 6):
         term = term * quarter / (j * (order + j))
         series = series + term
-    small = -gammaln(order + 1.0) + np.log(series) - x
-    is_small = quarter < 1e-3 * (order + 1.0)
-    # scipy's function gives NaN from about 1e9 on: Hankel's expansion (DLMF 10.40.1) takes over well before.
-    is_large = x > HANKEL_FROM
-    safe = np.where(is_small | is_large, 1.0, x)
-    far = np.where(is_large, x, HANKEL_FROM)
-    term, hankel = np.ones_like(far), np.ones_like(far)
-    for j in range(1, 6):
-        term = -term * (4.0 * order**2 - (2.0 * j - 1.0) ** 2) / (8.0 * j * far)
-        hankel = hankel + term
-    with np.errstate(divide="ignore"):
-        middle = np.log(ive(order, safe)) - order * np.log(safe / 2.0)
-    large = np.log(hankel) - 0.5 * np.log(2.0 * np.pi * far) - order * np.log(far / 2.0)
-    return np.where(is_small, small, np.where(is_large, large, middle))
+    return -gammaln(order + 1.0) + np.log(series) - x
+
+
+def _hankel_series(order: float, x: np.ndarray) -> np.ndarray:
+    """DLMF 10.40.1."""
+    term, series = np.ones_like(x), np.ones_like(x)
+    for j in range(1, HANKEL_TERMS + 1):
+        term = term * ((2.0 * j - 1.0) ** 2 - 4.0 * order**2) / (8.0 * j * x)
+        series = series + term
+    return np.log(series) - 0.5 * np.log(2.0 * np.pi * x) - order * np.log(x / 2.0)
 
 
 def log_norm_density(norm: Numbers, mean_norm: Numbers, scale: float, dim: int) -> Numbers:
