@@ -307,7 +307,7 @@ def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdi
         print(
             f"{row['subspace_dim']:2d} {row['principal_angle_deg']:5.0f}  {row['noise_level']:5.3f}  "
             f"{row['affinity']:<8} {row['radius_deg']:6.1f}   "
-            f"{row['measured']:7.1f} [{row['measured_low']:6.1f}, {row['measured_high']:6.1f}] "
+            f"{_measured(row):<24}"
             f"{row['simulated']:9d} {row['isolated']:9d} {row['proved']:7d}  {row['tightness']:9.2f}"
         )
     print(
@@ -323,6 +323,13 @@ def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdi
     print("\nVerdicts (statements and proofs are this toolkit's own)")
     for verdict in verdicts:
         print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+
+
+def _measured(row: dict) -> str:
+    """A dash where recovery is 1 - delta or more already at the smallest size that was measured, or never is."""
+    if np.isnan(row["measured"]):
+        return f"{'-':>7}"
+    return f"{row['measured']:7.1f} [{row['measured_low']:6.1f}, {row['measured_high']:6.1f}]"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,6 +38,8 @@ Method = Literal["bound", "one_step", "exact", "simulated", "isolated"]
 ANGLE_MARGIN = 1e-9
 # Floors are walked down to in ranges of this ratio.
 RANGE = 1.05
+# What a float can still hold.
+LARGEST_FLOOR = 10**300
 # Cluster sizes that a denoising floor answers for, unless told otherwise.
 LARGEST_CLUSTER = 65_536
 
@@ -108,6 +110,8 @@ def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None
         high = 2 * low
         while not enough(high):
             low, high = high, 2 * high
+            if high > LARGEST_FLOOR:
+                raise ArithmeticError("no floor found: the bound does not fall below delta")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -87,9 +87,8 @@ class Descent:
 
 
 def _log_miss(share: Numbers) -> Numbers:
-    """-log(1 - share), at least TINY."""
-    with np.errstate(divide="ignore"):
-        return np.maximum(-np.log1p(-np.clip(share, 0.0, 1.0)), TINY)
+    """-log(1 - share), kept inside (0, inf) on the side that makes a bound larger."""
+    return np.maximum(-np.log1p(-np.clip(share, 0.0, 1.0 - 1e-16)), TINY)
 
 
 def _single(share: Numbers, m: float, until: float | None) -> Numbers:

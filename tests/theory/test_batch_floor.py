@@ -69,7 +69,9 @@ def test_the_circle_floor_is_the_smallest():
 def test_extreme_arguments_stay_finite():
     assert connectivity_floor(64, float(np.radians(5)), 1e-12) > 10**60
     assert connectivity_floor(64, np.pi / 2, 1e-12) < 10_000
-    assert connectivity_floor(3, np.pi / 2, 1e-12, squared=True) == 2, "at 90 degrees any two lines meet"
+    for dim in (3, 6, 8, 16):
+        for radius in (np.pi / 2, np.pi / 2 - 1e-9):
+            assert connectivity_floor(dim, radius, 1e-7, squared=True) == 2, "at 90 degrees any two lines meet"
 
 
 def test_bounded_noise_eats_four_turns():
