@@ -3,13 +3,13 @@ an angle, fall into more than one component.
 
 Two-step descent (this toolkit's statement, theory.md 2c). Fix one sample as root. A component without the root has a
 sample x closest to it, at a distance d > vartheta, and then no sample lies in lens_r(d). Either x has no neighbour at
-all, or of its neighbours let z be the one with the largest reach: no sample lies in reach_r(d, z) either, for it would
-connect x to something closer to the root. With T(z) the share of neighbours farther from the root whose reach is larger
-than z's, the three regions are disjoint, and a union bound over x and z gives
-    P(not connected) <= (m-1) int f_r(d) [ (1 - cap)^{m-2} + (m-2) int (1 - lens - T(z) - reach(z))^{m-3} dz ] dd.
-One-step descent drops the reach: (m-1) int f_r(d) (1 - lens)^{m-2} dd; it is never smaller.
+all, or of its neighbours let z_1 be the one with the largest reach: no sample lies in reach_r(d, z_1) either, for it
+would connect x to something closer to the root; nor in that of z_2, the one with the largest reach on the other side of
+the plane through root and x. The regions that must be empty are disjoint (lens; neighbours of larger reach, share T;
+reaches), and a union bound over x, z_1 and z_2 gives the bound. One-step descent looks at the lens alone.
 
-Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
+Hypotheses: r >= 2, radius in (0, pi/2]. The integrals are Gauss-Legendre sums, which finer rules change by a few
+thousandths of the floor. Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ from theory.sphere import (
     require_sphere,
 )
 
-# Nodes over the distance of x from the root, and over each coordinate of its neighbour z.
-DISTANCE_NODES, NEIGHBOUR_NODES = 40, 14
+# Nodes over the distance of x from the root and over each coordinate of its neighbour z, and groups of the latter.
+DISTANCE_NODES, NEIGHBOUR_NODES, NEIGHBOUR_GROUPS = 40, 14, 28
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,12 @@ class Descent:
     cap: float
 
     @cached_property
-    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
-        """(d, z) each: shares that the nodes of z stand for, and lens + T + reach, what must be empty if z has the
-        largest reach. No nodes where a second step gains nothing."""
+    def neighbours(self) -> "Neighbours | None":
+        """x's neighbours farther from the root; None where a second step gains nothing."""
         if self.subspace_dim == 2 or (self.squared and self.radius == np.pi / 2):
             # On a circle a neighbour away from the root reaches nothing that x does not; at 90 degrees all lines meet.
-            return np.zeros((len(self.distances), 0)), np.zeros((len(self.distances), 0))
-        shares, reached = _neighbours(self.subspace_dim, self.radius, self.distances[:, None, None], self.squared)
-        order = np.argsort(-reached, axis=1, kind="stable")
-        ranked = np.take_along_axis(shares, order, axis=1)
-        better = np.empty_like(shares)
-        np.put_along_axis(better, order, np.cumsum(ranked, axis=1) - 0.5 * ranked, axis=1)
-        return shares, self.lens[:, None] + better + reached
+            return None
+        return _neighbours(self.subspace_dim, self.radius, self.distances[:, None, None], self.squared)
 
     def one_step(self, num_points: float, until: float | None = None) -> float:
         """The one-step bound for m = ``num_points`` >= 2; with ``until`` at least its maximum over m <= m' <= until.
@@ -79,11 +73,40 @@ class Descent:
     def two_step(self, num_points: float, until: float | None = None) -> float:
         """The two-step bound for m = ``num_points`` >= 2, never above the one-step bound; ``until`` as there."""
         stuck = _single(self.lens, num_points, until)
-        shares, emptied = self.neighbours
-        if shares.size:
+        if self.neighbours is not None:
             alone = _single(self.cap, num_points, until)
-            stuck = np.minimum(alone + (shares * _pair(emptied, num_points, until)).sum(-1), stuck)
+            stuck = np.minimum(alone + self.neighbours.without_descent(self.lens, num_points, until), stuck)
         return float((self.weights * stuck).sum())
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """x's neighbours z that are no closer to the root than x, in groups of about equal reach, largest reach first.
+
+    Attributes, (d, groups) each:
+        shares: what a group stands for.
+        better: T, the share of those with a larger reach.
+        reached: reach of z.
+        together: (d, groups, groups) at least the joint reach of z_1 (first group axis) and z_2 on its other side.
+    """
+
+    shares: np.ndarray
+    better: np.ndarray
+    reached: np.ndarray
+    together: np.ndarray
+
+    def without_descent(self, closer: np.ndarray, m: float, until: float | None) -> np.ndarray:
+        """(m - 1) P(no descent, some neighbour), (d,): z_1 has the largest reach; z_2 the largest on the other side, if
+        there is one."""
+        closer, shares, better = closer[:, None], self.shares, self.better
+        rest = shares.sum(axis=-1, keepdims=True)
+        first = (shares * _pair(closer + (better + rest) / 2.0 + self.reached, m, until)).sum(-1)
+        halves = (better[:, :, None] + better[:, None, :]) / 2.0
+        # Of a pair in one group either may come first.
+        ordered = np.triu(np.ones(2 * shares.shape[-1:]), 1) + 0.5 * np.eye(shares.shape[-1])
+        pairs = shares[:, :, None] * shares[:, None, :] / 2.0 * ordered
+        both = (pairs * _triple(closer[:, :, None] + halves + self.together, m, until)).sum((-2, -1))
+        return first + both
 
 
 def _log_miss(share: Numbers) -> Numbers:
@@ -105,6 +128,14 @@ def _pair(share: Numbers, m: float, until: float | None) -> Numbers:
     size = np.clip(peak, float(m), float(m if until is None else until))
     with np.errstate(divide="ignore"):
         return np.exp(np.log(size - 1.0) + np.log(size - 2.0) - _times(size - 3.0, rate))
+
+
+def _triple(share: Numbers, m: float, until: float | None) -> Numbers:
+    """(m - 2)^3 (1 - share)^{m-4} >= (m - 1)(m - 2)(m - 3)(1 - share)^{m-4}, or its maximum over m <= m' <= until."""
+    rate = _log_miss(share)
+    size = np.clip(2.0 + 3.0 / rate, float(m), float(m if until is None else until))
+    with np.errstate(divide="ignore"):
+        return np.exp(3.0 * np.log(size - 2.0) - _times(size - 4.0, rate))
 
 
 def _times(exponent: Numbers, rate: Numbers) -> Numbers:
@@ -132,8 +163,8 @@ def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     return Descent(subspace_dim, radius, squared, d, sheets * w * distance_density(subspace_dim, d), closer, cap)
 
 
-def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes of x's neighbours z that are no closer to the root: the shares they stand for, and their reach, (d, z).
+def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared: bool) -> Neighbours:
+    """Nodes of x's neighbours z that are no closer to the root, sorted by reach and put in groups.
 
     Polar coordinates around x: p the distance of z, psi its azimuth from the direction to the root.
     """
@@ -152,8 +183,23 @@ def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared:
     far = arccos(np.cos(distance) * np.cos(p) + np.sin(distance) * np.sin(p) * np.cos(psi))
     turn = azimuth(p, distance, far)
     reached = reach(subspace_dim, radius, np.broadcast_to(distance, far.shape), far, turn, squared, NEIGHBOUR_NODES)
-    count = len(distance)
-    return (2.0 if squared else 1.0) * shares.reshape(count, -1), reached.reshape(count, -1)
+    shares = (2.0 if squared else 1.0) * shares
+    shares, total, side = (part.reshape(len(distance), -1) for part in (shares, *reached))
+    order = np.argsort(-total, axis=1, kind="stable")
+    shares, total, side = (np.take_along_axis(part, order, axis=1) for part in (shares, total, side))
+
+    def grouped(part: np.ndarray) -> np.ndarray:
+        return part.reshape(len(distance), NEIGHBOUR_GROUPS, -1).sum(-1)
+
+    mass = grouped(shares)
+    total, side = (grouped(shares * part) / np.maximum(mass, TINY) for part in (total, side))
+    better = np.cumsum(mass, axis=1) - 0.5 * mass
+    # The other side of z_1 holds at least half of z_2's reach; with two sides only, all that lies on z_2's own side.
+    other = side if subspace_dim == 3 else total / 2.0
+    together = np.broadcast_to(total[:, :, None], (*total.shape, NEIGHBOUR_GROUPS))
+    if not squared or radius <= np.pi / 4:
+        together = np.maximum(together, side[:, :, None] + other[:, None, :])
+    return Neighbours(mass, better, total, together)
 
 
 def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool = False) -> bool:

@@ -109,8 +109,9 @@ def lens(subspace_dim: int, distance: Numbers, radius: float, squared: bool = Fa
 def reach(
     subspace_dim: int, radius: float, distance: Numbers, far: Numbers, turn: Numbers, squared: bool = False,
     nodes: int = 16,
-) -> Numbers:  # fmt: skip
-    """reach_r(d, z): share of the points closer to the root than x that are neighbours of z but not of x.
+) -> tuple[Numbers, Numbers]:  # fmt: skip
+    """reach_r(d, z): share of the points closer to the root than x that are neighbours of z but not of x; and of those
+    the share on z's side, whose part orthogonal to the root and x has a positive product with that of z.
 
     Args:
         subspace_dim: r >= 3.
@@ -118,24 +119,23 @@ def reach(
         distance: d of x from the root.
         far: distance of z from the root, at least d (with ``squared`` at most pi - d).
         turn: angle at the root between the directions to x and to z.
-        squared: antipodes coincide.
+        squared: antipodes coincide; of a point's representatives the one close to z counts.
     """
-    near = _reach_one_side(subspace_dim, radius, distance, far, turn, squared, nodes)
+    near = _reach_one_side(subspace_dim, radius, distance, far, turn, squared, nodes, distance)
     if not squared:
         return near
-    return 2.0 * (
-        near + _reach_one_side(subspace_dim, radius, np.pi - distance, np.pi - far, turn, True, nodes, distance)
-    )
+    rest = _reach_one_side(subspace_dim, radius, np.pi - distance, np.pi - far, turn, True, nodes, distance)
+    return 2.0 * (near[0] + rest[0]), 2.0 * (near[1] + rest[1])
 
 
 def _reach_one_side(
     subspace_dim: int, radius: float, distance: Numbers, far: Numbers, turn: Numbers, both_signs: bool, nodes: int,
-    limit: Numbers | None = None,
-) -> Numbers:  # fmt: skip
-    """Polar coordinates around the root: q the distance of w from it, omega the azimuth from x's direction, chi the
-    angle between the lateral parts of w and z. w is a neighbour of z iff cos chi exceeds a value that q and omega fix.
+    limit: Numbers,
+) -> tuple[Numbers, Numbers]:  # fmt: skip
+    """Polar coordinates around the root: q < limit the distance of w from it, omega the azimuth from x's direction, chi
+    the angle between the lateral parts of w and z. w is a neighbour of z iff cos chi exceeds a value that q and omega
+    fix; it is on z's side iff cos chi > 0.
     """
-    limit = distance if limit is None else limit
     q, w_q = quadrature(np.maximum(far - radius, 0.0), limit, nodes)
     distance, far, turn = distance[..., None], far[..., None], turn[..., None]
     spread = azimuth(radius, q, far)
@@ -147,9 +147,14 @@ def _reach_one_side(
     q_, far_, turn_ = q[..., None], far[..., None], turn[..., None]
     across = np.sin(q_) * np.sin(far_) * np.sin(omega) * np.sin(turn_)
     along = np.cos(q_) * np.cos(far_) + np.sin(q_) * np.sin(far_) * np.cos(omega) * np.cos(turn_)
-    share = cap_measure(subspace_dim - 2, arccos((np.cos(radius) - along) / np.maximum(across, TINY)))
-    inner = (w_omega * distance_density(subspace_dim - 1, omega) * share).sum(-1)
-    return (w_q * distance_density(subspace_dim, q) * inner).sum(-1)
+    chi = arccos((np.cos(radius) - along) / np.maximum(across, TINY))
+    weights = w_omega * distance_density(subspace_dim - 1, omega)
+    ring = w_q * distance_density(subspace_dim, q)
+    all_of_it, on_side = (
+        (ring * (weights * cap_measure(subspace_dim - 2, angle)).sum(-1)).sum(-1)
+        for angle in (chi, np.minimum(chi, np.pi / 2))
+    )
+    return all_of_it, on_side
 
 
 def require_sphere(subspace_dim: int, radius: float) -> None:

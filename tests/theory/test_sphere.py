@@ -56,7 +56,10 @@ def simulate(dim, radius, distance, p, psi, squared):
     closer, near_x, near_z = to_root > np.cos(distance), to_x > np.cos(radius), to_z > np.cos(radius)
     far = np.arccos(z @ root)
     turn = np.arccos((np.cos(p) - np.cos(distance) * np.cos(far)) / (np.sin(distance) * np.sin(far)))
-    return (closer & near_x).mean(), (closer & near_z & ~near_x).mean(), far, turn
+    reached = closer & near_z & ~near_x
+    # Of a line's two representatives the one close to z tells the side.
+    on_side = reached & (points[:, 2] * (np.sign(points @ z) if squared else 1.0) > 0)
+    return (closer & near_x).mean(), (reached.mean(), on_side.mean()), far, turn
 
 
 @pytest.mark.parametrize(
@@ -68,9 +71,32 @@ def test_lens_and_reach_against_simulation(dim, radius, distance, p, psi, square
     radius, distance, p, psi = np.radians([radius, distance, p, psi])
     seen_lens, seen_reach, far, turn = simulate(dim, radius, distance, p, psi, squared)
     found = (lens(dim, np.array([distance]), radius, squared)[0],
-             reach(dim, radius, np.array([distance]), np.array([far]), np.array([turn]), squared)[0])  # fmt: skip
-    for value, seen in zip(found, (seen_lens, seen_reach)):
+             *(part[0] for part in reach(dim, radius, *np.array([[distance], [far], [turn]]), squared)))  # fmt: skip
+    for value, seen in zip(found, (seen_lens, *seen_reach)):
         assert abs(value - seen) < 4.5 * np.sqrt(seen / RNG_POINTS), (value, seen)
+
+
+@pytest.mark.parametrize(("dim", "squared"), [(4, False), (5, False), (8, False), (4, True), (6, True)])
+def test_two_reaches_on_different_sides_add_up_as_the_proof_says(dim, squared):
+    """|reach(z_1) or reach(z_2)| >= on_side(z_1) + reach(z_2)/2 for z_2 on the other side of z_1, counted."""
+    rng = np.random.default_rng(dim)
+    radius, distance = (0.75, 1.2) if squared else (0.9, 1.2)
+    points = rng.standard_normal((RNG_POINTS, dim))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    root, x = np.eye(dim)[0], np.cos(distance) * np.eye(dim)[0] + np.sin(distance) * np.eye(dim)[1]
+    size = np.abs if squared else np.asarray
+    for _ in range(5):
+        sides = rng.standard_normal((2, dim - 2))
+        sides[1] *= -np.sign(sides[0] @ sides[1])
+        sides /= np.linalg.norm(sides, axis=1, keepdims=True)
+        p = 0.8 * radius
+        z = np.cos(p) * x + np.sin(p) * np.concatenate([np.zeros((2, 2)), sides], axis=1)
+        cosines = points @ z.T
+        open_to = (size(points @ root) > np.cos(distance)) & ~(size(points @ x) > np.cos(radius))
+        hit = (size(cosines) > np.cos(radius)) & open_to[:, None]
+        on_side = (np.sign(cosines[:, 0]) if squared else 1.0) * (points[:, 2:] @ sides[0]) > 0
+        joint = (hit[:, 0] & on_side).mean() + hit[:, 1].mean() / 2
+        assert hit.any(axis=1).mean() >= joint - 4.5 * np.sqrt(joint / RNG_POINTS)
 
 
 def test_the_lens_of_theory_md_in_its_own_words():
