@@ -88,7 +88,7 @@ def proved_floor(subspace_dim: int, radius: float, delta: float, squared: bool =
 
 
 def _last_above(rate: Callable[[int, float], float], delta: float) -> int:
-    """Smallest m >= 2 with rate(m') <= delta for all m' >= m.
+    """Smallest m >= 2 with rate(m') <= delta for all m' >= m; for delta near 1 it may be slightly larger.
 
     ``rate(m, until)`` is at least the maximum over m <= m' <= until, closely so over short ranges: walk down from where
     one range reaches to infinity, in ranges of a few percent.
@@ -111,7 +111,7 @@ def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None
         while not enough(high):
             low, high = high, 2 * high
             if high > LARGEST_FLOOR:
-                raise ArithmeticError("no floor found: the bound does not fall below delta")
+                raise ArithmeticError("connectivity_floor: the floor exceeds 1e300")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
@@ -291,9 +291,9 @@ def residual_noise(
     at least kappa keeps at most this much noise in any fused point.
 
     With q = (1 - lambda)^L, g = 1/(1 + (m - 2) kappa), t(x) = sqrt(2 ln(x)/D), the smaller of
-        sigma (q + sqrt(g)(1 - q)) (1 + sqrt(M/D) + t(K/delta))
+        sigma (q + sqrt(g)(1 - q)) (1 + sqrt(M/D) + t(2 K/delta))
         sigma [ q (1 + t(2 K M/delta)) + sqrt(g)(1 - q)(1 + sqrt(M/D) + t(2 K/delta)) ].
-    The second keeps a point's own noise, which is not averaged, out of the operator norm.
+    The second keeps a point's own noise, which is not averaged, out of the operator norm. Both hold on one event.
 
     Args:
         noise_level: sigma >= 0.
@@ -324,7 +324,7 @@ def residual_noise(
         return float(np.sqrt(2.0 * np.log(ways / delta) / dim))
 
     norm = 1.0 + np.sqrt(largest / dim)
-    together = (own + averaged) * (norm + tail(clusters))
+    together = (own + averaged) * (norm + tail(2 * clusters))
     apart = own * (1.0 + tail(2 * clusters * largest)) + averaged * (norm + tail(2 * clusters))
     return float(noise_level * min(together, apart))
 

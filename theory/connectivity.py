@@ -3,13 +3,15 @@ an angle, fall into more than one component.
 
 Two-step descent (this toolkit's statement, theory.md 2c). Fix one sample as root. A component without the root has a
 sample x closest to it, at a distance d > vartheta, and then no sample lies in lens_r(d). Either x has no neighbour at
-all, or of its neighbours let z_1 be the one with the largest reach: no sample lies in reach_r(d, z_1) either, for it
-would connect x to something closer to the root; nor in that of z_2, the one with the largest reach on the other side of
-the plane through root and x. The regions that must be empty are disjoint (lens; neighbours of larger reach, share T;
-reaches), and a union bound over x, z_1 and z_2 gives the bound. One-step descent looks at the lens alone.
+all, or of its neighbours let z_1 be the one with the largest reach (the closest to x among equals): no sample lies in
+reach_r(d, z_1) either, for it would connect x to something closer to the root; nor in that of z_2, the one with the
+largest reach on the other side of the plane through root and x. The regions that must be empty are disjoint (lens;
+neighbours of larger reach, share T; reaches), and a union bound over x, z_1 and z_2 gives the bound. One-step descent
+looks at the lens alone.
 
 Hypotheses: r >= 2, radius in (0, pi/2]. The integrals are Gauss-Legendre sums, which finer rules change by a few
-thousandths of the floor. Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
+thousandths of the floor (r up to 64, radii from 5 degrees).
+Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
 """
 
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from functools import cached_property, lru_cache
 
 import mpmath
 import numpy as np
+from scipy.special import betaincinv
 
 from theory.inputs import Numbers, require_count, require_range
 from theory.sphere import (
@@ -32,7 +35,7 @@ from theory.sphere import (
 )
 
 # Nodes over the distance of x from the root and over each coordinate of its neighbour z, and groups of the latter.
-DISTANCE_NODES, NEIGHBOUR_NODES, NEIGHBOUR_GROUPS = 40, 14, 28
+DISTANCE_NODES, NEIGHBOUR_NODES, NEIGHBOUR_GROUPS = 40, 14, 49
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,9 @@ def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     """
     require_sphere(subspace_dim, radius)
     sheets, last = (2.0, np.pi / 2) if squared else (1.0, np.pi)
-    d, w = quadrature(radius, last, DISTANCE_NODES)
+    # Nodes are densest close to the root, where small radii and small targets have their mass.
+    v, w_v = quadrature(0.0, 1.0, DISTANCE_NODES)
+    d, w = radius + (last - radius) * v**2, 2.0 * (last - radius) * v * w_v
     closer = np.minimum(lens(subspace_dim, d, radius, squared), 1.0)
     cap = sheets * float(cap_measure(subspace_dim, radius))
     return Descent(subspace_dim, radius, squared, d, sheets * w * distance_density(subspace_dim, d), closer, cap)
@@ -168,18 +173,17 @@ def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared:
 
     Polar coordinates around x: p the distance of z, psi its azimuth from the direction to the root.
     """
-    # In high dimensions neighbours lie near the rim: nodes are spread evenly over the share they stand for.
+    # Distances are spread evenly over the share of points that they stand for, which in high dimensions is at the rim.
     u, w_u = quadrature(0.0, 1.0, NEIGHBOUR_NODES)
-    p = radius * u ** (1.0 / (subspace_dim - 1))
-    w_p = (w_u * p / (u * (subspace_dim - 1)))[None, :, None]
-    p = p[None, :, None]
+    cap = float(cap_measure(subspace_dim, radius))
+    p = np.arcsin(np.sqrt(betaincinv((subspace_dim - 1) / 2, 0.5, 2.0 * cap * u)))[None, :, None]
     first = arccos(np.tan(p / 2.0) / np.tan(distance))[..., 0]
     last = arccos(-1.0 / (np.tan(p / 2.0) * np.tan(distance)))[..., 0] if squared else np.full_like(first, np.pi)
     # Azimuths concentrate around 90 degrees as well; beyond seven standard deviations lie 1e-11 of them.
     width = 7.0 / np.sqrt(max(subspace_dim - 3, 1))
     first, last = np.maximum(first, np.pi / 2 - width), np.minimum(last, np.pi / 2 + width)
     psi, w_psi = quadrature(first, last, NEIGHBOUR_NODES)
-    shares = w_p * w_psi * distance_density(subspace_dim, p) * distance_density(subspace_dim - 1, psi)
+    shares = cap * w_u[None, :, None] * w_psi * distance_density(subspace_dim - 1, psi)
     far = arccos(np.cos(distance) * np.cos(p) + np.sin(distance) * np.sin(p) * np.cos(psi))
     turn = azimuth(p, distance, far)
     reached = reach(subspace_dim, radius, np.broadcast_to(distance, far.shape), far, turn, squared, NEIGHBOUR_NODES)
@@ -205,7 +209,7 @@ def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared:
 def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool = False) -> bool:
     """Whether ``num_points`` points, and any larger number, are proved to be connected with probability 1 - delta.
 
-    The same answer as comparing with the floor, without looking for it.
+    Quicker than comparing with the floor: never true below it, though for large delta it may be false at the floor.
 
     Raises:
         ValueError: an argument out of range.

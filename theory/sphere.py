@@ -2,7 +2,7 @@
 
 S^{r-1} is the unit sphere of R^r; angles are in radians. Source: theory.md, section 2c (cap_s, f_r, lens_r, reach_r).
 Everything is elementwise over NumPy arrays. Integrals are Gauss-Legendre sums over ranges cut to where the integrand
-lives; NODES of them give four digits or more, which the tests check against simulation and finer rules.
+lives; NODES of them give three digits or more, which the tests check against simulation and finer rules.
 """
 
 from functools import lru_cache
@@ -115,7 +115,7 @@ def reach(
 
     Args:
         subspace_dim: r >= 3.
-        radius: vartheta < pi/2.
+        radius: vartheta in (0, pi/2].
         distance: d of x from the root.
         far: distance of z from the root, at least d (with ``squared`` at most pi - d).
         turn: angle at the root between the directions to x and to z.

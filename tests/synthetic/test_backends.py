@@ -216,9 +216,13 @@ def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys, clu
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path, cluster, backend):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "20000", "--out", str(out)]
-    process = subprocess.Popen([*command, *flags(backend, cluster)], cwd=ROOT, start_new_session=True, text=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "3000", "--out", str(out)]
+    # A test run in the background of a shell ignores interrupts, and so would the command.
+    process = subprocess.Popen(
+        [*command, *flags(backend, cluster)], cwd=ROOT, start_new_session=True, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     try:
         wait_until(lambda: finished(out) >= 2)
         # As the terminal does it: to the command and to all processes that it has started.

@@ -11,7 +11,7 @@ import synthetic.records as records
 from synthetic.boundaries import rising_crossing
 from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
-from synthetic.one_block import OneBlockResult, run_one_block
+from synthetic.one_block import OneBlockResult, one_block, run_one_block
 from synthetic.sweep_batch import SweepBatch, main, run
 from theory.verdicts import Status
 
@@ -72,7 +72,10 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
     assert "VIOLATED" in capsys.readouterr().out
     kept = sorted((tmp_path / "run").glob("counterexample-theorem_2c_signed-*.npz"))
     assert kept
-    assert Counterexample.load(kept[0]).replay().status is Status.HOLDS, "the batch itself is sound"
+    example = Counterexample.load(kept[0])
+    assert (example.trial, example.points.shape[1]) == (0, 32)
+    false, pieces = one_block(torch.from_numpy(example.points)[None], example.labels, example.threshold, False)
+    assert (example.replay().status is Status.VIOLATED) == bool(false[0] | pieces[0])
 
 
 def test_gaussian_noise_has_guaranteed_cells_too(tmp_path):

@@ -170,8 +170,8 @@ def test_connected_graphs_are_those_with_one_component(size, seed, density):
 
 
 def test_residual_noise_by_hand():
-    """D = 100, m = M = 6, K = 1, kappa = 1, one full block: g = 1/5, q = 0, so both bounds differ by K's share only."""
-    by_hand = 0.4 * np.sqrt(0.2) * (1 + np.sqrt(0.06) + np.sqrt(2 * np.log(20) / 100))
+    """D = 100, m = M = 6, K = 1, kappa = 1, one full block: g = 1/5, q = 0, so that both bounds agree."""
+    by_hand = 0.4 * np.sqrt(0.2) * (1 + np.sqrt(0.06) + np.sqrt(2 * np.log(40) / 100))
     assert residual_noise(0.4, 100, 6, 6, 1, 1.0, 1, 0.05, mixing=1.0) == pytest.approx(by_hand, rel=1e-14)
 
 
@@ -179,7 +179,7 @@ def test_own_noise_does_not_grow_with_the_operator_norm():
     """Of theory.md's two bounds the first, alone, doubles from m = 1,024 to 16,384; the smaller of the two falls."""
     small, large = (residual_noise(0.5, 256, m, m, 4, 0.5, 4, 0.05) for m in (1024, 16_384))
     q, average = 0.5**4, (1 - 0.5**4) / np.sqrt(1 + 16_382 * 0.5)
-    first = 0.5 * (q + average) * (1 + np.sqrt(16_384 / 256) + np.sqrt(2 * np.log(80) / 256))
+    first = 0.5 * (q + average) * (1 + np.sqrt(16_384 / 256) + np.sqrt(2 * np.log(160) / 256))
     assert first == pytest.approx(0.335, abs=1e-3)
     assert large < small < first
 

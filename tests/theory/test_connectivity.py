@@ -62,11 +62,22 @@ def test_finer_rules_change_little(dim, degrees, squared, monkeypatch):
     descent.cache_clear()
     monkeypatch.setattr(connectivity, "DISTANCE_NODES", 64)
     monkeypatch.setattr(connectivity, "NEIGHBOUR_NODES", 20)
-    monkeypatch.setattr(connectivity, "NEIGHBOUR_GROUPS", 50)
+    monkeypatch.setattr(connectivity, "NEIGHBOUR_GROUPS", 80)
     fine = descent(dim, radius, squared).two_step(size)
     descent.cache_clear()
     # A hundredth of the probability is a thousandth of the floor.
     assert coarse == pytest.approx(fine, rel=0.02)
+
+
+@pytest.mark.parametrize("dim", [3, 4, 8, 16, 32, 64])
+@pytest.mark.parametrize("degrees", [5.0, 30.0, 60.0, 85.0, 90.0])
+@pytest.mark.parametrize("squared", [False, True])
+def test_no_neighbour_is_forgotten(dim, degrees, squared):
+    """Those closer to the root and the others make up the cap; a node too few would make the bound too strong."""
+    bounds = descent(dim, float(np.radians(degrees)), squared)
+    if bounds.neighbours is not None:
+        others = bounds.neighbours.shares.sum(axis=1)
+        assert np.abs(others + bounds.lens - bounds.cap).max() <= 5e-3 * bounds.cap
 
 
 @given(st.integers(2, 60), st.floats(0.05, 3.1), st.booleans())
