@@ -193,7 +193,7 @@ def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> t
     floor = group.proved
     row = {
         "cell": index, "group": group.number, "subspace_dim": group.model.subspace_dim,
-        "principal_angle_deg": float(np.degrees(group.model.principal_angle)), "noise": group.model.noise,
+        "principal_angle_deg": round(float(np.degrees(group.model.principal_angle)), 9), "noise": group.model.noise,
         "noise_share": group.share, "noise_level": group.level,
         "affinity": "squared" if group.squared else "signed", "num_clusters": group.model.num_clusters,
         "cluster_size": size, "threshold": link.threshold, "radius_deg": float(np.degrees(link.radius)),
