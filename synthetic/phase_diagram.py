@@ -16,8 +16,6 @@ scheduler, 3 results could not be written, 4 too many workers died, 130 interrup
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,7 +25,7 @@ from tqdm import tqdm
 
 from figures.catalogue import draw_all
 from models.stack import resolve_device
-from synthetic.backends import Backend, BackendOptions, WorkersLostError, open_backend
+from synthetic.backends import Backend, open_backend
 from synthetic.commands import exit_status
 from synthetic.counterexamples import save_batch_failures
 from synthetic.one_block import (
@@ -40,6 +38,7 @@ from synthetic.one_block import (
     run_one_block,
 )
 from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.run_options import RunOptions, telling_how_to_continue
 from theory.batch_floor import gaussian_floor, is_guaranteed
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
@@ -93,20 +92,14 @@ class PhaseSettings:
 
 
 @dataclass(frozen=True)
-class PhaseDiagram(BackendOptions, PhaseSettings):
+class PhaseDiagram(RunOptions, PhaseSettings):
     """Command line of the phase diagram."""
 
-    out: Path | None = None
-    """Run folder; by default runs/phase-DATE-TIME. Must be new or empty, unless --resume."""
-    resume: bool = False
-    """Continue the run in --out; finished points are kept."""
     quick: bool = False
     """Two refinements, 100 trials, clusters up to 128."""
-    figures: bool = True
-    """Draw the figure (PNG and PDF) into the run folder."""
 
     def __post_init__(self) -> None:
-        BackendOptions.__post_init__(self)
+        RunOptions.__post_init__(self)
         PhaseSettings.__post_init__(self)
 
 
@@ -276,13 +269,11 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
-    if options.resume and options.out is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
     settings = PhaseSettings(**{f.name: getattr(options, f.name) for f in fields(PhaseSettings)})
     if options.quick:
         settings = replace(settings, refinements=2, trials=100, largest_cluster=128)
     planes = build_planes(settings)
-    out = options.out or Path("runs") / f"phase-{datetime.now():%Y%m%d-%H%M%S}"
+    out = options.folder("phase")
     device = resolve_device("cpu")
     squares, outline = [], []
     with open_backend(options, device) as backend:
@@ -290,15 +281,11 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
         print(
             f"{len(recorder.finished)} points of {settings.trials} trials already there; results in {out}", flush=True
         )
-        try:
+        with telling_how_to_continue(recorder, "points"):
             for plane in planes:
                 covering = measure_plane(plane, recorder, backend, measure)
                 squares += square_rows(plane, covering, {int(row["cell"]): row for row in recorder.rows})
                 outline += outline_rows(plane)
-        except (KeyboardInterrupt, WorkersLostError):
-            kept = f"{len(recorder.finished)} points are kept"
-            print(f"\n{kept}, continue with the same command and --out {out} --resume", file=sys.stderr)
-            raise
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
     verdict = judge_floor(_with_floors(recorder.rows), settings.delta)

@@ -16,9 +16,7 @@ not be written, 4 too many workers died, 130 interrupted. What was finished is k
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import tyro
@@ -26,7 +24,7 @@ from tqdm import tqdm
 
 from figures.catalogue import draw_all
 from models.stack import resolve_device
-from synthetic.backends import BackendOptions, WorkersLostError, open_backend
+from synthetic.backends import open_backend
 from synthetic.boundaries import rising_crossing
 from synthetic.commands import exit_status
 from synthetic.counterexamples import save_batch_failures
@@ -40,6 +38,7 @@ from synthetic.one_block import (
     run_one_block,
 )
 from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.run_options import RunOptions, telling_how_to_continue
 from theory.batch_floor import connectivity_floor, gaussian_floor
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
@@ -96,20 +95,14 @@ class BatchSettings:
 
 
 @dataclass(frozen=True)
-class SweepBatch(BackendOptions, BatchSettings):
+class SweepBatch(RunOptions, BatchSettings):
     """Command line of the batch sweep."""
 
-    out: Path | None = None
-    """Run folder; by default runs/batch-DATE-TIME. Must be new or empty, unless --resume."""
-    resume: bool = False
-    """Continue the run in --out; finished cells are kept."""
     quick: bool = False
     """Small grid: r = 2 and 3, 60 degrees, no noise, 100 trials, four sizes a group, no denoising."""
-    figures: bool = True
-    """Draw the figures (PNG and PDF) into the run folder."""
 
     def __post_init__(self) -> None:
-        BackendOptions.__post_init__(self)
+        RunOptions.__post_init__(self)
         BatchSettings.__post_init__(self)
 
 
@@ -255,13 +248,11 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
-    if options.resume and options.out is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
     settings = BatchSettings(**{f.name: getattr(options, f.name) for f in fields(BatchSettings)})
     if options.quick:
         small = {"subspace_dims": (2, 3), "principal_angles_deg": (60.0,), "noise_shares": (0.0,), "trials": 100}
         settings = replace(settings, **small, denoise=False)
-    out = options.out or Path("runs") / f"batch-{datetime.now():%Y%m%d-%H%M%S}"
+    out = options.folder("batch")
     device = resolve_device("cpu")
     build_models(settings)
     with open_backend(options, device) as backend:
@@ -273,15 +264,11 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         todo = [pair for pair in work if pair[0].cell.index not in recorder.finished]
         print(f"{len(work)} cells of {settings.trials} trials, {len(work) - len(todo)} already there; results in {out}",
               flush=True)  # fmt: skip
-        try:
-            with tqdm(total=len(todo), disable=None, unit="cell") as bar:
-                for index, result in backend.map(measure, [task for task, _ in todo]):
-                    recorder.add({**todo[index][1], **outcome_columns(result, settings.trials)})
-                    bar.update()
-        except (KeyboardInterrupt, WorkersLostError):
-            print(f"\n{len(recorder.finished)} of {len(work)} cells are kept, continue with the same command and "
-                  f"--out {out} --resume", file=sys.stderr)  # fmt: skip
-            raise
+        bar = tqdm(total=len(todo), disable=None, unit="cell")
+        with telling_how_to_continue(recorder, f"of {len(work)} cells"), bar:
+            for index, result in backend.map(measure, [task for task, _ in todo]):
+                recorder.add({**todo[index][1], **outcome_columns(result, settings.trials)})
+                bar.update()
     floors = summarize_groups(groups, recorder.rows, settings.delta)
     write_table(out / "floors.csv", floors)
     verdicts = [judge_floor(recorder.rows, settings.delta)]

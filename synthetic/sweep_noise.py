@@ -14,7 +14,6 @@ not be written, 4 too many workers died, 130 interrupted. What was finished is k
 
 import sys
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,35 +22,30 @@ import tyro
 from figures.catalogue import draw_all
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
-from synthetic.backends import BackendOptions, WorkersLostError, open_backend
+from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.counterexamples import Counterexample, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.records import RunRecorder, write_json, write_table
 from synthetic.report import print_report, summarize_boundaries, summarize_cell, summarize_verdicts
+from synthetic.run_options import RunOptions, telling_how_to_continue
 from synthetic.sweeps import run_cells
 from theory.verdicts import Status
 
 
 @dataclass(frozen=True)
-class SweepNoise(BackendOptions, SweepSettings):
+class SweepNoise(RunOptions, SweepSettings):
     """Command line of the noise sweep: the settings of the grid, and where and how to run it."""
 
     device: str = "cpu"
     """Where the stack runs: cpu, cuda, cuda:1, mps."""
-    out: Path | None = None
-    """Run folder; by default runs/noise-DATE-TIME. Must be new or empty, unless --resume."""
-    resume: bool = False
-    """Continue the run in --out; finished cells are kept."""
     quick: bool = False
     """Small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4."""
     adversary: bool = False
     """Also search for counterexamples to Theorems 1 and 2a by gradient ascent (half a minute more)."""
     replay: Path | None = None
     """Check a counterexample file again instead of sweeping."""
-    figures: bool = True
-    """Draw the figures (PNG and PDF) into the run folder."""
 
 
 def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> int:
@@ -63,34 +57,24 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
-    if options.resume and options.out is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
     settings = SweepSettings(**{f.name: getattr(options, f.name) for f in fields(SweepSettings)})
     if options.quick:
         settings = quick(settings)
     cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
-    out = options.out or Path("runs") / f"noise-{datetime.now():%Y%m%d-%H%M%S}"
+    out = options.folder("noise")
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device)
         print(
             f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
-        try:
+        with telling_how_to_continue(recorder, f"of {len(cells)} cells"):
             run_cells(
                 cells, recorder,
                 lambda cell: partial(summarize_cell, ceilings=ceilings[cell.ambient_dim, cell.batch_size],
                                      recommended=settings.threshold is None),
                 lambda cell, result: save_suspects(out, cell, result), device, backend, stack_factory,
             )  # fmt: skip
-        except (KeyboardInterrupt, WorkersLostError) as error:
-            what = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
-            print(
-                f"\n{what}; {len(recorder.finished)} of {len(cells)} cells are kept, continue with the same "
-                f"command and --out {out} --resume",
-                file=sys.stderr,
-            )
-            raise
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)

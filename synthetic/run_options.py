@@ -1,0 +1,45 @@
+"""What the command lines of all sweeps have in common: where they run and where their results go."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from synthetic.backends import BackendOptions, WorkersLostError
+from synthetic.records import RunRecorder
+
+
+@dataclass(frozen=True)
+class RunOptions(BackendOptions):
+    """Backend and run folder of a sweep; none of it changes the rows."""
+
+    out: Path | None = None
+    """Run folder; by default runs/NAME-DATE-TIME. Must be new or empty, unless --resume."""
+    resume: bool = False
+    """Continue the run in --out, on any backend; what is finished is kept."""
+    figures: bool = True
+    """Draw the figures (PNG and PDF) into the run folder."""
+
+    def folder(self, name: str) -> Path:
+        """The run folder.
+
+        Raises:
+            ValueError: a run is to be continued, but not which.
+        """
+        if self.resume and self.out is None:
+            raise ValueError("--resume: give the run folder to continue with --out")
+        return self.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+@contextmanager
+def telling_how_to_continue(recorder: RunRecorder, what_is_kept: str) -> Iterator[None]:
+    """Say what is kept, and how to go on, when a run is interrupted or loses its workers."""
+    try:
+        yield
+    except (KeyboardInterrupt, WorkersLostError) as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        kept = f"{len(recorder.finished)} {what_is_kept} are kept"
+        print(f"\n{why}; {kept}, continue with the same command and --out {recorder.path} --resume", file=sys.stderr)
+        raise
