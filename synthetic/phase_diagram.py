@@ -1,6 +1,6 @@
 """The phase diagram: recovery over the (noise, points a cluster) plane, with the region that Theorem 2c guarantees.
 
-    python -m synthetic.phase_diagram                        bounded and Gaussian noise, about three minutes
+    python -m synthetic.phase_diagram                        bounded and Gaussian noise, two to three minutes
     python -m synthetic.phase_diagram --quick                half a minute, coarser
     python -m synthetic.phase_diagram --affinity squared     signs ignored
     python -m synthetic.phase_diagram --out runs/p --resume  continue an interrupted run

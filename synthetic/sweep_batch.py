@@ -1,7 +1,7 @@
 """The batch sweep: how many points a cluster needs until one block recovers it, against Theorem 2c's floors.
 
-    python -m synthetic.sweep_batch                          the default run, a few minutes on two cores
-    python -m synthetic.sweep_batch --quick                  half a minute, coarser
+    python -m synthetic.sweep_batch                          the default run, a minute or two on two cores
+    python -m synthetic.sweep_batch --quick                  a few seconds, coarser
     python -m synthetic.sweep_batch --noise gaussian         Gaussian instead of bounded noise
     python -m synthetic.sweep_batch --out runs/b --resume    continue an interrupted run
     python -m synthetic.sweep_batch --backend loky --jobs 2  in processes; the same rows
