@@ -25,7 +25,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri_exp
 
-from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices
+from theory.connectivity import (
+    circle_disconnection_probability,
+    descent,
+    isolated_point_rate,
+    suffices,
+    two_gap_rate,
+)
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_mixing, require_range
 from theory.noise_free import norm_floor_squared
 from theory.pair_law import NOISE_RANGE, PairLaw
@@ -56,9 +62,10 @@ def connectivity_floor(
         radius: vartheta in (0, pi/2], radians.
         delta: allowed probability of falling apart, (0, 1).
         squared: signs are ignored.
-        method: "bound": proved, by two-step descent; "one_step": proved, the simpler and weaker bound; "exact": r = 2
-            only; "simulated": measured (see ``theory.simulated_floor``), delta >= 1e-4; "isolated": the heuristic that
-            points without a neighbour are all there is to fear.
+        method: "bound": proved, by two-step descent (r = 2: by the expected number of pairs of gaps); "one_step":
+            proved, the simpler and weaker bound; "exact": r = 2 only; "simulated": measured (see
+            ``theory.simulated_floor``), delta >= 1e-4; "isolated": the heuristic that points without a neighbour are
+            all there is to fear.
 
     Raises:
         ValueError: an argument out of range, an unknown method, "exact" with r > 2.
@@ -66,6 +73,8 @@ def connectivity_floor(
     require_sphere(subspace_dim, radius)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     radius = float(radius)
+    if method == "bound" and subspace_dim == 2:
+        return _last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
         return _last_above(descent(subspace_dim, radius, squared).two_step, delta)
     if method == "one_step":
@@ -120,13 +129,7 @@ def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None
 
 def _circle_floor(radius: float, delta: float, squared: bool) -> int:
     """Stevens' floor: the first term of his sum bounds it from above; below that floor the sum itself decides."""
-    rate = -np.log1p(-min(radius / (np.pi / 2 if squared else np.pi), 1.0 - 1e-15))
-
-    def first_term(m: int, until: float) -> float:
-        size = np.clip(0.5 + (1.0 + np.sqrt(1.0 + rate**2 / 4.0)) / rate, float(m), float(until))
-        return float(0.5 * size * (size - 1.0) * np.exp(-rate * (size - 1.0)))
-
-    floor = _last_above(first_term, delta)
+    floor = connectivity_floor(2, radius, delta, squared)
     while floor > 2 and circle_disconnection_probability(floor - 1, radius, squared) <= delta:
         floor -= 1
     return floor

@@ -255,6 +255,16 @@ def circle_disconnection_probability(num_points: int, radius: float, squared: bo
     return float(min(max(total, 0), 1))
 
 
+def two_gap_rate(num_points: float, radius: float, squared: bool = False, until: float | None = None) -> float:
+    """C(m, 2) (1 - 2 x/2 pi)^{m-1}, x the radius (pi for 2 pi if ``squared``): the expected number of pairs of gaps
+    above the radius, the first term of Stevens' sum and a bound on it. With ``until`` its maximum over
+    m <= m' <= until."""
+    rate = _log_miss(radius / (np.pi / 2 if squared else np.pi))
+    peak = 0.5 + (1.0 + np.sqrt(1.0 + rate**2 / 4.0)) / rate
+    size = np.clip(peak, float(num_points), float(num_points if until is None else until))
+    return float(0.5 * np.exp(np.log(size) + np.log(size - 1.0) - rate * (size - 1.0)))
+
+
 def isolated_point_rate(
     num_points: float, subspace_dim: int, radius: float, squared: bool = False, until: float | None = None
 ) -> float:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import theory.connectivity as connectivity
 from tests import reference
-from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices
+from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
 from theory.simulated_floor import count_disconnected
 from theory.verdicts import clopper_pearson
 
@@ -112,6 +112,15 @@ def test_one_step_descent_on_the_circle_is_its_closed_form():
             lambda d: (1 - lens(d)) ** (size - 2) / mpmath.pi, [radius, mpmath.pi - radius / 2, mpmath.pi]
         )  # fmt: skip
     assert descent(2, radius).one_step(size) == pytest.approx(float(exact), rel=5e-3)
+
+
+@given(st.integers(2, 60), st.floats(0.05, 1.57), st.booleans())
+def test_pairs_of_gaps_bound_stevens(size, radius, squared):
+    share = radius / (np.pi / 2 if squared else np.pi)
+    assert two_gap_rate(size, radius, squared) == pytest.approx(
+        size * (size - 1) / 2 * (1 - share) ** (size - 1), rel=1e-9
+    )
+    assert circle_disconnection_probability(size, radius, squared) <= two_gap_rate(size, radius, squared) * (1 + 1e-9)
 
 
 def test_the_heuristic_is_what_it_says():
