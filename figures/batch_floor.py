@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
@@ -54,12 +55,11 @@ def draw(run: RunFolder) -> Figure:
     return figure
 
 
-def plain_log_axis(ax: Axes) -> None:
-    """Numbers of points as people write them: 10, 20, 50, 100."""
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+def plain_numbers(axis: Axis) -> None:
+    """Numbers of points on a logarithmic axis as people write them: 10, 20, 50, 100."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float) -> None:
@@ -76,7 +76,8 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float)
             for name, style in FLOORS:
                 ax.axvline(row[name], color=color, linestyle=style, linewidth=1.1)
     ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
-    plain_log_axis(ax)
+    ax.set_xscale("log")
+    plain_numbers(ax.xaxis)
     ax.set_ylim(-0.03, 1.06)
 
 
@@ -108,7 +109,8 @@ def draw_floors(run: RunFolder) -> Figure:
     for name, marker in (("proved", "s"), ("measured", "o")):
         right.plot(pairs[f"{name}_x"], pairs[f"{name}_y"] / pairs[f"{name}_x"], linestyle="", marker=marker, label=name)
     right.axhline(0.5, color="0.4", linewidth=0.9, linestyle="--")
-    plain_log_axis(right)
+    right.set_xscale("log")
+    plain_numbers(right.xaxis)
     right.set_ylim(0, 1)
     right.set_xlabel("signed floor, points a cluster")
     right.set_ylabel("squared / signed")

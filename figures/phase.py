@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
+from figures.batch_floor import plain_numbers
 from figures.noise_bounds import NOISE_NAMES
 from figures.run_folder import RunFolder
 
@@ -67,9 +67,7 @@ def draw_panel(ax: Axes, run: RunFolder, panel: int) -> PolyCollection:
     )  # fmt: skip
     ax.scatter(rows["noise_level"], rows["cluster_size"], s=1.2, color="0.9", linewidths=0, alpha=0.6)
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
+    plain_numbers(ax.yaxis)
     ax.set_xlim(x0.min(), x1.max())
     ax.set_ylim(y0.min(), top)
     return heat

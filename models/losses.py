@@ -13,14 +13,13 @@ which is what the ReLU behind Y makes of it.
 
 import math
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import effective_threshold, unit_points
-from theory.clusters import ClusterLayout, as_numpy
+from theory.clusters import ClusterLayout, group_rows
 from theory.inputs import Array, require_count, require_points, require_range
 from theory.precision import UNIT_SUM_TOLERANCE, dtype_name
 from theory.tiled_measurements import Segment, tile_segments
@@ -79,24 +78,12 @@ def affinity_jsd_from_points(
     require_points(points)
     require_range(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
-    layout = _layout(labels, points.shape[-2])
+    layout = group_rows(labels, points.shape[-2])
+    if max(layout.sizes) < 2:
+        raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
     rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     keys = layout.sort_rows(unit_points(points), axis=-2)
     return _TiledDivergence.apply(keys, layout, cut, float(power), rows)
-
-
-def _layout(labels: Array, num_points: int) -> ClusterLayout:
-    """As theory.clusters.cluster_layout, but clusters of one are allowed."""
-    values = as_numpy(labels)
-    if values.shape != (num_points,) or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
-        raise ValueError(
-            f"labels: expected integers of shape ({num_points},), got {values.dtype} of shape {values.shape}"
-        )
-    counts = np.unique(values, return_counts=True)[1]
-    if counts.max() < 2:
-        raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
-    order = None if bool(np.all(values[1:] >= values[:-1])) else tuple(np.argsort(values, kind="stable").tolist())
-    return ClusterLayout(tuple(counts.tolist()), order)
 
 
 def _require_row_sums(matrix: Tensor, name: str) -> None:

@@ -101,7 +101,8 @@ def make_batches(shape: tuple[int, int, int], noise: float) -> tuple[np.ndarray,
     return unit_points(noisy), labels, threshold
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -120,7 +121,7 @@ def time_shape(shape: tuple[int, int, int], options: BenchmarkOptions) -> tuple[
     runs = (lambda: stack.measure(tensor, labels), lambda: bare_products(tensor, options.depth), loop)
     for work in runs:
         work()
-    return tuple(np.array(column) for column in zip(*[[_seconds(w) for w in runs] for _ in range(options.rounds)]))
+    return tuple(np.array(column) for column in zip(*[[seconds(w) for w in runs] for _ in range(options.rounds)]))
 
 
 def peak_memory(shape: tuple[int, int, int], options: BenchmarkOptions) -> float:
@@ -156,7 +157,7 @@ def run(options: BenchmarkOptions) -> int:
             f"{_spread(stack / bare):<22} {_spread(loop / stack):<22}   {peak:.0f} MiB"
         )
     law = (256, CLUSTERS, 32, 1.0, 0.0, 0.05)
-    print(f"one Gaussian noise ceiling (D=256, K=8, m=32): {_seconds(lambda: gaussian_separation(*law)):.2f} s")
+    print(f"one Gaussian noise ceiling (D=256, K=8, m=32): {seconds(lambda: gaussian_separation(*law)):.2f} s")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,12 +140,13 @@ def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], del
                     break
 
 
-def save_batch_failures(folder: Path, tasks: Sequence[OneBlockTask], rows: Sequence[dict], delta: float) -> None:
-    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c."""
-    by_cell = {task.cell.index: task for task in tasks}
+def save_batch_failures(
+    folder: Path, task_of: Callable[[dict], OneBlockTask], rows: Sequence[dict], delta: float
+) -> None:
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c; ``task_of`` a row is its task."""
     for verdict, row in judge_cells(rows, delta):
         if verdict.status is Status.VIOLATED:
-            task, trial = by_cell[row["cell"]], int(row["first_failure"])
+            task, trial = task_of(row), int(row["first_failure"])
             statement = f"theorem_2c_{'squared' if task.squared else 'signed'}"
             _save(folder, task.cell, statement, trial, task.cell.points([trial])[0])
 

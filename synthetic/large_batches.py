@@ -12,8 +12,6 @@ training step (stack, affinity loss, gradients of the points).
 import multiprocessing
 import resource
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,7 +26,7 @@ from torch import Tensor
 from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
-from synthetic.benchmark import CLUSTERS, make_batches
+from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.commands import exit_status
 from synthetic.records import RunRecorder, write_table
 from theory.affinity import target_affinity
@@ -99,12 +97,6 @@ class LargeBatch:
         return points.grad
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def compare(n: int, options: LargeBatchOptions) -> dict:
     """Time of tiled over dense passes at one size: medians and extremes over the rounds, and seconds of both."""
     batch = LargeBatch.draw(n, options)
@@ -114,7 +106,7 @@ def compare(n: int, options: LargeBatchOptions) -> dict:
         runs = [partial(work, dense), partial(work, tiled)]
         for run_once in runs:
             run_once()
-        times = np.array([[_seconds(run_once) for run_once in runs] for _ in range(options.rounds)])
+        times = np.array([[seconds(run_once) for run_once in runs] for _ in range(options.rounds)])
         ratios = times[:, 1] / times[:, 0]
         row |= {f"{name}_dense_s": np.median(times[:, 0]), f"{name}_tiled_s": np.median(times[:, 1]),
                 f"{name}_ratio": np.median(ratios), f"{name}_ratio_min": ratios.min(),
@@ -127,16 +119,16 @@ def need(n: int, options: LargeBatchOptions) -> dict:
     batch = LargeBatch.draw(n, options)
     stack = batch.stack()
     if options.work == "train":
-        seconds = _seconds(lambda: batch.train(stack))
+        spent = seconds(lambda: batch.train(stack))
     else:
-        seconds = _seconds(lambda: stack.measure(batch.points, batch.labels))
+        spent = seconds(lambda: stack.measure(batch.points, batch.labels))
     tile_rows = stack.rows_of_tiles(batch.points)
     return {
         "n": n,
         "dtype": options.dtype,
         "work": options.work,
         "tile_rows": 0 if tile_rows is None else tile_rows,
-        "seconds": seconds,
+        "seconds": spent,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "one_matrix_mib": n * n * batch.points.element_size() / 2**20,
     }

@@ -12,8 +12,9 @@ import torch
 
 from models.stack import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES
 from synthetic.experiment import Cell, Geometry
+from synthetic.report import FALSE_ALARM
 from theory.affinity import effective_threshold
-from theory.batch_floor import Connection, bounded_connection, gaussian_connection
+from theory.batch_floor import Connection, bounded_connection, gaussian_connection, gaussian_floor
 from theory.clusters import as_numpy, cluster_layout
 from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes, is_connected
@@ -21,8 +22,6 @@ from theory.statements import THEOREM_2C
 from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, judge_failure_rate
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
-# Chance that a true bound is called violated somewhere in one run.
-FALSE_ALARM = 1e-3
 # Chance that a true bound is doubted somewhere in one run.
 DOUBT = 0.05
 # Guaranteed cells up to this multiple of their floor say together whether the trials confirm the bound.
@@ -70,6 +69,14 @@ class SubspaceModel:
                                        noise_level, delta, squared)  # fmt: skip
         return bounded_connection(self.principal_angle, noise_level, self.num_clusters, delta)
 
+    def floor(self, noise_level: float, delta: float, squared: bool) -> int | None:
+        """The proved floor; None where noise leaves no connection radius."""
+        if self.noise == "gaussian":
+            return gaussian_floor(self.subspace_dim, self.ambient_dim, self.num_clusters, self.principal_angle,
+                                  noise_level, delta, squared)  # fmt: skip
+        # Under bounded noise the connection does not depend on the cluster size.
+        return self.connection(2, noise_level, delta, squared).floor(self.subspace_dim, squared)
+
     def cell(self, index: int, cluster_size: int, noise_level: float, threshold: float, trials: int, seed: int) -> Cell:
         """The batches, keyed by (seed, index, trial)."""
         return Cell(
@@ -85,7 +92,6 @@ class OneBlockTask:
 
     cell: Cell
     squared: bool
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class OneBlockResult:
 def run_one_block(task: OneBlockTask) -> OneBlockResult:
     """Generate and measure all trials of a cell."""
     parts = [
-        one_block(torch.from_numpy(points), task.cell.labels, task.cell.threshold, task.squared, task.device)
+        one_block(torch.from_numpy(points), task.cell.labels, task.cell.threshold, task.squared)
         for points in task.cell.batches()
     ]
     false, pieces = (np.concatenate(column) for column in zip(*parts))
@@ -148,15 +154,19 @@ def outcome_columns(result: OneBlockResult, trials: int) -> dict:
     }  # fmt: skip
 
 
-def judge_cells(rows: Sequence[dict], delta: float) -> list[tuple[Verdict, dict]]:
+def judge_cells(rows: Sequence[dict], delta: float, chance: float = FALSE_ALARM) -> list[tuple[Verdict, dict]]:
     """Theorem 2c cell by cell: failures in a guaranteed cell are no more frequent than delta. Needs the columns of
-    ``outcome_columns``, ``guaranteed`` and ``place``."""
+    ``outcome_columns``, ``guaranteed`` and ``place``.
+
+    Args:
+        chance: that some cell is called VIOLATED although all fail at rate delta.
+    """
     guaranteed = [row for row in rows if row["guaranteed"]]
     return [
         (
             judge_failure_rate(
                 f"recovery at {row['place']}", int(row["trials"]) - int(row["recovered"]), int(row["trials"]), delta,
-                1.0 - FALSE_ALARM / len(guaranteed),
+                1.0 - chance / len(guaranteed),
             ),
             row,
         )
@@ -182,9 +192,5 @@ def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
         f"{pooled.detail} within {CLOSE_TO_FLOOR - 1:.0%} of their floors; "
         f"worst of {len(cells)} guaranteed cells: {worst.measured:.1%}, {worst.statement}"
     )
-    doubtful = any(
-        clopper_pearson(int(row["trials"]) - int(row["recovered"]), int(row["trials"]), 1.0 - DOUBT / len(cells))[0]
-        > delta
-        for _, row in cells
-    )
+    doubtful = any(verdict.status is Status.VIOLATED for verdict, _ in judge_cells(rows, delta, DOUBT))
     return replace(pooled, status=Status.UNDECIDED if doubtful else pooled.status, detail=detail)

@@ -15,7 +15,7 @@ scheduler, 3 results could not be written, 4 too many workers died, 130 interrup
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,6 @@ import tyro
 from scipy.optimize import brentq
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from models.stack import resolve_device
 from synthetic.backends import Backend, open_backend
 from synthetic.commands import exit_status
@@ -32,17 +31,15 @@ from synthetic.one_block import (
     BatchNoise,
     OneBlockTask,
     SubspaceModel,
-    judge_cells,
     judge_floor,
     outcome_columns,
     run_one_block,
 )
 from synthetic.records import RunRecorder, write_json, write_table
-from synthetic.run_options import RunOptions, telling_how_to_continue
-from theory.batch_floor import gaussian_floor, is_guaranteed
+from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from theory.batch_floor import is_guaranteed
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
-from theory.verdicts import Status
 
 # Squares whose corners differ by more than this in their rate are divided.
 RATE_STEP = 0.08
@@ -97,10 +94,6 @@ class PhaseDiagram(RunOptions, PhaseSettings):
 
     quick: bool = False
     """Two refinements, 100 trials, clusters up to 128."""
-
-    def __post_init__(self) -> None:
-        RunOptions.__post_init__(self)
-        PhaseSettings.__post_init__(self)
 
 
 @dataclass(frozen=True)
@@ -236,11 +229,7 @@ def outline_rows(plane: Plane) -> list[dict]:
     table = []
     for i in range(0, plane.steps + 1, max(1, plane.steps // 32)):
         level = plane.level(i)
-        if plane.model.noise == "gaussian":
-            floor = gaussian_floor(s.subspace_dim, s.ambient_dim, s.num_clusters, plane.model.principal_angle, level,
-                                   s.delta, squared)  # fmt: skip
-        else:
-            floor = plane.model.connection(2, level, s.delta, squared).floor(s.subspace_dim, squared)
+        floor = plane.model.floor(level, s.delta, squared)
         table.append({"panel": plane.number, "noise": plane.model.noise, "noise_level": level,
                       "proved_floor": np.nan if floor is None else float(floor)})  # fmt: skip
         if floor is None or floor > 100 * s.largest_cluster:
@@ -269,7 +258,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
-    settings = PhaseSettings(**{f.name: getattr(options, f.name) for f in fields(PhaseSettings)})
+    settings = settings_of(options, PhaseSettings)
     if options.quick:
         settings = replace(settings, refinements=2, trials=100, largest_cluster=128)
     planes = build_planes(settings)
@@ -290,17 +279,14 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     write_table(out / "outline.csv", outline)
     verdict = judge_floor(_with_floors(recorder.rows), settings.delta)
     write_json(out / "verdicts.json", [verdict])
-    violated = [row for cell, row in judge_cells(recorder.rows, settings.delta) if cell.status is Status.VIOLATED]
-    tasks = [planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0] for row in violated]
-    save_batch_failures(out, tasks, recorder.rows, settings.delta)
+    save_batch_failures(
+        out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], recorder.rows,
+        settings.delta,
+    )  # fmt: skip
     guaranteed = sum(bool(row["guaranteed"]) for row in recorder.rows)
     print(f"\n{len(recorder.rows)} points measured, {guaranteed} of them guaranteed")
     print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
-    for path in sorted(out.glob("counterexample-*.npz")):
-        print(f"Counterexample: {path} (see it again with python -m synthetic.sweep_noise --replay {path})")
-    if options.figures:
-        print("Figures: " + ", ".join(str(path) for path in draw_all(out)), flush=True)
-    return 1 if verdict.status is Status.VIOLATED else 0
+    return finish(out, [verdict], options.figures)
 
 
 def main(arguments: list[str] | None = None) -> int:

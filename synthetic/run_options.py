@@ -3,12 +3,18 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
+from figures.catalogue import draw_all
 from synthetic.backends import BackendOptions, WorkersLostError
 from synthetic.records import RunRecorder
+from theory.verdicts import Status, Verdict
+
+Settings = TypeVar("Settings")
+REPLAY = "python -m synthetic.sweep_noise --replay"
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,28 @@ class RunOptions(BackendOptions):
         if self.resume and self.out is None:
             raise ValueError("--resume: give the run folder to continue with --out")
         return self.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def settings_of(options: RunOptions, kind: type[Settings]) -> Settings:
+    """The part of a command line that the rows depend on.
+
+    Raises:
+        ValueError: settings that cannot be run, named.
+    """
+    return kind(**{field.name: getattr(options, field.name) for field in fields(kind)})
+
+
+def finish(folder: Path, verdicts: list[Verdict], figures: bool, replay: str = REPLAY) -> int:
+    """Say which counterexamples were kept, draw the figures, and return the exit status.
+
+    Args:
+        replay: what to put before a counterexample's path to see it again.
+    """
+    for path in sorted(folder.glob("counterexample-*.npz")):
+        print(f"Counterexample: {path} (see it again with {replay} {path})")
+    if figures:
+        print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
+    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
 
 
 @contextmanager

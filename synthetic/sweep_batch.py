@@ -15,14 +15,13 @@ not be written, 4 too many workers died, 130 interrupted. What was finished is k
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from models.stack import resolve_device
 from synthetic.backends import open_backend
 from synthetic.boundaries import rising_crossing
@@ -38,12 +37,12 @@ from synthetic.one_block import (
     run_one_block,
 )
 from synthetic.records import RunRecorder, write_json, write_table
-from synthetic.run_options import RunOptions, telling_how_to_continue
-from theory.batch_floor import connectivity_floor, gaussian_floor
+from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
-from theory.verdicts import Status, Verdict
+from theory.verdicts import Verdict
 
 # Batch sizes around the simulated floor at which recovery is measured.
 MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
@@ -101,10 +100,6 @@ class SweepBatch(RunOptions, BatchSettings):
     quick: bool = False
     """Small grid: r = 2 and 3, 60 degrees, no noise, 100 trials, four sizes a group, no denoising."""
 
-    def __post_init__(self) -> None:
-        RunOptions.__post_init__(self)
-        BatchSettings.__post_init__(self)
-
 
 @dataclass(frozen=True)
 class Group:
@@ -132,47 +127,37 @@ class Group:
         return f"r={self.model.subspace_dim}, {angle:g} deg, noise {self.level:.3g}, {kind}"
 
 
-def build_models(settings: BatchSettings) -> dict[tuple[int, float], SubspaceModel]:
-    """The subspace models by dimension and angle (degrees).
+def build_models(settings: BatchSettings) -> list[SubspaceModel]:
+    """The subspace models, one for each dimension and angle.
 
     Raises:
         ValueError: subspaces that do not fit, named.
     """
-    return {
-        (dim, degrees): SubspaceModel(
-            settings.ambient_dim, settings.num_clusters, dim, float(np.radians(degrees)), settings.noise
-        )
+    return [
+        SubspaceModel(settings.ambient_dim, settings.num_clusters, dim, float(np.radians(degrees)), settings.noise)
         for dim, degrees in product(settings.subspace_dims, settings.principal_angles_deg)
-    }
+    ]
 
 
-def build_groups(settings: BatchSettings) -> list[Group]:
+def build_groups(settings: BatchSettings, models: list[SubspaceModel]) -> list[Group]:
     """All groups with a connection radius, their floors computed."""
-    grid = product(build_models(settings).values(), settings.noise_shares, settings.affinities)
-    groups = [_build_group(settings, number, *place)
+    grid = product(models, settings.noise_shares, settings.affinities)
+    groups = [_build_group(settings.delta, number, *place)
               for number, place in enumerate(tqdm(list(grid), desc="floors", disable=None))]  # fmt: skip
     return [group for group in groups if group is not None]
 
 
-def _build_group(
-    settings: BatchSettings, number: int, model: SubspaceModel, share: float, affinity: str
-) -> Group | None:
+def _build_group(delta: float, number: int, model: SubspaceModel, share: float, affinity: str) -> Group | None:
     """None where noise leaves no connection radius."""
-    dim, level, squared, size = model.subspace_dim, share * model.noise_limit, affinity == "squared", 2
-    if model.noise == "gaussian":
-        # The radius under Gaussian noise depends on the cluster size: floors are those at the proved one.
-        found = gaussian_floor(dim, model.ambient_dim, model.num_clusters, model.principal_angle, level, settings.delta,
-                               squared)  # fmt: skip
-        if found is None:
-            return None
-        size = found
-    link = model.connection(size, level, settings.delta, squared)
-    proved = link.floor(dim, squared)
+    level, squared = share * model.noise_limit, affinity == "squared"
+    proved = model.floor(level, delta, squared)
     if proved is None:
         return None
-    others = [connectivity_floor(dim, link.radius, link.delta, squared, method)
+    # Under Gaussian noise the radius depends on the cluster size: the other floors are those at the proved one.
+    link = model.connection(proved, level, delta, squared)
+    others = [connectivity_floor(model.subspace_dim, link.radius, link.delta, squared, method)
               for method in ("one_step", "simulated", "isolated")]  # fmt: skip
-    return Group(number, model, share, level, squared, max(proved, size), *others)
+    return Group(number, model, share, level, squared, proved, *others)
 
 
 def group_sizes(group: Group, multiples: tuple[float, ...]) -> list[int]:
@@ -183,15 +168,16 @@ def group_sizes(group: Group, multiples: tuple[float, ...]) -> list[int]:
 
 def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> tuple[OneBlockTask, dict]:
     link = group.model.connection(size, group.level, settings.delta, group.squared)
-    floor = group.proved
+    dim = group.model.subspace_dim
     row = {
-        "cell": index, "group": group.number, "subspace_dim": group.model.subspace_dim,
+        "cell": index, "group": group.number, "subspace_dim": dim,
         "principal_angle_deg": round(float(np.degrees(group.model.principal_angle)), 9), "noise": group.model.noise,
         "noise_share": group.share, "noise_level": group.level,
         "affinity": "squared" if group.squared else "signed", "num_clusters": group.model.num_clusters,
         "cluster_size": size, "threshold": link.threshold, "radius_deg": float(np.degrees(link.radius)),
         "exact_rate": _exact_rate(group, size, link.radius),
-        "floor": floor, "guaranteed": _is_guaranteed(group, size, settings), "place": f"{group.place}, m={size}",
+        "floor": group.proved, "guaranteed": size >= group.proved and is_guaranteed(link, dim, size, group.squared),
+        "place": f"{group.place}, m={size}",
     }  # fmt: skip
     cell = group.model.cell(index, size, group.level, link.threshold, settings.trials, settings.seed)
     return OneBlockTask(cell, group.squared), row
@@ -202,16 +188,6 @@ def _exact_rate(group: Group, size: int, radius: float) -> float:
     if group.model.subspace_dim > 2 or group.level > 0.0:
         return float("nan")
     return (1.0 - circle_disconnection_probability(size, radius, group.squared)) ** group.model.num_clusters
-
-
-def _is_guaranteed(group: Group, size: int, settings: BatchSettings) -> bool:
-    """Every size from the floor on for bounded noise; under Gaussian noise more points shrink the radius."""
-    if size < group.proved or group.model.noise != "gaussian":
-        return size >= group.proved
-    floor = group.model.connection(size, group.level, settings.delta, group.squared).floor(
-        group.model.subspace_dim, group.squared
-    )
-    return floor is not None and size >= floor
 
 
 def summarize_groups(groups: list[Group], rows: list[dict], delta: float) -> list[dict]:
@@ -248,16 +224,16 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
-    settings = BatchSettings(**{f.name: getattr(options, f.name) for f in fields(BatchSettings)})
+    settings = settings_of(options, BatchSettings)
     if options.quick:
         small = {"subspace_dims": (2, 3), "principal_angles_deg": (60.0,), "noise_shares": (0.0,), "trials": 100}
         settings = replace(settings, **small, denoise=False)
     out = options.folder("batch")
     device = resolve_device("cpu")
-    build_models(settings)
+    models = build_models(settings)
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, layered=False)
-        groups = build_groups(settings)
+        groups = build_groups(settings, models)
         pairs = [(group, size) for group in groups
                  for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip
         work = [_task_row(group, index, size, settings) for index, (group, size) in enumerate(pairs)]
@@ -272,7 +248,8 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
     floors = summarize_groups(groups, recorder.rows, settings.delta)
     write_table(out / "floors.csv", floors)
     verdicts = [judge_floor(recorder.rows, settings.delta)]
-    save_batch_failures(out, [task for task, _ in work], recorder.rows, settings.delta)
+    tasks = {task.cell.index: task for task, _ in work}
+    save_batch_failures(out, lambda row: tasks[row["cell"]], recorder.rows, settings.delta)
     denoising = []
     if settings.denoise:
         denoising = measure_denoising(settings.denoising, settings.seed)
@@ -280,11 +257,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         verdicts.append(judge_denoising(denoising, settings.denoising.delta))
     write_json(out / "verdicts.json", verdicts)
     print_report(floors, denoising, verdicts)
-    for path in sorted(out.glob("counterexample-*.npz")):
-        print(f"Counterexample: {path} (see it again with python -m synthetic.sweep_noise --replay {path})")
-    if options.figures:
-        print("Figures: " + ", ".join(str(path) for path in draw_all(out)), flush=True)
-    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
+    return finish(out, verdicts, options.figures)
 
 
 def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdict]) -> None:

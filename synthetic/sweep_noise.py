@@ -13,13 +13,12 @@ not be written, 4 too many workers died, 130 interrupted. What was finished is k
 """
 
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import tyro
 
-from figures.catalogue import draw_all
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
 from synthetic.backends import open_backend
@@ -29,7 +28,7 @@ from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.records import RunRecorder, write_json, write_table
 from synthetic.report import print_report, summarize_boundaries, summarize_cell, summarize_verdicts
-from synthetic.run_options import RunOptions, telling_how_to_continue
+from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from synthetic.sweeps import run_cells
 from theory.verdicts import Status
 
@@ -57,7 +56,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
-    settings = SweepSettings(**{f.name: getattr(options, f.name) for f in fields(SweepSettings)})
+    settings = settings_of(options, SweepSettings)
     if options.quick:
         settings = quick(settings)
     cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
@@ -83,11 +82,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
     write_json(out / "verdicts.json", verdicts)
     print_report(recorder.rows, boundaries, verdicts)
-    for path in sorted(out.glob("counterexample-*.npz")):
-        print(f"Counterexample: {path} (see it again with --replay {path})")
-    if options.figures:
-        print("Figures: " + ", ".join(str(path) for path in draw_all(out)), flush=True)
-    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
+    return finish(out, verdicts, options.figures, "--replay")
 
 
 def replay(options: SweepNoise) -> int:

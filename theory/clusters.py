@@ -73,16 +73,23 @@ def cluster_layout(labels: Array, num_points: int | None = None) -> ClusterLayou
     Raises:
         ValueError: labels of another shape or type, fewer than two clusters, or a cluster of one point.
     """
+    layout = group_rows(labels, num_points)
+    if len(layout.sizes) < 2:
+        raise ValueError(f"labels: needs at least 2 clusters, got {len(layout.sizes)}")
+    if min(layout.sizes) < 2:
+        name = np.unique(as_numpy(labels))[np.argmin(layout.sizes)]
+        raise ValueError(f"labels: every cluster needs at least 2 points, cluster {name} has 1")
+    return layout
+
+
+def group_rows(labels: Array, num_points: int | None = None) -> ClusterLayout:
+    """As ``cluster_layout``, for any number and sizes of clusters."""
     values = as_numpy(labels)
     if values.ndim != 1 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise ValueError(f"labels: expected integers of shape (n,), got {values.dtype} of shape {values.shape}")
     if num_points is not None and len(values) != num_points:
         raise ValueError(f"labels: expected {num_points} of them, one a point, got {len(values)}")
-    names, counts = np.unique(values, return_counts=True)
-    if len(names) < 2:
-        raise ValueError(f"labels: needs at least 2 clusters, got {len(names)}")
-    if counts.min() < 2:
-        raise ValueError(f"labels: every cluster needs at least 2 points, cluster {names[counts.argmin()]} has 1")
+    counts = np.unique(values, return_counts=True)[1]
     in_order = bool(np.all(np.diff(values.astype(np.int64)) >= 0))
     order = None if in_order else tuple(int(i) for i in np.argsort(values, kind="stable"))
     return ClusterLayout(tuple(int(c) for c in counts), order)

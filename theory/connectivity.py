@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.quadrature import gauss_legendre
 from theory.sphere import (
     TINY,
     arccos,
@@ -29,7 +30,6 @@ from theory.sphere import (
     cap_measure,
     distance_density,
     lens,
-    quadrature,
     reach,
     require_sphere,
 )
@@ -63,7 +63,7 @@ class Descent:
         if self.subspace_dim == 2 or (self.squared and self.radius == np.pi / 2):
             # On a circle a neighbour away from the root reaches nothing that x does not; at 90 degrees all lines meet.
             return None
-        return _neighbours(self.subspace_dim, self.radius, self.distances[:, None, None], self.squared)
+        return _neighbours(self)
 
     def one_step(self, num_points: float, until: float | None = None) -> float:
         """The one-step bound for m = ``num_points`` >= 2; with ``until`` at least its maximum over m <= m' <= until.
@@ -78,38 +78,30 @@ class Descent:
         stuck = _single(self.lens, num_points, until)
         if self.neighbours is not None:
             alone = _single(self.cap, num_points, until)
-            stuck = np.minimum(alone + self.neighbours.without_descent(self.lens, num_points, until), stuck)
+            stuck = np.minimum(alone + self.neighbours.stuck(num_points, until), stuck)
         return float((self.weights * stuck).sum())
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """x's neighbours z that are no closer to the root than x, in groups of about equal reach, largest reach first.
+    """x's neighbours z that are no closer to the root than x, in groups of about equal reach, largest reach first; and
+    pairs of them, z_1 with the larger reach and z_2 on its other side.
 
-    Attributes, (d, groups) each:
-        shares: what a group stands for.
-        better: T, the share of those with a larger reach.
-        reached: reach of z.
-        together: (d, groups, groups) at least the joint reach of z_1 (first group axis) and z_2 on its other side.
+    Attributes:
+        shares: (d, groups) what a group stands for.
+        emptied: (d, groups) what must be empty if z_1 is there, x is stuck and the other side has no neighbour.
+        pair_shares, pair_emptied: (d, pairs) the same for z_1 and z_2.
     """
 
     shares: np.ndarray
-    better: np.ndarray
-    reached: np.ndarray
-    together: np.ndarray
+    emptied: np.ndarray
+    pair_shares: np.ndarray
+    pair_emptied: np.ndarray
 
-    def without_descent(self, closer: np.ndarray, m: float, until: float | None) -> np.ndarray:
-        """(m - 1) P(no descent, some neighbour), (d,): z_1 has the largest reach; z_2 the largest on the other side, if
-        there is one."""
-        closer, shares, better = closer[:, None], self.shares, self.better
-        rest = shares.sum(axis=-1, keepdims=True)
-        first = (shares * _pair(closer + (better + rest) / 2.0 + self.reached, m, until)).sum(-1)
-        halves = (better[:, :, None] + better[:, None, :]) / 2.0
-        # Of a pair in one group either may come first.
-        ordered = np.triu(np.ones(2 * shares.shape[-1:]), 1) + 0.5 * np.eye(shares.shape[-1])
-        pairs = shares[:, :, None] * shares[:, None, :] / 2.0 * ordered
-        both = (pairs * _triple(closer[:, :, None] + halves + self.together, m, until)).sum((-2, -1))
-        return first + both
+    def stuck(self, m: float, until: float | None) -> np.ndarray:
+        """(m - 1) P(no descent, some neighbour), (d,)."""
+        first = (self.shares * _pair(self.emptied, m, until)).sum(-1)
+        return first + (self.pair_shares * _triple(self.pair_emptied, m, until)).sum(-1)
 
 
 def _log_miss(share: Numbers) -> Numbers:
@@ -146,7 +138,7 @@ def _times(exponent: Numbers, rate: Numbers) -> Numbers:
     return np.where(exponent <= 0.0, 0.0, exponent * np.where(exponent <= 0.0, 1.0, rate))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     """The descent integrals.
 
@@ -161,20 +153,22 @@ def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     require_sphere(subspace_dim, radius)
     sheets, last = (2.0, np.pi / 2) if squared else (1.0, np.pi)
     # Nodes are densest close to the root, where small radii and small targets have their mass.
-    v, w_v = quadrature(0.0, 1.0, DISTANCE_NODES)
+    v, w_v = gauss_legendre(0.0, 1.0, DISTANCE_NODES)
     d, w = radius + (last - radius) * v**2, 2.0 * (last - radius) * v * w_v
     closer = np.minimum(lens(subspace_dim, d, radius, squared), 1.0)
     cap = sheets * float(cap_measure(subspace_dim, radius))
     return Descent(subspace_dim, radius, squared, d, sheets * w * distance_density(subspace_dim, d), closer, cap)
 
 
-def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared: bool) -> Neighbours:
+def _neighbours(bounds: Descent) -> Neighbours:
     """Nodes of x's neighbours z that are no closer to the root, sorted by reach and put in groups.
 
     Polar coordinates around x: p the distance of z, psi its azimuth from the direction to the root.
     """
+    subspace_dim, radius, squared = bounds.subspace_dim, bounds.radius, bounds.squared
+    distance, closer = bounds.distances[:, None, None], bounds.lens[:, None]
     # Distances are spread evenly over the share of points that they stand for, which in high dimensions is at the rim.
-    u, w_u = quadrature(0.0, 1.0, NEIGHBOUR_NODES)
+    u, w_u = gauss_legendre(0.0, 1.0, NEIGHBOUR_NODES)
     cap = float(cap_measure(subspace_dim, radius))
     p = np.arcsin(np.sqrt(betaincinv((subspace_dim - 1) / 2, 0.5, 2.0 * cap * u)))[None, :, None]
     first = arccos(np.tan(p / 2.0) / np.tan(distance))[..., 0]
@@ -182,7 +176,7 @@ def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared:
     # Azimuths concentrate around 90 degrees as well; beyond seven standard deviations lie 1e-11 of them.
     width = 7.0 / np.sqrt(max(subspace_dim - 3, 1))
     first, last = np.maximum(first, np.pi / 2 - width), np.minimum(last, np.pi / 2 + width)
-    psi, w_psi = quadrature(first, last, NEIGHBOUR_NODES)
+    psi, w_psi = gauss_legendre(first, last, NEIGHBOUR_NODES)
     shares = cap * w_u[None, :, None] * w_psi * distance_density(subspace_dim - 1, psi)
     far = arccos(np.cos(distance) * np.cos(p) + np.sin(distance) * np.sin(p) * np.cos(psi))
     turn = azimuth(p, distance, far)
@@ -200,10 +194,18 @@ def _neighbours(subspace_dim: int, radius: float, distance: np.ndarray, squared:
     better = np.cumsum(mass, axis=1) - 0.5 * mass
     # The other side of z_1 holds at least half of z_2's reach; with two sides only, all that lies on z_2's own side.
     other = side if subspace_dim == 3 else total / 2.0
-    together = np.broadcast_to(total[:, :, None], (*total.shape, NEIGHBOUR_GROUPS))
+    one, two = np.triu_indices(NEIGHBOUR_GROUPS)
+    joint = total[:, one]
     if not squared or radius <= np.pi / 4:
-        together = np.maximum(together, side[:, :, None] + other[:, None, :])
-    return Neighbours(mass, better, total, together)
+        joint = np.maximum(joint, side[:, one] + other[:, two])
+    # Half of z_2's share is on the other side; of a pair in one group either may come first.
+    pair_shares = mass[:, one] * mass[:, two] / 2.0 * np.where(one == two, 0.5, 1.0)
+    return Neighbours(
+        mass,
+        closer + (better + mass.sum(axis=-1, keepdims=True)) / 2.0 + total,
+        pair_shares,
+        closer + (better[:, one] + better[:, two]) / 2.0 + joint,
+    )
 
 
 def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool = False) -> bool:

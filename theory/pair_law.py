@@ -9,12 +9,11 @@ Gauss-Legendre quadrature over windows that leave out less than 1e-30 of the mas
 Source: theory.md, section 2b (Gaussian noise).
 """
 
-from functools import lru_cache
-
 import numpy as np
-from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, roots_legendre, xlogy
+from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, xlogy
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.quadrature import gauss_legendre
 
 # Outside, angles or their differences have too few digits left in float64.
 NOISE_RANGE = (1e-6, 1e6)
@@ -34,7 +33,7 @@ def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
 
     Large order: Debye's uniform expansion (DLMF 10.41.3). Else, by size of x: power series, scipy, Hankel's expansion.
     """
-    x = np.atleast_1d(np.asarray(x, dtype=float))
+    x = np.asarray(x, dtype=float)
     if order >= UNIFORM_ORDER:
         z = x / order
         root = np.sqrt(1.0 + z * z)
@@ -89,18 +88,6 @@ def log_norm_density(norm: Numbers, mean_norm: Numbers, scale: float, dim: int) 
     )
 
 
-@lru_cache(maxsize=16)
-def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return roots_legendre(count)
-
-
-def _nodes(low: Numbers, high: Numbers, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes and weights on [low, high], shape (..., count)."""
-    x, w = _legendre(count)
-    half = np.asarray(high - low)[..., None] / 2.0
-    return np.asarray(low)[..., None] + half * (x + 1.0), half * w
-
-
 def _norm_window(mean_norm: Numbers, scale: float, dim: int) -> tuple[Numbers, Numbers]:
     """Where |m + s g| lies but for 1e-30: it is a 1-Lipschitz function of g/s, so it concentrates within s."""
     center = np.sqrt(mean_norm**2 + scale**2 * dim)
@@ -132,9 +119,9 @@ class PairLaw:
         typical_norm = np.sqrt(1.0 + s * s * dim)
         center = np.arctan2(np.sqrt(offset**2 + s * s * (dim - 1)), c0)
         half = 1.2 * WINDOW * s / typical_norm
-        angles, weights = _nodes(max(center - half, 0.0), min(center + half, np.pi), ANGLE_NODES)
+        angles, weights = gauss_legendre(max(center - half, 0.0), min(center + half, np.pi), ANGLE_NODES)
         low, high = _norm_window(np.asarray(1.0), s, dim)
-        norms, norm_weights = _nodes(low, high, NORM_NODES)
+        norms, norm_weights = gauss_legendre(low, high, NORM_NODES)
         along = np.cos(angles)[:, None] * norms
         across = np.sin(angles)[:, None] * norms
         log_density = (
@@ -160,7 +147,7 @@ class PairLaw:
         edges = np.sort(np.stack([c - WINDOW * self.scale, c + WINDOW * self.scale]) / slope, axis=0)
         start, stop = np.clip(edges, low, high)
         flat = (low, start) if (slope > 0) == upper else (stop, high)
-        parts = [_nodes(start, stop, NORM_NODES), _nodes(*flat, NORM_NODES)]
+        parts = [gauss_legendre(start, stop, NORM_NODES), gauss_legendre(*flat, NORM_NODES)]
         norms, weights = (np.concatenate(part, axis=-1) for part in zip(*parts))
         steps = (slope * norms - c[:, None]) / self.scale
         with np.errstate(divide="ignore"):

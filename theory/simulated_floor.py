@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import bdtr
 
+from theory.affinity import unit_points
 from theory.connectivity import isolated_point_rate
 from theory.inputs import require_count, require_range
 from theory.measurements import is_connected
@@ -161,8 +162,7 @@ def count_disconnected(
     chunk = max(1, CHUNK_BYTES // (4 * num_points * num_points))
     failures = 0
     for start in range(0, trials, chunk):
-        points = rng.standard_normal((min(chunk, trials - start), num_points, subspace_dim))
-        points /= np.linalg.norm(points, axis=-1, keepdims=True)
+        points = unit_points(rng.standard_normal((min(chunk, trials - start), num_points, subspace_dim)))
         cosines = points @ np.swapaxes(points, -1, -2)
         edges = (np.abs(cosines) if squared else cosines) > np.cos(radius)
         failures += int((~is_connected(edges)).sum())

@@ -5,12 +5,11 @@ Everything is elementwise over NumPy arrays. Integrals are Gauss-Legendre sums o
 lives; NODES of them give three digits or more, which the tests check against simulation and finer rules.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from scipy.special import betainc, betaln, roots_legendre
+from scipy.special import betainc, betaln
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.quadrature import gauss_legendre
 
 NODES = 48
 # Denominators that vanish only where the quotient's sign is all that matters.
@@ -39,18 +38,6 @@ def cap_measure(subspace_dim: int, angle: Numbers) -> Numbers:
         return np.sin(angle / 2.0) ** 2
     half = 0.5 * betainc((subspace_dim - 1) / 2, 0.5, np.sin(angle) ** 2)
     return np.where(angle <= np.pi / 2, half, 1.0 - half)
-
-
-@lru_cache(maxsize=16)
-def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
-    return roots_legendre(count)
-
-
-def quadrature(low: Numbers, high: Numbers, count: int = NODES) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre nodes and weights on [low, high], shape (..., count); none where high <= low."""
-    x, w = _legendre(count)
-    half = np.maximum(np.asarray(high, dtype=float) - low, 0.0)[..., None] / 2.0
-    return np.asarray(low, dtype=float)[..., None] + half * (x + 1.0), half * w
 
 
 def arccos(cosine: Numbers) -> Numbers:
@@ -85,7 +72,7 @@ def cap_intersection(
         ]
         return np.minimum(sum(np.maximum(arc, 0.0) for arc in shared) / (2.0 * np.pi), 1.0)
     # Rings around x at angle p that do not reach the other cap contribute nothing.
-    p, w = quadrature(np.maximum(distance - other, 0.0), np.minimum(radius, np.pi), nodes)
+    p, w = gauss_legendre(np.maximum(distance - other, 0.0), np.minimum(radius, np.pi), nodes)
     share = cap_measure(subspace_dim - 1, azimuth(other[..., None], p, distance[..., None]))
     return (w * distance_density(subspace_dim, p) * share).sum(-1)
 
@@ -136,14 +123,14 @@ def _reach_one_side(
     the angle between the lateral parts of w and z. w is a neighbour of z iff cos chi exceeds a value that q and omega
     fix; it is on z's side iff cos chi > 0.
     """
-    q, w_q = quadrature(np.maximum(far - radius, 0.0), limit, nodes)
+    q, w_q = gauss_legendre(np.maximum(far - radius, 0.0), limit, nodes)
     distance, far, turn = distance[..., None], far[..., None], turn[..., None]
     spread = azimuth(radius, q, far)
     low = np.maximum(azimuth(radius, q, distance), turn - spread)
     high = np.minimum(np.pi, turn + spread)
     if both_signs:
         high = np.minimum(high, azimuth(np.pi - radius, q, distance))
-    omega, w_omega = quadrature(low, high, nodes)
+    omega, w_omega = gauss_legendre(low, high, nodes)
     q_, far_, turn_ = q[..., None], far[..., None], turn[..., None]
     across = np.sin(q_) * np.sin(far_) * np.sin(omega) * np.sin(turn_)
     along = np.cos(q_) * np.cos(far_) + np.sin(q_) * np.sin(far_) * np.cos(omega) * np.cos(turn_)

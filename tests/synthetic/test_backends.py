@@ -20,6 +20,7 @@ from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
 from synthetic.grid import build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
+from tests.command_lines import disk_that_fills, status_of
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -195,16 +196,9 @@ def test_a_task_that_kills_every_worker_ends_the_run(tmp_path, cluster, capsys, 
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys, cluster, local_run, backend):
-    true_write, calls = records.write_whole, []
-
-    def nearly_full(path, data):
-        calls.append(path)
-        if len(calls) > 8:
-            raise OSError(28, "No space left on device", str(path))
-        true_write(path, data)
-
+    true_write = records.write_whole
     arguments = [*SMALL, "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(records, "write_whole", nearly_full)
+    monkeypatch.setattr(records, "write_whole", disk_that_fills(true_write))
     assert main([*arguments, *flags(backend, cluster)]) == 3
     assert "No space left" in capsys.readouterr().err
     monkeypatch.setattr(records, "write_whole", true_write)
@@ -297,11 +291,7 @@ def test_other_versions_of_the_libraries_are_refused():
 )
 def test_bad_arguments_exit_with_2(tmp_path, monkeypatch, capsys, arguments, names):
     monkeypatch.chdir(tmp_path)
-    try:
-        status = main(["--quick", *arguments])
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
+    assert status_of(main, ["--quick", *arguments]) == 2
     assert names in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not os.listdir(tmp_path)
 

@@ -6,6 +6,7 @@ import pytest
 
 from synthetic.one_block import OneBlockResult, run_one_block
 from synthetic.phase_diagram import PhaseDiagram, PhaseSettings, build_planes, corners, main, run
+from tests.command_lines import status_of
 
 SMALL = [
     "--noises",
@@ -97,10 +98,6 @@ def test_a_contradicted_guarantee_is_a_violation(tmp_path, capsys):
      (["--delta", "0"], "delta"), (["--resume"], "--out"), (["--backend", "loky", "--jobs", "0"], "jobs")],
 )  # fmt: skip
 def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
-    try:
-        status = main([*arguments, *([] if "--resume" in arguments else ["--out", str(tmp_path / "run")])])
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
+    assert status_of(main, [*arguments, *([] if "--resume" in arguments else ["--out", str(tmp_path / "run")])]) == 2
     captured = capsys.readouterr()
     assert name in captured.err + captured.out

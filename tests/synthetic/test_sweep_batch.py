@@ -13,6 +13,7 @@ from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
 from synthetic.one_block import OneBlockResult, one_block, run_one_block
 from synthetic.sweep_batch import SweepBatch, main, run
+from tests.command_lines import status_of
 from theory.verdicts import Status
 
 SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
@@ -109,11 +110,7 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
 )  # fmt: skip
 def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
     out = tmp_path / "run"
-    try:
-        status = main([*arguments, *([] if "--resume" in arguments else ["--out", str(out)])])
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
+    assert status_of(main, [*arguments, *([] if "--resume" in arguments else ["--out", str(out)])]) == 2
     captured = capsys.readouterr()
     assert name in captured.err + captured.out
     assert not out.exists()

@@ -18,6 +18,7 @@ from synthetic import report
 from synthetic.counterexamples import Counterexample
 from synthetic.grid import Ceilings, SweepSettings, build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
+from tests.command_lines import disk_that_fills, status_of
 from tests.test_negative_controls import OneFalseEdge
 from theory import noise_ceiling
 
@@ -177,15 +178,8 @@ def test_a_gaussian_ceiling_five_percent_too_strong_is_caught(tmp_path, monkeypa
 def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
     from synthetic import records
 
-    true_write, calls = records.write_whole, []
-
-    def nearly_full(path, data):
-        calls.append(path)
-        if len(calls) > 8:
-            raise OSError(28, "No space left on device", str(path))
-        true_write(path, data)
-
-    monkeypatch.setattr(records, "write_whole", nearly_full)
+    true_write = records.write_whole
+    monkeypatch.setattr(records, "write_whole", disk_that_fills(true_write))
     assert main([*SMALL, "--no-figures", "--out", str(tmp_path / "run")]) == 3
     assert "No space left" in capsys.readouterr().err
     monkeypatch.setattr(records, "write_whole", true_write)
@@ -227,10 +221,7 @@ def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
 def test_bad_arguments_exit_with_2_before_any_work(tmp_path, monkeypatch, capsys, arguments, names):
     monkeypatch.chdir(tmp_path)
     expected = 3 if "/proc/nowhere/run" in arguments else 2
-    try:
-        status = main(["--quick", *arguments])
-    except SystemExit as error:
-        status = error.code
+    status = status_of(main, ["--quick", *arguments])
     captured = capsys.readouterr()
     assert status == expected, captured
     assert names in captured.err
