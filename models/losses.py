@@ -78,7 +78,9 @@ def affinity_jsd_from_points(
     require_points(points)
     require_range(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
-    layout = group_rows(labels, points.shape[-2])
+    layout = group_rows(labels)
+    if layout.num_points != points.shape[-2]:
+        raise ValueError(f"labels: expected integers of shape ({points.shape[-2]},), got {layout.num_points} of them")
     if max(layout.sizes) < 2:
         raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
     rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)

@@ -73,7 +73,9 @@ def cluster_layout(labels: Array, num_points: int | None = None) -> ClusterLayou
     Raises:
         ValueError: labels of another shape or type, fewer than two clusters, or a cluster of one point.
     """
-    layout = group_rows(labels, num_points)
+    layout = group_rows(labels)
+    if num_points is not None and layout.num_points != num_points:
+        raise ValueError(f"labels: expected {num_points} of them, one a point, got {layout.num_points}")
     if len(layout.sizes) < 2:
         raise ValueError(f"labels: needs at least 2 clusters, got {len(layout.sizes)}")
     if min(layout.sizes) < 2:
@@ -82,13 +84,15 @@ def cluster_layout(labels: Array, num_points: int | None = None) -> ClusterLayou
     return layout
 
 
-def group_rows(labels: Array, num_points: int | None = None) -> ClusterLayout:
-    """As ``cluster_layout``, for any number and sizes of clusters."""
+def group_rows(labels: Array) -> ClusterLayout:
+    """As ``cluster_layout``, for any number and sizes of clusters.
+
+    Raises:
+        ValueError: labels of another shape or type.
+    """
     values = as_numpy(labels)
     if values.ndim != 1 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise ValueError(f"labels: expected integers of shape (n,), got {values.dtype} of shape {values.shape}")
-    if num_points is not None and len(values) != num_points:
-        raise ValueError(f"labels: expected {num_points} of them, one a point, got {len(values)}")
     counts = np.unique(values, return_counts=True)[1]
     in_order = bool(np.all(np.diff(values.astype(np.int64)) >= 0))
     order = None if in_order else tuple(int(i) for i in np.argsort(values, kind="stable"))
