@@ -1,8 +1,8 @@
 """The TransFusion attention block over the batch, in the form that the theorems are about.
 
-A_ij = ReLU(C_ij - tau) for j != i with cosine queries and keys, rows normalised, x' = (1 - lambda) x + lambda Ahat x;
-a row without neighbours keeps its point. Source: theory.md, section 0; the architecture follows TransFusion
-(arXiv 2403.18681).
+A_ij = ReLU(C_ij - tau)^p for j != i with cosine queries and keys, rows normalised, x' = (1 - lambda) x + lambda Ahat x;
+a row without neighbours keeps its point. p is 1 but for Proposition 5. Source: theory.md, sections 0 and 5; the
+architecture follows TransFusion (arXiv 2403.18681).
 
 Every step works on all rows, or on a ``Tile`` of them when no n x n matrix shall be formed (models/tiled.py).
 """
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from theory.affinity import effective_threshold
-from theory.inputs import require_mixing, require_threshold
+from theory.inputs import require_mixing, require_range, require_threshold
 from theory.precision import numerical_threshold
 
 
@@ -75,6 +75,7 @@ class TransFusionBlock(nn.Module):
         condition: condition number of W, which scales the numerical threshold.
         bias_form: realise the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
             queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalised at every block.
+        power: p > 0, a number.
     """
 
     def __init__(
@@ -84,10 +85,13 @@ class TransFusionBlock(nn.Module):
         query_key_map: Float[Tensor, "d D"] | None = None,
         condition: float = 1.0,
         bias_form: bool = False,
+        power: float = 1.0,
     ) -> None:
         super().__init__()
         require_threshold(threshold)
         require_mixing(mixing)
+        require_range(power, "power", 0.0, float("inf"), closed="neither")
+        self.power = float(power)
         self.condition = condition
         self.bias_form = bias_form
         self.register_buffer("query_key_map", query_key_map)
@@ -142,15 +146,20 @@ class TransFusionBlock(nn.Module):
         return Attention(cosines, projected.cut, rows.start)
 
     def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials rows n"], Float[Tensor, "*trials rows"]]:
-        """ReLU(C - cut) with zero diagonal, not normalised, and its row sums. Overwrites ``attention.cosines``.
+        """ReLU(C - cut)^p with zero diagonal, not normalised, and its row sums. Overwrites ``attention.cosines``."""
+        rectified = self.rectify(attention)
+        raw = rectified if self.power == 1.0 else rectified**self.power
+        return raw, raw.sum(dim=-1)
+
+    def rectify(self, attention: Attention) -> Float[Tensor, "*trials rows n"]:
+        """ReLU(C - cut) with zero diagonal. Overwrites ``attention.cosines``.
 
         Overwriting is safe under autograd: a matrix product does not need its own result for its gradient.
         """
         logits = attention.cosines
         # A point is not its own neighbour: any value below every cut becomes zero.
         logits.diagonal(attention.first_row, dim1=-2, dim2=-1).fill_(-1.0)
-        raw = logits.sub_(attention.cut).relu_()
-        return raw, raw.sum(dim=-1)
+        return logits.sub_(attention.cut).relu_()
 
     def mix(
         self,

@@ -41,7 +41,7 @@ class StackTrace:
 
     Attributes:
         points: layers 0..L, each (*trials, n, D): what block l sees.
-        affinities: layers 0..L, each (*trials, n, n), rows normalised: ReLU(C - cut) of that layer.
+        affinities: layers 0..L, each (*trials, n, n), rows normalised: ReLU(C - cut)^power of that layer.
     """
 
     points: tuple[Float[Tensor, "*trials n D"], ...]
@@ -53,8 +53,8 @@ class AttentionStack(nn.Module):
 
     Args:
         depth: L >= 1 mixing blocks.
-        threshold, mixing, query_key_map, condition, bias_form: as in TransFusionBlock, shared by all blocks; with
-            ``bias_form`` every block learns its own bias.
+        threshold, mixing, query_key_map, condition, bias_form, power: as in TransFusionBlock, shared by all blocks;
+            with ``bias_form`` every block learns its own bias. The truncated output is squared whatever the power.
         normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalises at every
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
@@ -78,6 +78,7 @@ class AttentionStack(nn.Module):
         query_key_map: Float[Tensor, "d D"] | None = None,
         condition: float = 1.0,
         bias_form: bool = False,
+        power: float = 1.0,
         normalize: Normalize = "never",
         signed: bool = True,
         device: str | torch.device = "cpu",
@@ -95,7 +96,7 @@ class AttentionStack(nn.Module):
         self.signed = signed
         self.device, self.dtype = resolve_device(device), dtype
         self.blocks = nn.ModuleList(
-            self.block_type(threshold, mixing, query_key_map, condition, bias_form) for _ in range(depth + 1)
+            self.block_type(threshold, mixing, query_key_map, condition, bias_form, power) for _ in range(depth + 1)
         )
         self.to(self.device, dtype)
 
@@ -109,7 +110,7 @@ class AttentionStack(nn.Module):
         if points.shape[-2] < 2:
             raise ValueError(f"points: a batch needs at least 2 points, got {points.shape[-2]}")
         tokens = torch.as_tensor(points).to(self.device, self.dtype)
-        return _unit(tokens) if self.normalize != "never" else tokens
+        return unit_tokens(tokens) if self.normalize != "never" else tokens
 
     def forward(
         self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
@@ -148,8 +149,7 @@ class AttentionStack(nn.Module):
         block = self.blocks[-1]
         attention = block.attend(tokens)
         if self.signed:
-            raw, _ = block.affinity(attention)
-            return normalize_rows(raw**2)
+            return normalize_rows(block.rectify(attention) ** 2)
         size = attention.cosines.abs()
         size = torch.where(size > attention.cut, size, 0.0)
         off_diagonal = ~torch.eye(size.shape[-1], dtype=torch.bool, device=size.device)
@@ -157,7 +157,7 @@ class AttentionStack(nn.Module):
 
     def _next(self, block: TransFusionBlock, tokens: Tensor, tile_rows: int | None) -> Tensor:
         tokens = block(tokens) if tile_rows is None else mix_in_tiles(block, tokens, tile_rows)
-        return _unit(tokens) if self.normalize == "every" else tokens
+        return unit_tokens(tokens) if self.normalize == "every" else tokens
 
     def rows_of_tiles(self, tokens: Float[Tensor, "*trials n D"]) -> int | None:
         """Rows of a tile, or None where batches of this size are worked on as whole matrices.
@@ -191,15 +191,13 @@ class AttentionStack(nn.Module):
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
         tokens = self.prepare(points)
-        trials, n, _ = tokens.shape
+        trials = len(tokens)
         tile_rows = self.rows_of_tiles(tokens[:1])
         if tile_rows is not None:
             tokens = layout.sort_rows(tokens, axis=-2)
             parts = [self._measure_tiled(tokens, slice(i, i + 1), layout, tile_rows) for i in range(trials)]
             return Trajectory.join_trials(parts)
-        budget = CPU_CHUNK_BYTES if self.device.type == "cpu" else GPU_CHUNK_BYTES
-        chunk = max(1, budget // (n * n * tokens.element_size()))
-        parts = [self._measure_chunk(tokens, slice(i, min(i + chunk, trials)), layout) for i in range(0, trials, chunk)]
+        parts = [self._measure_chunk(tokens, chunk, layout) for chunk in trial_chunks(tokens)]
         return Trajectory.join_trials(parts)
 
     def _measure_chunk(self, tokens: Tensor, trials: slice, layout: ClusterLayout) -> Trajectory:
@@ -213,7 +211,7 @@ class AttentionStack(nn.Module):
             layers.append(measure_layer(extremes, affinity, row_mass, layout, attention.cut))
             if layer < self.depth:
                 tokens = block.mix(tokens, affinity, row_mass)
-                tokens = _unit(tokens) if self.normalize == "every" else tokens
+                tokens = unit_tokens(tokens) if self.normalize == "every" else tokens
         return Trajectory.stack_layers(layers)
 
     def _measure_tiled(self, tokens: Tensor, trial: slice, layout: ClusterLayout, tile_rows: int) -> Trajectory:
@@ -222,9 +220,17 @@ class AttentionStack(nn.Module):
         for layer, shared in enumerate(self.blocks):
             block, mix = shared.for_trials(trial), layer < self.depth
             measured, tokens = measure_in_tiles(block, tokens, layout, tile_rows, mix)
-            tokens = _unit(tokens) if mix and self.normalize == "every" else tokens
+            tokens = unit_tokens(tokens) if mix and self.normalize == "every" else tokens
             layers.append(measured)
         return Trajectory.stack_layers(layers)
+
+
+def trial_chunks(tokens: Float[Tensor, "trials n D"]) -> list[slice]:
+    """Trials in chunks whose n x n matrices stay in cache."""
+    trials, n, _ = tokens.shape
+    budget = CPU_CHUNK_BYTES if tokens.device.type == "cpu" else GPU_CHUNK_BYTES
+    chunk = max(1, budget // (n * n * tokens.element_size()))
+    return [slice(start, min(start + chunk, trials)) for start in range(0, trials, chunk)]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -245,7 +251,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def _unit(tokens: Tensor) -> Tensor:
+def unit_tokens(tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+    """Tokens divided by their norms."""
     return tokens / torch.linalg.vector_norm(tokens, dim=-1, keepdim=True)
 
 

@@ -38,15 +38,16 @@ def mix_in_tiles(
     """What ``block(points)`` returns, to rounding, in memory O(n (D + tile_rows)), its gradients included.
 
     Args:
-        block: a subclass that overrides ``project``, ``attend``, ``affinity`` or ``mix`` works too; its gradients come
-            from running these again under autograd, more slowly.
+        block: a subclass that overrides ``project``, ``attend``, ``affinity`` or ``mix``, or a power other than 1,
+            works too; gradients then come from running these again under autograd, more slowly.
 
     Raises:
         TypeError: the block overrides ``attend`` or ``mix`` by a method that takes no tile.
     """
     projected = block.project(points)
     steps = ("project", "attend", "affinity", "mix")
-    if all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in steps):
+    plain = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in steps)
+    if plain and block.power == 1.0:
         mixing = block.mixing if isinstance(block.mixing, Tensor) else None
         cut = projected.cut if isinstance(projected.cut, Tensor) else None
         return RowTiledMixing.apply(block, tile_rows, projected, points, projected.queries, projected.keys,

@@ -1,4 +1,4 @@
-"""The adversary: gradient ascent on the violation of Theorems 1, 2a and 2b, and a random search beside it.
+"""The adversary: gradient ascent on the violation of Theorems 1 to 4 and Proposition 5, and random batches beside it.
 
     python -m synthetic.adversary                     every claim, the killed ones too, and 100,000 random batches
     python -m synthetic.adversary --random-batches 0  the gradient search alone
@@ -20,6 +20,8 @@ from tqdm import tqdm
 from synthetic.claims import DEPTH, KILLED_CLAIMS, TRUE_CLAIMS, Claim
 from synthetic.commands import exit_status
 from synthetic.counterexamples import Counterexample
+from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
+from synthetic.random_fusion import search_random_fusion
 from synthetic.random_search import search_random
 from synthetic.records import write_json
 from theory.affinity import unit_points
@@ -152,7 +154,7 @@ class AdversaryOptions:
     """Command line of the adversary."""
 
     random_batches: int = 100_000
-    """Random batches inside the hypotheses of Theorem 1, and as many for Theorem 2a."""
+    """Random batches inside the hypotheses of each: Theorems 1, 2a, 3, 4, the block model, Proposition 5."""
     restarts: int = 48
     """Starting points for each claim and choice of cluster sizes."""
     steps: int = 200
@@ -171,8 +173,12 @@ def run(options: AdversaryOptions) -> int:
     """
     require_count(options.random_batches, "random_batches", 0)
     require_count(options.seed, "seed", 0)
-    attacks = attack_all((*TRUE_CLAIMS, *KILLED_CLAIMS), options.restarts, options.steps, options.seed)
-    found = search_random(options.random_batches, options.seed) if options.random_batches else []
+    claims = (*TRUE_CLAIMS, *FUSION_CLAIMS, *KILLED_CLAIMS, *KILLED_FUSION_CLAIMS)
+    attacks = attack_all(claims, options.restarts, options.steps, options.seed)
+    found = []
+    if options.random_batches:
+        found = [search(options.random_batches, options.seed) for search in (search_random, search_random_fusion)]
+        found = [verdict for verdicts in found for verdict in verdicts]
     if options.out is not None:
         write_json(options.out, [*(a.verdict() for a in attacks), *found])
     print(f"{'claim':<40}  expected   outcome    closest approach (0 = attained, > 0 = broken)")

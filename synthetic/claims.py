@@ -86,14 +86,14 @@ class Batch:
     mixing: Tensor
     slack: Tensor
 
-    def layer_cosines(self) -> Tensor:
+    def layercosines_of(self) -> Tensor:
         """Cosines (DEPTH + 1, R, n, n) of all layers of a stack with unit inputs."""
         block = TransFusionBlock(self.threshold[:, None, None].clamp(0.0, 1.0 - 1e-9), self.mixing[:, None, None])
         tokens = torch.nn.functional.normalize(self.points, dim=-1)
-        layers = [_cosines(tokens)]
+        layers = [cosines_of(tokens)]
         for _ in range(DEPTH):
             tokens = block(tokens)
-            layers.append(_cosines(tokens))
+            layers.append(cosines_of(tokens))
         return torch.stack(layers)
 
 
@@ -123,7 +123,7 @@ def spread_excess(alpha: Tensor, threshold: Tensor, mixing: Tensor, size: int) -
 def decode_separate(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
     """Clusters in orthogonal subspaces, a threshold below all within-cluster cosines, lambda in (0, 1/2)."""
     points = embed_separately(parameters["points"], sizes)
-    alpha, _ = extremes(_cosines(points), sizes)
+    alpha, _ = extremes(cosines_of(points), sizes)
     threshold = torch.sigmoid(parameters["threshold"]) * alpha.detach().clamp(0.0, 1.0)
     return Batch(points, threshold, 0.5 * torch.sigmoid(parameters["mixing"]), alpha - threshold - 1e-6)
 
@@ -131,7 +131,7 @@ def decode_separate(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
 def _evaluate_spread(size_of: Callable[[tuple[int, ...]], int]):
     def evaluate(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         batch = decode_separate(parameters, sizes)
-        alpha, _ = extremes(batch.layer_cosines(), sizes)
+        alpha, _ = extremes(batch.layercosines_of(), sizes)
         return batch.slack, spread_excess(alpha, batch.threshold, batch.mixing, size_of(sizes))
 
     return evaluate
@@ -139,12 +139,13 @@ def _evaluate_spread(size_of: Callable[[tuple[int, ...]], int]):
 
 def _evaluate_monotone(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     batch = decode_separate(parameters, sizes)
-    alpha, _ = extremes(batch.layer_cosines(), sizes)
+    alpha, _ = extremes(batch.layercosines_of(), sizes)
     step = torch.log((1.0 - alpha[1:]).clamp_min(1e-300)) - torch.log((1.0 - alpha[:-1]).clamp_min(1e-300))
     return batch.slack, torch.where(1.0 - alpha[1:] > SMALLEST_SPREAD, step, -torch.inf).amax(0)
 
 
-def _cosines(points: Tensor) -> Tensor:
+def cosines_of(points: Tensor) -> Tensor:
+    """Cosines of all pairs, (..., n, n)."""
     unit = torch.nn.functional.normalize(points, dim=-1)
     return unit @ unit.mT
 
@@ -155,7 +156,7 @@ def _cosines(points: Tensor) -> Tensor:
 def decode_persistent(parameters: Parameters, sizes: tuple[int, ...]) -> Batch:
     """Any batch, with a threshold anywhere in 2a's interval and lambda in (0, 1)."""
     points = parameters["points"]
-    alpha, beta = extremes(_cosines(points), sizes)
+    alpha, beta = extremes(cosines_of(points), sizes)
     cap = _cap(alpha, beta, sizes)
     threshold = (cap + torch.sigmoid(parameters["threshold"]) * (alpha - cap).clamp_min(0.0)).detach()
     slack = torch.minimum(alpha, alpha - cap) - 1e-6
@@ -173,14 +174,14 @@ def _cap(alpha: Tensor, beta: Tensor, sizes: tuple[int, ...]) -> Tensor:
 def _evaluate_cross_cap(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """log(beta_l / cap), worst layer."""
     batch = decode_persistent(parameters, sizes)
-    alpha, beta = extremes(batch.layer_cosines(), sizes)
+    alpha, beta = extremes(batch.layercosines_of(), sizes)
     cap = _cap(alpha[0], beta[0], sizes)
     return batch.slack, (torch.log(beta[1:].clamp_min(1e-9)) - torch.log(cap)).amax(0)
 
 
 def _evaluate_without_positive_alpha(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Killed: "beta+ < alpha nu^2 alone gives a threshold in [0, 1) with an edge between all i ~ j"."""
-    alpha, beta = extremes(_cosines(parameters["points"]), sizes)
+    alpha, beta = extremes(cosines_of(parameters["points"]), sizes)
     return alpha * norm_floor_squared(alpha, max(sizes)) - beta.clamp_min(0.0) - 1e-6, -alpha
 
 
@@ -210,7 +211,7 @@ def _evaluate_equiangular(low_of: Callable[[Tensor, Tensor, int], Tensor]):
         gram = gram + (1.0 - within)[:, None, None] * torch.eye(len(labels), dtype=torch.float64)
         points = torch.linalg.cholesky(gram + 1e-12 * torch.eye(len(labels), dtype=torch.float64))
         batch = Batch(points, threshold, mixing, within - low - 1e-6)
-        _, beta = extremes(batch.layer_cosines(), sizes)
+        _, beta = extremes(batch.layercosines_of(), sizes)
         return batch.slack, (beta[1:] - threshold).amax(0)
 
     return evaluate
@@ -246,7 +247,7 @@ def _evaluate_noisy(threshold_needed: bool, second_term: bool):
         slack = phi - 1e-4
         radius = 0.999 * torch.sin(phi.clamp(1e-6, torch.pi / 2))[:, None, None]
         noisy = clean + radius * torch.nn.functional.normalize(parameters["noise"], dim=-1)
-        alpha, beta = extremes(_cosines(noisy), sizes)
+        alpha, beta = extremes(cosines_of(noisy), sizes)
         return slack, (beta.clamp_min(0.0) if threshold_needed else beta) - alpha
 
     return evaluate

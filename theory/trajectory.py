@@ -1,9 +1,12 @@
 """A stack's layers, measured: the arrays that every theorem's check reads.
 
 Definitions: theory.md, section 0. The stack hands over one layer at a time; nothing of size n x n is kept.
+``Trajectory`` is of ReLU attention, which may leave rows without neighbours and never attends to itself;
+``SoftmaxTrajectory`` of softmax attention, in which everybody attends to everybody and to himself.
 """
 
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,9 +19,27 @@ from theory.measurements import cosine_extremes, count_components, count_cross_e
 # Mass outside the own cluster above which a row is taken to leak, whatever the cosines say.
 LEAK = 1e-9
 
+Layers = TypeVar("Layers", bound="LayerArrays")
+
 
 @dataclass(frozen=True)
-class Trajectory:
+class LayerArrays:
+    """Arrays whose first axis is the layer and whose last axis is the trial, put together from parts."""
+
+    @classmethod
+    def stack_layers(cls: type[Layers], layers: list[Layers]) -> Layers:
+        """Layers without their axis put one above the other."""
+        return cls(**{f.name: np.stack([getattr(x, f.name) for x in layers]) for f in fields(cls)})
+
+    @classmethod
+    def join_trials(cls: type[Layers], parts: list[Layers]) -> Layers:
+        """Trials measured in several batches put side by side."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(x, name) for x in parts], axis=-1) for name in names})
+
+
+@dataclass(frozen=True)
+class Trajectory(LayerArrays):
     """Measurements of a stack, NumPy arrays of shape (layers, trials); layer l is what block l sees.
 
     Attributes:
@@ -53,16 +74,29 @@ class Trajectory:
         """No false edges and every cluster one component, (layers, trials)."""
         return (self.false_edges == 0) & (self.fragments == 1)
 
-    @staticmethod
-    def stack_layers(layers: list["Trajectory"]) -> "Trajectory":
-        """Layers of shape (trials,) put one above the other."""
-        return Trajectory(**{f.name: np.stack([getattr(x, f.name) for x in layers]) for f in fields(Trajectory)})
 
-    @staticmethod
-    def join_trials(parts: list["Trajectory"]) -> "Trajectory":
-        """Trials measured in several batches put side by side."""
-        names = [f.name for f in fields(Trajectory)]
-        return Trajectory(**{name: np.concatenate([getattr(x, name) for x in parts], axis=-1) for name in names})
+@dataclass(frozen=True)
+class SoftmaxTrajectory(LayerArrays):
+    """Measurements of softmax attention, NumPy arrays (layers, trials); clusters, where there are any, in between.
+
+    Attributes:
+        alpha, beta: smallest within-cluster and largest cross cosine.
+        min_cross: smallest cross cosine (gamma of Theorem 3b).
+        mass_min, mass_max: smallest and largest in-cluster mass, self included, of each cluster's rows, (layers, K,
+            trials).
+        mass_mean: mean over all rows.
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    min_cross: np.ndarray
+    mass_min: np.ndarray
+    mass_max: np.ndarray
+    mass_mean: np.ndarray
+
+    @property
+    def num_layers(self) -> int:
+        return self.alpha.shape[0]
 
 
 def layer_extremes(cosines: Float[Array, "trials n n"], layout: ClusterLayout) -> tuple[np.ndarray, np.ndarray]:
@@ -149,3 +183,29 @@ def summarize_layer(
         fragments=fragments,
         isolated=as_numpy(xp.sum(xp.astype(~(row_mass > 0), xp.int64), axis=-1)),
     )
+
+
+def measure_softmax_layer(
+    cosines: Float[Array, "trials n n"],
+    weights: Float[Array, "trials n n"],
+    row_mass: Float[Array, "trials n"],
+    layout: ClusterLayout,
+) -> SoftmaxTrajectory:
+    """One layer of softmax attention, arrays (trials,) and (K, trials).
+
+    Args:
+        cosines: before any weight was made from them.
+        weights: exponentials, the diagonal included, not yet normalised; ``row_mass`` are their row sums.
+    """
+    xp = array_namespace(weights)
+    ordered = layout.sort_matrix(cosines)
+    alpha, beta = cosine_extremes(ordered, layout)
+    _, negated = cosine_extremes(-ordered, layout)
+    weights, mass = layout.sort_matrix(weights), layout.sort_rows(row_mass)
+    own = [xp.sum(weights[..., rows, rows], axis=-1) / mass[..., rows] for rows in layout.slices]
+    per_cluster = [
+        np.stack([as_numpy(reduce(part, axis=-1)).astype(np.float64) for part in own]) for reduce in (xp.min, xp.max)
+    ]
+    mean = as_numpy(xp.mean(xp.concat(own, axis=-1), axis=-1)).astype(np.float64)
+    extremes = [as_numpy(value).astype(np.float64) for value in (alpha, beta, -negated)]
+    return SoftmaxTrajectory(*extremes, *per_cluster, mean)

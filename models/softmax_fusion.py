@@ -1,0 +1,106 @@
+"""Softmax attention over the batch in the form that Theorem 3 is about, and stacks of it.
+
+S_ij = exp(kappa C_ij)/sum_l exp(kappa C_il), oneself included; x' = (1 - lambda) x + lambda S x. Source: theory.md,
+section 3. Trained softmax attention (Deep Fusion) is in models/learned_attention.py.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.stack import resolve_device, trial_chunks, unit_tokens
+from theory.clusters import cluster_layout
+from theory.inputs import require_count, require_mixing, require_points
+from theory.softmax_fusion import require_inverse_temperature
+from theory.trajectory import SoftmaxTrajectory, measure_softmax_layer
+
+
+class SoftmaxStack(nn.Module):
+    """``depth`` softmax blocks over unit inputs; layer l is what block l sees, layer L what a reader would.
+
+    Args:
+        depth: L >= 1.
+        inverse_temperature: kappa > 0, a number or a tensor (trials, 1, 1).
+        mixing: lambda in (0, 1], likewise.
+        normalize: "input" or "every" (Theorem 3b's blocks).
+        device, dtype: where and in which precision the stack computes; float64 for verdicts.
+
+    Raises:
+        ValueError: an argument out of range, an unknown device.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        inverse_temperature: Tensor | float,
+        mixing: Tensor | float = 0.5,
+        *,
+        normalize: Literal["input", "every"] = "input",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        if normalize not in ("input", "every"):
+            raise ValueError(f"normalize: must be input or every, got {normalize!r}")
+        require_inverse_temperature(inverse_temperature)
+        require_mixing(mixing)
+        self.depth, self.normalize = require_count(depth, "depth", 1), normalize
+        self.device, self.dtype = resolve_device(device), dtype
+        self.register_buffer("inverse_temperature", torch.as_tensor(inverse_temperature, dtype=dtype))
+        self.register_buffer("mixing", torch.as_tensor(mixing, dtype=dtype))
+        self.to(self.device)
+
+    def weigh(
+        self, cosines: Float[Tensor, "*trials n n"], inverse_temperature: Tensor
+    ) -> tuple[Float[Tensor, "*trials n n"], Float[Tensor, "*trials n"]]:
+        """exp(kappa (C - 1)), which cannot overflow, and its row sums."""
+        weights = torch.exp(inverse_temperature * (cosines - 1.0))
+        return weights, weights.sum(dim=-1)
+
+    def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+        """Layer L's tokens; differentiable."""
+        tokens = unit_tokens(points.to(self.device, self.dtype))
+        for _ in range(self.depth):
+            tokens = self.block(tokens)
+        return tokens
+
+    def block(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
+        """One block."""
+        weights, mass = self.weigh(_cosines(tokens), self.inverse_temperature)
+        return self._mix(tokens, weights, mass, self.mixing)
+
+    def _mix(self, tokens: Tensor, weights: Tensor, mass: Tensor, mixing: Tensor) -> Tensor:
+        tokens = torch.lerp(tokens, (weights @ tokens) / mass.unsqueeze(-1), mixing)
+        return unit_tokens(tokens) if self.normalize == "every" else tokens
+
+    @torch.no_grad()
+    def measure(self, points: Float[np.ndarray | Tensor, "trials n D"], labels: np.ndarray) -> SoftmaxTrajectory:
+        """Every layer measured, in chunks of trials that keep the n x n matrices in cache.
+
+        Raises:
+            ValueError: NaN, infinite or zero points, bad labels.
+        """
+        require_points(points)
+        layout = cluster_layout(labels, points.shape[-2])
+        tokens = unit_tokens(torch.as_tensor(points).to(self.device, self.dtype))
+        return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])
+
+    def _measure_chunk(self, tokens: Tensor, trials: slice, layout) -> SoftmaxTrajectory:
+        tokens = tokens[trials]
+        kappa, mixing = (v[trials] if v.ndim else v for v in (self.inverse_temperature, self.mixing))
+        layers = []
+        for layer in range(self.depth + 1):
+            cosines = _cosines(tokens)
+            weights, mass = self.weigh(cosines, kappa)
+            layers.append(measure_softmax_layer(cosines, weights, mass, layout))
+            if layer < self.depth:
+                tokens = self._mix(tokens, weights, mass, mixing)
+        return SoftmaxTrajectory.stack_layers(layers)
+
+
+def _cosines(tokens: Tensor) -> Tensor:
+    unit = unit_tokens(tokens)
+    return unit @ unit.mT
