@@ -35,7 +35,7 @@ from synthetic.one_block import (
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.records import CELLS_ALONE, RunRecorder, write_json, write_table
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import is_guaranteed
 from theory.inputs import require_count, require_range
@@ -266,7 +266,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     device = resolve_device("cpu")
     squares, outline = [], []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, layered=False)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE)
         print(
             f"{len(recorder.finished)} points of {settings.trials} trials already there; results in {out}", flush=True
         )

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,26 @@ import torch
 from figures.run_folder import DamagedFileError, read_json, read_table
 from theory.whole_files import PART, replacing
 
-ROWS, LAYERS = "rows.csv", "layers.csv"
+
+@dataclass(frozen=True)
+class Tables:
+    """What a run keeps of its cells: a table with one row each, and perhaps one with several.
+
+    Attributes:
+        rows: name of the table with one row a cell, in its column "cell".
+        details: name of the other, or None.
+        keys: columns that tell a detail from all others.
+        count: column of ``rows`` that says how many details a cell has; None where all cells have equally many.
+    """
+
+    rows: str = "rows"
+    details: str | None = "layers"
+    keys: tuple[str, ...] = ("cell", "layer")
+    count: str | None = None
+
+
+CELLS_AND_LAYERS = Tables()
+CELLS_ALONE = Tables(details=None)
 
 
 class RunFolderError(ValueError):
@@ -91,26 +110,30 @@ def environment(device: torch.device) -> dict:
 
 
 class RunRecorder:
-    """The run folder of a sweep: rows.csv (one row a cell) and layers.csv (one row a cell and layer).
+    """The run folder of a sweep: its tables, by default rows.csv (one row a cell) and layers.csv (one a layer of each).
 
-    Both are rewritten whole after every cell, layers first, so that a cell in rows.csv always has its layers.
+    Both are rewritten whole after every cell, details first, so that a cell in the rows always has its details.
 
     Args:
         path: created if need be.
         config: what the results depend on; a resumed run must have the same.
         resume: continue the run that is there.
-        layered: the run keeps layers.csv as well.
+        tables: what is kept, under which names.
 
     Raises:
         RunFolderError: the folder holds another run, or none where one is to be resumed, or a damaged one.
         OSError: not writable.
     """
 
-    def __init__(self, path: Path, config: dict, resume: bool, device: torch.device, layered: bool = True) -> None:
+    def __init__(
+        self, path: Path, config: dict, resume: bool, device: torch.device, tables: Tables = CELLS_AND_LAYERS
+    ) -> None:
         self.path = Path(path)
-        self.layered = layered
+        self.tables = tables
+        self.rows_path = self.path / f"{tables.rows}.csv"
+        self.details_path = None if tables.details is None else self.path / f"{tables.details}.csv"
         self.rows: list[dict] = []
-        self.layers: list[dict] = []
+        self.details: list[dict] = []
         config = to_plain(config)
         history: list[dict] = []
         if resume:
@@ -134,7 +157,7 @@ class RunRecorder:
             if differing:
                 wants = ", ".join(f"{k} {stored.get(k)} (now {config.get(k)})" for k in differing)
                 raise RunFolderError(f"--resume {self.path}: the run there was made with {wants}")
-            if (self.path / ROWS).exists() and (not self.layered or (self.path / LAYERS).exists()):
+            if self.rows_path.exists() and (self.details_path is None or self.details_path.exists()):
                 self._load_cells()
             history = read_json(self.path / "environment.json").get("runs")
             if not isinstance(history, list):
@@ -144,30 +167,38 @@ class RunRecorder:
             raise RunFolderError(f"--resume: {error}") from error
 
     def _load_cells(self) -> None:
-        """Keep the cells that have their row and all their layers; the others are computed again."""
-        rows = read_table(self.path / ROWS)
-        layers = (
-            read_table(self.path / LAYERS) if self.layered else pd.DataFrame({"cell": rows.get("cell"), "layer": 0})
-        )
-        for name, table, key in ((ROWS, rows, ["cell"]), (LAYERS, layers, ["cell", "layer"])):
-            missing = {*key} - {*table.columns}
-            if missing or table.duplicated(key).any():
-                what = f"has no column {', '.join(missing)}" if missing else "has a row twice"
-                raise DamagedFileError(f"{self.path / name}: {what}; start a new run")
-        counts = layers["cell"].value_counts()
-        whole = set(counts[counts == counts.max()].index) & set(rows["cell"])
+        """Keep the cells that have their row and all their details; the others are computed again."""
+        rows = _read_keyed(self.rows_path, ["cell"])
+        if self.details_path is None:
+            self.rows = rows.to_dict("records")
+            return
+        details = _read_keyed(self.details_path, [*self.tables.keys])
+        counts = details["cell"].value_counts()
+        name = self.tables.count
+        expected = pd.Series(counts.max(), rows["cell"]) if name is None else rows.set_index("cell")[name]
+        whole = {cell for cell, count in expected.items() if counts.get(cell, 0) == count}
         self.rows = rows[rows["cell"].isin(whole)].to_dict("records")
-        self.layers = layers[layers["cell"].isin(whole)].to_dict("records") if self.layered else []
+        self.details = details[details["cell"].isin(whole)].to_dict("records")
 
     @property
     def finished(self) -> set[int]:
         """Cells that need not be computed again."""
         return {int(row["cell"]) for row in self.rows}
 
-    def add(self, row: dict, layers: Sequence[dict] = ()) -> None:
-        """Store a finished cell, with its layers if the run keeps them."""
+    def add(self, row: dict, details: Sequence[dict] = ()) -> None:
+        """Store a finished cell, with its details if the run keeps them."""
         self.rows = sorted([*self.rows, row], key=lambda r: r["cell"])
-        self.layers = sorted([*self.layers, *layers], key=lambda r: (r["cell"], r["layer"]))
-        if self.layered:
-            write_table(self.path / LAYERS, self.layers)
-        write_table(self.path / ROWS, self.rows)
+        self.details = sorted([*self.details, *details], key=lambda r: tuple(r[key] for key in self.tables.keys))
+        if self.details_path is not None:
+            write_table(self.details_path, self.details)
+        write_table(self.rows_path, self.rows)
+
+
+def _read_keyed(path: Path, keys: list[str]) -> pd.DataFrame:
+    """A table whose rows differ in ``keys``."""
+    table = read_table(path)
+    missing = {*keys} - {*table.columns}
+    if missing or table.duplicated(keys).any():
+        what = f"has no column {', '.join(missing)}" if missing else "has a row twice"
+        raise DamagedFileError(f"{path}: {what}; start a new run")
+    return table

@@ -36,7 +36,7 @@ from synthetic.one_block import (
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.records import CELLS_ALONE, RunRecorder, write_json, write_table
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
@@ -232,7 +232,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
     device = resolve_device("cpu")
     models = build_models(settings)
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, layered=False)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE)
         groups = build_groups(settings, models)
         pairs = [(group, size) for group in groups
                  for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip

@@ -63,7 +63,7 @@ def test_layers_of_an_unfinished_cell_are_dropped(tmp_path, monkeypatch):
     recorder.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
     again = RunRecorder(tmp_path / "run", {}, True, CPU)
     assert again.finished == {0}
-    assert {row["cell"] for row in again.layers} == {0}
+    assert {row["cell"] for row in again.details} == {0}
 
 
 def damage_half(path):

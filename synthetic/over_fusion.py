@@ -1,0 +1,262 @@
+"""Over-fusion: affinity sharpness against depth, for ReLU and softmax attention on the same batches.
+
+    python -m synthetic.over_fusion                          half a minute on two cores
+    python -m synthetic.over_fusion --quick                  a few seconds
+    python -m synthetic.over_fusion --within-cos .8          other clusters
+
+Theorem 3 (softmax keeps its mass for a certified depth, then falls to chance), Theorem 2a (thresholded ReLU keeps
+sharpness 1) and the block model (exact on equiangular batches, a mean-field prediction on noisy ones) are held against
+every layer.
+
+Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
+written, 130 interrupted. What was finished is kept.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from models.softmax_fusion import SoftmaxStack
+from models.stack import AttentionStack, resolve_device
+from synthetic.backends import open_backend
+from synthetic.commands import exit_status
+from synthetic.mean_field import BatchKind, draw_batches, mean_cosines
+from synthetic.records import RunRecorder, Tables, write_json
+from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
+from theory.clusters import contiguous_labels
+from theory.inputs import require_count, require_mixing, require_range
+from theory.persistence import check_persistence, threshold_interval
+from theory.precision import numerical_threshold
+from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_cap, spread_caps
+from theory.statements import THEOREM_2A, THEOREM_3
+from theory.trajectory import SoftmaxTrajectory, Trajectory
+from theory.verdicts import Verdict, combine_cells
+
+CURVES = Tables("curves", "depths")
+BLOCK_MODEL = "Block model"
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """What the rows depend on. The same settings give the same rows on one machine."""
+
+    num_clusters: int = 4
+    """Clusters K."""
+    cluster_size: int = 16
+    """Points m a cluster."""
+    ambient_dim: int = 512
+    """Dimension D."""
+    within_cos: float = 0.8
+    """Mean cosine inside a cluster, (0, 1)."""
+    between_cos: float = 0.25
+    """Mean cosine between clusters, [0, within_cos)."""
+    inverse_temperatures: tuple[float, ...] = (4.0, 6.0, 8.0)
+    """kappa of the softmax stacks."""
+    depth: int = 128
+    """Blocks."""
+    mixing: float = 0.5
+    """lambda in (0, 1]."""
+    trials: int = 40
+    """Batches of each kind."""
+    seed: int = 0
+    """Every batch is drawn from (seed, kind, trial)."""
+
+    def __post_init__(self) -> None:
+        require_count(self.num_clusters, "num_clusters", 2)
+        require_count(self.cluster_size, "cluster_size", 2)
+        require_range(self.within_cos, "within_cos", 0.0, 1.0, closed="neither")
+        require_range(self.between_cos, "between_cos", 0.0, self.within_cos, closed="left")
+        if not self.inverse_temperatures or len(set(self.inverse_temperatures)) != len(self.inverse_temperatures):
+            raise ValueError("inverse_temperatures: give at least one value, each once")
+        require_range(np.asarray(self.inverse_temperatures), "inverse_temperatures", 0.0, np.inf, closed="neither")
+        require_count(self.depth, "depth", 1)
+        require_mixing(self.mixing)
+        require_count(self.trials, "trials", 1)
+        require_count(self.seed, "seed", 0)
+
+
+@dataclass(frozen=True)
+class OverFusion(RunOptions, FusionSettings):
+    """Command line of the over-fusion run."""
+
+    quick: bool = False
+    """Depth 64, 8 batches."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve: a kind of attention on a kind of batch.
+
+    Attributes:
+        name: of the attention, as figures show it.
+        batches: noisy or equiangular.
+        kappa: inverse temperature, None for ReLU.
+        normalized: tokens are normalised at every block (softmax only; Theorem 3b's form).
+        thresholded: ReLU with a threshold that Theorem 2a allows for all batches.
+        power: of the ReLU affinity.
+    """
+
+    index: int
+    name: str
+    batches: BatchKind
+    kappa: float | None = None
+    normalized: bool = False
+    thresholded: bool = False
+    power: float = 1.0
+
+
+def build_arms(settings: FusionSettings) -> list[Arm]:
+    """All curves, on noisy and on equiangular batches."""
+    kinds = [
+        {"name": "ReLU, threshold", "thresholded": True}, {"name": "ReLU"}, {"name": "ReLU squared", "power": 2.0},
+        *({"name": f"softmax {kappa:g}", "kappa": kappa} for kappa in settings.inverse_temperatures),
+        *({"name": f"softmax {kappa:g}, normalised", "kappa": kappa, "normalized": True}
+          for kappa in settings.inverse_temperatures),
+    ]  # fmt: skip
+    pairs = [(kind, batches) for batches in ("noisy", "equiangular") for kind in kinds]
+    return [Arm(index=i, batches=batches, **kind) for i, (kind, batches) in enumerate(pairs)]
+
+
+def measure_arm(arm: Arm, settings: FusionSettings) -> tuple[dict, list[dict], list[Verdict]]:
+    """Row, layers' rows and verdicts of one curve."""
+    s = settings
+    # Noisy and equiangular batches are the same for all attentions: keyed by their kind.
+    points = draw_batches(arm.batches, s.within_cos, s.between_cos, s.num_clusters, s.cluster_size, s.ambient_dim,
+                          s.trials, s.seed, ("noisy", "equiangular").index(arm.batches))  # fmt: skip
+    sizes = (s.cluster_size,) * s.num_clusters
+    labels, tensor = contiguous_labels(sizes), torch.from_numpy(points)
+    n = len(labels)
+    within, between = mean_cosines(points, s.num_clusters)
+    if arm.kappa is None:
+        threshold = _common_threshold(tensor, labels, sizes) if arm.thresholded else 0.0
+        cut = max(threshold, numerical_threshold("float64"))
+        stack = AttentionStack(s.depth, threshold, s.mixing, power=arm.power, normalize="input")
+        measured, model = stack.measure(tensor, labels), ReluAttention(cut, arm.power, s.mixing)
+        sharpness, chance, extra = measured.sharpness_mean, (s.cluster_size - 1) / (n - 1), {}
+        # Equiangular batches attain the cap exactly, which float64 cannot call: there the block model is the check.
+        persists = arm.thresholded and arm.batches == "noisy"
+        verdicts = [check_persistence(measured, sizes, cut, s.mixing, unit_inputs=True)] if persists else []
+    else:
+        stack = SoftmaxStack(s.depth, arm.kappa, s.mixing, normalize="every" if arm.normalized else "input")
+        measured, model = stack.measure(tensor, labels), SoftmaxAttention(arm.kappa, s.mixing)
+        sharpness, chance, threshold = measured.mass_mean, s.cluster_size / n, np.nan
+        verdicts = [check_softmax_fusion(measured, sizes, arm.kappa, s.mixing, normalized=arm.normalized)]
+        extra = _softmax_bounds(measured, arm, s, n)
+    predicted = trajectory(within, between, s.num_clusters, s.cluster_size, s.depth, model)
+    if arm.batches == "equiangular":
+        verdicts.append(check_exactness(BLOCK_MODEL, (measured.alpha, measured.beta), predicted))
+    separated = (measured.alpha > measured.beta).all(axis=1)
+    row = {
+        "cell": arm.index, "name": arm.name, "batches": arm.batches, "kappa": arm.kappa, "threshold": threshold,
+        "normalized": arm.normalized, "chance": chance, "peak_measured": int(sharpness.mean(axis=1).argmax()),
+        "peak_predicted": int(predicted.sharpness.mean(axis=1).argmax()),
+        "separated_layers": int(separated.argmin()) if not separated.all() else s.depth + 1,
+        "certified_layers": extra.pop("certified", np.nan),
+    }  # fmt: skip
+    error = np.abs(sharpness - predicted.sharpness)
+    columns = {
+        "sharpness_mean": sharpness.mean(axis=1), "sharpness_low": np.quantile(sharpness, 0.05, axis=1),
+        "sharpness_high": np.quantile(sharpness, 0.95, axis=1), "predicted": predicted.sharpness.mean(axis=1),
+        "error_mean": error.mean(axis=1), "error_max": error.max(axis=1), "cap": np.full(s.depth + 1, np.nan), **extra,
+    }  # fmt: skip
+    layers = [{"cell": arm.index, "layer": layer, **{k: float(v[layer]) for k, v in columns.items()}}
+              for layer in range(s.depth + 1)]  # fmt: skip
+    return row, layers, verdicts
+
+
+def _common_threshold(points: torch.Tensor, labels: np.ndarray, sizes: tuple[int, ...]) -> float:
+    """The middle of the thresholds that Theorem 2a allows for all batches; 0 where there is none."""
+    first: Trajectory = AttentionStack(1, normalize="input").measure(points, labels)
+    interval = threshold_interval(float(first.alpha[0].min()), float(first.beta[0].max()), sizes)
+    return 0.0 if interval is None else 0.5 * sum(interval)
+
+
+def _softmax_bounds(measured: SoftmaxTrajectory, arm: Arm, s: FusionSettings, n: int) -> dict:
+    """Theorem 3's bounds for the worst of the batches: the mass's cap by layer and the certified number of layers."""
+    alpha, beta, gamma = (v[0] for v in (measured.alpha, measured.beta, measured.min_cross))
+    bounds: dict = {}
+    lowest = float(np.minimum(alpha, gamma).min())
+    if lowest > 0.0:
+        caps = spread_caps(lowest, arm.kappa, s.depth, s.mixing, n if arm.normalized else None)
+        bounds["cap"] = mass_cap(caps, arm.kappa, s.cluster_size, n)
+    if arm.normalized and (alpha >= gamma).all():
+        bounds["certified"] = min(
+            certified_depth(a, b, g, arm.kappa, s.cluster_size, n, s.mixing) for a, b, g in zip(alpha, beta, gamma)
+        )
+    return bounds
+
+
+def print_report(rows: list[dict], layers: list[dict], verdicts: list[Verdict]) -> None:
+    """One line a curve, and the verdicts."""
+    print(
+        "\nattention               batches       first   peak @ layer (model)   layer 16     last   chance  separated  "
+        "certified   model's error"
+    )
+    for row in rows:
+        own = [layer for layer in layers if layer["cell"] == row["cell"]]
+        values = [layer["sharpness_mean"] for layer in own]
+        certified = "-" if np.isnan(row["certified_layers"]) else f"{row['certified_layers']:.0f}"
+        print(
+            f"{row['name']:<23} {row['batches']:<12} {values[0]:.4f}   {max(values):.4f} @ {row['peak_measured']:>3} "
+            f"({row['peak_predicted']:>3})     {values[min(16, len(values) - 1)]:.4f}   {values[-1]:.4f}    "
+            f"{row['chance']:.3f} {row['separated_layers']:9d} {certified:>10}         "
+            f"{max(layer['error_mean'] for layer in own):.1e}"
+        )
+    print(
+        "first, peak, last: mean affinity sharpness (softmax: mass, oneself included); separated: consecutive layers, "
+        "the\ninput included, with alpha > beta in every batch; certified: how many of them Theorem 3b guarantees; "
+        "model's error:\nof the mean sharpness, at the worst layer."
+    )
+    print("\nVerdicts (statements and proofs are this toolkit's own)")
+    for verdict in verdicts:
+        print(f"  {verdict}")
+
+
+def run(options: OverFusion) -> int:
+    """Measure every curve and return the exit status.
+
+    Raises:
+        ValueError: bad settings, an unusable run folder.
+        OSError: a file could not be written.
+    """
+    settings = settings_of(options, FusionSettings)
+    if options.quick:
+        settings = replace(settings, depth=64, trials=8)
+    arms, out = build_arms(settings), options.folder("fusion")
+    draw_batches("equiangular", settings.within_cos, settings.between_cos, settings.num_clusters,
+                 settings.cluster_size, settings.ambient_dim, 1, 0, 0)  # fmt: skip
+    device = resolve_device("cpu")
+    verdicts: list[Verdict] = []
+    with open_backend(options, device) as backend:
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES)
+        todo = [arm for arm in arms if arm.index not in recorder.finished]
+        print(f"{len(arms)} curves, {len(arms) - len(todo)} already there; results in {out}", flush=True)
+        with telling_how_to_continue(recorder, "curves"), tqdm(total=len(todo), disable=None, unit="curve") as bar:
+            for _, (row, layers, found) in backend.map(partial(measure_arm, settings=settings), todo):
+                recorder.add(row, layers)
+                verdicts += found
+                bar.update()
+    # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
+    verdicts += [v for arm in arms if arm not in todo for v in measure_arm(arm, settings)[2]]
+    names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL)
+    summary = [combine_cells(name, [v for v in verdicts if v.statement == name]) for name in names]
+    write_json(out / "verdicts.json", summary)
+    print_report(recorder.rows, recorder.details, summary)
+    return finish(out, summary, options.figures)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(
+        lambda: run(tyro.cli(OverFusion, args=arguments, prog="python -m synthetic.over_fusion", description=__doc__))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
