@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import batch_floor, layers, noise_bounds, over_fusion, phase, tightness
+from figures import batch_floor, layers, noise_bounds, over_fusion, phase, sharpening, tightness
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from theory.whole_files import replacing
 
@@ -26,6 +26,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure]]] = {
     "denoising": (("denoising",), batch_floor.draw_denoising),
     "phase_diagram": (("rows", "squares", "outline"), phase.draw),
     "over_fusion": (("curves", "depths"), over_fusion.draw),
+    "sharpening_map": (("map", "boundary"), sharpening.draw),
 }
 
 
