@@ -5,8 +5,7 @@ themselves; 1 lets every row see every other. Where models/attention.py holds th
 these blocks learn theirs. Sources: TransFusion (arXiv 2403.18681); theory.md, section 0 with Lemma 0; Vaswani et al.
 2017 for the encoder layer.
 
-Weights are initialised from torch's default generator: seed it before building. Learned queries and keys start out
-independent of each other, so the affinity of an untrained block says nothing about similarity.
+Weights are initialised from torch's default generator: seed it before building.
 """
 
 import math
@@ -41,6 +40,9 @@ class Mixed:
 class CosineQueryKey(nn.Module):
     """Learned queries and keys of norm 1: all that a truncated block consists of, next to its LayerNorm.
 
+    Keys start as a copy of the queries, so that an untrained block already compares similarity; from independent starts
+    clusters that fill their subspaces are not learned at all in a few hundred steps.
+
     Projections and norms are computed outside of autocast, in float32 at least: training in bfloat16 then cuts the
     same cosines as evaluation in float32.
 
@@ -59,6 +61,7 @@ class CosineQueryKey(nn.Module):
         self.num_heads = num_heads
         self.query = nn.Linear(width, width, bias=bias)
         self.key = nn.Linear(width, width, bias=bias)
+        self.key.load_state_dict(self.query.state_dict())
 
     def forward(self, tokens: Float[Tensor, "n width"]) -> Reading:
         """Unit queries and keys of all rows; a row that is projected to zero stays zero."""
