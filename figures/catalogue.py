@@ -1,6 +1,7 @@
 """The figures of a run folder: which there are, and how they are drawn and written."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -9,14 +10,26 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import batch_floor, layers, noise_bounds, over_fusion, phase, sharpening, tightness
+from figures import (
+    ablations,
+    affinity_maps,
+    batch_floor,
+    head_costs,
+    layers,
+    noise_bounds,
+    over_fusion,
+    phase,
+    sharpening,
+    tightness,
+    training,
+)
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from theory.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 
-# name -> (the tables it needs, how it is drawn)
-FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure]]] = {
+# name -> (the tables it needs, how it is drawn; None where the run is of another kind)
+FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]] = {
     "success_against_noise": (("rows", "layers"), noise_bounds.draw),
     "layers": (("rows", "layers"), layers.draw),
     "tightness": (("boundaries",), tightness.draw),
@@ -27,6 +40,14 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure]]] = {
     "phase_diagram": (("rows", "squares", "outline"), phase.draw),
     "over_fusion": (("curves", "depths"), over_fusion.draw),
     "sharpening_map": (("map", "boundary"), sharpening.draw),
+    "training_breakdown": (("trainings", "ideal"), training.draw_breakdown),
+    "training_blocks": (("trainings", "history", "ideal"), training.draw_blocks),
+    "ablation": (("trainings",), ablations.draw),
+    "head_costs": (("costs",), head_costs.draw),
+    **{
+        f"affinity_maps_{head}": (("trainings", f"maps_{head}"), partial(affinity_maps.draw, table=f"maps_{head}"))
+        for head in ("transfusion", "deepfusion")
+    },
 }
 
 
@@ -50,6 +71,8 @@ def draw_all(path: Path) -> list[Path]:
                 raise DamagedFileError(
                     f"{run.path}: {name} cannot be drawn from {needed}: {error!r} is missing or not what it should be"
                 ) from error
+            if figure is None:
+                continue
             for suffix in (".pdf", ".png"):
                 with replacing(run.path / f"{name}{suffix}") as temporary:
                     figure.savefig(temporary, format=suffix[1:])

@@ -1,0 +1,110 @@
+"""Trained stacks: breakdown against ideal weights and the proved ceilings, and affinity sharpness block by block."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from figures.run_folder import RunFolder
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+IDEAL = (
+    ("input", "no stack", ":"),
+    ("identity", "ideal weights: identity", "--"),
+    ("mapped", "ideal weights: W", "-."),
+)
+
+
+def draw_breakdown(run: RunFolder) -> Figure:
+    """One panel a batch size: sharpness of the output against noise, trained (a dot a seed) and ideal."""
+    rows, ideal = run.tables["trainings"], run.tables["ideal"]
+    sizes = sorted(ideal["batch_size"].unique())
+    figure, axes = plt.subplots(
+        1, len(sizes), figsize=(1.4 + 3.6 * len(sizes), 3.7), sharey=True, squeeze=False
+    )  # fmt: skip
+    arms = list(dict.fromkeys(rows["arm"]))
+    for ax, size in zip(axes[0], sizes):
+        draw_ideal(ax, ideal[ideal["batch_size"] == size])
+        own = rows[rows["batch_size"] == size]
+        for i, arm in enumerate(arms):
+            part = own[own["arm"] == arm]
+            if not part.empty:
+                mean = part.groupby("noise_level")["sharpness"].mean()
+                ax.plot(mean.index, mean, color=f"C{i}")
+                ax.plot(part["noise_level"], part["sharpness"], MARKERS[i], color=f"C{i}", alpha=0.7)
+        ax.set_title(f"n = {size}")
+        ax.set_xlabel(r"noise level $\sigma$")
+        ax.set_xlim(left=0)
+        ax.set_ylim(0.0, 1.04)
+    axes[0][0].set_ylabel("mean affinity sharpness of the output")
+    handles = [Line2D([], [], color=f"C{i}", marker=MARKERS[i]) for i in range(len(arms))]
+    handles += [Line2D([], [], color="0.35", linestyle=style) for _, _, style in IDEAL]
+    handles += [Line2D([], [], color="0.35", linewidth=4, alpha=0.25)]
+    names = [*(f"trained: {arm}" for arm in arms), *(name for _, name, _ in IDEAL), "proved ceilings: identity, W"]
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.suptitle("Trained against ideal breakdown: how much noise a stack can take", fontsize=10)
+    return figure
+
+
+def draw_ideal(ax: Axes, ideal: pd.DataFrame) -> None:
+    """Sharpness without a stack and with ideal weights, and the separation ceilings of the latter."""
+    ideal = ideal.sort_values("noise_level")
+    for name, _, style in IDEAL:
+        if ideal[f"{name}_sharpness"].notna().any():
+            ax.plot(ideal["noise_level"], ideal[f"{name}_sharpness"], color="0.35", linestyle=style, linewidth=1.2)
+    for name in ("identity", "mapped"):
+        ceiling = ideal[f"{name}_ceiling"].iloc[0]
+        if ceiling > 0:
+            ax.axvline(ceiling, color="0.35", linewidth=4, alpha=0.25)
+
+
+def draw_blocks(run: RunFolder) -> Figure:
+    """Left: the final affinity of every block, one line a noise level. Right: every block through training, with what
+    the loss certifies. One row of panels an arm, at its largest batch."""
+    rows, history = run.tables["trainings"], run.tables["history"]
+    arms = list(dict.fromkeys(rows["arm"]))
+    figure, axes = plt.subplots(
+        len(arms), 2, figsize=(8.6, 0.9 + 2.6 * len(arms)), squeeze=False, sharey=True
+    )  # fmt: skip
+    for line, arm in zip(axes, arms):
+        own = rows[(rows["arm"] == arm) & ~rows["diverged"].astype(bool)]
+        own = own[own["batch_size"] == own["batch_size"].max()]
+        levels = np.sort(own["noise_level"].unique())
+        draw_final(line[0], own, history, levels)
+        shown = own[own["noise_level"] == levels[len(levels) // 2]].iloc[0]
+        draw_learning(line[1], history[history["cell"] == shown["cell"]])
+        line[0].set_ylabel(f"{arm}\nmean affinity sharpness")
+        line[0].set_title("after training, every seed")
+        line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
+    axes[-1][0].set_xlabel("block (the last one is the output)")
+    axes[-1][1].set_xlabel("optimiser step")
+    figure.suptitle("Does every block sharpen?", fontsize=10)
+    return figure
+
+
+def draw_final(ax: Axes, rows: pd.DataFrame, history: pd.DataFrame, levels: np.ndarray) -> None:
+    """Sharpness of every block at the end of the training."""
+    for i, level in enumerate(levels):
+        for cell in rows.loc[rows["noise_level"] == level, "cell"]:
+            part = history[history["cell"] == cell]
+            part = part[part["step"] == part["step"].max()].sort_values("layer")
+            ax.plot(part["layer"], part["sharpness"], marker=MARKERS[i % 7], color=f"C{i % 7}", linewidth=1)
+    handles = [Line2D([], [], color=f"C{i % 7}", marker=MARKERS[i % 7]) for i in range(len(levels))]
+    ax.legend(handles, [f"{level:g}" for level in levels], title=r"noise $\sigma$", fontsize=7, loc="best", ncols=2)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_learning(ax: Axes, history: pd.DataFrame) -> None:
+    """Measured sharpness of every block against the step, and the certified one as dashes."""
+    layers = np.sort(history["layer"].unique())
+    for i, layer in enumerate(layers):
+        part = history[history["layer"] == layer].sort_values("step")
+        color = plt.get_cmap("viridis")(0.85 * i / max(1, len(layers) - 1))
+        ax.plot(part["step"], part["sharpness"], color=color, label=f"block {layer}")
+        ax.plot(part["step"], part["certified"], color=color, linestyle="--", linewidth=1)
+    handles, names = ax.get_legend_handles_labels()
+    handles.append(Line2D([], [], color="0.4", linestyle="--"))
+    ax.legend(handles, [*names, "certified (Thm 4)"], fontsize=7, loc="lower right", ncols=2)

@@ -1,0 +1,106 @@
+"""What training is compared with: no stack at all, and stacks whose weights the theory prescribes, on the same batches.
+
+Prescribed weights are the identity (Theorem 2), or W = [U_1 .. U_K]^T, which keeps only the subspaces (Theorem 1's map)
+and with them a share K r/D of the noise, so that every noise ceiling rises by sqrt(D/(K r)).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from models.stack import AttentionStack
+from synthetic.training_batches import BatchSource
+from theory.affinity import affinity_matrix
+from theory.clusters import as_numpy
+from theory.measurements import affinity_sharpness, pair_extremes
+from theory.noise_ceiling import gaussian_extremes, gaussian_persistence, gaussian_separation, recommended_threshold
+from theory.pair_law import NOISE_RANGE
+
+# A ceiling does not depend on the noise level, but is asked for at every one.
+_separation, _persistence = cache(gaussian_separation), cache(gaussian_persistence)
+
+
+@dataclass(frozen=True)
+class NoiseLaw:
+    """What the Gaussian functions of theory.noise_ceiling need to know of a source, seen in ``dim`` dimensions.
+
+    Attributes:
+        dim: D, or K r behind W.
+        scale: noise in these dimensions over noise in all: sqrt(dim/D).
+    """
+
+    dim: int
+    scale: float
+    num_clusters: int
+    sizes: tuple[int, ...]
+    within: float
+    between: float
+    delta: float
+
+    @property
+    def arguments(self) -> tuple:
+        return self.dim, self.num_clusters, self.sizes, self.within, self.between, self.delta
+
+    def separation(self) -> float:
+        """Noise level, in all D dimensions, up to which one block separates with probability 1 - delta."""
+        return _separation(*self.arguments) / self.scale
+
+    def persistence(self) -> float:
+        """The same at every depth."""
+        return _persistence(*self.arguments) / self.scale
+
+    def threshold(self, noise_level: float) -> float:
+        """The threshold that Theorem 2a recommends for this noise."""
+        level = float(np.clip(noise_level * self.scale, *NOISE_RANGE))
+        return recommended_threshold(*gaussian_extremes(*self.arguments, level), self.sizes)
+
+
+def noise_law(source: BatchSource, delta: float, mapped: bool = False) -> NoiseLaw | None:
+    """The law of a source's batches, all views together; None where ``mapped`` has no isotropic one: subspaces that are
+    oblique, or new in every batch."""
+    geometry = source.geometry
+    sizes = tuple(size * source.views for size in source.sizes)
+    if mapped and (geometry.arrangement != "orthogonal" or source.subspaces == "fresh"):
+        return None
+    dim = geometry.num_clusters * geometry.subspace_dim if mapped else source.ambient_dim
+    within, between = geometry.clean_cosines(source.bases)
+    return NoiseLaw(dim, math.sqrt(dim / source.ambient_dim), geometry.num_clusters, sizes, within, between, delta)
+
+
+def measure_ideal(source: BatchSource, depth: int, batches: int, delta: float) -> dict:
+    """Sharpness of the squared affinity and separation, without a stack ("input"), with the identity and with W.
+
+    One row. ``*_separated`` are the shares of batches with alpha > beta where the output is read off, ``*_ceiling`` the
+    noise up to which that is proved of one block and, ``*_depth_ceiling``, of every depth.
+    """
+    drawn = [source.batch(number, evaluation=True) for number in range(batches)]
+    points, labels = torch.stack([batch.points for batch in drawn]), as_numpy(drawn[0].classes)
+    row: dict = {"noise_level": source.noise_level, "batch_size": source.batch_size}
+    row |= _measures("input", points, labels)
+    for name, mapped in (("identity", False), ("mapped", True)):
+        law = noise_law(source, delta, mapped)
+        if law is None:
+            row |= dict.fromkeys((f"{name}_{what}" for what in MEASURES), math.nan)
+            continue
+        tokens = points
+        if mapped:
+            tokens = points @ torch.from_numpy(np.concatenate(list(source.bases), axis=1))
+        threshold = law.threshold(source.noise_level)
+        row |= _measures(name, AttentionStack(depth, threshold, normalize="input").tokens(tokens), labels, threshold)
+        row |= {f"{name}_ceiling": law.separation(), f"{name}_depth_ceiling": law.persistence()}
+    return row
+
+
+MEASURES = ("sharpness", "separated", "ceiling", "depth_ceiling")
+
+
+def _measures(name: str, tokens: torch.Tensor, labels: np.ndarray, threshold: float = 0.0) -> dict:
+    affinity = affinity_matrix(tokens, threshold, power=2)
+    alpha, beta = pair_extremes(tokens, labels)
+    return {
+        f"{name}_sharpness": float(affinity_sharpness(affinity, labels).mean()),
+        f"{name}_separated": float((alpha > beta).double().mean()),
+    }

@@ -1,0 +1,225 @@
+"""Trained stacks: does every block sharpen, where do they break down, and what does the loss certify?
+
+    python -m synthetic.train_stack                          the default run, about three minutes on two cores
+    python -m synthetic.train_stack --quick                  half a minute
+    python -m synthetic.train_stack --ablation loss          losses over three decades of learning rates
+    python -m synthetic.train_stack --backend serial         in one process; the same rows
+    python -m synthetic.train_stack --out runs/t --resume    continue an interrupted run
+    python -m synthetic.train_stack --device cuda            on a GPU
+
+The default run trains TransFusion (supervised, loss on every block) and Deep Fusion (two views, NT-Xent) over noise
+levels and batch sizes, and compares their breakdown with stacks of ideal weights and with Theorem 2's ceilings.
+Ablations: loss, learning_rate, depth, attention, supervision; at one noise level and batch size, several seeds.
+
+Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
+not be written, 4 too many workers died, 130 interrupted. What was finished is kept.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from models.heads import HeadConfig
+from models.losses import Objective
+from models.stack import resolve_device
+from synthetic.ablations import Ablation, Arm, build_arms
+from synthetic.backends import open_backend
+from synthetic.commands import exit_status
+from synthetic.experiment import Geometry
+from synthetic.ideal_weights import measure_ideal, noise_law
+from synthetic.records import RunRecorder, Tables, write_json, write_table
+from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from synthetic.training import Optimisation, TrainingResult, TrainingTask, train
+from synthetic.training_batches import BatchSource, Subspaces, Supervision
+from synthetic.training_report import print_ablation, print_breakdown
+from theory.inputs import require_count, require_range
+from theory.pair_law import NOISE_RANGE
+from theory.verdicts import Status, Verdict, combine_cells
+
+TRAININGS = Tables("trainings", "history", ("cell", "step", "layer"), count="history_rows")
+# Noise levels of the default run, as multiples of the separation ceiling of the largest batch, and of ablations.
+NOISE_SHARES, ABLATION_SHARE = (0.7, 1.0, 1.6, 2.4, 3.2, 4.2), (2.4,)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What the rows depend on. The same settings give the same rows on one machine and device, but for times."""
+
+    ablation: Ablation = "none"
+    """none: the default run; else what is varied."""
+    geometry: Geometry = field(default_factory=lambda: Geometry(num_clusters=6, subspace_dim=3, within_cos=0.8))
+    """Clean clusters."""
+    ambient_dim: int = 64
+    """Dimension D."""
+    batch_sizes: tuple[int, ...] | None = None
+    """Rows n, all views together. Default: 48 and 96; in ablations 96."""
+    noise_levels: tuple[float, ...] | None = None
+    """Gaussian noise, E|e|^2 = sigma^2. Default: multiples of the proved separation ceiling."""
+    subspaces: Subspaces = "fixed"
+    """fixed: weights can learn the subspaces; fresh: new ones in every batch, which only the batch can tell."""
+    supervision: Supervision = "labels"
+    """labels: the loss knows the clusters; views: it knows which two rows are views of one point."""
+    head: HeadConfig = field(default_factory=lambda: HeadConfig(width=32, out_dim=32))
+    """The network."""
+    objective: Objective = field(default_factory=lambda: Objective(intermediate=1.0))
+    """The loss."""
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    """How it is minimised."""
+    seeds: int = 2
+    """Trainings of every kind: seeds 0, 1, ... of the initialisation and the batches. Ablations: at least 3."""
+    delta: float = 0.05
+    """Failure probability that the proved ceilings allow."""
+
+    def __post_init__(self) -> None:
+        require_count(self.ambient_dim, "ambient_dim", 2)
+        require_count(self.seeds, "seeds", 1)
+        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
+        for name in ("batch_sizes", "noise_levels"):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) != len(values)):
+                raise ValueError(f"{name}: give at least one value, each once, got {list(values)}")
+        if self.noise_levels is not None:
+            require_range(np.array([v for v in self.noise_levels if v != 0.0]), "noise_levels", *NOISE_RANGE)
+        for size in self.batch_sizes or ():
+            require_count(size, "batch_sizes", 2)
+
+
+@dataclass(frozen=True)
+class TrainStack(RunOptions, TrainSettings):
+    """Command line of the training."""
+
+    device: str = "cpu"
+    """Where the networks train: cpu, cuda, cuda:1, mps."""
+    backend: Literal["serial", "loky", "dask"] | None = None
+    """By default loky, a process a core, on the CPU, and serial on a GPU."""
+    threads: int | None = 1
+    """Torch threads of every training; these networks are too small to share."""
+    quick: bool = False
+    """100 steps, one batch size, three noise levels, one seed."""
+
+
+def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
+    """The settings with every default filled in.
+
+    Raises:
+        ValueError: no ceiling that noise levels could be multiples of.
+    """
+    ablation = settings.ablation != "none"
+    sizes = settings.batch_sizes or ((96,) if ablation or quick else (48, 96))
+    seeds = 1 if quick else max(settings.seeds, 3) if ablation else settings.seeds
+    levels = settings.noise_levels
+    if levels is None:
+        clean = BatchSource(settings.geometry, settings.ambient_dim, max(sizes), 0.0, "labels", "fixed", 0)
+        ceiling = noise_law(clean, settings.delta).separation()
+        if ceiling == 0.0:
+            raise ValueError("noise_levels: give them; for these clusters no noise is proved to be harmless")
+        shares = ABLATION_SHARE if ablation else NOISE_SHARES[1::2] if quick else NOISE_SHARES
+        levels = tuple(float(f"{share * ceiling:.3g}") for share in shares)
+    how = replace(settings.optimisation, steps=100, evaluations=2, evaluation_batches=12) if quick else (
+        settings.optimisation)  # fmt: skip
+    return replace(settings, batch_sizes=sizes, noise_levels=levels, seeds=seeds, optimisation=how)
+
+
+def build_tasks(settings: TrainSettings) -> list[TrainingTask]:
+    """All trainings: arms x noise levels x batch sizes x seeds. Deep Fusion's trainings of the default run are for the
+    largest batch only.
+
+    Raises:
+        ValueError: clusters that cannot be generated, named.
+    """
+    s = settings
+    arms = build_arms(s.ablation, s.head, s.objective, s.supervision, s.optimisation)
+    tasks: list[TrainingTask] = []
+    kept = (max(s.batch_sizes), s.noise_levels[len(s.noise_levels) // 2])
+    for arm in arms:
+        sizes = s.batch_sizes if s.ablation != "none" or arm is arms[0] else (max(s.batch_sizes),)
+        for size, level, seed in ((n, e, i) for n in sizes for e in s.noise_levels for i in range(s.seeds)):
+            source = BatchSource(s.geometry, s.ambient_dim, size, level, arm.supervision, s.subspaces, seed)
+            maps = s.ablation == "none" and seed == 0 and (size, level) == kept
+            tasks.append(TrainingTask(len(tasks), arm.name, source, arm.head, arm.objective, arm.optimisation, seed,
+                                      _columns(arm), maps))  # fmt: skip
+    return tasks
+
+
+def _columns(arm: Arm) -> dict:
+    return {
+        "head": arm.head.kind, "supervision": arm.supervision, "intermediate": arm.objective.intermediate, **arm.columns
+    }  # fmt: skip
+
+
+def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], TrainingResult] = train) -> int:
+    """Train, compare and return the exit status.
+
+    Args:
+        trainer: what runs a training; tests pass a damaged one to see that the verdict notices.
+
+    Raises:
+        ValueError: bad settings, an unknown device, an unusable run folder or scheduler.
+        OSError: a file could not be written.
+        WorkersLostError: the backend's workers died too often.
+    """
+    device = resolve_device(options.device)
+    if options.backend is None:
+        options = replace(options, backend="loky" if device.type == "cpu" else "serial")
+    settings = complete(settings_of(options, TrainSettings), options.quick)
+    tasks, out = build_tasks(settings), options.folder("train")
+    verdicts: list[Verdict] = []
+    with open_backend(options, device) as backend:
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS)
+        todo = [task for task in tasks if task.index not in recorder.finished]
+        print(f"{len(tasks)} trainings, {len(tasks) - len(todo)} already there; results in {out}", flush=True)
+        with telling_how_to_continue(recorder, "trainings"), tqdm(total=len(todo), disable=None, unit="run") as bar:
+            for number, result in backend.map(partial(trainer, device=device), todo):
+                if result.maps:
+                    # Before the row: a training that is finished has all that belongs to it.
+                    write_table(out / f"maps_{todo[number].head.kind}.csv", result.maps)
+                recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
+                verdicts.append(result.verdict)
+                bar.update()
+    verdict = _summary(verdicts, recorder.rows)
+    write_json(out / "verdicts.json", [verdict])
+    if settings.ablation == "none":
+        ideal = ideal_rows(settings)
+        write_table(out / "ideal.csv", ideal)
+        print_breakdown(recorder.rows, ideal)
+    else:
+        print_ablation(recorder.rows, settings.ablation)
+    print(f"\nVerdicts (statements and proofs are this toolkit's own)\n  {verdict}")
+    return finish(out, [verdict], options.figures)
+
+
+def ideal_rows(settings: TrainSettings) -> list[dict]:
+    """ideal.csv: the same evaluation batches without a stack and with ideal weights, one row a noise and batch size."""
+    s = settings
+    return [
+        measure_ideal(BatchSource(s.geometry, s.ambient_dim, n, level, s.supervision, s.subspaces, 0), s.head.depth,
+                      s.optimisation.evaluation_batches, s.delta)
+        for n in s.batch_sizes for level in s.noise_levels
+    ]  # fmt: skip
+
+
+def _summary(verdicts: list[Verdict], rows: list[dict]) -> Verdict:
+    """Theorem 4 on all trainings; those of an earlier start speak through their row."""
+    broken = sum(row["theorem_4"] == Status.VIOLATED for row in rows)
+    verdict = combine_cells("Theorem 4", verdicts)
+    if broken and verdict.status is not Status.VIOLATED:
+        return replace(verdict, status=Status.VIOLATED, detail=f"{broken} trainings of an earlier start")
+    return verdict
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(
+        lambda: run(tyro.cli(TrainStack, args=arguments, prog="python -m synthetic.train_stack", description=__doc__))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
