@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.head_output import HeadOutput, Reading
 from models.learned_attention import CosineQueryKey, EncoderLayer, TransFusionLayer, require_heads
-from theory.inputs import require_count, require_range
+from theory.inputs import require_choice, require_count, require_range
 
 HeadKind = Literal["none", "linear", "mlp", "transfusion", "deepfusion", "reluformer", "batchformer"]
 AttentionScope = Literal["joint", "per_view"]
@@ -287,16 +287,6 @@ def build_head(config: HeadConfig, in_dim: int) -> Head:
 def count_parameters(module: nn.Module) -> int:
     """Numbers that training can change."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is not on the list.
-
-    Raises:
-        ValueError: names the argument and the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _embedded(embeddings: Float[Tensor, "n d"], attentions: tuple[Float[Tensor, "heads n n"], ...] = ()) -> HeadOutput:

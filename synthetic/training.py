@@ -17,6 +17,7 @@ from models.heads import Head, HeadConfig, build_head, count_parameters
 from models.losses import Objective, read_affinity
 from synthetic.evaluation import Evaluation, evaluate, to_device
 from synthetic.training_batches import BatchSource
+from theory.inputs import require_count, require_range
 from theory.verdicts import Verdict, combine_cells
 
 # A change of the mean sharpness from one block to the next counts where it exceeds this many standard errors.
@@ -35,6 +36,12 @@ class Optimisation:
     """How often the head is measured during the training, besides before and after it."""
     evaluation_batches: int = 40
     """Fresh batches for the final measurement; during the training a quarter of them."""
+
+    def __post_init__(self) -> None:
+        require_count(self.steps, "steps", 1)
+        require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
+        require_count(self.evaluations, "evaluations", 0)
+        require_count(self.evaluation_batches, "evaluation_batches", 1)
 
 
 @dataclass(frozen=True)
@@ -80,20 +87,27 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
     """Run a training."""
     started, how = time.perf_counter(), task.optimisation
     head = _build(task).to(device)
-    optimiser = torch.optim.Adam(head.parameters(), lr=how.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, how.steps))
+    steps = how.steps if count_parameters(head) else 0  # the head "none" has nothing to learn
+    if steps:
+        optimiser = torch.optim.Adam(head.parameters(), lr=how.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, how.steps))
     marks = {round(how.steps * i / (how.evaluations + 1)) for i in range(how.evaluations + 1)} - {how.steps}
     history, verdicts = [], []
     maps = affinity_maps(head, task, "before", device) if task.keep_maps else []
     loss_value, diverged, training_seconds = math.nan, False, 0.0
-    for step in range(how.steps):
+    for step in range(steps):
         if step in marks:
             measured = measure(head, task, max(1, how.evaluation_batches // 4), device)
             verdicts.append(measured.verdict)
             history += history_rows(task, step, measured, loss_value)
         begun = time.perf_counter()
         batch = to_device(task.source.batch(step), device, torch.float32)
-        loss = task.objective(head(batch.points, views=batch.views), batch.targets)
+        output = head(batch.points, views=batch.views)
+        # The losses refuse what is not finite; a training that gets there has a result too.
+        if not is_finite(output):
+            diverged = True
+            break
+        loss = task.objective(output, batch.targets)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
             diverged = True
@@ -120,6 +134,12 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
     row |= {"history_rows": len(history), "step_ms": 1e3 * training_seconds / how.steps,
             "seconds": time.perf_counter() - started}  # fmt: skip
     return TrainingResult(row, history, maps, combine_cells("Theorem 4", verdicts))
+
+
+def is_finite(output: HeadOutput) -> bool:
+    """No NaN and no infinity in anything that a loss may read, all streams included."""
+    tensors = [output.embeddings, *(part for r in output.readings for part in (r.queries, r.keys))]
+    return all(bool(t.isfinite().all()) for t in tensors) and all(is_finite(stream) for stream in output.auxiliary)
 
 
 def learning_rate_share(step: int, steps: int) -> float:

@@ -67,6 +67,16 @@ def require_mixing(mixing: Array | float) -> None:
     require_range(mixing, "mixing", 0.0, 1.0, closed="right")
 
 
+def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is not on the list.
+
+    Raises:
+        ValueError: names the argument and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
+
+
 def require_count(value: int, name: str, low: int) -> int:
     """Refuse anything but a whole number of at least ``low``; returns it as an int."""
     if isinstance(value, bool) or int(value) != value or value < low:

@@ -38,14 +38,7 @@ def affinity_jsd(affinity: Float[Tensor, "*trials n n"], target: Float[Tensor, "
         ValueError: negative or infinite entries, rows that sum to neither 1 nor 0, other shapes than the affinity's, a
             target without any row.
     """
-    if affinity.ndim < 2 or affinity.shape[-1] != affinity.shape[-2]:
-        raise ValueError(f"affinity: expected shape (..., n, n), got {tuple(affinity.shape)}")
-    if tuple(target.shape) != tuple(affinity.shape[-2:]):
-        raise ValueError(f"target: expected shape {tuple(affinity.shape[-2:])}, got {tuple(target.shape)}")
-    _require_row_sums(affinity, "affinity")
-    _require_row_sums(target, "target")
-    if not bool((target > 0).any()):
-        raise ValueError("target: has no row with mass, so there is nothing to average")
+    require_affinities(affinity, target)
     return _DenseDivergence.apply(affinity, target.detach().to(affinity.device, affinity.dtype))
 
 
@@ -86,6 +79,22 @@ def affinity_jsd_from_points(
     rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     keys = layout.sort_rows(unit_points(points), axis=-2)
     return _TiledDivergence.apply(keys, layout, cut, float(power), rows)
+
+
+def require_affinities(affinity: Float[Tensor, "*trials n n"], target: Float[Tensor, "n n"]) -> None:
+    """Refuse what is not an affinity with a target of its own shape, rows summing to 1 or 0.
+
+    Raises:
+        ValueError: as ``affinity_jsd``.
+    """
+    if affinity.ndim < 2 or affinity.shape[-1] != affinity.shape[-2]:
+        raise ValueError(f"affinity: expected shape (..., n, n), got {tuple(affinity.shape)}")
+    if tuple(target.shape) != tuple(affinity.shape[-2:]):
+        raise ValueError(f"target: expected shape {tuple(affinity.shape[-2:])}, got {tuple(target.shape)}")
+    _require_row_sums(affinity, "affinity")
+    _require_row_sums(target, "target")
+    if not bool((target > 0).any()):
+        raise ValueError("target: has no row with mass, so there is nothing to average")
 
 
 def _require_row_sums(matrix: Tensor, name: str) -> None:

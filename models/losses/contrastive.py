@@ -1,0 +1,176 @@
+"""Contrastive losses of features: NT-Xent (SimCLR, arXiv 2002.05709) and SupCon (Khosla et al., arXiv 2004.11362).
+
+They are one formula with different labels. Of anchor i with positives P(i), the other rows with its label,
+
+    loss_i = -1/|P(i)| sum_{p in P(i)} ln(exp(z_i.z_p/t) / sum_{a != i} exp(z_i.z_a/t)),
+
+SupCon's L_out, averaged over the anchors that have a positive. In NT-Xent the label is the sample that a view shows.
+
+Half precision is computed in float32, also under autocast. Large batches are computed in row tiles.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.losses.common import label_index, others_alike, require_nonzero, require_rows, rows_of_tiles, widen
+from models.tiled import row_tiles
+from theory.affinity import unit_points
+from theory.inputs import Array, require_count, require_range
+
+
+def view_pair_labels(num_samples: int, views: int = 2, device: torch.device | str = "cpu") -> Int[Tensor, " n"]:
+    """Labels 0..N-1, 0..N-1, ...: which sample each row shows, all of one view before the next; n = views N.
+
+    Raises:
+        ValueError: either count is below 1.
+    """
+    samples = torch.arange(require_count(num_samples, "num_samples", 1), device=device)
+    return samples.repeat(require_count(views, "views", 1))
+
+
+def nt_xent(
+    view_a: Float[Tensor, "N D"],
+    view_b: Float[Tensor, "N D"],
+    temperature: float = 0.5,
+    *,
+    normalize: bool = True,
+    tile_rows: int | None = None,
+) -> Float[Tensor, ""]:
+    """SimCLR's loss: the mean over all 2N rows of -ln of the partner's softmax weight among the 2N - 1 other rows.
+
+    It is ln(2N - 1) where all rows are equal. Symmetric in the views. A batch of one sample has loss 0, whatever it is.
+
+    Args:
+        view_a, view_b: row i of both shows sample i.
+        temperature: t > 0, in units of the inner product.
+        normalize: compare cosines; False compares inner products.
+        tile_rows: None chooses by the size of the batch; a number works in tiles of so many rows.
+
+    Raises:
+        ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalised) a zero
+            vector; temperature not positive, or so small that the logits overflow; tile_rows below 1.
+    """
+    if view_a.shape != view_b.shape:
+        raise ValueError(f"view_b: must have view_a's shape {tuple(view_a.shape)}, got {tuple(view_b.shape)}")
+    for view, name in ((view_a, "view_a"), (view_b, "view_b")):
+        require_rows(view, name, minimum=1)
+        if normalize:
+            require_nonzero(view, name)
+    labels = view_pair_labels(len(view_a), 2, view_a.device)
+    return supcon(torch.cat([view_a, view_b]), labels, temperature, normalize=normalize, tile_rows=tile_rows)
+
+
+def supcon(
+    features: Float[Tensor, "n D"],
+    labels: Array,
+    temperature: float = 0.1,
+    *,
+    normalize: bool = True,
+    tile_rows: int | None = None,
+) -> Float[Tensor, ""]:
+    """Supervised contrastive loss, L_out of Khosla et al., over the anchors that have a positive.
+
+    Memory is O(n (D + tile_rows)) forward and backward where it works in tiles, O(n^2) where it does not. In tiles it
+    can be differentiated once.
+
+    Args:
+        features: all views of all samples.
+        labels: integers (n,), any values and order; NumPy or torch, on any device. A row whose label is its own alone
+            is no anchor, but stays among the negatives.
+        temperature: t > 0, in units of the inner product.
+        normalize: compare cosines; False compares inner products.
+        tile_rows: None chooses by the size of the batch (limits as in models/stack.py); a number works in tiles of so
+            many rows.
+
+    Raises:
+        ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalised) a zero vector;
+            labels of another shape or type, or no label that occurs twice; temperature not positive, or so small that
+            the logits overflow; tile_rows below 1.
+    """
+    require_rows(features, "features")
+    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    index = label_index(labels, len(features), features.device)
+    counts = others_alike(index)
+    with torch.autocast(features.device.type, enabled=False):
+        keys = widen(features)
+        if normalize:
+            require_nonzero(features, "features")
+            keys = unit_points(keys)
+        # |z_i.z_j| <= max |z|^2.
+        largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
+        if not largest / temperature <= torch.finfo(keys.dtype).max:
+            raise ValueError(
+                f"temperature: inner products of up to {largest:g} overflow when divided by {temperature:g}"
+            )
+        rows = rows_of_tiles(keys, tile_rows)
+        if rows is None:
+            return _dense_contrast(keys, index, counts, float(temperature))
+        return _TiledContrast.apply(keys, index, counts, float(temperature), rows)
+
+
+def _dense_contrast(keys: Tensor, index: Tensor, counts: Tensor, temperature: float) -> Tensor:
+    logits = keys @ keys.mT / temperature
+    rows = _anchor_losses(logits, _positives(index, slice(0, len(keys))), counts, 0)[0]
+    anchors = counts > 0
+    return torch.where(anchors, rows, 0.0).sum() / anchors.sum()
+
+
+def _positives(index: Int[Tensor, " n"], rows: slice) -> Tensor:
+    """Which columns are positives of ``rows``, as booleans (rows, n)."""
+    alike = index[rows, None] == index
+    alike.diagonal(rows.start).fill_(False)
+    return alike
+
+
+def _anchor_losses(logits: Tensor, positives: Tensor, counts: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """loss_i of some rows, and ln sum_{a != i} exp(z_i.z_a/t); rows without positives count as the latter.
+
+    Args:
+        logits: (rows, n), z_i.z_a/t.
+        first: the first row's own column.
+    """
+    own = torch.zeros_like(positives)
+    own.diagonal(first).fill_(True)
+    log_sums = logits.masked_fill(own, -math.inf).logsumexp(-1)
+    return log_sums - torch.where(positives, logits, 0.0).sum(-1) / counts.clamp_min(1), log_sums
+
+
+class _TiledContrast(torch.autograd.Function):
+    """The mean over anchors in row tiles. The forward pass keeps the keys and each row's log-sum, O(n D); the backward
+    pass computes each tile again.
+
+    With w_i = 1/(t anchors) for anchors and 0 otherwise, the slope in z_i.z_a is G_ia = w_i (softmax_ia - [a in
+    P(i)]/|P(i)|), and dz = (G + G^T) z.
+    """
+
+    @staticmethod
+    def forward(ctx, keys, index, counts, temperature, tile_rows):
+        log_sums, total = torch.empty_like(keys[:, 0]), keys.new_zeros(())
+        for rows in row_tiles(len(keys), tile_rows):
+            logits = (keys[rows] @ keys.mT).div_(temperature)
+            losses, log_sums[rows] = _anchor_losses(logits, _positives(index, rows), counts[rows], rows.start)
+            total += torch.where(counts[rows] > 0, losses, 0.0).sum()
+        ctx.save_for_backward(keys, index, counts, log_sums)
+        ctx.temperature, ctx.tile_rows = temperature, tile_rows
+        return total / (counts > 0).sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        keys, index, counts, log_sums = ctx.saved_tensors
+        anchors = counts > 0
+        weights = anchors * (gradient / (ctx.temperature * anchors.sum()))
+        shares = 1.0 / counts.clamp_min(1).to(keys.dtype)
+        d_keys = torch.zeros_like(keys)
+        # The backward pass may run inside somebody's autocast.
+        with torch.autocast(keys.device.type, enabled=False):
+            for rows in row_tiles(len(keys), ctx.tile_rows):
+                slope = (keys[rows] @ keys.mT).div_(ctx.temperature).sub_(log_sums[rows, None])
+                slope.diagonal(rows.start).fill_(-math.inf)
+                slope.exp_().sub_(_positives(index, rows) * shares[rows, None]).mul_(weights[rows, None])
+                d_keys[rows] += slope @ keys
+                d_keys.addmm_(slope.mT, keys[rows])
+        return d_keys, None, None, None, None

@@ -1,0 +1,164 @@
+"""Objectives: any loss on the output of any head, and the named ones that an ablation compares."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.head_output import HeadOutput, Reading
+from models.losses.affinity import affinity_jsd_from_points
+from models.losses.common import as_tensor, fits_dense, label_index, others_alike, widen
+from models.losses.contrastive import supcon, view_pair_labels
+from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
+from models.losses.legacy import symnsq_legacy
+from models.losses.readout import Readout, read_affinity
+from theory.inputs import Array, require_choice, require_range
+
+ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]
+
+# What temperature = None stands for; an affinity uses it in its softmax only.
+TEMPERATURES: dict[str, float] = {"affinity": 0.1, "nt_xent": 0.5, "supcon": 0.1, "symnsq_legacy": 0.5}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Raises:
+        ValueError: an unknown choice, temperature not positive, intermediate negative or infinite, smoothing outside
+            (0, 1).
+    """
+
+    kind: ObjectiveKind = "affinity"
+    """affinity compares affinities with the labels' ideal one; nt_xent and supcon contrast embeddings, one formula with
+    different default temperatures: the labels say which rows are positives; symnsq_legacy is the loss of the authors'
+    early public code, of the embeddings of two views."""
+    readout: Readout = "squared_relu"
+    """Of affinity: how it is read off cosines, before rows are divided by their sums."""
+    divergence: Divergence = "jsd"
+    """Of affinity: Y from its target T by JSD(Y || T), kl_target KL(T || Y) or kl_affinity KL(Y || T)."""
+    temperature: float | None = None
+    """Divides cosines (or inner products) before an exponential. None: 0.5 for nt_xent and symnsq_legacy, 0.1 for
+    supcon and the softmax readout; other readouts ignore it."""
+    normalize: bool = True
+    """Of nt_xent and supcon: compare cosines; False compares inner products."""
+    intermediate: float = 0.0
+    """Of affinity: weight of every reading before the last, whose weight is 1; the weighted mean is taken."""
+    smoothing: float = 1e-4
+    """Of the two KL divergences: weight of the uniform distribution mixed into the second argument."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, "kind", get_args(ObjectiveKind))
+        require_choice(self.readout, "readout", get_args(Readout))
+        require_choice(self.divergence, "divergence", get_args(Divergence))
+        if self.temperature is not None:
+            require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+        require_range(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
+        require_range(self.smoothing, "smoothing", 0.0, 1.0, closed="neither")
+
+    def __call__(self, output: HeadOutput, labels: Array) -> Float[Tensor, ""]:
+        """The loss of one batch, averaged over the output and its auxiliary streams; in float32 at least.
+
+        Affinities of large batches are n x n matrices, except where one head compares its tokens directly and JSD reads
+        squared_relu or relu: those are computed in row tiles, and so are nt_xent and supcon.
+
+        Args:
+            output: of n rows.
+            labels: integers (n,), NumPy or torch, on any device: view-pair numbers (``view_pair_labels``) for
+                self-supervised training, classes for supervised. Rows whose label occurs once are left out of the mean.
+
+        Raises:
+            ValueError: labels of another shape or type, or without any label that occurs twice; for symnsq_legacy
+                labels other than 0..N-1, 0..N-1; an affinity asked of an output without readings; embeddings or
+                cosines with NaN or infinity, or with a zero vector where they are normalised or go in tiles.
+        """
+        index = label_index(labels, len(output.embeddings), output.embeddings.device)
+        others_alike(index)
+        if self.kind == "symnsq_legacy":
+            _require_view_pairs(labels)
+        with torch.autocast(output.embeddings.device.type, enabled=False):
+            streams = [self._of_stream(stream, index) for stream in (output, *output.auxiliary)]
+            return sum(streams[1:], start=streams[0]) / len(streams)
+
+    @property
+    def effective_temperature(self) -> float:
+        """temperature, or what None stands for."""
+        return TEMPERATURES[self.kind] if self.temperature is None else float(self.temperature)
+
+    def _of_stream(self, output: HeadOutput, index: Tensor) -> Tensor:
+        if self.kind == "affinity":
+            return self._of_readings(output.readings, index)
+        if self.kind == "symnsq_legacy":
+            return symnsq_legacy(*output.embeddings.chunk(2), self.effective_temperature)
+        return supcon(output.embeddings, index, self.effective_temperature, normalize=self.normalize)
+
+    def _of_readings(self, readings: tuple[Reading, ...], index: Tensor) -> Tensor:
+        if not readings:
+            raise ValueError("output: has no readings, from which an affinity could be read")
+        total = self._of_reading(readings[-1], index)
+        if self.intermediate == 0.0 or len(readings) == 1:
+            return total
+        for reading in readings[:-1]:
+            total = total + self.intermediate * self._of_reading(reading, index)
+        return total / (1.0 + self.intermediate * (len(readings) - 1))
+
+    def _of_reading(self, reading: Reading, index: Tensor) -> Tensor:
+        same = reading.queries is reading.keys
+        queries = _unit(reading.queries)
+        reading = Reading(queries, queries if same else _unit(reading.keys))
+        if self._tiles(reading):
+            power = 2.0 if self.readout == "squared_relu" else 1.0
+            return affinity_jsd_from_points(queries[0], index, power=power)
+        affinity = read_affinity(reading.cosines(), self.readout, temperature=self.effective_temperature)
+        target = target_of_labels(index, affinity.device, affinity.dtype)
+        return affinity_divergence(affinity, target, self.divergence, self.smoothing)
+
+    def _tiles(self, reading: Reading) -> bool:
+        heads, n, _ = reading.queries.shape
+        tiled = self.divergence == "jsd" and self.readout in ("squared_relu", "relu")
+        return tiled and heads == 1 and reading.queries is reading.keys and not fits_dense(n, reading.queries)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "jsd": Objective(),
+    "kl_target": Objective(divergence="kl_target"),
+    "kl_affinity": Objective(divergence="kl_affinity"),
+    "jsd_relu": Objective(readout="relu"),
+    "jsd_softmax": Objective(readout="softmax"),
+    "jsd_squared": Objective(readout="squared"),
+    "nt_xent": Objective("nt_xent"),
+    "nt_xent_unnormalized": Objective("nt_xent", normalize=False),
+    "supcon": Objective("supcon"),
+    "symnsq_legacy": Objective("symnsq_legacy"),
+}
+"""The objectives of the ablation. jsd is TransFusion's; jsd_relu leaves out the square, jsd_softmax puts a softmax in
+place of ReLU and row sums, jsd_squared ignores the signs of cosines."""
+
+
+def objective_from_name(name: str, **changes: object) -> Objective:
+    """A named objective, with some fields changed.
+
+    Raises:
+        ValueError: an unknown name or field, or a value out of range.
+    """
+    require_choice(name, "name", tuple(OBJECTIVES))
+    for field in changes:
+        require_choice(field, "changes", tuple(Objective.__dataclass_fields__))
+    return replace(OBJECTIVES[name], **changes)
+
+
+def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
+    """In float32 at least; vectors that were normalised in half precision are normalised again."""
+    wide = widen(vectors)
+    return wide if wide.dtype == vectors.dtype else F.normalize(wide, dim=-1)
+
+
+def _require_view_pairs(labels: Array) -> None:
+    values = as_tensor(labels)
+    n = len(values)
+    if n % 2 or not torch.equal(values.long(), view_pair_labels(n // 2, 2, values.device)):
+        raise ValueError("labels: symnsq_legacy needs two views of N samples, 0..N-1 and again 0..N-1")

@@ -1,0 +1,124 @@
+"""The training command: runs, figures, resumption, refusals, and a verdict that notices."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures.catalogue import draw_all
+from synthetic import train_stack
+from synthetic.train_stack import main
+from synthetic.training import train
+from synthetic.training_report import breakdown, mean_and_spread, usable_rates
+from tests.command_lines import status_of
+from theory.verdicts import Status, Verdict
+
+SMALL = ["--geometry.num-clusters", "3", "--geometry.subspace-dim", "2", "--ambient-dim", "12", "--optimisation.steps",
+         "6", "--optimisation.evaluations", "1", "--optimisation.evaluation-batches", "4", "--head.width", "8",
+         "--head.out-dim", "8", "--head.depth", "2", "--seeds", "1", "--backend", "serial"]  # fmt: skip
+DEFAULT = [*SMALL, "--noise-levels", "0.3", "0.6", "--batch-sizes", "12", "18"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "run"
+    assert main([*DEFAULT, "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_writes_everything(finished):
+    rows, ideal = pd.read_csv(finished / "trainings.csv"), pd.read_csv(finished / "ideal.csv")
+    assert len(rows) == 2 * 2 + 2, "TransFusion at both batch sizes, Deep Fusion at the largest"
+    assert len(ideal) == 4
+    assert set(rows["arm"]) == {"TransFusion", "Deep Fusion"}
+    history = pd.read_csv(finished / "history.csv")
+    assert (history.groupby("cell").size() == rows.set_index("cell")["history_rows"]).all()
+    assert (rows["theorem_4"] == "HOLDS").all()
+    pictures = {path.stem for path in finished.glob("*.png")}
+    assert pictures == {
+        "training_breakdown",
+        "training_blocks",
+        "affinity_maps_transfusion",
+        "affinity_maps_deepfusion",
+    }
+    assert len(draw_all(finished)) == 4
+
+
+def test_an_interrupted_run_is_continued(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "run")
+    before = pd.read_csv(copy / "trainings.csv")
+    lines = (copy / "trainings.csv").read_text().splitlines(keepends=True)
+    (copy / "trainings.csv").write_text("".join(lines[:4]))
+    # A training whose history is cut short is run again as well.
+    history = pd.read_csv(copy / "history.csv")
+    history.drop(history.index[history["cell"] == 1][-1]).to_csv(copy / "history.csv", index=False)
+    assert main([*DEFAULT, "--out", str(copy), "--resume", "--no-figures"]) == 0
+    assert "6 trainings, 2 already there" in capsys.readouterr().out
+    after = pd.read_csv(copy / "trainings.csv")
+    clocks = ["seconds", "step_ms"]
+    pd.testing.assert_frame_equal(after.drop(columns=clocks), before.drop(columns=clocks))
+    assert status_of(main, [*DEFAULT, "--delta", ".1", "--out", str(copy), "--resume"]) == 2
+    assert "delta" in capsys.readouterr().err
+
+
+def test_a_false_certificate_is_noticed(tmp_path):
+    def liar(task, device):
+        result = train(task, device)
+        return replace(result, verdict=Verdict("Theorem 4", Status.VIOLATED, 0.5, 0.4, -0.1, -0.2, 1, 1, 0))
+
+    options = train_stack.TrainStack(out=tmp_path / "run", figures=False, backend="serial", quick=True)
+    options = replace(options, noise_levels=(0.5,), ambient_dim=18)
+    assert train_stack.run(options, liar) == 1
+
+
+@pytest.mark.parametrize("ablation", ["loss", "learning_rate", "depth", "attention", "supervision"])
+def test_ablations_run_and_are_drawn(ablation, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("synthetic.ablations.LEARNING_RATES", (1e-3, 1e-2))
+    monkeypatch.setattr("synthetic.ablations.DEPTHS", (1, 2))
+    out = tmp_path / "run"
+    arguments = [*SMALL, "--optimisation.steps", "2", "--noise-levels", "0.5", "--batch-sizes", "12"]
+    assert main([*arguments, "--ablation", ablation, "--out", str(out)]) == 0
+    rows = pd.read_csv(out / "trainings.csv")
+    assert (rows.groupby(["arm", "learning_rate", "depth"]).size() == 3).all(), "three seeds of everything"
+    assert (out / "ablation.png").exists()
+    text = capsys.readouterr().out
+    assert all(arm in text for arm in rows["arm"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--seeds", "0"], "seeds"),
+        (["--noise-levels", "-1"], "noise_levels"),
+        (["--noise-levels", "0.1", "0.1"], "noise_levels"),
+        (["--batch-sizes", "1"], "batch_sizes"),
+        (["--delta", "1"], "delta"),
+        (["--ambient-dim", "4"], "ambient_dim"),
+        (["--head.depth", "0"], "depth"),
+        (["--head.num-heads", "3"], "num_heads"),
+        (["--objective.intermediate", "-1"], "intermediate"),
+        (["--optimisation.steps", "0"], "steps"),
+        (["--optimisation.learning-rate", "0"], "learning_rate"),
+        (["--optimisation.evaluation-batches", "0"], "evaluation_batches"),
+        (["--geometry.clusters", "uniform"], "noise_levels"),
+        (["--device", "cuda:77"], "device"),
+        (["--supervision", "views", "--batch-sizes", "31"], "batch_sizes"),
+        (["--resume"], "--out"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert status_of(main, arguments) == 2
+    assert name in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_breakdown_and_usable_rates_by_hand():
+    assert breakdown(np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.96, 0.9])) == pytest.approx(2.0 + 0.01 / 0.06)
+    mean, spread = mean_and_spread([1.0, 3.0, float("nan")])
+    assert (mean, spread) == (2.0, pytest.approx(2.0**0.5))
+    rows = [{"learning_rate": rate, "x": x} for rate, x in ((1e-3, 0.8), (1e-2, 0.9), (1e-1, float("nan")))]
+    assert usable_rates(rows, "x") == "best 0.900 at 0.01; 1 of 3: 0.01 to 0.01"
+    assert usable_rates(rows, "x", 0.2).endswith("2 of 3: 0.001 to 0.01")
