@@ -9,7 +9,7 @@ import torch
 
 from figures.run_folder import DamagedFileError, read_table
 from synthetic import records
-from synthetic.records import RunFolderError, RunRecorder, to_plain, write_json, write_table, write_whole
+from synthetic.records import RunFolderError, RunRecorder, Tables, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
 ROW = {"cell": 0, "x": 0.1 + 0.2, "name": "a, b", "missing": float("nan"), "flag": True}
@@ -127,3 +127,17 @@ def test_cells_that_lost_layers_are_computed_again(tmp_path):
     assert not list((tmp_path / "run").glob(".*.part"))
     again.add({**ROW, "cell": 1}, [{"cell": 1, "layer": layer, "alpha": 0.5} for layer in range(2)])
     assert {name: (tmp_path / "run" / name).read_text() for name in whole} == whole
+
+
+def test_cells_with_different_numbers_of_details(tmp_path):
+    """A cell whose details are not all there is computed again, however many others have."""
+    tables = Tables("runs", "steps", ("cell", "step"), count="steps_taken")
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU, tables)
+    for cell, count in ((0, 3), (1, 1), (2, 2)):
+        recorder.add({"cell": cell, "steps_taken": count}, [{"cell": cell, "step": step} for step in range(count)])
+    assert RunRecorder(tmp_path / "run", {}, True, CPU, tables).finished == {0, 1, 2}
+    details = pd.read_csv(tmp_path / "run" / "steps.csv")
+    details[~((details["cell"] == 2) & (details["step"] == 1))].to_csv(tmp_path / "run" / "steps.csv", index=False)
+    again = RunRecorder(tmp_path / "run", {}, True, CPU, tables)
+    assert again.finished == {0, 1}
+    assert {row["cell"] for row in again.details} == {0, 1}
