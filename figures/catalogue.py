@@ -40,7 +40,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "phase_diagram": (("rows", "squares", "outline"), phase.draw),
     "over_fusion": (("curves", "depths"), over_fusion.draw),
     "sharpening_map": (("map", "boundary"), sharpening.draw),
-    "training_breakdown": (("trainings", "ideal"), training.draw_breakdown),
+    "training_breakdown": (("trainings", "ideal", "breakdowns"), training.draw_breakdown),
     "training_blocks": (("trainings", "history", "ideal"), training.draw_blocks),
     "ablation": (("trainings",), ablations.draw),
     "head_costs": (("costs",), head_costs.draw),

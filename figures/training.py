@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from figures.run_folder import RunFolder
 
@@ -19,13 +19,15 @@ IDEAL = (
 
 
 def draw_breakdown(run: RunFolder) -> Figure:
-    """One panel a batch size: sharpness of the output against noise, trained (a dot a seed) and ideal."""
+    """One panel a batch size: sharpness of the output against noise, trained (a dot a seed) and ideal. With several
+    batch sizes a last panel has the noise at which each curve breaks down."""
     rows, ideal = run.tables["trainings"], run.tables["ideal"]
     sizes = sorted(ideal["batch_size"].unique())
-    figure, axes = plt.subplots(
-        1, len(sizes), figsize=(1.4 + 3.6 * len(sizes), 3.7), sharey=True, squeeze=False
-    )  # fmt: skip
+    panels = len(sizes) + (len(sizes) > 1)
+    figure, axes = plt.subplots(1, panels, figsize=(1.2 + 2.7 * panels, 3.8), squeeze=False)
     arms = list(dict.fromkeys(rows["arm"]))
+    if len(sizes) > 1:
+        draw_against_batch_size(axes[0][-1], run.tables["breakdowns"], arms)
     for ax, size in zip(axes[0], sizes):
         draw_ideal(ax, ideal[ideal["batch_size"] == size])
         own = rows[rows["batch_size"] == size]
@@ -47,6 +49,23 @@ def draw_breakdown(run: RunFolder) -> Figure:
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     figure.suptitle("Trained against ideal breakdown: how much noise a stack can take", fontsize=10)
     return figure
+
+
+def draw_against_batch_size(ax: Axes, table: pd.DataFrame, arms: list[str]) -> None:
+    """Breakdown noise over the batch size; what does not break down inside the noise levels is left out."""
+    table = table[np.isfinite(table["noise_level"])]
+    styles = {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}
+    styles |= {f"{name}, proved": {"color": "0.35", "linewidth": 4, "alpha": 0.25} for name in ("identity", "mapped")}
+    styles |= {arm: {"color": f"C{i}", "marker": MARKERS[i]} for i, arm in enumerate(arms)}
+    for name, part in table.groupby("name"):
+        ax.plot(part["batch_size"], part["noise_level"], **styles[name])
+    sizes = sorted(table["batch_size"].unique())
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [str(n) for n in sizes])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("batch size n")
+    ax.set_title("noise at which sharpness\nfalls through .95")
+    ax.set_ylim(bottom=0.0)
 
 
 def draw_ideal(ax: Axes, ideal: pd.DataFrame) -> None:

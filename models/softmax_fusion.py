@@ -84,13 +84,15 @@ class SoftmaxStack(nn.Module):
             ValueError: NaN, infinite or zero points, bad labels.
         """
         require_points(points)
+        if points.ndim != 3:
+            raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
         tokens = unit_tokens(torch.as_tensor(points).to(self.device, self.dtype))
         return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])
 
     def _measure_chunk(self, tokens: Tensor, trials: slice, layout) -> SoftmaxTrajectory:
         tokens = tokens[trials]
-        kappa, mixing = (v[trials] if v.ndim else v for v in (self.inverse_temperature, self.mixing))
+        kappa, mixing = (v[trials] if v.shape[:1].numel() > 1 else v for v in (self.inverse_temperature, self.mixing))
         layers = []
         for layer in range(self.depth + 1):
             cosines = _cosines(tokens)

@@ -14,6 +14,7 @@ from models.heads import Head
 from models.losses import affinity_jsd, read_affinity, target_of_labels
 from synthetic.training_batches import BatchSource, TrainingBatch
 from theory.loss_certificate import certified_sharpness, check_certificate
+from theory.measurements import recovered
 from theory.verdicts import Verdict, combine_cells
 
 # Shares of within-cluster and cross cosines that the quantile integrity leaves out.
@@ -49,19 +50,21 @@ class Evaluation:
         layers: one for each reading, the output's last.
         neighbour_accuracy: share of rows whose nearest embedding, by cosine, is of their own class; (batches,).
         separated: batches whose output has every within-cluster cosine above every cross cosine.
+        recovered: batches whose output has no false edge and every cluster in one piece.
         verdict: Theorem 4 on all layers and batches.
     """
 
     layers: list[LayerMeasures]
     neighbour_accuracy: np.ndarray
     separated: np.ndarray
+    recovered: np.ndarray
     verdict: Verdict
 
 
 @torch.no_grad()
 def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device) -> Evaluation:
     """Measure ``head``, in evaluation mode and float64, on that many evaluation batches."""
-    rows, accuracy, verdicts = [], [], []
+    rows, accuracy, whole, verdicts = [], [], [], []
     for number in range(batches):
         batch = to_device(source.batch(number, evaluation=True), device)
         output = head(batch.points, views=batch.views, trace=True)
@@ -72,11 +75,12 @@ def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device
         verdicts += [layer.pop("verdict") for layer in found]
         rows.append(found)
         accuracy.append(_neighbour_accuracy(output, batch.classes))
+        whole.append(bool(recovered(read_affinity(output.readings[-1].cosines()), batch.classes)))
     names = list(LayerMeasures.__dataclass_fields__)
     layers = [LayerMeasures(**{name: np.array([row[i][name] for row in rows]) for name in names})
               for i in range(len(rows[0]))]  # fmt: skip
     separated = layers[-1].integrity > 0.0
-    return Evaluation(layers, np.array(accuracy), separated, combine_cells("Theorem 4", verdicts))
+    return Evaluation(layers, np.array(accuracy), separated, np.array(whole), combine_cells("Theorem 4", verdicts))
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def _evaluate_margin(power: float):
 
 
 def _evaluate_never(power: float, thresholded: bool):
-    """The change of log contrast: positive where a block sharpens. True claim for p = 1."""
+    """The change of log contrast: positive where a block sharpens. A true claim for p <= 1."""
 
     def evaluate(parameters: Parameters, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         threshold = 0.9 * torch.sigmoid(parameters["threshold"] - 1.0) * float(thresholded)
@@ -249,7 +249,8 @@ FUSION_CLAIMS = (
     Claim("Theorem 4: certificate", True, SMALL_SIZES, start_rows, _evaluate_certificate(LN2)),
     *(Claim(f"Proposition 5: sign, p = {p:g}", True, EQUAL_SIZES, start_pairs, _evaluate_margin(p))
       for p in (1.0, 1.5, 2.0, 3.0)),
-    Claim("Proposition 5: p = 1 never sharpens", True, EQUAL_SIZES, start_pairs, _evaluate_never(1.0, True)),
+    *(Claim(f"Proposition 5: p = {p:g} never sharpens", True, EQUAL_SIZES, start_pairs, _evaluate_never(p, True))
+      for p in (0.5, 1.0)),
 )  # fmt: skip
 
 KILLED_FUSION_CLAIMS = (

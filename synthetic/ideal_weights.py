@@ -16,8 +16,9 @@ import torch
 from models.stack import AttentionStack
 from synthetic.training_batches import BatchSource
 from theory.affinity import affinity_matrix
+from theory.batch_floor import gaussian_floor
 from theory.clusters import as_numpy
-from theory.measurements import affinity_sharpness, pair_extremes
+from theory.measurements import affinity_sharpness, pair_extremes, recovered
 from theory.noise_ceiling import gaussian_extremes, gaussian_persistence, gaussian_separation, recommended_threshold
 from theory.pair_law import NOISE_RANGE
 
@@ -95,10 +96,21 @@ def measure_ideal(source: BatchSource, depth: int, batches: int, delta: float) -
         row |= _through_stack(name, points, labels, matrix, depth, best)
         row |= {f"{name}_threshold": best, f"{name}_ceiling": law.separation(),
                 f"{name}_depth_ceiling": law.persistence()}  # fmt: skip
-    return row
+    return row | {"batch_floor": batch_floor(source, delta)}
 
 
-MEASURES = ("sharpness", "separated", "threshold", "ceiling", "depth_ceiling")
+def batch_floor(source: BatchSource, delta: float) -> float:
+    """Theorem 2c: the batch size from which on one block with identity weights recovers clusters that fill orthogonal
+    subspaces with probability 1 - delta; NaN for other clusters, inf where noise leaves no connection radius."""
+    geometry = source.geometry
+    if geometry.clusters != "uniform" or geometry.arrangement != "orthogonal" or geometry.subspace_dim < 2:
+        return math.nan
+    level = float(np.clip(source.noise_level, *NOISE_RANGE))
+    floor = gaussian_floor(geometry.subspace_dim, source.ambient_dim, geometry.num_clusters, math.pi / 2, level, delta)
+    return math.inf if floor is None else float(floor * geometry.num_clusters)
+
+
+MEASURES = ("sharpness", "separated", "recovered", "threshold", "ceiling", "depth_ceiling")
 # Training batches on which a threshold is chosen, and the thresholds tried beside the recommended one.
 CALIBRATION, GRID = 8, tuple(float(v) for v in np.linspace(0.0, 0.9, 19))
 
@@ -117,4 +129,5 @@ def _measures(name: str, tokens: torch.Tensor, labels: np.ndarray, threshold: fl
     return {
         f"{name}_sharpness": float(affinity_sharpness(affinity, labels).mean()),
         f"{name}_separated": float((alpha > beta).double().mean()),
+        f"{name}_recovered": float(recovered(affinity, labels).double().mean()),
     }

@@ -170,7 +170,8 @@ def measure(head: Head, task: TrainingTask, batches: int, device: torch.device) 
 # Columns of a row that come from the final measurement.
 MEASURES = (
     "sharpness", "sharpness_first", "certified", "integrity", "quantile_integrity", "separated_rate",
-    "neighbour_accuracy", "attention_first", "attention_last", "blocks", "blocks_sharpened", "blocks_dulled",
+    "recovered_rate", "neighbour_accuracy", "attention_first", "attention_last", "blocks", "blocks_sharpened",
+    "blocks_dulled",
 )  # fmt: skip
 
 
@@ -186,7 +187,8 @@ def final_measures(measured: Evaluation) -> dict:
             MEASURES,
             (
                 last.sharpness.mean(), first.sharpness.mean(), last.certified.mean(), last.integrity.mean(),
-                last.quantile_integrity.mean(), measured.separated.mean(), measured.neighbour_accuracy.mean(),
+                last.quantile_integrity.mean(), measured.separated.mean(), measured.recovered.mean(),
+                measured.neighbour_accuracy.mean(),
                 attention[0].mean() if attention else math.nan, attention[-1].mean() if attention else math.nan,
                 len(steps), sum(step > 0 for step in steps), sum(step < 0 for step in steps),
             ),

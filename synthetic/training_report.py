@@ -52,29 +52,34 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
         "steps from one\nblock's affinity to the next, by more than two standard errors; mass: attention inside the "
         "own cluster (softmax:\noneself included), first and last mixing block."
     )
-    print(f"\nNoise at which the mean sharpness falls through {GOAL:g}")
-    for size in dict.fromkeys(row["batch_size"] for row in ideal):
-        base = sorted((row for row in ideal if row["batch_size"] == size), key=lambda row: row["noise_level"])
-        parts = [f"{name} {_level(level)}" for name, level in _breakdowns(rows, base).items()]
-        ceilings = f"identity {base[0]['identity_ceiling']:.3f}, mapped {base[0]['mapped_ceiling']:.3f}"
-        print(f"  n = {size}: {', '.join(parts)}\n          proved ceilings: {ceilings}")
+    print(f"\nNoise at which the mean sharpness falls through {GOAL:g}, and the proved ceilings")
+    for (size,), group in groups_of(breakdown_rows(rows, ideal), "batch_size").items():
+        print(f"  n = {size}: " + "; ".join(f"{row['name']} {_level(row['noise_level'])}" for row in group))
     print(
-        "input: no stack; identity, mapped: stacks with ideal weights; proved: separation of one block with "
+        "input: no stack; identity, mapped: stacks with ideal weights; ceilings: one block separates with "
         "probability 1 - delta."
     )
 
 
-def _breakdowns(rows: list[dict], base: list[dict]) -> dict[str, float]:
-    """Breakdown noise by name, for the batch size of ``base``, its rows of ideal.csv in order of noise."""
-    levels = np.array([row["noise_level"] for row in base])
-    curves = {name: [row[f"{name}_sharpness"] for row in base] for name in ("input", "identity", "mapped")}
-    own = [row for row in rows if row["batch_size"] == base[0]["batch_size"]]
-    for (arm,), group in groups_of(own, "arm").items():
-        curves[arm] = [mean_and_spread(r["sharpness"] for r in group if r["noise_level"] == v)[0] for v in levels]
-    return {name: breakdown(levels, np.array(curve)) for name, curve in curves.items() if not np.isnan(curve).any()}
+def breakdown_rows(rows: list[dict], ideal: list[dict]) -> list[dict]:
+    """breakdowns.csv: for every batch size the breakdown noise of what was trained and of ideal weights, and the proved
+    separation ceilings; inf and -inf where a curve does not fall through GOAL inside the levels."""
+    table = []
+    for (size,), base in groups_of(ideal, "batch_size").items():
+        base = sorted(base, key=lambda row: row["noise_level"])
+        levels = np.array([row["noise_level"] for row in base])
+        curves = {name: [row[f"{name}_sharpness"] for row in base] for name in ("input", "identity", "mapped")}
+        for (arm,), group in groups_of([row for row in rows if row["batch_size"] == size], "arm").items():
+            curves[arm] = [mean_and_spread(r["sharpness"] for r in group if r["noise_level"] == v)[0] for v in levels]
+        found = {name: breakdown(levels, np.array(c)) for name, c in curves.items() if not np.isnan(c).any()}
+        found |= {f"{name}, proved": base[0][f"{name}_ceiling"] for name in ("identity", "mapped")}
+        table += [{"batch_size": size, "name": name, "noise_level": level} for name, level in found.items()]
+    return table
 
 
 def _level(value: float) -> str:
+    if np.isnan(value):
+        return "-"
     return f"{value:.3f}" if np.isfinite(value) else "beyond" if value > 0 else "below"
 
 

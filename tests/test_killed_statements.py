@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from models.losses import affinity_jsd
+from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from synthetic.seeding import trial_generators
 from synthetic.union_of_subspaces import equiangular_clusters
 from tests.strategies import labels_of
 from theory import statements
-from theory.measurements import pair_extremes
+from theory.affinity import affinity_matrix, target_affinity
+from theory.block_model import sharpening_margin
+from theory.loss_certificate import certified_sharpness
+from theory.measurements import affinity_sharpness, pair_extremes
 from theory.noise_ceiling import bounded_extremes, bounded_separation, bounded_threshold_separation
 from theory.noise_free import equiangular_threshold_interval, norm_floor_squared, spread_bound
-from theory.persistence import threshold_interval
+from theory.persistence import persists, threshold_interval
 
 pytestmark = pytest.mark.theorems
 DEGREE = np.pi / 180
@@ -49,6 +54,58 @@ def test_one_term_ceiling():
     assert np.sin(phi) < bounded_separation(theta_w, theta_b)
     assert bounded_extremes(theta_w, theta_b, float(np.sin(phi)))[0] < 0
     assert np.sin(phi) > bounded_threshold_separation(theta_w, theta_b)
+
+
+@pytest.mark.parametrize("normalize", ["input", "every"])
+def test_softmax_keeps(normalize):
+    """Two clusters of two equal points, cross cosine 1/2, kappa = 1: s = 1/(1 + e^(-1/2)) = .622 falls at once."""
+    points, labels = equiangular_clusters(1.0, 0.5, (2, 2), 8, trial_generators(0, 0, range(1), 0)), labels_of((2, 2))
+    assert persists(1.0, 0.5, (2, 2), 0.75), "the hypotheses of Theorem 2a"
+    sharp = AttentionStack(20, 0.75).measure(torch.from_numpy(points), labels)
+    np.testing.assert_allclose(sharp.sharpness_min, 1.0, atol=1e-12)
+    mass = SoftmaxStack(20, 1.0, 0.5, normalize=normalize).measure(torch.from_numpy(points), labels).mass_max[:, 0, 0]
+    assert mass[0] == pytest.approx(1 / (1 + np.exp(-0.5)), abs=1e-14)
+    # A share p = (1 - s)/2 comes from the other cluster: cos' = (q/2 + 2p(1-p))/(q + p(1-p)), q = p^2 + (1-p)^2.
+    p = (1 - mass[0]) / 2
+    q = p**2 + (1 - p) ** 2
+    cosine = (q / 2 + 2 * p * (1 - p)) / (q + p * (1 - p))
+    assert mass[1] == pytest.approx(1 / (1 + np.exp(cosine - 1)), abs=1e-14)
+    assert np.all(np.diff(mass) < 0)
+    assert mass[-1] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_empty_row_half():
+    """All rows empty: the formula alone gives ln 2/2, which would certify .294; the sharpness is 0."""
+    labels = labels_of((2, 2))
+    affinity = affinity_matrix(np.eye(4), 0.5)
+    assert not affinity.any()
+    assert affinity_sharpness(affinity, labels).max() == 0.0
+    assert certified_sharpness(np.log(2) / 2) == pytest.approx(0.294, abs=5e-4)
+    loss = float(affinity_jsd(torch.from_numpy(affinity), torch.from_numpy(target_affinity(labels))))
+    assert loss == pytest.approx(np.log(2), abs=1e-15)
+    assert certified_sharpness(loss) == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.mark.parametrize(("within", "between"), [(0.9, 0.5), (0.5, 0.01), (0.2, 0.19), (0.99, 1e-3)])
+@pytest.mark.parametrize("sizes", [(2, 2), (6, 6, 6)])
+def test_always_sharpens(within, between, sizes):
+    points = equiangular_clusters(within, between, sizes, 20, trial_generators(0, 0, range(1), 0))
+    trajectory = AttentionStack(6).measure(torch.from_numpy(points), labels_of(sizes))
+    n, m = sum(sizes), sizes[0]
+    assert trajectory.sharpness_mean[0, 0] == pytest.approx(1 / (1 + (n - m) / (m - 1) * between / within), abs=1e-9)
+    assert np.all(np.diff(trajectory.sharpness_mean[:, 0]) < 0)
+
+
+def test_squared_sharpens():
+    sizes = (16,) * 4
+    points = equiangular_clusters(0.7, 0.01, sizes, 64, trial_generators(0, 0, range(1), 0))
+    trajectory = AttentionStack(300, power=2.0).measure(torch.from_numpy(points), labels_of(sizes))
+    leak = 1 - trajectory.sharpness_mean[:, 0]
+    assert leak[0] == pytest.approx(1 / (1 + 15 / 48 * 70**2), abs=1e-9)
+    assert leak[:3] == pytest.approx([6.53e-4, 6.46e-4, 6.61e-4], abs=5e-7)
+    assert leak[-1] == pytest.approx(0.76, abs=0.005)
+    assert sharpening_margin(0.7, 0.01, 4, 16, 2.0) > 0
+    assert sharpening_margin(0.9, 0.01, 4, 16, 2.0) < 0, "it ends as w tends to 1"
 
 
 def test_round_off_broke_noise_free_batches():

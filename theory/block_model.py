@@ -12,8 +12,8 @@ a_b = (b-tau)^p, X = a_b (1 + mu_c) g_c, Y = (a_w + (K-1) a_b)(1 + mu_w)(1 - w).
 s = 1/(1 + ((n-m)/(m-1)) a_b/a_w) rises through the block if and only if
     X [w - tau + (K-1)(b - tau)] + tau (w - b) [(K-1) X + (m-1) Y]  <  (b - tau) Y;
 for tau = 0: a_b (1 + mu_c) g_c (w + (K-1) b) < b (1 - w)(1 + mu_w)(a_w + (K-1) a_b).
-With p = 1, whatever the threshold, a block never sharpens: any leak grows. For p > 1 and tau = 0 every small leak
-shrinks, unless lambda = 1 and m = 2.
+With p <= 1, whatever the threshold, a block never sharpens: any leak grows. For p > 1 and tau = 0 every small leak
+shrinks, unless lambda = 1 and m = 2. No block sharpens while b - tau <= tau (m-1)(w-b).
 
 Hypotheses: as above.
 Proof: theory.md, section 5; the model: theory.md, section 3.
@@ -100,9 +100,9 @@ class BlockTrajectory:
     sharpness: np.ndarray
 
     @property
-    def peak(self) -> np.ndarray:
-        """The (first) layer of largest sharpness, (...)."""
-        return self.sharpness.argmax(axis=0)
+    def peak(self) -> np.ndarray | np.integer:
+        """The (first) layer of largest sharpness, up to rounding, (...)."""
+        return (self.sharpness >= self.sharpness.max(axis=0) - EXACTNESS).argmax(axis=0)
 
 
 def trajectory(
@@ -125,7 +125,7 @@ def trajectory(
     require_range(b, "between", -1.0, 1.0)
     gram = _eigenvalues(w, b, clusters, size)
     if min(float(g.min()) for g in gram) < -EXACTNESS * clusters * size:
-        raise ValueError("between: no batch has such cosines (1 + (m-1) w must lie between -(n-m) b and m b)")
+        raise ValueError("between: no batch has such cosines (1 + (m-1) w must be at least -(n-m) b and m b)")
     layers = [(w, b, _sharpness(w, b, clusters, size, attention))]
     for _ in range(steps):
         gram = _step(gram, w, b, clusters, size, attention)
@@ -235,7 +235,8 @@ def check_sharpening(
 
 
 def _contrast(within, between, threshold):
-    return np.log(within - threshold) - np.log(between - threshold)
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(within - threshold, 0.0)) - np.log(np.maximum(between - threshold, 0.0))
 
 
 def check_exactness(name: str, measured: tuple[np.ndarray, np.ndarray], predicted: BlockTrajectory) -> Verdict:

@@ -24,7 +24,7 @@ LN2 = float(np.log(2.0))
 BISECTIONS = 60
 
 
-def binary_divergence(sharpness: Numbers) -> np.ndarray:
+def binary_divergence(sharpness: Numbers) -> np.ndarray | float:
     """binary(s): the JSD of (s, 1 - s) and (1, 0); ln 2 at s = 0, 0 at s = 1, decreasing and convex.
 
     Args:
@@ -42,7 +42,7 @@ def binary_divergence(sharpness: Numbers) -> np.ndarray:
 
 
 def certified_sharpness(jsd: Numbers) -> np.ndarray | float:
-    """binary^-1: the affinity sharpness that a divergence of ``jsd`` guarantees; rounded down, so that it is safe.
+    """binary^-1: the affinity sharpness that a divergence of ``jsd`` guarantees, to rounding.
 
     Args:
         jsd: in [0, ln 2], any shape: of one row (then of that row's s_i) or the mean over rows (then of the mean).
@@ -70,9 +70,9 @@ def certified_row_sharpness(loss: Numbers, num_rows: int) -> np.ndarray | float:
     Raises:
         ValueError: a loss outside [0, ln 2], fewer than one row.
     """
-    require_range(loss, "loss", 0.0, LN2 + ABSOLUTE_MARGIN)
+    require_range(loss, "loss", -ABSOLUTE_MARGIN, LN2 + ABSOLUTE_MARGIN)
     count = require_count(num_rows, "num_rows", 1)
-    return certified_sharpness(np.minimum(np.multiply(loss, count), LN2))
+    return certified_sharpness(np.clip(np.multiply(loss, count), 0.0, LN2))
 
 
 def check_certificate(loss: np.ndarray, sharpness: np.ndarray) -> Verdict:
@@ -85,6 +85,7 @@ def check_certificate(loss: np.ndarray, sharpness: np.ndarray) -> Verdict:
     Raises:
         ValueError: NaN, or values out of range.
     """
+    require_range(sharpness, "sharpness", -ABSOLUTE_MARGIN, 1.0 + ABSOLUTE_MARGIN)
     rows = sharpness.shape[0]
     everywhere = np.ones(sharpness.shape[1], dtype=bool)
     mean_cap = 1.0 - certified_sharpness(loss)

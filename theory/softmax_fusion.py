@@ -97,12 +97,17 @@ def certified_layers(
     Raises:
         ValueError: as ``certified_depth``.
     """
-    smallest = int(as_sizes(cluster_size).min())
+    sizes = as_sizes(cluster_size)
+    smallest = int(sizes.min())
     mass_bound(alpha, beta, inverse_temperature, smallest, batch_size)
+    if 2 * smallest > batch_size or (len(sizes) > 1 and sizes.sum() != batch_size):
+        raise ValueError(f"batch_size: clusters of {np.ravel(cluster_size)} points do not fit a batch of {batch_size}")
     require_range(min_cross_cos, "min_cross_cos", -1.0, 1.0)
     require_mixing(mixing)
     if not np.all(alpha >= np.asarray(min_cross_cos)):
         raise ValueError("min_cross_cos: must not exceed alpha (Theorem 3b's hypothesis)")
+    if not np.all(beta >= np.asarray(min_cross_cos)):
+        raise ValueError("min_cross_cos: must not exceed beta, the largest cross cosine")
     layers = [np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (alpha, beta, min_cross_cos)))]
     for _ in range(require_count(depth, "depth", 0)):
         layers.append(_next_bounds(*layers[-1], inverse_temperature, smallest, batch_size, mixing))
@@ -225,7 +230,10 @@ def check_softmax_fusion(
         inverse_temperature, mixing: numbers or (trials,).
         normalized: tokens are normalised at every block; (b) speaks only of those.
     """
-    sizes = as_sizes(cluster_sizes)
+    clusters, sizes = trajectory.mass_min.shape[-2], as_sizes(cluster_sizes, "cluster_sizes")
+    if len(sizes) not in (1, clusters):
+        raise ValueError(f"cluster_sizes: expected {clusters} of them, one a cluster, got {len(sizes)}")
+    sizes = np.broadcast_to(sizes, (clusters,))
     batch_size, layers = int(sizes.sum()), trajectory.num_layers
     trials = trajectory.alpha.shape[-1]
     kappa = np.broadcast_to(np.asarray(inverse_temperature, dtype=float), (trials,))
@@ -241,10 +249,10 @@ def check_softmax_fusion(
     positive = smallest[0] > 0.0
     start = np.where(positive, smallest[0], 1.0)
     caps = spread_caps(start, kappa, layers - 1, weight, batch_size if normalized else None)
-    parts.append(judge(f"{NAME}c: spread", 1.0 - smallest[1:], np.maximum(caps[1:], SPREAD_FLOOR) * (1.0 + ROUNDING),
+    parts.append(judge(f"{NAME}c: spread", 1.0 - smallest[1:], np.maximum(caps[1:], SPREAD_FLOOR) + ROUNDING,
                        positive, discrete=True))  # fmt: skip
-    ceilings = _mass(caps[1:, None], kappa, sizes[:, None], batch_size)
-    parts.append(judge(f"{NAME}c: mass", trajectory.mass_max[1:], ceilings + ROUNDING, positive, discrete=True))
+    ceilings = _mass(caps[:, None], kappa, sizes[:, None], batch_size)
+    parts.append(judge(f"{NAME}c: mass", trajectory.mass_max, ceilings + ROUNDING, positive, discrete=True))
     return combine_parts(NAME, parts)
 
 

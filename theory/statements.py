@@ -112,7 +112,7 @@ PROPOSITION_5 = Statement(
     "Proposition 5",
     "when a block sharpens equiangular clusters",
     "equal equiangular clusters, affinity ReLU(C - tau)^p, p > 0, 0 <= tau < b < w < 1",
-    "affinity sharpness rises through the block if and only if the sharpening margin is positive; with p = 1 it never "
+    "affinity sharpness rises through the block if and only if the sharpening margin is positive; with p <= 1 it never "
     "does",
     "5",
     "block_model",
