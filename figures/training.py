@@ -81,13 +81,12 @@ def draw_ideal(ax: Axes, ideal: pd.DataFrame) -> None:
 
 
 def draw_blocks(run: RunFolder) -> Figure:
-    """Left: the final affinity of every block, one line a noise level. Right: every block through training, with what
-    the loss certifies. One row of panels an arm, at its largest batch."""
+    """Left: the mass outside the own cluster in every block's final affinity, upside down, one line a noise level.
+    Right: every block's sharpness through training, with what the loss certifies. One row of panels an arm, at its
+    largest batch."""
     rows, history = run.tables["trainings"], run.tables["history"]
     arms = list(dict.fromkeys(rows["arm"]))
-    figure, axes = plt.subplots(
-        len(arms), 2, figsize=(8.6, 0.9 + 2.6 * len(arms)), squeeze=False, sharey=True
-    )  # fmt: skip
+    figure, axes = plt.subplots(len(arms), 2, figsize=(8.8, 0.9 + 2.7 * len(arms)), squeeze=False)
     for line, arm in zip(axes, arms):
         own = rows[(rows["arm"] == arm) & ~rows["diverged"].astype(bool)]
         own = own[own["batch_size"] == own["batch_size"].max()]
@@ -95,8 +94,10 @@ def draw_blocks(run: RunFolder) -> Figure:
         draw_final(line[0], own, history, levels)
         shown = own[own["noise_level"] == levels[len(levels) // 2]].iloc[0]
         draw_learning(line[1], history[history["cell"] == shown["cell"]])
-        line[0].set_ylabel(f"{arm}\nmean affinity sharpness")
-        line[0].set_title("after training, every seed")
+        line[0].set_ylabel(f"{arm}\nleak = 1 - affinity sharpness")
+        line[1].set_ylabel("mean affinity sharpness")
+        line[1].set_ylim(0.0, 1.04)
+        line[0].set_title(r"after training, every seed (numbers: noise $\sigma$)")
         line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
     axes[-1][0].set_xlabel("block (the last one is the output)")
     axes[-1][1].set_xlabel("optimiser step")
@@ -105,14 +106,20 @@ def draw_blocks(run: RunFolder) -> Figure:
 
 
 def draw_final(ax: Axes, rows: pd.DataFrame, history: pd.DataFrame, levels: np.ndarray) -> None:
-    """Sharpness of every block at the end of the training."""
+    """One minus the sharpness of every block at the end of the training; up is sharper."""
     for i, level in enumerate(levels):
         for cell in rows.loc[rows["noise_level"] == level, "cell"]:
             part = history[history["cell"] == cell]
             part = part[part["step"] == part["step"].max()].sort_values("layer")
-            ax.plot(part["layer"], part["sharpness"], marker=MARKERS[i % 7], color=f"C{i % 7}", linewidth=1)
-    handles = [Line2D([], [], color=f"C{i % 7}", marker=MARKERS[i % 7]) for i in range(len(levels))]
-    ax.legend(handles, [f"{level:g}" for level in levels], title=r"noise $\sigma$", fontsize=7, loc="best", ncols=2)
+            ax.plot(part["layer"], 1.0 - part["sharpness"], marker=MARKERS[i % 7], color=f"C{i % 7}", linewidth=1)
+        # The last line's end tells which noise it was.
+        end = part.iloc[-1]
+        ax.annotate(
+            f"{level:g}", (end["layer"], 1.0 - end["sharpness"]), xytext=(6, 0), textcoords="offset points",
+            color=f"C{i % 7}", va="center", fontsize=7.5,
+        )  # fmt: skip
+    ax.set_yscale("log")
+    ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
