@@ -19,7 +19,6 @@ from functools import partial
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack, resolve_device
@@ -27,7 +26,7 @@ from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.mean_field import BatchKind, draw_batches, mean_cosines
 from synthetic.records import RunRecorder, Tables, write_json
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count, require_mixing, require_range
@@ -236,12 +235,12 @@ def run(options: OverFusion) -> int:
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES)
         todo = [arm for arm in arms if arm.index not in recorder.finished]
-        print(f"{len(arms)} curves, {len(arms) - len(todo)} already there; results in {out}", flush=True)
-        with telling_how_to_continue(recorder, "curves"), tqdm(total=len(todo), disable=None, unit="curve") as bar:
-            for _, (row, layers, found) in backend.map(partial(measure_arm, settings=settings), todo):
-                recorder.add(row, layers)
-                verdicts += found
-                bar.update()
+
+        def store(_: Arm, result: tuple[dict, list[dict], list[Verdict]]) -> None:
+            recorder.add(*result[:2])
+            verdicts.extend(result[2])
+
+        run_tasks(arms, recorder, backend, partial(measure_arm, settings=settings), store, "curve")
     # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
     verdicts += [v for arm in arms if arm not in todo for v in measure_arm(arm, settings)[2]]
     names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL)

@@ -1,19 +1,33 @@
 """What the command lines of all sweeps have in common: where they run and where their results go."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
+
+from tqdm import tqdm
 
 from figures.catalogue import draw_all
-from synthetic.backends import BackendOptions, WorkersLostError
+from synthetic.backends import Backend, BackendOptions, WorkersLostError
 from synthetic.records import RunRecorder
 from theory.verdicts import Status, Verdict
 
+
+@runtime_checkable
+class HasIndex(Protocol):
+    """A task that knows the cell of its row."""
+
+    @property
+    def index(self) -> int:
+        """The cell."""
+
+
 Settings = TypeVar("Settings")
+Task = TypeVar("Task", bound=HasIndex)
+Result = TypeVar("Result")
 REPLAY = "python -m synthetic.sweep_noise --replay"
 
 
@@ -71,3 +85,29 @@ def telling_how_to_continue(recorder: RunRecorder, what_is_kept: str) -> Iterato
         kept = f"{len(recorder.finished)} {what_is_kept} are kept"
         print(f"\n{why}; {kept}, continue with the same command and --out {recorder.path} --resume", file=sys.stderr)
         raise
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    recorder: RunRecorder,
+    backend: Backend,
+    measure: Callable[[Task], Result],
+    store: Callable[[Task, Result], None],
+    unit: str,
+) -> None:
+    """Measure the tasks whose ``index`` the recorder does not have yet, with progress, and say how to go on if that is
+    interrupted.
+
+    Args:
+        store: keeps a finished task's result; called in the order in which tasks finish.
+        unit: what a task is called.
+
+    Raises:
+        WorkersLostError: the backend's workers died too often.
+    """
+    todo = [task for task in tasks if task.index not in recorder.finished]
+    print(f"{len(tasks)} {unit}s, {len(tasks) - len(todo)} already there; results in {recorder.path}", flush=True)
+    with telling_how_to_continue(recorder, f"{unit}s"), tqdm(total=len(todo), disable=None, unit=unit) as bar:
+        for number, result in backend.map(measure, todo):
+            store(todo[number], result)
+            bar.update()

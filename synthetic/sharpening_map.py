@@ -19,7 +19,6 @@ from functools import partial
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
 from models.stack import AttentionStack, resolve_device
 from synthetic.backends import open_backend
@@ -27,7 +26,7 @@ from synthetic.commands import exit_status
 from synthetic.mean_field import draw_batches
 from synthetic.random_fusion import search_block_model
 from synthetic.records import RunRecorder, Tables, write_json, write_table
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from theory.block_model import ReluAttention, trajectory
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count, require_mixing, require_range
@@ -180,12 +179,8 @@ def run(options: SharpeningMap) -> int:
     device = resolve_device("cpu")
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, MAP)
-        todo = [point for point in points if point.index not in recorder.finished]
-        print(f"{len(points)} points, {len(points) - len(todo)} already there; results in {out}", flush=True)
-        with telling_how_to_continue(recorder, "points"), tqdm(total=len(todo), disable=None, unit="point") as bar:
-            for _, row in backend.map(partial(measure_point, settings=settings), todo):
-                recorder.add(row)
-                bar.update()
+        run_tasks(points, recorder, backend, partial(measure_point, settings=settings),
+                  lambda _, row: recorder.add(row), "point")  # fmt: skip
     write_table(out / "boundary.csv", boundary_rows(settings))
     verdicts = search_block_model(settings.equiangular_batches, settings.seed)
     write_json(out / "verdicts.json", verdicts)

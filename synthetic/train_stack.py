@@ -24,7 +24,6 @@ from typing import Literal
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
 from models.heads import HeadConfig
 from models.losses import Objective
@@ -35,7 +34,7 @@ from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
 from synthetic.ideal_weights import measure_ideal, noise_law
 from synthetic.records import RunRecorder, Tables, write_json, write_table
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
+from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from synthetic.training import Optimisation, TrainingResult, TrainingTask, train
 from synthetic.training_batches import BatchSource, Subspaces, Supervision
 from synthetic.training_report import breakdown_rows, print_ablation, print_breakdown
@@ -173,16 +172,15 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
     verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS)
-        todo = [task for task in tasks if task.index not in recorder.finished]
-        print(f"{len(tasks)} trainings, {len(tasks) - len(todo)} already there; results in {out}", flush=True)
-        with telling_how_to_continue(recorder, "trainings"), tqdm(total=len(todo), disable=None, unit="run") as bar:
-            for number, result in backend.map(partial(trainer, device=device), todo):
-                if result.maps:
-                    # Before the row: a training that is finished has all that belongs to it.
-                    write_table(out / f"maps_{todo[number].head.kind}.csv", result.maps)
-                recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
-                verdicts.append(result.verdict)
-                bar.update()
+
+        def store(task: TrainingTask, result: TrainingResult) -> None:
+            if result.maps:
+                # Before the row: a training that is finished has all that belongs to it.
+                write_table(out / f"maps_{task.head.kind}.csv", result.maps)
+            recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
+            verdicts.append(result.verdict)
+
+        run_tasks(tasks, recorder, backend, partial(trainer, device=device), store, "training")
     verdict = _summary(verdicts, recorder.rows)
     write_json(out / "verdicts.json", [verdict])
     if settings.ablation == "none":
