@@ -162,7 +162,7 @@ class AdversaryOptions:
     seed: int = 0
     """Seed of all searches."""
     out: Path | None = None
-    """Also write the verdicts, as JSON, to this file."""
+    """Also write the verdicts, as JSON, to this file, and random batches that contradict a theorem beside it."""
 
 
 def run(options: AdversaryOptions) -> int:
@@ -177,8 +177,9 @@ def run(options: AdversaryOptions) -> int:
     attacks = attack_all(claims, options.restarts, options.steps, options.seed)
     found = []
     if options.random_batches:
-        found = [search(options.random_batches, options.seed) for search in (search_random, search_random_fusion)]
-        found = [verdict for verdicts in found for verdict in verdicts]
+        folder = None if options.out is None else options.out.parent
+        found = search_random(options.random_batches, options.seed)
+        found += search_random_fusion(options.random_batches, options.seed, folder)
     if options.out is not None:
         write_json(options.out, [*(a.verdict() for a in attacks), *found])
     print(f"{'claim':<40}  expected   outcome    closest approach (0 = attained, > 0 = broken)")

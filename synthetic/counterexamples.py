@@ -11,6 +11,7 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
+from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.one_block import OneBlockTask, judge_cells, one_block
 from synthetic.records import write_whole
 from synthetic.report import rate_cells
@@ -110,6 +111,19 @@ class Counterexample:
             "theorem_2b_recovery": ~trajectory.recovered.all(axis=0),
         }[self.statement]
         return _one_failure(self.statement, bool(failed[0]))
+
+
+def replay_file(path: Path, device: str | torch.device = "cpu") -> Verdict:
+    """Check a counterexample of any statement again.
+
+    Raises:
+        ValueError: not a counterexample file, or a damaged one.
+    """
+    try:
+        return FusionCounterexample.load(path).replay()
+    except ValueError:
+        # Of the other kind, or of none: its own words say which.
+        return Counterexample.load(path).replay(device)
 
 
 def _one_failure(statement: str, failed: bool) -> Verdict:

@@ -12,10 +12,12 @@ from torch import Tensor
 from models.head_output import HeadOutput, Reading
 from models.heads import Head
 from models.losses import affinity_jsd, read_affinity, target_of_labels
+from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.training_batches import BatchSource, TrainingBatch
+from theory.clusters import as_numpy
 from theory.loss_certificate import certified_sharpness, check_certificate
 from theory.measurements import recovered
-from theory.verdicts import Verdict, combine_cells
+from theory.verdicts import Status, Verdict, combine_cells
 
 # Shares of within-cluster and cross cosines that the quantile integrity leaves out.
 LEVEL = 0.05
@@ -48,10 +50,12 @@ class Evaluation:
 
     Attributes:
         layers: one for each reading, the output's last.
-        neighbour_accuracy: share of rows whose nearest embedding, by cosine, is of their own class; (batches,).
+        neighbour_accuracy: share of rows whose nearest embedding of another sample, by cosine, is of their own class;
+            (batches,).
         separated: batches whose output has every within-cluster cosine above every cross cosine.
         recovered: batches whose output has no false edge and every cluster in one piece.
         verdict: Theorem 4 on all layers and batches.
+        suspect: an affinity that contradicts it, if there is one.
     """
 
     layers: list[LayerMeasures]
@@ -59,12 +63,13 @@ class Evaluation:
     separated: np.ndarray
     recovered: np.ndarray
     verdict: Verdict
+    suspect: FusionCounterexample | None
 
 
 @torch.no_grad()
 def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device) -> Evaluation:
     """Measure ``head``, in evaluation mode and float64, on that many evaluation batches."""
-    rows, accuracy, whole, verdicts = [], [], [], []
+    rows, accuracy, whole, verdicts, suspect = [], [], [], [], None
     for number in range(batches):
         batch = to_device(source.batch(number, evaluation=True), device)
         output = head(batch.points, views=batch.views, trace=True)
@@ -73,14 +78,21 @@ def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device
         for layer, weights in zip(found, output.attentions):
             layer["attention"] = (weights.mean(0) * masks.same_or_self).sum(-1).mean().item()
         verdicts += [layer.pop("verdict") for layer in found]
+        affinities = [layer.pop("affinity") for layer in found]
+        for own, affinity in zip(verdicts[-len(found) :], affinities):
+            if own.status is Status.VIOLATED:
+                values = {"affinity": as_numpy(affinity), "labels": as_numpy(batch.classes)}
+                suspect = FusionCounterexample("theorem_4", values)
         rows.append(found)
-        accuracy.append(_neighbour_accuracy(output, batch.classes))
-        whole.append(bool(recovered(read_affinity(output.readings[-1].cosines()), batch.classes)))
+        accuracy.append(_neighbour_accuracy(output, batch))
+        whole.append(bool(recovered(affinities[-1], batch.classes)))
     names = list(LayerMeasures.__dataclass_fields__)
     layers = [LayerMeasures(**{name: np.array([row[i][name] for row in rows]) for name in names})
               for i in range(len(rows[0]))]  # fmt: skip
     separated = layers[-1].integrity > 0.0
-    return Evaluation(layers, np.array(accuracy), separated, np.array(whole), combine_cells("Theorem 4", verdicts))
+    return Evaluation(
+        layers, np.array(accuracy), separated, np.array(whole), combine_cells("Theorem 4", verdicts), suspect
+    )
 
 
 @dataclass(frozen=True)
@@ -115,17 +127,19 @@ def _measure_reading(reading: Reading, masks: Masks) -> dict:
         "certified": float(certified_sharpness(loss)[0]),
         "attention": float("nan"),
         "verdict": check_certificate(loss, rows),
+        "affinity": affinity,
     }
 
 
-def _neighbour_accuracy(output: HeadOutput, classes: Tensor) -> float:
+def _neighbour_accuracy(output: HeadOutput, batch: TrainingBatch) -> float:
     cosines = Reading.of_tokens(output.embeddings).cosines()[0]
-    nearest = cosines.fill_diagonal_(-2.0).argmax(-1)
-    return (classes[nearest] == classes).double().mean().item()
+    # The other view of a sample is no achievement, let alone the sample itself.
+    own = batch.samples[:, None] == batch.samples[None, :]
+    nearest = cosines.masked_fill(own, -2.0).argmax(-1)
+    return (batch.classes[nearest] == batch.classes).double().mean().item()
 
 
 def to_device(batch: TrainingBatch, device: torch.device, dtype: torch.dtype = torch.float64) -> TrainingBatch:
     """The batch where and in the precision in which a head wants it."""
-    return TrainingBatch(
-        batch.points.to(device, dtype), batch.classes.to(device), batch.targets.to(device), batch.views
-    )
+    labels = (each.to(device) for each in (batch.classes, batch.samples, batch.targets))
+    return TrainingBatch(batch.points.to(device, dtype), *labels, batch.views)

@@ -15,6 +15,7 @@ written, 130 interrupted. What was finished is kept.
 import sys
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack, resolve_device
 from synthetic.backends import open_backend
 from synthetic.commands import exit_status
+from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.mean_field import BatchKind, draw_batches, mean_cosines
 from synthetic.records import RunRecorder, Tables, write_json
 from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
@@ -35,7 +37,7 @@ from theory.precision import numerical_threshold
 from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_cap, spread_caps
 from theory.statements import THEOREM_2A, THEOREM_3
 from theory.trajectory import SoftmaxTrajectory, Trajectory
-from theory.verdicts import Verdict, combine_cells
+from theory.verdicts import Status, Verdict, combine_cells
 
 CURVES = Tables("curves", "depths")
 BLOCK_MODEL = "Block model"
@@ -122,8 +124,10 @@ def build_arms(settings: FusionSettings) -> list[Arm]:
     return [Arm(index=i, batches=batches, **kind) for i, (kind, batches) in enumerate(pairs)]
 
 
-def measure_arm(arm: Arm, settings: FusionSettings) -> tuple[dict, list[dict], list[Verdict]]:
-    """Row, layers' rows and verdicts of one curve."""
+def measure_arm(
+    arm: Arm, settings: FusionSettings, folder: Path | None = None
+) -> tuple[dict, list[dict], list[Verdict]]:
+    """Row, layers' rows and verdicts of one curve; a batch that contradicts Theorem 3 is kept in ``folder``."""
     s = settings
     # Noisy and equiangular batches are the same for all attentions: keyed by their kind.
     points = draw_batches(arm.batches, s.within_cos, s.between_cos, s.num_clusters, s.cluster_size, s.ambient_dim,
@@ -147,6 +151,10 @@ def measure_arm(arm: Arm, settings: FusionSettings) -> tuple[dict, list[dict], l
         sharpness, chance, threshold = measured.mass_mean, s.cluster_size / n, np.nan
         verdicts = [check_softmax_fusion(measured, sizes, arm.kappa, s.mixing, normalized=arm.normalized)]
         extra = _softmax_bounds(measured, arm, s, n)
+    if arm.kappa is not None and verdicts[0].status is Status.VIOLATED and folder is not None:
+        values = {"points": points[verdicts[0].where], "labels": labels, "inverse_temperature": arm.kappa,
+                  "mixing": s.mixing, "depth": s.depth, "normalized": arm.normalized}  # fmt: skip
+        FusionCounterexample("theorem_3", values).save(folder / f"counterexample-theorem_3-{arm.index}.npz")
     predicted = trajectory(within, between, s.num_clusters, s.cluster_size, s.depth, model)
     if arm.batches == "equiangular":
         verdicts.append(check_exactness(BLOCK_MODEL, (measured.alpha, measured.beta), predicted))
@@ -240,7 +248,7 @@ def run(options: OverFusion) -> int:
             recorder.add(*result[:2])
             verdicts.extend(result[2])
 
-        run_tasks(arms, recorder, backend, partial(measure_arm, settings=settings), store, "curve")
+        run_tasks(arms, recorder, backend, partial(measure_arm, settings=settings, folder=out), store, "curve")
     # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
     verdicts += [v for arm in arms if arm not in todo for v in measure_arm(arm, settings)[2]]
     names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL)

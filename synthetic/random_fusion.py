@@ -5,6 +5,7 @@ Shapes (cluster sizes, depth, power) are drawn a few hundred batches at a time, 
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from models.losses import affinity_jsd
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from synthetic import seeding
+from synthetic.fusion_counterexamples import FusionCounterexample, Keep, forget, keeper
 from theory.affinity import affinity_matrix, effective_threshold, target_affinity, unit_points
 from theory.block_model import (
     ReluAttention,
@@ -29,36 +31,42 @@ from theory.loss_certificate import check_certificate
 from theory.measurements import affinity_sharpness
 from theory.noise_free import norm_floor_squared
 from theory.softmax_fusion import check_softmax_fusion
-from theory.verdicts import Verdict, combine_cells
+from theory.verdicts import Status, Verdict, combine_cells
 
 BATCHES_A_SHAPE = 500
 POWERS = (1.0, 1.5, 2.0, 3.0)
 
 
-Draw = Callable[[np.random.Generator], Verdict]
+# What draws a shape's batches and judges them; a violating batch goes to the second argument.
+Draw = Callable[[np.random.Generator, Keep], Verdict]
 
 
-def search_random_fusion(batches: int, seed: int) -> list[Verdict]:
-    """Verdicts on at least ``batches`` random batches each: Theorems 3 and 4, the block model, Proposition 5."""
-    softmax = _search("Theorem 3", softmax_shape, batches, seed, stream=3)
-    certificate = _search("Theorem 4", certificate_shape, batches, seed, stream=4)
-    return [softmax, certificate, *search_block_model(batches, seed)]
+def search_random_fusion(batches: int, seed: int, folder: Path | None = None) -> list[Verdict]:
+    """Verdicts on at least ``batches`` random batches each: Theorems 3 and 4, the block model, Proposition 5.
+
+    Args:
+        folder: where a batch of every violated shape is kept.
+    """
+    softmax = _search("Theorem 3", softmax_shape, batches, seed, 3, folder)
+    certificate = _search("Theorem 4", certificate_shape, batches, seed, 4, folder)
+    return [softmax, certificate, *search_block_model(batches, seed, folder)]
 
 
-def search_block_model(batches: int, seed: int) -> list[Verdict]:
+def search_block_model(batches: int, seed: int, folder: Path | None = None) -> list[Verdict]:
     """Verdicts on at least ``batches`` equiangular batches each: the block model is exact, Proposition 5's sign."""
     return [
-        _search("Block model", block_model_shape, batches, seed, stream=0),
-        _search("Proposition 5", sharpening_shape, batches, seed, stream=5),
+        _search("Block model", block_model_shape, batches, seed, 0, folder),
+        _search("Proposition 5", sharpening_shape, batches, seed, 5, folder),
     ]
 
 
-def _search(name: str, draw: Draw, batches: int, seed: int, stream: int) -> Verdict:
+def _search(name: str, draw: Draw, batches: int, seed: int, stream: int, folder: Path | None) -> Verdict:
     parts: list[Verdict] = []
+    keep = keeper(folder)
     done = 0
     with tqdm(total=batches, disable=None, unit="batch", desc=f"{name}, random") as bar:
         while done < batches:
-            parts.append(draw(seeding.generator(seed, len(parts), stream)))
+            parts.append(draw(seeding.generator(seed, len(parts), stream), keep))
             done += parts[-1].applicable
             bar.update(parts[-1].applicable)
     return replace(combine_cells(name, parts), statement=f"{name} on random batches")
@@ -76,18 +84,21 @@ def _clusters(rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
     return unit_points(unit_points(centers)[:, labels] + spread * noise), sizes
 
 
-def softmax_shape(rng: np.random.Generator) -> Verdict:
+def softmax_shape(rng: np.random.Generator, keep: Keep = forget) -> Verdict:
     """Theorem 3, (a) to (c): normalised and plain blocks, temperatures over three decades."""
     points, sizes = _clusters(rng)
     kappa = 10.0 ** rng.uniform(-1.0, 2.0, BATCHES_A_SHAPE)
     mixing = 1.0 - rng.random(BATCHES_A_SHAPE)
     normalize = "every" if rng.random() < 0.6 else "input"
-    stack = SoftmaxStack(int(rng.integers(1, 7)), column(kappa), column(mixing), normalize=normalize)
-    measured = stack.measure(torch.from_numpy(points), contiguous_labels(sizes))
-    return check_softmax_fusion(measured, sizes, kappa, mixing, normalized=normalize == "every")
+    depth, labels = int(rng.integers(1, 7)), contiguous_labels(sizes)
+    stack = SoftmaxStack(depth, column(kappa), column(mixing), normalize=normalize)
+    measured = stack.measure(torch.from_numpy(points), labels)
+    verdict = check_softmax_fusion(measured, sizes, kappa, mixing, normalized=normalize == "every")
+    return _keep_violation(keep, verdict, "theorem_3", points=points, labels=labels, inverse_temperature=kappa,
+                           mixing=mixing, depth=depth, normalized=normalize == "every")  # fmt: skip
 
 
-def certificate_shape(rng: np.random.Generator) -> Verdict:
+def certificate_shape(rng: np.random.Generator, keep: Keep = forget) -> Verdict:
     """Theorem 4 on affinities of batches, thresholded so that some rows are empty, and on random rows."""
     points, sizes = _clusters(rng)
     labels = contiguous_labels(sizes)
@@ -100,7 +111,8 @@ def certificate_shape(rng: np.random.Generator) -> Verdict:
         mass = raw.sum(-1, keepdims=True)
         affinity = raw / np.where(mass > 0, mass, 1.0)
     loss = affinity_jsd(torch.from_numpy(affinity), torch.from_numpy(target_affinity(labels))).numpy()
-    return check_certificate(loss, affinity_sharpness(affinity, labels).T)
+    verdict = check_certificate(loss, affinity_sharpness(affinity, labels).T)
+    return _keep_violation(keep, verdict, "theorem_4", affinity=affinity, labels=labels)
 
 
 def equiangular_batches(
@@ -133,13 +145,14 @@ def _cosine_pairs(rng: np.random.Generator, low: np.ndarray, decades: float) -> 
     return within, low + (within - low) * 10.0 ** rng.uniform(-decades, -0.01, BATCHES_A_SHAPE)
 
 
-def block_model_shape(rng: np.random.Generator) -> Verdict:
+def block_model_shape(rng: np.random.Generator, keep: Keep = forget) -> Verdict:
     """The block model against real stacks: ReLU with and without threshold, power 1 and 2, and softmax."""
     clusters, size, depth = int(rng.integers(2, 5)), int(rng.integers(2, 9)), int(rng.integers(1, 7))
     # A stack's cosines are right to 1e-16, hence its affinities to 1e-16/(b - tau): smaller leaks cost digits.
     within, between = _cosine_pairs(rng, np.zeros(BATCHES_A_SHAPE), decades=2.0)
     points = torch.from_numpy(equiangular_batches(within, between, clusters, size))
     labels, mixing = contiguous_labels((size,) * clusters), 1.0 - rng.random(BATCHES_A_SHAPE)
+    power, threshold, kappa = 1.0, np.zeros(BATCHES_A_SHAPE), np.full(BATCHES_A_SHAPE, np.nan)
     if rng.random() < 0.3:
         kappa = 10.0 ** rng.uniform(-1.0, 1.5, BATCHES_A_SHAPE)
         measured = SoftmaxStack(depth, column(kappa), column(mixing)).measure(points, labels)
@@ -155,21 +168,34 @@ def block_model_shape(rng: np.random.Generator) -> Verdict:
         cut = effective_threshold(threshold, "float64")
         measured, model = stack.measure(points, labels), ReluAttention(cut, power, mixing)
     predicted = trajectory(within, between, clusters, size, depth, model)
-    return check_exactness("Block model", (measured.alpha, measured.beta), predicted)
+    verdict = check_exactness("Block model", (measured.alpha, measured.beta), predicted)
+    return _keep_violation(keep, verdict, "block_model", points=points.numpy(), labels=labels, within=within,
+                           between=between, inverse_temperature=kappa, threshold=threshold, power=power, mixing=mixing,
+                           depth=depth)  # fmt: skip
 
 
-def sharpening_shape(rng: np.random.Generator) -> Verdict:
+def sharpening_shape(rng: np.random.Generator, keep: Keep = forget) -> Verdict:
     """Proposition 5 against real blocks, all powers; half of the shapes with thresholds."""
     clusters, size = int(rng.integers(2, 6)), int(rng.integers(2, 9))
     threshold = effective_threshold(0.9 * rng.random(BATCHES_A_SHAPE) * (rng.random() < 0.5), "float64")
     within, between = _cosine_pairs(rng, threshold, decades=3.0)
     mixing, power = 1.0 - rng.random(BATCHES_A_SHAPE), float(rng.choice(POWERS))
-    points = torch.from_numpy(equiangular_batches(within, between, clusters, size))
+    points, labels = equiangular_batches(within, between, clusters, size), contiguous_labels((size,) * clusters)
     stack = AttentionStack(1, column(threshold), column(mixing), power=power, normalize="input")
-    measured = stack.measure(points, contiguous_labels((size,) * clusters))
+    measured = stack.measure(torch.from_numpy(points), labels)
     margin = sharpening_margin(within, between, clusters, size, power, mixing, threshold)
     before, after = zip(measured.alpha, measured.beta)
-    return check_sharpening(margin, before, after, threshold)
+    verdict = check_sharpening(margin, before, after, threshold)
+    return _keep_violation(keep, verdict, "proposition_5", points=points, labels=labels, within=within, between=between,
+                           threshold=threshold, power=power, mixing=mixing)  # fmt: skip
+
+
+def _keep_violation(keep: Keep, verdict: Verdict, statement: str, labels: np.ndarray, **values: object) -> Verdict:
+    """Hand the tightest batch of a violated verdict to ``keep``; arrays lead with the trial, but for the labels."""
+    if verdict.status is Status.VIOLATED:
+        one = {k: v[verdict.where] if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        keep(FusionCounterexample(statement, {**one, "labels": labels}))
+    return verdict
 
 
 def column_array(values: np.ndarray) -> np.ndarray:

@@ -182,7 +182,7 @@ def run(options: SharpeningMap) -> int:
         run_tasks(points, recorder, backend, partial(measure_point, settings=settings),
                   lambda _, row: recorder.add(row), "point")  # fmt: skip
     write_table(out / "boundary.csv", boundary_rows(settings))
-    verdicts = search_block_model(settings.equiangular_batches, settings.seed)
+    verdicts = search_block_model(settings.equiangular_batches, settings.seed, out)
     write_json(out / "verdicts.json", verdicts)
     print(f"\nOf {len(points)} points:  sharpens, measured   predicted   signs agree   differ   within noise")
     for name in blocks_of(settings):

@@ -23,7 +23,7 @@ from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
 from synthetic.backends import open_backend
 from synthetic.commands import exit_status
-from synthetic.counterexamples import Counterexample, save_failures, save_suspects
+from synthetic.counterexamples import replay_file, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.records import RunRecorder, write_json, write_table
@@ -91,7 +91,8 @@ def replay(options: SweepNoise) -> int:
     Raises:
         ValueError: not a counterexample file, or an unknown device.
     """
-    verdict = Counterexample.load(options.replay).replay(resolve_device(options.device))
+    device = resolve_device(options.device)
+    verdict = replay_file(options.replay, device)
     print(verdict)
     return 1 if verdict.status is Status.VIOLATED else 0
 

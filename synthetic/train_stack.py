@@ -177,6 +177,8 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
             if result.maps:
                 # Before the row: a training that is finished has all that belongs to it.
                 write_table(out / f"maps_{task.head.kind}.csv", result.maps)
+            if result.suspect is not None:
+                result.suspect.save(out / f"counterexample-theorem_4-{task.index}.npz")
             recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
             verdicts.append(result.verdict)
 

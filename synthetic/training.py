@@ -16,6 +16,7 @@ from models.head_output import HeadOutput
 from models.heads import Head, HeadConfig, build_head, count_parameters
 from models.losses import Objective, read_affinity
 from synthetic.evaluation import Evaluation, evaluate, to_device
+from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.training_batches import BatchSource
 from theory.inputs import require_count, require_range
 from theory.verdicts import Verdict, combine_cells
@@ -75,12 +76,14 @@ class TrainingResult:
         history: a row for each measured step and layer.
         maps: rows of affinity matrices, empty unless asked for.
         verdict: Theorem 4 on everything that was measured.
+        suspect: an affinity that contradicts it, if there is one.
     """
 
     row: dict
     history: list[dict]
     maps: list[dict]
     verdict: Verdict
+    suspect: FusionCounterexample | None
 
 
 def train(task: TrainingTask, device: torch.device) -> TrainingResult:
@@ -92,13 +95,14 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
         optimiser = torch.optim.Adam(head.parameters(), lr=how.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, how.steps))
     marks = {round(how.steps * i / (how.evaluations + 1)) for i in range(how.evaluations + 1)} - {how.steps}
-    history, verdicts = [], []
+    history, verdicts, suspects = [], [], []
     maps = affinity_maps(head, task, "before", device) if task.keep_maps else []
     loss_value, diverged, training_seconds = math.nan, False, 0.0
     for step in range(steps):
         if step in marks:
             measured = measure(head, task, max(1, how.evaluation_batches // 4), device)
             verdicts.append(measured.verdict)
+            suspects.append(measured.suspect)
             history += history_rows(task, step, measured, loss_value)
         begun = time.perf_counter()
         batch = to_device(task.source.batch(step), device, torch.float32)
@@ -128,12 +132,14 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
     else:
         measured = measure(head, task, how.evaluation_batches, device)
         verdicts.append(measured.verdict)
+        suspects.append(measured.suspect)
         history += history_rows(task, how.steps, measured, loss_value)
         maps += affinity_maps(head, task, "after", device) if task.keep_maps else []
         row |= final_measures(measured)
     row |= {"history_rows": len(history), "step_ms": 1e3 * training_seconds / how.steps,
             "seconds": time.perf_counter() - started}  # fmt: skip
-    return TrainingResult(row, history, maps, combine_cells("Theorem 4", verdicts))
+    suspect = next((found for found in suspects if found is not None), None)
+    return TrainingResult(row, history, maps, combine_cells("Theorem 4", verdicts), suspect)
 
 
 def is_finite(output: HeadOutput) -> bool:

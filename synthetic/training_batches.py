@@ -28,12 +28,14 @@ class TrainingBatch:
     Attributes:
         points: unit vectors (n, D), float64.
         classes: cluster of every row.
-        targets: what the loss takes for positives: the classes, or the number of the point that a view was made of.
+        samples: number of the clean point that the row was made of.
+        targets: what the loss takes for positives: the classes, or the samples.
         views: 1 or 2.
     """
 
     points: Float[Tensor, "n D"]
     classes: Int[Tensor, " n"]
+    samples: Int[Tensor, " n"]
     targets: Int[Tensor, " n"]
     views: int
 
@@ -93,7 +95,6 @@ class BatchSource:
         noise = [[seeding.generator(self.seed, key, seeding.NOISE, view)] for view in range(self.views)]
         rows = [unit_points(add_noise(clean, labels, self.noise_level, "gaussian", draws))[0] for draws in noise]
         classes = torch.from_numpy(labels).repeat(self.views)
-        numbers = torch.arange(len(labels)).repeat(self.views)
-        return TrainingBatch(
-            torch.from_numpy(np.concatenate(rows)), classes, classes if self.views == 1 else numbers, self.views
-        )
+        samples = torch.arange(len(labels)).repeat(self.views)
+        targets = classes if self.views == 1 else samples
+        return TrainingBatch(torch.from_numpy(np.concatenate(rows)), classes, samples, targets, self.views)

@@ -10,9 +10,11 @@ import pytest
 from models.attention import TransFusionBlock
 from models.softmax_fusion import SoftmaxStack
 from synthetic import head_costs, over_fusion, sharpening_map
+from synthetic.counterexamples import replay_file
 from synthetic.mean_field import draw_batches, mean_cosines
 from tests import reference
 from tests.command_lines import status_of
+from theory.verdicts import Status
 
 SMALL = ["--num-clusters", "3", "--cluster-size", "5", "--ambient-dim", "64", "--depth", "20", "--trials", "4",
          "--inverse-temperatures", "4", "6"]  # fmt: skip
@@ -84,6 +86,9 @@ def test_softmax_of_another_temperature_is_noticed(monkeypatch, tmp_path):
     true = SoftmaxStack.weigh
     monkeypatch.setattr(SoftmaxStack, "weigh", lambda self, cosines, kappa: true(self, cosines, 0.5 * kappa))
     assert over_fusion.main([*SMALL, "--out", str(tmp_path / "run"), "--no-figures"]) == 1
+    kept = list((tmp_path / "run").glob("counterexample-theorem_3-*.npz"))
+    assert kept
+    assert all(replay_file(path).status is Status.VIOLATED for path in kept)
 
 
 def test_a_block_that_forgets_its_power_is_noticed(monkeypatch, tmp_path):
@@ -95,6 +100,7 @@ def test_a_block_that_forgets_its_power_is_noticed(monkeypatch, tmp_path):
 
     monkeypatch.setattr(TransFusionBlock, "affinity", forgetful)
     assert sharpening_map.main([*MAP, "--out", str(tmp_path / "run"), "--no-figures"]) == 1
+    assert list((tmp_path / "run").glob("counterexample-*.npz"))
 
 
 def test_the_map_is_written_and_drawn(tmp_path):

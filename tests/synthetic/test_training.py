@@ -64,6 +64,7 @@ def test_two_views_are_two_draws_on_one_point():
     assert gap.min() > 0.05
     assert batch.views == 2
     assert torch.equal(batch.targets, torch.arange(9).repeat(2))
+    assert torch.equal(batch.samples, batch.targets)
     assert torch.equal(batch.classes.bincount(), torch.tensor([6, 6, 6]))
 
 
@@ -116,6 +117,19 @@ def test_measurements_are_the_double_loop():
     assert (layer.certified <= layer.sharpness).all()
     assert found.verdict.status is Status.HOLDS
     assert np.isnan(layer.attention).all()
+
+
+def test_the_other_view_of_a_sample_is_no_neighbour():
+    """Without noise every row's nearest is its own other view; what counts is the nearest other sample."""
+    head = build_head(HeadConfig("none"), 12).double()
+    noisy = source(supervision="views", noise_level=1.5)
+    found = evaluate(head, noisy, 4, CPU)
+    for number in range(4):
+        batch = noisy.batch(number, evaluation=True)
+        points, classes, samples = (each.numpy() for each in (batch.points, batch.classes, batch.samples))
+        nearest = [max((j for j in range(18) if samples[j] != samples[i]), key=lambda j: points[i] @ points[j])
+                   for i in range(18)]  # fmt: skip
+        assert found.neighbour_accuracy[number] == (classes[nearest] == classes).mean()
 
 
 def test_attention_mass_is_of_the_weights_that_were_applied():
