@@ -13,7 +13,6 @@ from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
 from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.one_block import OneBlockTask, judge_cells, one_block
-from synthetic.records import write_whole
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
 from theory.exact_replay import ExactReplay
@@ -22,6 +21,7 @@ from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence
 from theory.verdicts import Status, Verdict
+from theory.whole_files import write_whole
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
           "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip

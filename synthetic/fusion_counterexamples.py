@@ -16,7 +16,6 @@ import torch
 from models.losses import affinity_jsd, target_of_labels
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from synthetic.records import write_whole
 from theory.affinity import effective_threshold
 from theory.block_model import (
     ReluAttention,
@@ -32,6 +31,7 @@ from theory.loss_certificate import check_certificate
 from theory.measurements import affinity_sharpness
 from theory.softmax_fusion import check_softmax_fusion
 from theory.verdicts import Verdict
+from theory.whole_files import write_whole
 
 # What each statement's file holds besides its name.
 FIELDS = {

@@ -1,22 +1,15 @@
 """Results on disk: every file is written whole or not at all, and a finished cell is never lost."""
 
-import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import scipy
 import torch
 
 from figures.run_folder import DamagedFileError, read_json, read_table
-from theory.whole_files import PART, replacing
+from models.environment import environment
+from theory.whole_files import PART, to_plain, write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -42,71 +35,6 @@ CELLS_ALONE = Tables(details=None)
 
 class RunFolderError(ValueError):
     """A run folder cannot be used as asked; the message says why and what to do."""
-
-
-def write_whole(path: Path, data: str | bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, then rename it over ``path``.
-
-    Raises:
-        OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
-    """
-    data = data.encode() if isinstance(data, str) else data
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_json(path: Path, content: object) -> None:
-    """Dataclasses, paths and NumPy numbers included; NaN becomes null."""
-    write_whole(path, json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n")
-
-
-def to_plain(value: object) -> object:
-    """What JSON can hold."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(k): to_plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (np.bool_, np.integer, np.floating)):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Rows as CSV, floats in the shortest form that reads back to the same number."""
-    write_whole(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
-
-
-def environment(device: torch.device) -> dict:
-    """Versions, commit and hardware of this run."""
-
-    def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", f"synthetic.{Path(sys.argv[0]).stem}", *sys.argv[1:]],
-        "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": None if changed is None else bool(changed),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
-        "threads": torch.get_num_threads(),
-    }
 
 
 class RunRecorder:

@@ -1,10 +1,17 @@
 """Files that are written whole or not at all."""
 
+import csv
+import io
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+
+import numpy as np
 
 # What a killed run may leave behind; a resumed one removes it.
 PART = ".part"
@@ -31,3 +38,55 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, then rename it over ``path``.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: object) -> None:
+    """Dataclasses, paths and NumPy numbers included; NaN becomes null."""
+    write_whole(path, json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def to_plain(value: object) -> object:
+    """What JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Rows as CSV, floats in the shortest form that reads back to the same number; what a row lacks is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+    write_whole(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    """What stands in a CSV: NaN and None leave it empty, NumPy numbers are written as Python's."""
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        value = value.item()
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

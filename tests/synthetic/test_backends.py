@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from models.stack import AttentionStack
-from synthetic import backends, records
+from synthetic import backends
 from synthetic.backends import BackendOptions, WorkersLostError, open_backend
 from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
 from synthetic.grid import build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
 from tests.command_lines import disk_that_fills, status_of
+from theory import whole_files
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -196,12 +197,12 @@ def test_a_task_that_kills_every_worker_ends_the_run(tmp_path, cluster, capsys, 
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys, cluster, local_run, backend):
-    true_write = records.write_whole
+    true_write = whole_files.write_whole
     arguments = [*SMALL, "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(records, "write_whole", disk_that_fills(true_write))
+    monkeypatch.setattr(whole_files, "write_whole", disk_that_fills(true_write))
     assert main([*arguments, *flags(backend, cluster)]) == 3
     assert "No space left" in capsys.readouterr().err
-    monkeypatch.setattr(records, "write_whole", true_write)
+    monkeypatch.setattr(whole_files, "write_whole", true_write)
     assert 1 <= finished(tmp_path / "run") < 5
     assert main([*arguments, "--resume"]) == 0, "a run may go on on another backend"
     assert_same(tmp_path / "run", local_run / "small")

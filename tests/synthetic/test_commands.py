@@ -8,6 +8,8 @@ import pytest
 
 from synthetic import adversary, benchmark, tightness
 from synthetic.boundaries import crossing_with_interval, falling_crossing
+from synthetic.claims import KILLED_CLAIMS, TRUE_CLAIMS
+from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
 from synthetic.random_search import search_random
 from theory.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
@@ -33,9 +35,11 @@ def test_adversary_command(tmp_path, capsys):
     arguments = ["--random-batches", "100", "--restarts", "8", "--steps", "60", "--out", str(tmp_path / "v.json")]
     assert adversary.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert printed.count("stood") == 6
-    assert printed.count("fell") == 4
-    assert len(json.loads((tmp_path / "v.json").read_text())) == 12
+    true, killed = (*TRUE_CLAIMS, *FUSION_CLAIMS), (*KILLED_CLAIMS, *KILLED_FUSION_CLAIMS)
+    assert printed.count("stood") == len(true)
+    assert printed.count("fell") == len(killed)
+    random_searches = 6
+    assert len(json.loads((tmp_path / "v.json").read_text())) == len(true) + len(killed) + random_searches
     assert adversary.main(["--restarts", "0"]) == 2
     assert adversary.main(["--random-batches", "-1"]) == 2
     assert adversary.main(["--random-batches", "0", "--restarts", "1", "--steps", "1"]) == 1, "too weak: says so"

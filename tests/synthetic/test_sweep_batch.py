@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-import synthetic.records as records
 from synthetic.boundaries import rising_crossing
 from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
 from synthetic.one_block import OneBlockResult, one_block, run_one_block
 from synthetic.sweep_batch import SweepBatch, main, run
 from tests.command_lines import status_of
+from theory import whole_files
 from theory.verdicts import Status
 
 SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
@@ -92,7 +92,7 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(records, "write_whole", full)
+    monkeypatch.setattr(whole_files, "write_whole", full)
     assert main(["--quick", "--out", str(tmp_path / "run")]) == 3
     assert "No space left" in capsys.readouterr().err
 

@@ -20,7 +20,7 @@ from synthetic.grid import Ceilings, SweepSettings, build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
 from tests.command_lines import disk_that_fills, status_of
 from tests.test_negative_controls import OneFalseEdge
-from theory import noise_ceiling
+from theory import noise_ceiling, whole_files
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
@@ -176,13 +176,12 @@ def test_a_gaussian_ceiling_five_percent_too_strong_is_caught(tmp_path, monkeypa
 
 
 def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
-    from synthetic import records
 
-    true_write = records.write_whole
-    monkeypatch.setattr(records, "write_whole", disk_that_fills(true_write))
+    true_write = whole_files.write_whole
+    monkeypatch.setattr(whole_files, "write_whole", disk_that_fills(true_write))
     assert main([*SMALL, "--no-figures", "--out", str(tmp_path / "run")]) == 3
     assert "No space left" in capsys.readouterr().err
-    monkeypatch.setattr(records, "write_whole", true_write)
+    monkeypatch.setattr(whole_files, "write_whole", true_write)
     assert 1 <= len(pd.read_csv(tmp_path / "run" / "rows.csv")) < 5
     assert main([*SMALL, "--no-figures", "--out", str(tmp_path / "run"), "--resume"]) == 0
 

@@ -1,0 +1,42 @@
+"""What a run was made with: versions, commit, hardware."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import scipy
+import torch
+
+
+def environment(device: torch.device) -> dict:
+    """Versions, commit and hardware of this run."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["python", "-m", _module_name(), *sys.argv[1:]],
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changed is None else bool(changed),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _module_name() -> str:
+    """The module that was started with ``python -m``; the script's name otherwise."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).stem if spec is None else spec.name.removesuffix(".__main__")
