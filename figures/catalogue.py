@@ -15,6 +15,7 @@ from figures import (
     affinity_maps,
     batch_floor,
     head_costs,
+    images,
     layers,
     noise_bounds,
     over_fusion,
@@ -43,6 +44,9 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "training_breakdown": (("trainings", "ideal", "breakdowns"), training.draw_breakdown),
     "training_blocks": (("trainings", "history", "ideal"), training.draw_blocks),
     "ablation": (("trainings",), ablations.draw),
+    "image_curves": (("epochs", "scores", "layers"), images.draw_curves),
+    "image_scores": (("epochs", "scores", "layers"), images.draw_scores),
+    "image_layers": (("epochs", "scores", "layers"), images.draw_layers),
     "head_costs": (("costs",), head_costs.draw),
     **{
         f"affinity_maps_{head}": (("trainings", f"maps_{head}"), partial(affinity_maps.draw, table=f"maps_{head}"))

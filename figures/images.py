@@ -1,0 +1,99 @@
+"""Trainings on real images: losses and probes by epoch, score distributions, affinity by block, angles of views."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures.run_folder import RunFolder
+
+
+def draw_curves(run: RunFolder) -> Figure:
+    """Loss, kNN accuracy on validation images, gradient norm, and the angles of views beside Theorem 2b's ceiling."""
+    epochs = run.tables["epochs"]
+    figure, axes = plt.subplots(1, 4, figsize=(11.6, 2.9))
+    for ax, column, name in zip(axes, ("loss", "knn", "gradient_norm"),
+                                ("loss", "kNN accuracy, validation", "gradient norm")):  # fmt: skip
+        part = epochs[epochs[column].notna()]
+        ax.plot(part["epoch"], part[column], marker="o", markersize=3)
+        ax.set_title(name)
+    axes[1].set_ylim(0.0, 1.0)
+    axes[2].set_yscale("log")
+    draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(_title(run), fontsize=10)
+    return figure
+
+
+def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
+    """Angle between a view and its image in feature space; below the ceiling bounded noise would do no harm."""
+    degrees = {name: np.degrees(epochs[name]) for name in ("phi_q05", "phi_q50", "phi_q95", "ceiling")}
+    ax.plot(epochs["epoch"], degrees["phi_q50"], color="C0", label="views: median")
+    ax.fill_between(epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0,
+                    label="5 to 95 %")  # fmt: skip
+    ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label="ceiling (2b, quantiles)")
+    ax.set_title("angular noise of views, degrees")
+    ax.set_ylim(bottom=0.0)
+    ax.legend(fontsize=7)
+
+
+def draw_scores(run: RunFolder) -> Figure:
+    """Histograms of positive and negative scores over epochs, as heat maps, with mean and one standard deviation."""
+    scores, epochs = run.tables["scores"], run.tables["epochs"]
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
+    epochs = epochs[epochs["positive_mean"].notna()]
+    for ax, kind in zip(axes, ("positive", "negative")):
+        table = scores.pivot(index="from", columns="epoch", values=kind)
+        shares = table / table.sum(axis=0)
+        places = np.append(table.columns, table.columns[-1] + 1) - 0.5
+        edges = np.append(table.index, scores["to"].max())
+        ax.pcolormesh(places, edges, shares.to_numpy() ** 0.5, cmap="Blues", rasterized=True)
+        mean, spread = epochs[f"{kind}_mean"], np.sqrt(epochs[f"{kind}_variance"])
+        ax.errorbar(epochs["epoch"], mean, yerr=spread, color="C1", marker="o", markersize=3, capsize=2)
+        ax.set_title(f"{kind} scores")
+        ax.set_xlabel("epoch")
+        ax.grid(False)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("cosine of two embeddings")
+    figure.suptitle(f"{_title(run)}: score distributions (bars: mean and one standard deviation)", fontsize=10)
+    return figure
+
+
+def draw_layers(run: RunFolder) -> Figure:
+    """Affinity sharpness of every reading by epoch, with what the loss certifies; class mass of attention beside it."""
+    layers = run.tables["layers"]
+    readings, attention = (layers[layers["part"] == part] for part in ("reading", "attention"))
+    panels = 1 + (not attention.empty)
+    figure, axes = plt.subplots(1, panels, figsize=(0.8 + 4.2 * panels, 3.3), squeeze=False)
+    _draw_series(axes[0][0], readings, "sharpness", "certified")
+    axes[0][0].axhline(readings["chance"].iloc[0], color="0.6", linewidth=1)
+    axes[0][0].set_title("affinity sharpness (dashes: certified; grey: chance)")
+    if panels == 2:
+        _draw_series(axes[0][1], attention, "class_mass", None)
+        axes[0][1].set_title("attention inside the own class")
+    figure.suptitle(f"{_title(run)}, validation images", fontsize=10)
+    return figure
+
+
+def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None) -> None:
+    indices = sorted(table["index"].unique())
+    for i, index in enumerate(indices):
+        part = table[table["index"] == index].sort_values("epoch")
+        color = plt.get_cmap("viridis")(0.85 * i / max(1, len(indices) - 1))
+        ax.plot(part["epoch"], part[column], color=color, marker="o", markersize=3, label=f"block {index}")
+        if dashed is not None:
+            ax.plot(part["epoch"], part[dashed], color=color, linestyle="--", linewidth=1)
+    ax.set_xlabel("epoch")
+    ax.set_ylim(bottom=0.0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(fontsize=7)
+
+
+def _title(run: RunFolder) -> str:
+    config = run.config
+    name = config["data"]["dataset"].rstrip("/").split("/")[-1]
+    return f"{config['method']['name']} on {name}, {config['encoder']['kind']}, batch {config['batch_size']}"

@@ -1,0 +1,69 @@
+"""Everything a training on images depends on, in one place; command lines are made from it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from models.cifar.data import DataConfig
+from models.cifar.methods import MethodConfig
+from models.cifar.optim import OptimiserConfig
+from models.cifar.views import ViewConfig
+from models.encoders import EncoderConfig
+from models.heads import HeadConfig
+from theory.inputs import require_choice, require_count, require_range
+
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training. The same configuration gives the same weights on one machine and device.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    method: MethodConfig = field(default_factory=MethodConfig)
+    """What is trained."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """On which images."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The encoder."""
+    head: HeadConfig | None = None
+    """The projection head. None: the method's own (MLP, TransFusion or Deep Fusion)."""
+    view: ViewConfig = field(default_factory=ViewConfig)
+    """The augmentations."""
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig("adamw", learning_rate=1e-3, weight_decay=0.01)
+    )
+    """The optimiser. By default AdamW, which takes the gradients of all losses, however small: those of the affinity
+    loss are a thousand times smaller than NT-Xent's."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images a step, over all processes; each gives two views. At most the training images."""
+    chunk: int | None = None
+    """Views encoded at a time, by exact gradient caching: large batches on little memory. None: all at once."""
+    precision: Precision = "float32"
+    """float32, or autocast to bf16 or (GPU only) fp16."""
+    channels_last: bool = True
+    """Memory layout of images and convolutions."""
+    compile: bool = False
+    """torch.compile the encoder: a start of half a minute, faster steps."""
+    measure_every: int = 1
+    """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
+    measure_images: int = 512
+    """Validation images that affinities, scores and angles are measured on."""
+    seed: int = 0
+    """Of initialisation, order of the images, views and everything else that is drawn."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.precision, "precision", get_args(Precision))
+        require_count(self.epochs, "epochs", 1)
+        require_count(self.batch_size, "batch_size", 2)
+        if self.chunk is not None:
+            require_count(self.chunk, "chunk", 1)
+        require_count(self.measure_every, "measure_every", 1)
+        require_count(self.measure_images, "measure_images", 4)
+        require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
+        require_range(self.optimiser.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")

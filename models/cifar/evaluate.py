@@ -1,0 +1,158 @@
+"""Probes of a trained encoder and head.
+
+    python -m models.cifar.evaluate runs/simclr/checkpoint.pt           kNN and linear probe on h and z
+    python -m models.cifar.evaluate runs/simclr/checkpoint.pt --device cuda
+
+Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
+depends on the other images: those figures are labelled transductive.
+
+Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 130 interrupted.
+"""
+
+import sys
+import typing
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from models.cifar.checkpoint import load_checkpoint
+from models.cifar.config import TrainConfig
+from models.cifar.data import Splits, load_images
+from models.cifar.features import encode_set
+from models.cifar.methods import Learner, build_learner
+from models.cifar.probes import LabelledFeatures, ProbeConfig, probe
+from models.cifar.train import INITIALISATION, generator_of
+from models.cifar.views import evaluation_view
+from models.commands import exit_status
+from models.heads import count_parameters
+from models.stack import resolve_device
+from theory.whole_files import write_table
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Command line of the evaluation."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint that ``python -m models.cifar`` wrote."""
+    device: str = "cpu"
+    """Where: cpu, cuda, cuda:1, mps."""
+    root: Path | None = None
+    """Folder of decoded images, where it is not the one of the training."""
+
+
+def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torch.device) -> list[dict]:
+    """results.csv: one row for each kind of features and probe.
+
+    Images are shuffled first: folders hold one class after the other, and a head that attends over the batch could tell
+    the class of a batch from its company.
+    """
+    view = partial(evaluation_view, config=config.view)
+    parts, labels = {}, {}
+    for name, images in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
+        size = min(config.batch_size, len(images))
+        parts[name] = encode_set(learner.encoder, learner.head, images.images[order], view, size, device)
+        labels[name] = images.labels[order]
+    rows = []
+    for kind in ("h", "z"):
+        train, validation, test = (
+            LabelledFeatures(parts[name][kind].float(), labels[name].to(device)) for name in parts
+        )
+        smaller = len(train.labels)
+        knn = ProbeConfig("knn", tuple(k for k in ProbeConfig().neighbours if k <= smaller) or (1,))
+        for choice in (knn, ProbeConfig("linear")):
+            result = probe(train, validation, test, choice)
+            rows.append({
+                "features": kind, "probe": choice.kind, "transductive": kind == "z" and learner.head.transductive,
+                "accuracy": result.accuracy, "low": result.low, "high": result.high, "test_images": result.trials,
+                "validation_accuracy": result.validation_accuracy,
+                "chosen": " ".join(f"{name}={value:g}" for name, value in result.chosen.items()),
+                "encoder_parameters": count_parameters(learner.encoder),
+                "head_parameters": count_parameters(learner.head),
+            })  # fmt: skip
+    return rows
+
+
+def print_results(rows: list[dict]) -> None:
+    """One line a probe."""
+    print("features  probe    accuracy [95 % interval]      validation   chosen")
+    for row in rows:
+        note = "  (transductive)" if row["transductive"] else ""
+        print(f"{row['features']:<9} {row['probe']:<8} {row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
+              f"   {row['validation_accuracy']:10.2%}   {row['chosen']}{note}")  # fmt: skip
+
+
+def config_from(kind: type, values: dict) -> Any:
+    """A configuration back from the plain numbers and words that a checkpoint holds.
+
+    Raises:
+        ValueError: fields that the configuration does not have, or values out of range.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = set(values) - {each.name for each in fields(kind)}
+    if unknown:
+        raise ValueError(f"checkpoint: its configuration has unknown {', '.join(sorted(unknown))}")
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    options = [each for each in (typing.get_args(hint) or (hint,))]
+    nested = next((each for each in options if is_dataclass(each)), None)
+    if isinstance(value, dict) and nested is not None:
+        return config_from(nested, value)
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and Path in options:
+        return Path(value)
+    return value
+
+
+def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
+    """Configuration and trained networks of a checkpoint.
+
+    Raises:
+        ValueError: not a checkpoint, or a damaged one.
+    """
+    state = load_checkpoint(path, device)
+    config = config_from(TrainConfig, state["config"])
+    learner = build_learner(config.method, config.encoder, config.head, generator_of(config, INITIALISATION))
+    try:
+        learner.load_state_dict(state["learner"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: its networks are not those of its configuration") from error
+    return config, learner.to(device)
+
+
+def run(options: EvaluateOptions) -> int:
+    """Load, probe, print and store beside the checkpoint.
+
+    Raises:
+        ValueError: not a checkpoint, images that are not there, an unknown device.
+        OSError: results could not be written.
+    """
+    device = resolve_device(options.device)
+    config, learner = load_learner(options.checkpoint, device)
+    data = config.data if options.root is None else typing.cast(Any, config.data.__class__)(
+        **{**config.data.__dict__, "root": options.root})  # fmt: skip
+    rows = evaluate(config, learner, load_images(data), device)
+    write_table(options.checkpoint.parent / "results.csv", rows)
+    print_results(rows)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(
+        lambda: run(
+            tyro.cli(EvaluateOptions, args=arguments, prog="python -m models.cifar.evaluate", description=__doc__)
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

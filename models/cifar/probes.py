@@ -1,0 +1,400 @@
+"""Probes: how much of the classes frozen features still hold, read by nearest neighbours or by a linear classifier.
+
+kNN (Wu et al. 2018, arXiv 1805.01978, section 3.4): the k training rows of largest cosine s vote with weight exp(s/t).
+Linear: multinomial logistic regression on features standardised by the training rows' mean and standard deviation.
+
+Every choice (k and t, or the L2 weight) is made on validation rows that the probe was not fitted to; the probe is then
+fitted again to training and validation rows together, and reads the test rows once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.losses.common import require_nonzero, require_rows
+from models.tiled import choose_tile_rows, row_tiles
+from theory.affinity import unit_points
+from theory.inputs import require_choice, require_count, require_range
+from theory.verdicts import clopper_pearson
+
+ProbeKind = Literal["knn", "linear"]
+
+# Unit vectors are rounded to multiples of 2^-26. A cosine is then a sum of whole multiples of 2^-52 whose partial sums
+# stay below 2, which float64 adds without rounding: it does not depend on tiles, on the order of rows or on the device,
+# and rows of one direction are exact ties.
+GRID = 2.0**26
+# Votes are counted in multiples of 2^-40, as whole numbers, so that their sum does not depend on its order.
+VOTE_UNIT = 2.0**40
+MOST_NEIGHBOURS = 2**20
+
+# The largest entry of the gradient at which logistic regression counts as converged, ten times above where rounding
+# stops line searches.
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
+# Steps that L-BFGS remembers.
+HISTORY = 20
+# The optimiser skips a curvature pair whose product is below 1e-10, whatever the objective's size; steps towards the
+# minimum of a mean come to that. It is given the objective times this.
+OBJECTIVE_SCALE = 1e4
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Rows of one part of a data set.
+
+    Raises:
+        ValueError: no rows, features that are not finite and floating, labels that are not whole numbers >= 0, one a
+            row.
+    """
+
+    features: Float[Tensor, "N d"]
+    """Frozen features, one row an image."""
+    labels: Int[Tensor, " N"]
+    """Classes, whole numbers from 0 on; on any device."""
+
+    def __post_init__(self) -> None:
+        require_rows(self.features, "features", minimum=1)
+        labels, count = self.labels, len(self.features)
+        whole = not (labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype is torch.bool)
+        if not whole or tuple(labels.shape) != (count,):
+            raise ValueError(f"labels: expected integers of shape ({count},), got {labels.dtype} {tuple(labels.shape)}")
+        if int(labels.min()) < 0:
+            raise ValueError(f"labels: must lie in [0, inf), got {int(labels.min())}")
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Which probe, and the candidates that the validation rows choose from; of equals the first one listed wins.
+
+    Raises:
+        ValueError: an unknown kind, no candidates, or one outside its range.
+    """
+
+    kind: ProbeKind = "knn"
+    """knn, weighted nearest neighbours; linear, logistic regression."""
+    neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    """k; each at most the number of training rows."""
+    temperatures: tuple[float, ...] = (0.07, 0.1, 0.2, 0.5)
+    """t, in units of the cosine."""
+    l2_weights: tuple[float, ...] = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+    """Weight of |W|^2/2 beside the mean cross-entropy. Each fit starts from the one before: list strong ones first."""
+    max_iterations: int = 5000
+    """Of L-BFGS, for one weight."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, "kind", get_args(ProbeKind))
+        for name in ("neighbours", "temperatures", "l2_weights"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: must have at least 1 candidate, got none")
+        for k in self.neighbours:
+            require_count(k, "neighbours", 1)
+        for name in ("temperatures", "l2_weights"):
+            for value in getattr(self, name):
+                require_range(value, name, 0.0, math.inf, closed="neither")
+        require_count(self.max_iterations, "max_iterations", 1)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe says about the test rows."""
+
+    kind: str
+    """knn or linear."""
+    accuracy: float
+    """Share of test rows whose class is found."""
+    low: float
+    """Lower end of the 95 % Clopper-Pearson interval: test rows as independent draws, features and choices fixed."""
+    high: float
+    """Its upper end."""
+    correct: int
+    """Test rows whose class is found."""
+    trials: int
+    """Test rows."""
+    chosen: dict[str, float]
+    """k and temperature, or l2_weight."""
+    validation_accuracy: float
+    """Of the chosen candidate on the validation rows; the best of several, so it flatters."""
+
+
+def probe(
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    test: LabelledFeatures,
+    config: ProbeConfig = ProbeConfig(),
+) -> ProbeResult:
+    """Choose on ``validation`` after fitting to ``train``, fit again to both together, and read ``test`` once.
+
+    Args:
+        train, validation, test: disjoint parts, features of one width on one device. Classes of the validation and test
+            rows must occur in ``train``.
+
+    Raises:
+        ValueError: fewer than 2 classes in train, classes that train lacks, widths that differ, k above the number of
+            training rows, zero vectors (knn).
+        ArithmeticError: logistic regression does not converge.
+    """
+    num_classes = _count_classes(train, validation, test)
+    fitted = LabelledFeatures(
+        torch.cat([train.features, validation.features]),
+        torch.cat([train.labels, validation.labels.to(train.labels.device)]),
+    )
+    if config.kind == "knn":
+        accuracies = _knn_accuracies(train, validation, config, num_classes)
+        (k, temperature), accuracy = _best(accuracies)
+        chosen = {"k": float(k), "temperature": temperature}
+        scores = knn_scores(fitted.features, fitted.labels, test.features, k, temperature, num_classes)
+    else:
+        accuracies, start = {}, None
+        for weight in config.l2_weights:
+            start = fit_linear(train, weight, num_classes, start=start, max_iterations=config.max_iterations)
+            accuracies[weight] = _correct(start.logits(validation.features), validation) / len(validation.labels)
+        weight, accuracy = _best(accuracies)
+        chosen = {"l2_weight": weight}
+        scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
+    correct, trials = _correct(scores, test), len(test.labels)
+    low, high = clopper_pearson(correct, trials)
+    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy)
+
+
+# --- nearest neighbours -----------------------------------------------------------------------------------------------
+
+
+def knn_scores(
+    train_features: Float[Tensor, "N d"],
+    train_labels: Int[Tensor, " N"],
+    features: Float[Tensor, "n d"],
+    k: int,
+    temperature: float,
+    num_classes: int,
+    *,
+    tile_rows: int | None = None,
+) -> Float[Tensor, "n classes"]:
+    """Each class's share of the votes of the k training rows of largest cosine, weights exp(s/temperature); float64.
+
+    A row's scores depend on that row and the training rows only, to the last bit. Of training rows at equal cosines the
+    earlier one counts as nearer. Cosines are resolved to about 1e-8, which is what rounding leaves of float32 features.
+
+    Args:
+        features: rows to classify, not among the training rows (a row would be its own nearest neighbour).
+        k: neighbours, in [1, N].
+        temperature: in units of the cosine, positive.
+        num_classes: labels lie in 0..num_classes-1.
+        tile_rows: rows that are compared with all training rows at a time; None chooses.
+
+    Raises:
+        ValueError: NaN, zero vectors, empty sets, widths that differ, labels, k or temperature out of range.
+    """
+    train = LabelledFeatures(train_features, train_labels)
+    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_count(num_classes, "num_classes", 1)
+    require_range(train.labels, "train_labels", 0, num_classes - 1)
+    cosines, nearest = _neighbours(train.features, features, k, tile_rows)
+    return _votes(cosines, train.labels.to(nearest.device)[nearest], temperature, num_classes)
+
+
+def _neighbours(
+    train: Float[Tensor, "N d"], features: Float[Tensor, "n d"], k: int, tile_rows: int | None = None
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """Cosines and training rows of the k nearest, nearest first, earlier rows first among equals: the k' < k nearest
+    are the first k' of them."""
+    if require_count(k, "k", 1) > min(len(train), MOST_NEIGHBOURS):
+        raise ValueError(f"k: must lie in [1, {min(len(train), MOST_NEIGHBOURS)}], got {k} of {len(train)} rows")
+    keys, queries = _on_grid(train, "train_features"), _on_grid(features, "features")
+    if keys.shape[1] != queries.shape[1]:
+        raise ValueError(f"features: must be as wide as train_features, {keys.shape[1]}, got {queries.shape[1]}")
+    rows = choose_tile_rows(keys) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
+    found = [_neighbours_of_tile(queries[tile] @ keys.mT, k) for tile in row_tiles(len(queries), rows)]
+    cosines, nearest = (torch.cat(parts) for parts in zip(*found))
+    return cosines / GRID**2, nearest
+
+
+def _neighbours_of_tile(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    # topk picks among equals as it likes, so only its smallest value is used.
+    last = cosines.topk(k).values[:, -1:]
+    above, tied = cosines > last, cosines == last
+    places = k - above.sum(-1, keepdim=True)
+    chosen = above | (tied & (tied.cumsum(-1, dtype=torch.int32) <= places))
+    nearest = chosen.nonzero()[:, 1].view(-1, k)
+    values, order = cosines.gather(1, nearest).sort(dim=-1, descending=True, stable=True)
+    return values, nearest.gather(1, order)
+
+
+def _on_grid(features: Tensor, name: str) -> Tensor:
+    require_rows(features, name, minimum=1)
+    require_nonzero(features, name)
+    return (unit_points(features.double()) * GRID).round()
+
+
+def _votes(
+    cosines: Float[Tensor, "n k"], labels: Int[Tensor, "n k"], temperature: float, num_classes: int
+) -> Float[Tensor, "n classes"]:
+    # Relative to the nearest one, so that exp(1/t) cannot overflow.
+    weights = ((cosines - cosines[:, :1]) / temperature).exp()
+    votes = torch.zeros(len(cosines), num_classes, dtype=torch.int64, device=cosines.device)
+    votes.scatter_add_(1, labels.long(), (weights * VOTE_UNIT).round().long())
+    return votes.double() / votes.sum(-1, keepdim=True).double()
+
+
+def _knn_accuracies(
+    train: LabelledFeatures, validation: LabelledFeatures, config: ProbeConfig, num_classes: int
+) -> dict[tuple[int, float], float]:
+    cosines, nearest = _neighbours(train.features, validation.features, max(config.neighbours))
+    labels = train.labels.to(nearest.device)[nearest]
+    found = {}
+    for k in config.neighbours:
+        for temperature in config.temperatures:
+            scores = _votes(cosines[:, :k].contiguous(), labels[:, :k], temperature, num_classes)
+            found[k, temperature] = _correct(scores, validation) / len(validation.labels)
+    return found
+
+
+# --- logistic regression ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A linear classifier of standardised features: logits = ((x - center) / scale) weight^T + bias."""
+
+    weight: Float[Tensor, "classes d"]
+    """In units of a feature's standard deviation."""
+    bias: Float[Tensor, " classes"]
+    """Not penalised."""
+    center: Float[Tensor, " d"]
+    """Mean of the training rows."""
+    scale: Float[Tensor, " d"]
+    """Their standard deviation (over N); 1 where a feature is constant."""
+    gradient: float
+    """Largest absolute entry of the objective's gradient at the fit."""
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """One score a class; the largest is the class that is read.
+
+        Raises:
+            ValueError: features that are not finite and floating, or of another width.
+        """
+        require_rows(features, "features", minimum=1)
+        if features.shape[1] != len(self.center):
+            raise ValueError(f"features: must be {len(self.center)} wide as in training, got {features.shape[1]}")
+        return _standardise(features, self.center, self.scale) @ self.weight.mT + self.bias
+
+
+def fit_linear(
+    train: LabelledFeatures,
+    l2_weight: float,
+    num_classes: int,
+    *,
+    start: LinearFit | None = None,
+    dtype: torch.dtype = torch.float64,
+    tolerance: float | None = None,
+    max_iterations: int = 5000,
+) -> LinearFit:
+    """Minimise mean cross-entropy + l2_weight |W|^2/2 over W and the bias by full-batch L-BFGS, until no entry of the
+    gradient exceeds ``tolerance``.
+
+    The objective is convex with one minimum (up to a constant that all biases share), so ``start`` moves the fit within
+    the tolerance only. It is that of scikit-learn's LogisticRegression with C = 1/(N l2_weight).
+
+    Args:
+        l2_weight: positive.
+        num_classes: labels lie in 0..num_classes-1.
+        start: a fit to begin from, else zeros.
+        dtype: float64, or float32, which is faster and converges less far.
+        tolerance: positive; None takes that of the dtype.
+        max_iterations: of L-BFGS.
+
+    Raises:
+        ValueError: an argument out of range.
+        ArithmeticError: not converged; names the gradient that is left.
+    """
+    if dtype not in TOLERANCE:
+        raise ValueError(f"dtype: must be one of torch.float64, torch.float32, got {dtype}")
+    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+    require_range(tolerance, "tolerance", 0.0, math.inf, closed="neither")
+    require_range(l2_weight, "l2_weight", 0.0, math.inf, closed="neither")
+    require_count(num_classes, "num_classes", 2)
+    require_count(max_iterations, "max_iterations", 1)
+    require_range(train.labels, "labels", 0, num_classes - 1)
+    values = train.features.to(dtype)
+    center, scale = values.mean(0), values.std(0, correction=0)
+    # Not by scale == 0: the mean of equal numbers is rounded, and a spread of round-off would be blown up to 1.
+    scale = torch.where((values == values[0]).all(0), 1.0, scale)
+    points, labels = _standardise(values, center, scale), train.labels.to(values.device).long()
+    weight = torch.zeros(num_classes, points.shape[1], dtype=dtype, device=points.device)
+    bias = torch.zeros(num_classes, dtype=dtype, device=points.device)
+    if start is not None:
+        weight.copy_(start.weight)
+        bias.copy_(start.bias)
+    gradient = _minimise(points, labels, weight, bias, l2_weight, tolerance, max_iterations)
+    if not gradient <= tolerance:
+        raise ArithmeticError(
+            f"linear probe: the gradient is {gradient:.3g} after at most {max_iterations} iterations at "
+            f"l2_weight {l2_weight:g}, tolerance {tolerance:g}"
+        )
+    return LinearFit(weight, bias, center, scale, gradient)
+
+
+@torch.enable_grad()
+def _minimise(
+    points: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, l2_weight: float, tolerance: float, iterations: int
+) -> float:
+    """Move ``weight`` and ``bias`` in place; returns the largest absolute entry of the gradient there."""
+    parameters = [each.requires_grad_() for each in (weight, bias)]
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=iterations, max_eval=3 * iterations, history_size=HISTORY, line_search_fn="strong_wolfe",
+        tolerance_grad=tolerance * OBJECTIVE_SCALE, tolerance_change=0.0,
+    )  # fmt: skip
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(points @ weight.mT + bias, labels) + 0.5 * l2_weight * weight.square().sum()
+        (loss * OBJECTIVE_SCALE).backward()
+        return loss.detach() * OBJECTIVE_SCALE
+
+    optimiser.step(objective)
+    objective()
+    gradient = max(float(each.grad.abs().max()) for each in parameters) / OBJECTIVE_SCALE
+    for each in parameters:
+        each.requires_grad_(False).grad = None
+    return gradient
+
+
+def _standardise(features: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    return (features.to(center.dtype) - center) / scale
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _count_classes(train: LabelledFeatures, *others: LabelledFeatures) -> int:
+    """Labels lie below this number.
+
+    Raises:
+        ValueError: one class in train, a class that only another part has, features of different widths.
+    """
+    known = train.labels.cpu().unique()
+    if len(known) < 2:
+        raise ValueError(f"train labels: must hold at least 2 classes, all are {int(known[0])}")
+    for part, name in zip(others, ("validation", "test")):
+        if part.features.shape[1] != train.features.shape[1]:
+            width = train.features.shape[1]
+            raise ValueError(f"{name} features: must be {width} wide as in train, got {part.features.shape[1]}")
+        labels = part.labels.cpu()
+        unknown = labels[~torch.isin(labels, known)]
+        if len(unknown):
+            raise ValueError(f"{name} labels: must be among the classes of train, {int(unknown[0])} is not")
+    return int(known.max()) + 1
+
+
+def _correct(scores: Tensor, part: LabelledFeatures) -> int:
+    """Rows whose own class has the largest score; of equal scores the class of the smallest number is read."""
+    return int((scores.argmax(-1) == part.labels.to(scores.device)).sum())
+
+
+def _best(accuracies: dict) -> tuple:
+    """The candidate of largest accuracy, the first of equals, and its accuracy."""
+    chosen = max(accuracies, key=accuracies.__getitem__)
+    return chosen, accuracies[chosen]

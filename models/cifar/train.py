@@ -1,0 +1,252 @@
+"""The training loop: batches of two views, the method's loss, a step, and what is measured after every epoch.
+
+Images stay on the device as bytes; views are made there. Everything that is drawn is keyed by (seed, epoch, step), so
+that a training that was killed goes on from its last epoch to the same weights, bit by bit on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from models.cifar.checkpoint import NAME, load_checkpoint, save_checkpoint
+from models.cifar.config import TrainConfig
+from models.cifar.data import ImageSet, Splits
+from models.cifar.gradient_cache import cached_backward
+from models.cifar.measure import gradient_norm
+from models.cifar.methods import Batch, Learner, build_learner
+from models.cifar.optim import build_optimiser, learning_rate, set_learning_rate
+from models.cifar.progress import measure_epoch
+from models.cifar.views import make_view
+from theory.whole_files import to_plain, write_table
+
+# Streams of draws that must not depend on each other.
+INITIALISATION, ORDER, FIRST_VIEW, SECOND_VIEW, METHOD, GLOBAL = range(6)
+TABLES = ("epochs", "layers", "scores")
+
+
+class DivergedError(ArithmeticError):
+    """The loss is no longer finite; the state is kept for inspection."""
+
+
+@dataclass
+class TrainState:
+    """A training under way.
+
+    Attributes:
+        epoch: epochs done.
+        epochs, layers, scores: rows of the tables that the run folder keeps.
+    """
+
+    learner: Learner
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    epoch: int = 0
+    epochs: list[dict] = field(default_factory=list)
+    layers: list[dict] = field(default_factory=list)
+    scores: list[dict] = field(default_factory=list)
+
+
+def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0) -> torch.Generator:
+    """An independent CPU generator for (seed, stream, epoch, step)."""
+    key = 0
+    # A polynomial in distinct small numbers, then one scrambling draw: neighbours must not give similar streams.
+    for part in (config.seed, stream, epoch, step):
+        key = (key * 1_000_003 + part + 1) % (2**63 - 25)
+    scrambled = torch.randint(2**62, (), generator=torch.Generator().manual_seed(key))
+    return torch.Generator().manual_seed(int(scrambled))
+
+
+def start(config: TrainConfig, device: torch.device, folder: Path | None, resume: bool) -> TrainState:
+    """Networks and optimiser, new or from the folder's checkpoint.
+
+    Raises:
+        ValueError: settings that do not fit, or a checkpoint that is damaged or of another configuration.
+    """
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
+    learner = build_learner(config.method, config.encoder, config.head, generator_of(config, INITIALISATION))
+    learner = learner.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    state = TrainState(learner, build_optimiser(config.optimiser, _trained(learner)), scaler)
+    if resume and folder is not None and (folder / NAME).exists():
+        _restore(state, load_checkpoint(folder / NAME, device), config, folder / NAME)
+    return state
+
+
+def _trained(learner: Learner) -> nn.ModuleList:
+    return nn.ModuleList([learner.encoder, learner.head])
+
+
+def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -> None:
+    if stored["config"] != to_plain(asdict(config)):
+        wanted, found = to_plain(asdict(config)), stored["config"]
+        names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+        raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
+    try:
+        state.learner.load_state_dict(stored["learner"])
+        state.optimiser.load_state_dict(stored["optimiser"])
+        state.scaler.load_state_dict(stored["scaler"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"--resume {path}: its networks are not those of this configuration") from error
+    state.epoch = stored["epoch"]
+    for table in TABLES:
+        setattr(state, table, stored[table])
+
+
+def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME) -> None:
+    """The checkpoint, then the tables; process 0 only."""
+    if _rank() != 0:
+        return
+    tables = {table: getattr(state, table) for table in TABLES}
+    save_checkpoint(folder / name, {
+        "config": to_plain(asdict(config)), "epoch": state.epoch, "learner": state.learner.state_dict(),
+        "optimiser": state.optimiser.state_dict(), "scaler": state.scaler.state_dict(), **tables,
+    })  # fmt: skip
+    for table, rows in tables.items():
+        if rows:
+            write_table(folder / f"{table}.csv", rows)
+
+
+def fit(config: TrainConfig, splits: Splits, device: torch.device, folder: Path, resume: bool = False) -> TrainState:
+    """Train to the last epoch, with a checkpoint and a line in the tables after each.
+
+    Args:
+        folder: exists; of this run.
+        resume: go on from its checkpoint, if there is one.
+
+    Raises:
+        ValueError: a batch larger than the training images, settings that do not fit each other.
+        DivergedError: the loss is not finite; the state is in diverged.pt.
+        OSError: a file could not be written.
+    """
+    train = splits.train.to(device)
+    if config.batch_size > len(train):
+        raise ValueError(f"batch_size: must not exceed the {len(train)} training images, got {config.batch_size}")
+    if config.batch_size % _world():
+        raise ValueError(f"batch_size: must be a multiple of the {_world()} processes, got {config.batch_size}")
+    state = start(config, device, folder, resume)
+    network: nn.Module = state.learner
+    if config.compile:
+        state.learner.encoder.compile()
+    if _world() > 1:
+        if config.chunk is not None:
+            raise ValueError("chunk: goes with one process only")
+        if device.type == "cuda":
+            state.learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(state.learner.encoder)
+        network = DistributedDataParallel(state.learner, broadcast_buffers=False)
+    steps = len(train) // config.batch_size
+    while state.epoch < config.epochs:
+        row = _train_epoch(config, state, network, train, steps, device, folder)
+        state.epoch += 1
+        if state.epoch % config.measure_every == 0 or state.epoch == config.epochs:
+            found = measure_epoch(config, state.learner, splits, device, state.epoch)
+            row |= found.columns
+            state.layers += found.layers
+            state.scores += found.scores
+        state.epochs.append(row)
+        store(state, config, folder)
+    return state
+
+
+def _train_epoch(
+    config: TrainConfig, state: TrainState, network: nn.Module, train: ImageSet, steps: int, device: torch.device,
+    folder: Path,
+) -> dict:  # fmt: skip
+    """One pass over the images; the epoch's row."""
+    state.learner.train()
+    warm = min(config.optimiser.warmup_epochs * steps, config.epochs * steps)
+    losses, norms, begun = [], [], time.perf_counter()
+    bar = tqdm(total=steps * config.batch_size, disable=None if _rank() == 0 else True, unit="image", leave=False,
+               desc=f"epoch {state.epoch + 1}/{config.epochs}")  # fmt: skip
+    # Dropout draws from torch's own generator, which is put back afterwards.
+    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator_of(config, GLOBAL, state.epoch).initial_seed())
+        for step, index in enumerate(_order(config, state.epoch, len(train), steps)):
+            rate = learning_rate(state.epoch * steps + step, config.epochs * steps, warm,
+                                 config.optimiser.learning_rate, config.optimiser.schedule)  # fmt: skip
+            set_learning_rate(state.optimiser, rate)
+            batch = make_batch(config, train, index.to(device), state.epoch, step)
+            loss = training_step(config, state, network, batch, norms)
+            if not math.isfinite(loss):
+                store(state, config, folder, "diverged.pt")
+                raise DivergedError(
+                    f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}; the state is in "
+                    f"{folder / 'diverged.pt'}; try a smaller learning_rate"
+                )
+            losses.append(loss)
+            bar.update(config.batch_size)
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+    seconds = time.perf_counter() - begun
+    return {
+        "epoch": state.epoch + 1, "loss": sum(losses) / len(losses), "learning_rate": rate,
+        "gradient_norm": sum(norms) / len(norms), "seconds": seconds,
+        "views_per_second": 2 * steps * config.batch_size / seconds,
+    }  # fmt: skip
+
+
+def _order(config: TrainConfig, epoch: int, count: int, steps: int) -> Iterator[Tensor]:
+    """Indices of every step's images, this process's share; images that fill no batch wait for another epoch."""
+    order = torch.randperm(count, generator=generator_of(config, ORDER, epoch))
+    for batch in order[: steps * config.batch_size].split(config.batch_size):
+        yield batch.chunk(_world())[_rank()]
+
+
+def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, step: int) -> Batch:
+    """Two views of some images. With several processes each draws its own."""
+    place = step * _world() + _rank()
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    images = train.images[index].contiguous(memory_format=layout)
+    views = [
+        make_view(images, config.view, generator_of(config, stream, epoch, place))
+        for stream in (FIRST_VIEW, SECOND_VIEW)
+    ]
+    # Transformed queues must be the same in all processes.
+    return Batch(*views, train.labels[index], epoch, generator_of(config, METHOD, epoch, step))
+
+
+def training_step(
+    config: TrainConfig, state: TrainState, network: nn.Module, batch: Batch, norms: list[float]
+) -> float:
+    """Forward, backward, step; the loss. A loss that is not finite is returned before anything is changed by it."""
+    state.optimiser.zero_grad(set_to_none=True)
+    device = batch.first.device
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
+    autocast = nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+    scale = state.scaler.get_scale() if state.scaler.is_enabled() else 1.0
+    if config.chunk is None:
+        with autocast:
+            loss = network(batch)
+        if not bool(torch.isfinite(loss)):
+            return loss.item()
+        state.scaler.scale(loss).backward()
+        value = loss.item()
+    else:
+        with autocast:
+            images, loss_of = state.learner.prepare(batch)
+            chunks = images.split(config.chunk)
+            value = cached_backward(state.learner.encoder, chunks, lambda h: scale * loss_of(h)).item() / scale
+        if not math.isfinite(value):
+            return value
+    state.scaler.unscale_(state.optimiser)
+    norms.append(gradient_norm(_trained(state.learner)))
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    state.learner.after_step()
+    return value
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

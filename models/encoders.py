@@ -1,0 +1,196 @@
+"""Encoders of small images: residual networks (He et al., arXiv 1512.03385) with the stem that suits CIFAR.
+
+The stem is one 3 x 3 convolution of stride 1 without max-pooling, as SimCLR uses on CIFAR (arXiv 2002.05709, appendix
+B.9), so that an image keeps its size in the first stage; every later stage halves it and doubles the channels. Features
+are the means over what is left of the image: 1 x 1 for 8 x 8 images and a ResNet, 8 x 8 for 64 x 64 images.
+
+Batch normalisation couples the rows of a batch in training, and in contrastive learning that can leak which rows
+belong together (MoCo, arXiv 1911.05722, section 3.3). Group normalisation (arXiv 1803.08494) does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from theory.inputs import require_choice, require_count
+
+EncoderKind = Literal["resnet18", "resnet34", "resnet50", "small"]
+NormKind = Literal["batch", "group"]
+
+# Blocks of each stage.
+STAGES = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "small": (1, 1, 1)}
+# Channels of the first stage that EncoderConfig.width = None stands for.
+RESNET_WIDTH = 64
+SMALL_WIDTH = 16
+# Group normalisation: 32 groups (its paper's choice), or fewer, so that a group has at least 4 channels. In the last
+# stage an 8 x 8 image is down to one pixel, and a group of one channel would be normalised to zero.
+MAX_GROUPS = 32
+MIN_GROUP_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder, and its sizes.
+
+    Raises:
+        ValueError: an unknown choice, or a count below 1.
+    """
+
+    kind: EncoderKind = "small"
+    """resnet18 and resnet34 have basic blocks, resnet50 bottlenecks; small has one basic block in each of three stages
+    and trains on two CPU cores."""
+    width: int | None = None
+    """Channels of the first stage; None takes 64 for ResNets and 16 for small."""
+    norm: NormKind = "batch"
+    """batch: BatchNorm, which couples the rows of a batch in training. group: GroupNorm, which does not."""
+    in_channels: int = 3
+    """Channels of an image."""
+    zero_last_norm: bool = False
+    """Start every block as its shortcut, by scaling its last normalisation by zero (arXiv 1706.02677, section 5.1)."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, "kind", get_args(EncoderKind))
+        require_choice(self.norm, "norm", get_args(NormKind))
+        require_count(self.in_channels, "in_channels", 1)
+        if self.width is not None:
+            require_count(self.width, "width", 1)
+
+    @property
+    def first_width(self) -> int:
+        """width, or what None stands for."""
+        default = SMALL_WIDTH if self.kind == "small" else RESNET_WIDTH
+        return default if self.width is None else self.width
+
+
+@final
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut; the first has the stride."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _convolution(inputs, width, 3, stride), norm(width)
+        self.conv2, self.norm2 = _convolution(width, width, 3), norm(width)
+        self.shortcut = _shortcut(inputs, width * self.expansion, stride, norm)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The normalisation before the sum."""
+        return self.norm2
+
+    def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
+        hidden = self.norm1(self.conv1(images)).relu()
+        return (self.norm2(self.conv2(hidden)) + self.shortcut(images)).relu()
+
+
+@final
+class Bottleneck(nn.Module):
+    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 around a shortcut, four times as wide at the end; the 3 x 3 one has the
+    stride, as is usual since the paper (where the first had it): a strided 1 x 1 convolution skips pixels."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        outputs = width * self.expansion
+        self.conv1, self.norm1 = _convolution(inputs, width, 1), norm(width)
+        self.conv2, self.norm2 = _convolution(width, width, 3, stride), norm(width)
+        self.conv3, self.norm3 = _convolution(width, outputs, 1), norm(outputs)
+        self.shortcut = _shortcut(inputs, outputs, stride, norm)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The normalisation before the sum."""
+        return self.norm3
+
+    def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
+        hidden = self.norm1(self.conv1(images)).relu()
+        hidden = self.norm2(self.conv2(hidden)).relu()
+        return (self.norm3(self.conv3(hidden)) + self.shortcut(images)).relu()
+
+
+@final
+class Encoder(nn.Module):
+    """Stem, stages of residual blocks, and the mean over pixels.
+
+    Attributes:
+        in_channels: C, channels of an image.
+        feature_dim: D, coordinates of a feature: 512 for ResNet-18 and -34, 2048 for ResNet-50, 64 for small, at their
+            default widths.
+    """
+
+    def __init__(self, config: EncoderConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        block = Bottleneck if config.kind == "resnet50" else BasicBlock
+        norm = nn.BatchNorm2d if config.norm == "batch" else _group_norm
+        width = config.first_width
+        self.in_channels = config.in_channels
+        self.conv, self.norm = _convolution(config.in_channels, width, 3), norm(width)
+        blocks, inputs = [], width
+        for stage, depth in enumerate(STAGES[config.kind]):
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(block(inputs, width << stage, stride, norm))
+                inputs = (width << stage) * block.expansion
+        self.blocks = nn.Sequential(*blocks)
+        self.feature_dim = inputs
+        self._initialise(config.zero_last_norm, generator)
+
+    def _initialise(self, zero_last_norm: bool, generator: torch.Generator | None) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # He et al., arXiv 1502.01852: the variance of gradients is kept on the way back.
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        if zero_last_norm:
+            for block in self.blocks:
+                nn.init.zeros_(block.last_norm.weight)
+
+    def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n D"]:
+        """Features of all images.
+
+        Args:
+            images: (n, C, H, W), contiguous or channels_last; meant for 8 x 8 to 64 x 64 pixels. Not checked for NaN.
+
+        Raises:
+            ValueError: images of another shape, or none; with batch normalisation in training, a batch that leaves one
+                value a channel (one 8 x 8 image in a ResNet).
+        """
+        if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape:
+            expected = f"(n, {self.in_channels}, H, W) with n, H, W >= 1"
+            raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
+        return self.blocks(self.norm(self.conv(images)).relu()).mean((2, 3))
+
+
+def build_encoder(config: EncoderConfig, generator: torch.Generator | None = None) -> Encoder:
+    """The encoder that a configuration describes; float32, on the CPU.
+
+    Args:
+        config: kind and sizes.
+        generator: draws the weights, and nothing else is drawn; None takes torch's default generator: seed it before.
+    """
+    return Encoder(config, generator)
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    # No bias: a normalisation follows, which has its own. skip_init: torch would draw weights that are drawn again.
+    return nn.utils.skip_init(
+        nn.Conv2d, inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False
+    )
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    """The identity, or a 1 x 1 convolution where the shape changes."""
+    if inputs == outputs and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(_convolution(inputs, outputs, 1, stride), norm(outputs))
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    """At most MAX_GROUPS groups of equal size, of MIN_GROUP_CHANNELS channels or more where there are so many."""
+    most = max(1, min(MAX_GROUPS, channels // MIN_GROUP_CHANNELS))
+    return nn.GroupNorm(max(groups for groups in range(1, most + 1) if channels % groups == 0), channels)

@@ -1,0 +1,222 @@
+"""What MoCo (He et al., arXiv 1911.05722; version 2, arXiv 2003.04297) adds to an encoder: a slow copy of it that
+encodes the keys, a queue of earlier keys that serve as negatives, and the loss of queries against both.
+
+One step of training:
+
+    queries = encoder(view_a)
+    keys = copy(view_b)                                          # no gradient
+    loss = moco_loss(queries, keys, queue.features(), 0.2)
+    loss.backward(), optimizer.step()
+    copy.update(encoder)
+    queue.enqueue(keys)                                          # after the loss, or keys meet themselves
+
+A symmetric loss is the mean of two, with the views swapped. MoCo shuffles batches between GPUs so that batch
+normalisation cannot leak which key belongs to a query; there is no shuffling here, and group normalisation does not
+need any (models/encoders.py).
+"""
+
+import copy
+import math
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.losses.common import require_nonzero, require_rows, widen
+from theory.affinity import unit_points
+from theory.inputs import require_count, require_range
+
+
+@final
+class MomentumCopy(nn.Module):
+    """An exponential moving average of a module's parameters: m old + (1 - m) new at each update.
+
+    Buffers are copied, not averaged: running statistics of batch normalisation are moving averages already, and
+    counters have no average. A copy in training mode normalises by the statistics of its own batch and gathers its own
+    running statistics, which the next update replaces by the module's; they matter in evaluation mode only.
+
+    The copy starts equal to the module, in the module's mode and on its device. Its parameters need no gradient.
+
+    Attributes:
+        module: the copy itself.
+        momentum: m.
+
+    Raises:
+        ValueError: momentum outside [0, 1], or parameters in half precision, where an update of the size 1 - m would
+            be rounded away.
+    """
+
+    def __init__(self, module: nn.Module, momentum: float = 0.999) -> None:
+        super().__init__()
+        require_range(momentum, "momentum", 0.0, 1.0)
+        for name, parameter in module.named_parameters():
+            if parameter.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"module: parameters must be float32 or float64, {name} is {parameter.dtype}")
+        self.momentum = momentum
+        self.module = copy.deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """What the copy makes of the inputs, without a graph."""
+        return self.module(*inputs, **options)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, momentum: float | None = None) -> None:
+        """Move towards ``module``: the one that was copied, or one built like it.
+
+        Args:
+            module: without a wrapper such as DistributedDataParallel (pass its .module).
+            momentum: m for this update, for schedules; None takes the copy's own.
+
+        Raises:
+            ValueError: momentum outside [0, 1], or a module with other parameters or buffers.
+        """
+        momentum = self.momentum if momentum is None else momentum
+        require_range(momentum, "momentum", 0.0, 1.0)
+        old, new = _tensors(self.module.named_parameters()), _tensors(module.named_parameters())
+        old_buffers, new_buffers = _tensors(self.module.named_buffers()), _tensors(module.named_buffers())
+        for mine, other, what in ((old, new, "parameters"), (old_buffers, new_buffers, "buffers")):
+            if _shapes(mine) != _shapes(other):
+                differing = sorted(name for name, _ in set(_shapes(mine).items()) ^ set(_shapes(other).items()))
+                raise ValueError(f"module: must have the copy's {what}, differs in {', '.join(differing)}")
+        # old + (1 - m) (new - old): what is equal stays exactly equal.
+        if old:
+            torch._foreach_lerp_(list(old.values()), [new[name] for name in old], 1.0 - momentum)
+        for name, buffer in old_buffers.items():
+            buffer.copy_(new_buffers[name])
+
+
+@final
+class FeatureQueue(nn.Module):
+    """The last ``size`` features that were enqueued, normalised: first in, first out.
+
+    It starts empty, without the random negatives that MoCo's code starts with: until it has been filled there are fewer
+    negatives, all of them real, and the loss is that of fewer negatives. The state dict holds the features and how many
+    were ever enqueued, so a resumed queue goes on exactly as the saved one would have. In distributed training every
+    process is to enqueue the same features (models/cifar/gather.py gathers them).
+
+    Args:
+        size: K, rows that are kept.
+        dim: D, coordinates of a feature.
+        dtype: of the rows that are kept; float32 unless told.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+
+    def __init__(self, size: int, dim: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.size, self.dim = require_count(size, "size", 1), require_count(dim, "dim", 1)
+        # The i-th feature ever enqueued lies in row i mod K.
+        self.register_buffer("rows", torch.zeros(self.size, self.dim, dtype=dtype))
+        self._enqueued = 0
+
+    def __len__(self) -> int:
+        """Rows that have been filled."""
+        return min(self._enqueued, self.size)
+
+    @torch.no_grad()
+    def enqueue(self, features: Float[Tensor, "n D"]) -> None:
+        """Take n features in, the last row as the newest, and drop the oldest beyond ``size``; n = 0 changes nothing.
+
+        Args:
+            features: any length and floating dtype; they are normalised, and no gradient is kept.
+
+        Raises:
+            ValueError: another shape or dtype, NaN or infinity, or a zero vector.
+        """
+        require_rows(features, "features", minimum=0)
+        if features.shape[1] != self.dim:
+            raise ValueError(f"features: expected shape (n, {self.dim}), got {tuple(features.shape)}")
+        if not len(features):
+            return
+        require_nonzero(features, "features")
+        newest = unit_points(widen(features[-self.size :])).to(self.rows)
+        last = self._enqueued + len(features)
+        slots = torch.arange(last - len(newest), last, device=self.rows.device) % self.size
+        self.rows[slots] = newest
+        self._enqueued = last
+
+    def features(self) -> Float[Tensor, "filled D"]:
+        """The rows that have been filled, oldest first, (min(enqueued, K), D): a copy, which later calls of enqueue
+        leave alone, so that a backward pass may come after them."""
+        oldest = self._enqueued % self.size if self._enqueued > self.size else 0
+        return torch.cat([self.rows[oldest : len(self)], self.rows[:oldest]])
+
+    def get_extra_state(self) -> Tensor:
+        """How many features were ever enqueued."""
+        return torch.tensor(self._enqueued, dtype=torch.int64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Counterpart of get_extra_state."""
+        self._enqueued = int(state)
+
+
+def moco_logits(
+    queries: Float[Tensor, "n D"],
+    keys: Float[Tensor, "n D"],
+    negatives: Float[Tensor, "K D"],
+    temperature: float = 0.2,
+    *,
+    normalize: bool = True,
+) -> Float[Tensor, "n columns"]:
+    """Scores of every query, (n, 1 + K), divided by the temperature: its own key in column 0, then the negatives.
+
+    Half precision is computed in float32, also under autocast. Gradients reach whatever requires them.
+
+    Args:
+        queries, keys: row i of both shows sample i.
+        negatives: K >= 0 rows.
+        temperature: t > 0, in units of the score.
+        normalize: scores are cosines; False takes inner products, for features that have been transformed on purpose
+            (models/feature_transform.py).
+
+    Raises:
+        ValueError: other shapes, no queries, NaN or infinity, or (normalised) a zero vector; temperature not positive,
+            or so small that the logits overflow.
+    """
+    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    for rows, name, minimum in ((queries, "queries", 1), (keys, "keys", 1), (negatives, "negatives", 0)):
+        require_rows(rows, name, minimum)
+        if normalize:
+            require_nonzero(rows, name)
+    if keys.shape != queries.shape:
+        raise ValueError(f"keys: must have the queries' shape {tuple(queries.shape)}, got {tuple(keys.shape)}")
+    if negatives.shape[1] != queries.shape[1]:
+        raise ValueError(f"negatives: expected shape (K, {queries.shape[1]}), got {tuple(negatives.shape)}")
+    with torch.autocast(queries.device.type, enabled=False):
+        dtype = torch.promote_types(widen(queries).dtype, torch.promote_types(keys.dtype, negatives.dtype))
+        queries, keys, negatives = (rows.to(dtype) for rows in (queries, keys, negatives))
+        if normalize:
+            queries, keys = unit_points(queries), unit_points(keys)
+            negatives = unit_points(negatives) if len(negatives) else negatives
+        positives = (queries * keys).sum(-1, keepdim=True)
+        logits = torch.cat([positives, queries @ negatives.mT], dim=1) / temperature
+    if not bool(torch.isfinite(logits).all()):
+        raise ValueError(f"temperature: scores overflow when divided by {temperature:g}")
+    return logits
+
+
+def moco_loss(
+    queries: Float[Tensor, "n D"],
+    keys: Float[Tensor, "n D"],
+    negatives: Float[Tensor, "K D"],
+    temperature: float = 0.2,
+    *,
+    normalize: bool = True,
+) -> Float[Tensor, ""]:
+    """InfoNCE with one positive: the mean over queries of -ln of the softmax weight of a query's own key.
+
+    It is 0 without negatives, and ln(1 + K) where all rows are equal. Arguments and errors are those of moco_logits.
+    """
+    logits = moco_logits(queries, keys, negatives, temperature, normalize=normalize)
+    return (logits.logsumexp(1) - logits[:, 0]).mean()
+
+
+def _tensors(named: Any) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in named}
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

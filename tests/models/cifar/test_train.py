@@ -1,0 +1,296 @@
+"""The trainer: every method with every head, exact resumption, chunks, processes, and clear ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from models.cifar.__main__ import main
+from models.cifar.checkpoint import load_checkpoint
+from models.cifar.config import TrainConfig
+from models.cifar.data import ImageSet, Splits
+from models.cifar.evaluate import config_from, evaluate, load_learner
+from models.cifar.evaluate import main as evaluate_main
+from models.cifar.methods import Batch, MethodConfig, MethodName, build_learner
+from models.cifar.optim import OptimiserConfig
+from models.cifar.train import DivergedError, fit, generator_of
+from models.encoders import EncoderConfig
+from models.head_output import HeadOutput, Reading
+from models.heads import Head, HeadConfig, HeadKind
+from tests.command_lines import status_of
+from theory.whole_files import to_plain
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[3]
+ENCODER = EncoderConfig("small", width=4, norm="group")
+HEAD = HeadConfig("mlp", out_dim=8, width=8, depth=1, num_heads=1)
+
+
+def config(**changes):
+    settings = {"encoder": ENCODER, "head": HEAD, "epochs": 2, "batch_size": 8, "measure_images": 6,
+                "optimiser": OptimiserConfig("adamw", 1e-3)}  # fmt: skip
+    return TrainConfig(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def splits():
+    """Three classes of colours, 8 x 8 pixels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def part(each):
+        labels = torch.arange(3).repeat_interleave(each)
+        base = torch.eye(3)[labels][:, :, None, None] * 150
+        images = (base + 60 * torch.rand(3 * each, 3, 8, 8, generator=generator)).to(torch.uint8)
+        return ImageSet(images, labels, ("r", "g", "b"), "colours")
+
+    return Splits(part(8), part(3), part(4))
+
+
+def weights(state):
+    return torch.cat([p.detach().flatten() for p in state.learner.parameters()])
+
+
+@pytest.mark.parametrize("head", get_args(HeadKind))
+@pytest.mark.parametrize("method", get_args(MethodName))
+def test_every_method_trains_every_head(method, head, splits, tmp_path):
+    options = config(method=MethodConfig(method, queue_size=13), head=replace(HEAD, kind=head), epochs=1)
+    before = build_learner(options.method, options.encoder, options.head, generator_of(options, 0))
+    state = fit(options, splits, CPU, tmp_path)
+    assert state.epoch == 1
+    row = state.epochs[0]
+    assert row["loss"] > 0
+    assert row["gradient_norm"] > 0
+    moved = [(a - b).abs().max() for a, b in zip(before.encoder.parameters(), state.learner.encoder.parameters())]
+    assert max(moved) > 0
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert (tmp_path / "epochs.csv").exists()
+
+
+def test_the_same_configuration_gives_the_same_weights(splits, tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    torch.manual_seed(1)
+    first = weights(fit(config(), splits, CPU, folders[0]))
+    torch.manual_seed(2)
+    assert torch.equal(weights(fit(config(), splits, CPU, folders[1])), first)
+    assert not torch.equal(weights(fit(config(seed=1), splits, CPU, folders[2])), first)
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco_ft"])
+def test_a_stopped_training_goes_on_to_the_same_weights(method, splits, tmp_path, monkeypatch):
+    """Stopped in the middle of the second epoch, dropout and queue included."""
+    head = replace(HEAD, kind="deepfusion", dropout=0.3)
+    options = config(method=MethodConfig(method, queue_size=13), head=head, epochs=3)
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    part.mkdir()
+    expected = fit(options, splits, CPU, whole)
+
+    class Stop(Exception):
+        pass
+
+    import models.cifar.train as module
+
+    true, calls = module.training_step, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise Stop
+        return true(*arguments)
+
+    monkeypatch.setattr(module, "training_step", stopping)
+    with pytest.raises(Stop):
+        fit(options, splits, CPU, part)
+    monkeypatch.setattr(module, "training_step", true)
+    torch.manual_seed(99)
+    resumed = fit(options, splits, CPU, part, resume=True)
+    assert torch.equal(weights(resumed), weights(expected))
+    assert [row["loss"] for row in resumed.epochs] == [row["loss"] for row in expected.epochs]
+
+
+def test_a_killed_process_is_resumed_bit_by_bit(tmp_path):
+    arguments = ["--encoder.width", "4", "--data.limit", "30", "--epochs", "4", "--batch-size", "32", "--no-figures",
+                 "--measure-images", "20"]  # fmt: skip
+    assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "models.cifar", *arguments, "--out", str(tmp_path / "part")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.time() + 120
+        while not (tmp_path / "part" / "checkpoint.pt").exists() and time.time() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert load_checkpoint(tmp_path / "part" / "checkpoint.pt")["epoch"] < 4, "killed before it was done"
+    assert main([*arguments, "--out", str(tmp_path / "part"), "--resume"]) == 0
+    stored = [load_checkpoint(tmp_path / name / "checkpoint.pt")["learner"] for name in ("whole", "part")]
+    for name, value in stored[0].items():
+        assert torch.equal(value, stored[1][name]), name
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "transfusion"])
+def test_chunks_change_nothing_but_rounding(method, splits, tmp_path):
+    found = []
+    for chunk in (None, 5):
+        folder = tmp_path / str(chunk)
+        folder.mkdir()
+        options = config(method=MethodConfig(method, queue_size=13), head=replace(HEAD, kind="mlp"), chunk=chunk,
+                         epochs=1)  # fmt: skip
+        found.append(fit(options, splits, CPU, folder))
+    assert found[1].epochs[0]["loss"] == pytest.approx(found[0].epochs[0]["loss"], rel=1e-5)
+    torch.testing.assert_close(weights(found[1]), weights(found[0]), rtol=0, atol=2e-4)
+
+
+def _half_of_a_batch(rank, port, method, path):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    learner, batch = _learner_and_batch(method)
+    parts = [Batch(*(t.chunk(2)[r] for t in (batch.first, batch.second, batch.labels)), 0, batch.generator)
+             for r in range(2)]  # fmt: skip
+    # Kept until gradients are averaged: a wrapper that is freed before averages nothing.
+    network = DistributedDataParallel(learner)
+    network(parts[rank]).backward()
+    if rank == 0:
+        torch.save([p.grad for p in learner.parameters() if p.requires_grad], path)
+    dist.destroy_process_group()
+
+
+def _learner_and_batch(method):
+    head = replace(HEAD, kind="transfusion" if method == "transfusion" else "mlp")
+    learner = build_learner(MethodConfig(method), ENCODER, head, torch.Generator().manual_seed(0)).double()
+    generator = torch.Generator().manual_seed(1)
+    views = torch.rand(2, 8, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return learner, Batch(views[0], views[1], torch.arange(8) // 2, 0, generator)
+
+
+@pytest.mark.parametrize("method", ["simclr", "supcon", "transfusion"])
+def test_two_processes_have_the_gradient_of_one(method, tmp_path):
+    """The loss compares all rows of the global batch, also under a head that attends over it."""
+    learner, batch = _learner_and_batch(method)
+    learner(batch).backward()
+    expected = [p.grad for p in learner.parameters() if p.requires_grad]
+    port = 29_500 + os.getpid() % 2_000
+    mp.spawn(_half_of_a_batch, (port, method, tmp_path / "grads.pt"), nprocs=2)
+    for found, wanted in zip(torch.load(tmp_path / "grads.pt", weights_only=True), expected):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
+    options = config(optimiser=OptimiserConfig("sgd", 1e30, warmup_epochs=0), epochs=3)
+    with pytest.raises((DivergedError, ValueError)):
+        fit(options, splits, CPU, tmp_path)
+
+
+def test_impossible_settings_are_refused(splits, tmp_path):
+    with pytest.raises(ValueError, match="batch_size: must not exceed the 24"):
+        fit(config(batch_size=25), splits, CPU, tmp_path)
+    with pytest.raises(ValueError, match="precision: fp16 needs a GPU"):
+        fit(config(precision="fp16"), splits, CPU, tmp_path)
+    assert not list(tmp_path.iterdir())
+    fit(config(epochs=1), splits, CPU, tmp_path)
+    with pytest.raises(ValueError, match="another epochs"):
+        fit(config(epochs=3), splits, CPU, tmp_path, resume=True)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a checkpoint, or a damaged one"):
+        fit(config(epochs=1), splits, CPU, tmp_path, resume=True)
+
+
+def test_a_configuration_survives_the_checkpoint():
+    from dataclasses import asdict
+
+    for original in (config(), config(head=None, method=MethodConfig("moco_ft", union=True), chunk=3)):
+        assert config_from(TrainConfig, to_plain(asdict(original))) == original
+    with pytest.raises(ValueError, match="unknown epoch_count"):
+        config_from(TrainConfig, {"epoch_count": 3})
+
+
+def test_the_commands(tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--encoder.width", "4", "--data.limit", "20", "--epochs", "1", "--batch-size", "32",
+                 "--measure-images", "20", "--out", str(out)]  # fmt: skip
+    assert main(arguments) == 0
+    assert {"image_curves.png", "image_scores.png", "image_layers.png", "results.csv"} <= {
+        p.name for p in out.iterdir()
+    }
+    results = (out / "results.csv").read_bytes()
+    (out / "results.csv").unlink()
+    assert evaluate_main([str(out / "checkpoint.pt")]) == 0
+    assert (out / "results.csv").read_bytes() == results, "the evaluation is that of the training's end"
+    assert load_learner(out / "checkpoint.pt", CPU)[0].epochs == 1
+    capsys.readouterr()
+    for bad, name in (
+        (arguments, "--out"),
+        (["--resume"], "--out"),
+        (["--method.name", "simsiam"], "method.name"),
+        (["--epochs", "0"], "epochs"),
+        (["--data.dataset", str(tmp_path / "nowhere")], "nowhere"),
+        (["--device", "cuda:77"], "device"),
+        (["--method.queue-size", "0"], "queue_size"),
+    ):
+        assert status_of(main, bad) == 2, bad
+        assert name in capsys.readouterr().err
+    assert status_of(evaluate_main, [str(tmp_path / "none.pt")]) == 2
+
+
+def test_the_company_of_a_batch_tells_no_class(splits):
+    """Sorted images would hand a head that looks at its batch the class of the batch."""
+
+    class Company(Head):
+        transductive = True
+
+        def project(self, features, groups, trace):
+            mean = features.mean(0, keepdim=True) + 1e-3 * features
+            return HeadOutput(mean, (Reading.of_tokens(mean),))
+
+    class Colours(torch.nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3)) + 1.0
+
+    def part(seed):
+        # A little colour in every image, a lot in the mean of a batch of one class.
+        generator, labels = torch.Generator().manual_seed(seed), torch.arange(3).repeat_interleave(60)
+        tint = 12 * torch.eye(3)[labels][:, :, None, None] + 60 * torch.randn(180, 3, 1, 1, generator=generator)
+        return ImageSet((128 + tint).clamp(0, 255).expand(-1, -1, 8, 8).to(torch.uint8), labels, tuple("rgb"), "noise")
+
+    learner = build_learner(MethodConfig(), ENCODER, HEAD, torch.Generator().manual_seed(0))
+    learner.encoder, learner.head = Colours(), Company(HEAD, 3, 3)
+    parts = Splits(part(1), part(2), part(3))
+    (knn,) = [row for row in evaluate(config(batch_size=60), learner, parts, CPU)
+              if (row["features"], row["probe"]) == ("z", "knn")]  # fmt: skip
+    assert knn["transductive"]
+    assert knn["accuracy"] < 0.6
+
+
+def test_runs_are_compared_over_seeds(tmp_path, capsys):
+    from models.cifar.compare import compare
+    from models.cifar.compare import main as compare_main
+
+    folders = [tmp_path / name for name in "ab"]
+    for seed, folder in enumerate(folders):
+        arguments = ["--encoder.width", "4", "--data.limit", "20", "--epochs", "1", "--batch-size", "32",
+                     "--no-figures", "--measure-images", "20", "--seed", str(seed), "--out", str(folder)]  # fmt: skip
+        assert main(arguments) == 0
+    (row,) = compare(tuple(folders))
+    assert row["seeds"] == 2
+    singles = [compare((folder,))[0] for folder in folders]
+    assert row["h_knn"] == pytest.approx((singles[0]["h_knn"] + singles[1]["h_knn"]) / 2)
+    assert row["z_linear_low"] == min(single["z_linear_low"] for single in singles)
+    assert compare_main([str(folders[0]), str(folders[1]), "--out", str(tmp_path / "table.csv")]) == 0
+    assert (tmp_path / "table.csv").exists()
+    (folders[0] / "results.csv").unlink()
+    assert compare_main([str(folders[0])]) == 2
+    assert "results.csv: missing" in capsys.readouterr().err
