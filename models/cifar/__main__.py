@@ -14,6 +14,8 @@ longer finite (the state is kept), 130 interrupted. Finished epochs are kept.
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +46,8 @@ class CifarRun(TrainConfig):
     """Continue the run in --out after its last finished epoch."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
+    tensorboard: bool = False
+    """Also log every epoch for TensorBoard, into the run folder; needs the extra [tensorboard]."""
 
 
 def config_of(options: CifarRun) -> TrainConfig:
@@ -95,7 +99,8 @@ def run(options: CifarRun) -> int:
         folder = open_folder(options, device)
         print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images; "
               f"results in {folder}", flush=True)  # fmt: skip
-        state = fit(config, splits, device, folder, options.resume)
+        with _tensorboard(folder if options.tensorboard else None) as log:
+            state = fit(config, splits, device, folder, options.resume, log)
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
         print_results(rows)
@@ -106,6 +111,25 @@ def run(options: CifarRun) -> int:
     finally:
         if rank is not None:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _tensorboard(folder: Path | None) -> Iterator[Callable[[dict], None]]:
+    """Something that logs the numbers of an epoch's row; nothing without a folder."""
+    if folder is None:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("--tensorboard: needs the extra [tensorboard]") from error
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+
+        def log(row: dict) -> None:
+            for name, value in row.items():
+                writer.add_scalar(name, value, row["epoch"])
+
+        yield log
 
 
 def _join_group(device: str) -> int | None:

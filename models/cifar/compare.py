@@ -57,7 +57,7 @@ def name_of(config: dict) -> str:
     """A method's name in tables."""
     method = config["method"]
     name = f"{method['name']}, labels" if method["name"] == "transfusion" and method["supervised"] else method["name"]
-    return name if config["head"] is None else f"{name}, head {config['head']['kind']}"
+    return name if config["head"]["kind"] == "auto" else f"{name}, head {config['head']['kind']}"
 
 
 def compare(folders: tuple[Path, ...]) -> list[dict]:

@@ -1,18 +1,40 @@
 """Everything a training on images depends on, in one place; command lines are made from it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from models.cifar.data import DataConfig
-from models.cifar.methods import MethodConfig
+from models.cifar.methods import HEAD_OF, MethodConfig, MethodName
 from models.cifar.optim import OptimiserConfig
 from models.cifar.views import ViewConfig
 from models.encoders import EncoderConfig
-from models.heads import HeadConfig
+from models.heads import HeadConfig, HeadKind
 from theory.inputs import require_choice, require_count, require_range
 
 Precision = Literal["float32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class HeadChoice(HeadConfig):
+    """A projection head, or the one that the method is published with."""
+
+    kind: HeadKind | Literal["auto"] = "auto"
+    """auto: mlp, but transfusion for transfusion and deepfusion for deepfusion. Else none, linear, mlp, transfusion,
+    deepfusion, reluformer or batchformer, with any method."""
+
+    def __post_init__(self) -> None:
+        # An automatic head has sizes that must do for every kind.
+        self.resolve("transfusion" if self.kind == "auto" else "simclr")
+
+    def resolve(self, method: MethodName) -> HeadConfig:
+        """The head for a method.
+
+        Raises:
+            ValueError: as HeadConfig.
+        """
+        kind = HEAD_OF.get(method, "mlp") if self.kind == "auto" else self.kind
+        return HeadConfig(**{each.name: getattr(self, each.name) for each in fields(HeadConfig)} | {"kind": kind})
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,8 @@ class TrainConfig:
     """On which images."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """The encoder."""
-    head: HeadConfig | None = None
-    """The projection head. None: the method's own (MLP, TransFusion or Deep Fusion)."""
+    head: HeadChoice = field(default_factory=HeadChoice)
+    """The projection head."""
     view: ViewConfig = field(default_factory=ViewConfig)
     """The augmentations."""
     optimiser: OptimiserConfig = field(

@@ -23,9 +23,9 @@ from models.cifar.checkpoint import load_checkpoint
 from models.cifar.config import TrainConfig
 from models.cifar.data import Splits, load_images
 from models.cifar.features import encode_set
-from models.cifar.methods import Learner, build_learner
+from models.cifar.methods import Learner
 from models.cifar.probes import LabelledFeatures, ProbeConfig, probe
-from models.cifar.train import INITIALISATION, generator_of
+from models.cifar.train import new_learner
 from models.cifar.views import evaluation_view
 from models.commands import exit_status
 from models.heads import count_parameters
@@ -120,7 +120,7 @@ def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner
     """
     state = load_checkpoint(path, device)
     config = config_from(TrainConfig, state["config"])
-    learner = build_learner(config.method, config.encoder, config.head, generator_of(config, INITIALISATION))
+    learner = new_learner(config)
     try:
         learner.load_state_dict(state["learner"])
     except RuntimeError as error:

@@ -32,7 +32,7 @@ from theory.affinity import unit_points
 from theory.inputs import require_choice, require_count, require_range
 
 MethodName = Literal["simclr", "supcon", "moco", "moco_ft", "transfusion", "deepfusion"]
-# The head that each method is published with.
+# The head that a method is published with, where that is not an MLP.
 HEAD_OF: dict[str, HeadKind] = {"transfusion": "transfusion", "deepfusion": "deepfusion"}
 
 
@@ -223,21 +223,17 @@ class MomentumLearner(Learner):
 
 
 def build_learner(
-    method: MethodConfig, encoder: EncoderConfig, head: HeadConfig | None, generator: torch.Generator
+    method: MethodConfig, encoder: EncoderConfig, head: HeadConfig, generator: torch.Generator
 ) -> Learner:
     """A method's networks, initialised from ``generator`` and nothing else.
-
-    Args:
-        head: None takes the one that the method is published with.
 
     Raises:
         ValueError: settings that do not fit each other.
     """
     network = build_encoder(encoder, generator)
-    config = head or HeadConfig(HEAD_OF.get(method.name, "mlp"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        projection = build_head(config, network.feature_dim)
+        projection = build_head(head, network.feature_dim)
     if method.name in ("moco", "moco_ft"):
         return MomentumLearner(network, projection, method, method.name == "moco_ft")
     supervised = method.name == "supcon" or (method.name == "transfusion" and method.supervised)

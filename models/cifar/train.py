@@ -6,7 +6,7 @@ that a training that was killed goes on from its last epoch to the same weights,
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,6 +65,16 @@ def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0
     return torch.Generator().manual_seed(int(scrambled))
 
 
+def new_learner(config: TrainConfig) -> Learner:
+    """The networks of a configuration before any training, on the CPU.
+
+    Raises:
+        ValueError: settings that do not fit each other.
+    """
+    head = config.head.resolve(config.method.name)
+    return build_learner(config.method, config.encoder, head, generator_of(config, INITIALISATION))
+
+
 def start(config: TrainConfig, device: torch.device, folder: Path | None, resume: bool) -> TrainState:
     """Networks and optimiser, new or from the folder's checkpoint.
 
@@ -73,7 +83,7 @@ def start(config: TrainConfig, device: torch.device, folder: Path | None, resume
     """
     if config.precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
-    learner = build_learner(config.method, config.encoder, config.head, generator_of(config, INITIALISATION))
+    learner = new_learner(config)
     learner = learner.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     state = TrainState(learner, build_optimiser(config.optimiser, _trained(learner)), scaler)
@@ -116,12 +126,20 @@ def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME
             write_table(folder / f"{table}.csv", rows)
 
 
-def fit(config: TrainConfig, splits: Splits, device: torch.device, folder: Path, resume: bool = False) -> TrainState:
+def fit(
+    config: TrainConfig,
+    splits: Splits,
+    device: torch.device,
+    folder: Path,
+    resume: bool = False,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> TrainState:
     """Train to the last epoch, with a checkpoint and a line in the tables after each.
 
     Args:
         folder: exists; of this run.
         resume: go on from its checkpoint, if there is one.
+        on_epoch: called with the epoch's row of epochs.csv.
 
     Raises:
         ValueError: a batch larger than the training images, settings that do not fit each other.
@@ -142,7 +160,8 @@ def fit(config: TrainConfig, splits: Splits, device: torch.device, folder: Path,
             raise ValueError("chunk: goes with one process only")
         if device.type == "cuda":
             state.learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(state.learner.encoder)
-        network = DistributedDataParallel(state.learner, broadcast_buffers=False)
+        # Not every loss reads all of every head: NT-Xent leaves TransFusion's truncated block alone.
+        network = DistributedDataParallel(state.learner, find_unused_parameters=True)
     steps = len(train) // config.batch_size
     while state.epoch < config.epochs:
         row = _train_epoch(config, state, network, train, steps, device, folder)
@@ -154,6 +173,7 @@ def fit(config: TrainConfig, splits: Splits, device: torch.device, folder: Path,
             state.scores += found.scores
         state.epochs.append(row)
         store(state, config, folder)
+        on_epoch(row)
     return state
 
 

@@ -17,23 +17,23 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.__main__ import main
 from models.cifar.checkpoint import load_checkpoint
-from models.cifar.config import TrainConfig
+from models.cifar.config import HeadChoice, TrainConfig
 from models.cifar.data import ImageSet, Splits
 from models.cifar.evaluate import config_from, evaluate, load_learner
 from models.cifar.evaluate import main as evaluate_main
 from models.cifar.methods import Batch, MethodConfig, MethodName, build_learner
 from models.cifar.optim import OptimiserConfig
-from models.cifar.train import DivergedError, fit, generator_of
+from models.cifar.train import DivergedError, fit, new_learner
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
-from models.heads import Head, HeadConfig, HeadKind
+from models.heads import Head, HeadKind
 from tests.command_lines import status_of
 from theory.whole_files import to_plain
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
 ENCODER = EncoderConfig("small", width=4, norm="group")
-HEAD = HeadConfig("mlp", out_dim=8, width=8, depth=1, num_heads=1)
+HEAD = HeadChoice("mlp", out_dim=8, width=8, depth=1, num_heads=1)
 
 
 def config(**changes):
@@ -64,7 +64,7 @@ def weights(state):
 @pytest.mark.parametrize("method", get_args(MethodName))
 def test_every_method_trains_every_head(method, head, splits, tmp_path):
     options = config(method=MethodConfig(method, queue_size=13), head=replace(HEAD, kind=head), epochs=1)
-    before = build_learner(options.method, options.encoder, options.head, generator_of(options, 0))
+    before = new_learner(options)
     state = fit(options, splits, CPU, tmp_path)
     assert state.epoch == 1
     row = state.epochs[0]
@@ -170,7 +170,8 @@ def _half_of_a_batch(rank, port, method, path):
 
 def _learner_and_batch(method):
     head = replace(HEAD, kind="transfusion" if method == "transfusion" else "mlp")
-    learner = build_learner(MethodConfig(method), ENCODER, head, torch.Generator().manual_seed(0)).double()
+    learner = build_learner(MethodConfig(method), ENCODER, head.resolve(method), torch.Generator().manual_seed(0))
+    learner = learner.double()
     generator = torch.Generator().manual_seed(1)
     views = torch.rand(2, 8, 3, 8, 8, generator=generator, dtype=torch.float64)
     return learner, Batch(views[0], views[1], torch.arange(8) // 2, 0, generator)
@@ -186,6 +187,20 @@ def test_two_processes_have_the_gradient_of_one(method, tmp_path):
     mp.spawn(_half_of_a_batch, (port, method, tmp_path / "grads.pt"), nprocs=2)
     for found, wanted in zip(torch.load(tmp_path / "grads.pt", weights_only=True), expected):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_a_run_of_two_processes(tmp_path):
+    """With a head that NT-Xent does not train all of."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+               "models.cifar", "--encoder.width", "4", "--data.limit", "20", "--epochs", "2", "--batch-size", "32",
+               "--no-figures", "--measure-images", "20", "--out", str(out), "--head.kind", "transfusion",
+               "--head.depth", "1"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len((out / "epochs.csv").read_text().splitlines()) == 3
+    assert (out / "results.csv").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
@@ -212,7 +227,7 @@ def test_impossible_settings_are_refused(splits, tmp_path):
 def test_a_configuration_survives_the_checkpoint():
     from dataclasses import asdict
 
-    for original in (config(), config(head=None, method=MethodConfig("moco_ft", union=True), chunk=3)):
+    for original in (config(), config(head=HeadChoice(), method=MethodConfig("moco_ft", union=True), chunk=3)):
         assert config_from(TrainConfig, to_plain(asdict(original))) == original
     with pytest.raises(ValueError, match="unknown epoch_count"):
         config_from(TrainConfig, {"epoch_count": 3})
@@ -266,7 +281,7 @@ def test_the_company_of_a_batch_tells_no_class(splits):
         tint = 12 * torch.eye(3)[labels][:, :, None, None] + 60 * torch.randn(180, 3, 1, 1, generator=generator)
         return ImageSet((128 + tint).clamp(0, 255).expand(-1, -1, 8, 8).to(torch.uint8), labels, tuple("rgb"), "noise")
 
-    learner = build_learner(MethodConfig(), ENCODER, HEAD, torch.Generator().manual_seed(0))
+    learner = new_learner(config())
     learner.encoder, learner.head = Colours(), Company(HEAD, 3, 3)
     parts = Splits(part(1), part(2), part(3))
     (knn,) = [row for row in evaluate(config(batch_size=60), learner, parts, CPU)
