@@ -1,7 +1,6 @@
 """Counterexamples: the batch that contradicted a statement, on disk, and replayed."""
 
 import io
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
-from synthetic.fusion_counterexamples import FusionCounterexample
+from synthetic.fusion_counterexamples import FIELDS as FUSION_FIELDS
+from synthetic.fusion_counterexamples import FusionCounterexample, not_a_counterexample, read_values
 from synthetic.one_block import OneBlockTask, judge_cells, one_block
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
@@ -68,16 +68,9 @@ class Counterexample:
         Raises:
             ValueError: not such a file, damaged, or with contents that make no batch.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                if not isinstance(data, np.lib.npyio.NpzFile) or set(data.files) != FIELDS:
-                    raise ValueError("other contents")
-                fields = {name: data[name] if data[name].ndim else data[name].item() for name in FIELDS}
-        except FileNotFoundError as error:
-            raise ValueError(f"--replay {path}: there is no such file") from error
-        except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            # NumPy's own words would recommend to unpickle the file.
-            raise ValueError(f"--replay {path}: not a counterexample file, or a damaged one") from error
+        fields = read_values(path)
+        if set(fields) != FIELDS:
+            raise not_a_counterexample(path)
         if fields["statement"] not in STATEMENTS:
             raise ValueError(f"--replay {path}: unknown statement {fields['statement']!r}")
         require_points(fields["points"])
@@ -119,11 +112,9 @@ def replay_file(path: Path, device: str | torch.device = "cpu") -> Verdict:
     Raises:
         ValueError: not a counterexample file, or a damaged one.
     """
-    try:
+    if read_values(path).get("statement") in FUSION_FIELDS:
         return FusionCounterexample.load(path).replay()
-    except ValueError:
-        # Of the other kind, or of none: its own words say which.
-        return Counterexample.load(path).replay(device)
+    return Counterexample.load(path).replay(device)
 
 
 def _one_failure(statement: str, failed: bool) -> Verdict:

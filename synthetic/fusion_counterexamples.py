@@ -69,17 +69,10 @@ class FusionCounterexample:
         Raises:
             ValueError: not such a file, damaged, or with contents that make no batch.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                fields = {name: data[name] if data[name].ndim else data[name].item() for name in data.files}
-            statement = fields.pop("statement")
-            if set(fields) != FIELDS[statement]:
-                raise ValueError("other contents")
-        except FileNotFoundError as error:
-            raise ValueError(f"--replay {path}: there is no such file") from error
-        except (ValueError, TypeError, AttributeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            # NumPy's own words would recommend to unpickle the file.
-            raise ValueError(f"--replay {path}: not a counterexample file, or a damaged one") from error
+        fields = read_values(path)
+        statement = fields.pop("statement", None)
+        if statement not in FIELDS or set(fields) != FIELDS[statement]:
+            raise not_a_counterexample(path)
         if "points" in fields:
             require_points(fields["points"])
         cluster_layout(fields["labels"], len(fields.get("points", fields.get("affinity"))))
@@ -89,6 +82,27 @@ class FusionCounterexample:
         """Compute it again and check the statement again."""
         return {"theorem_3": _theorem_3, "theorem_4": _theorem_4, "block_model": _block_model,
                 "proposition_5": _proposition_5}[self.statement](self.values)  # fmt: skip
+
+
+def read_values(path: Path) -> dict[str, object]:
+    """Numbers, words and arrays of an .npz, by name; nothing in it is unpickled.
+
+    Raises:
+        ValueError: no such file, or no whole .npz.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] if data[name].ndim else data[name].item() for name in data.files}
+    except FileNotFoundError as error:
+        raise ValueError(f"--replay {path}: there is no such file") from error
+    except (ValueError, TypeError, AttributeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        # NumPy's own words would recommend to unpickle the file.
+        raise not_a_counterexample(path) from error
+
+
+def not_a_counterexample(path: Path) -> ValueError:
+    """What is said of files that hold something else."""
+    return ValueError(f"--replay {path}: not a counterexample file, or a damaged one")
 
 
 Keep = Callable[[FusionCounterexample], None]
