@@ -1,4 +1,5 @@
-"""Folders and archives of image files: ``train/<class>/<file>`` and ``test/<class>/<file>`` (or ``val``).
+"""Folders and archives of image files: ``train/<class>/<file>`` and ``test/<class>/<file>`` (or ``val``), and those of
+Tiny-ImageNet: ``train/<class>/images/<file>``, and ``val/images/<file>`` with a table of classes.
 
 Archives are read where they are, member by member; nothing is unpacked to disk. Images are decoded once: the result is
 kept in one file whose name holds a checksum of the source, and whose parts carry checksums of their own (zip's CRC-32).
@@ -35,6 +36,9 @@ MIXED_SIZE = 32
 VERSION = 1
 # A broken archive can end in any of these.
 READ_ERRORS = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError)
+
+# Tiny-ImageNet keeps the images of a class one folder further down, and tells the classes of val/ in a table.
+INNER, TABLE = "images", "val_annotations.txt"
 
 Arrays = dict[str, np.ndarray]
 
@@ -107,15 +111,53 @@ def _key(path: Path, image_size: int | None) -> str:
 
 
 def _walk(path: Path) -> tuple[list[str], list[str]]:
-    """Files and folders two levels down, relative, sorted."""
+    """Files and folders of every class, relative, sorted; Tiny-ImageNet's inner folders and table too."""
     files, folders = [], []
     for part in (name for names in PARTS.values() for name in names):
+        if (path / part / TABLE).is_file():
+            files.append(f"{part}/{TABLE}")
         for folder in sorted((path / part).iterdir()) if (path / part).is_dir() else ():
-            if folder.is_dir():
-                folders.append(f"{part}/{folder.name}")
-                with os.scandir(folder) as entries:
-                    files += sorted(f"{part}/{folder.name}/{entry.name}" for entry in entries if entry.is_file())
+            inside = [folder, folder / INNER] if (folder / INNER).is_dir() else [folder]
+            for place in inside if folder.is_dir() else ():
+                relative = place.relative_to(path).as_posix()
+                folders.append(relative)
+                with os.scandir(place) as entries:
+                    files += sorted(f"{relative}/{entry.name}" for entry in entries if entry.is_file())
     return files, folders
+
+
+def _class_folders(path: Path, source: _Source) -> dict[tuple[str, ...], list[str]]:
+    """Files by the folder of their class: (..., part, class). Tiny-ImageNet's are put where others have theirs."""
+    parts = {name: _parts_of(name, path) for name in source.files}
+    told: dict[tuple[str, ...], dict[str, str]] = {}
+    for name, place in parts.items():
+        if place[-2:] == (PARTS["test"][1], TABLE):
+            lines = source.read(name).decode(errors="replace").splitlines()
+            told[place[:-1]] = dict(line.split("\t")[:2] for line in lines if line.count("\t"))
+
+    def folder_of(place: tuple[str, ...], file: str | None) -> tuple[str, ...] | None:
+        if place[-1:] != (INNER,):
+            return place
+        if place[:-1] in told:
+            known = told[place[:-1]].get(file)
+            return None if known is None else (*place[:-1], known)
+        # part/images: of one class's name, or (test) of images whose classes nobody tells.
+        return place[:-1] if place[-3:-2] and place[-3] in ("train", *PARTS["test"]) else place
+
+    images: dict[tuple[str, ...], list[str]] = {}
+    for folder in source.folders:
+        place = folder_of(_parts_of(folder, path), None)
+        if place is not None:
+            images.setdefault(place, [])
+    for name, (*folder, last) in parts.items():
+        place = folder_of(tuple(folder), last)
+        if place is not None:
+            inside = images.setdefault(place, [])
+            if last.lower().endswith(IMAGE_SUFFIXES) and not last.startswith("."):
+                inside.append(name)
+    for place in [each for each in images if each[-2:] == (PARTS["test"][0], INNER) and (*each[:-2], "val") in told]:
+        del images[place]
+    return images
 
 
 @contextmanager
@@ -160,14 +202,7 @@ def _arrange(path: Path, source: _Source) -> tuple[tuple[str, ...], dict[str, li
     twice = [name for name, count in Counter(source.files).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: has several members of the name {twice[0]}")
-    images: dict[tuple[str, ...], list[str]] = {}
-    for folder in source.folders:
-        images.setdefault(_parts_of(folder, path), [])
-    for name in source.files:
-        *folder, last = _parts_of(name, path)
-        inside = images.setdefault(tuple(folder), [])
-        if last.lower().endswith(IMAGE_SUFFIXES) and not last.startswith("."):
-            inside.append(name)
+    images = _class_folders(path, source)
     images = {folder: names for folder, names in images.items() if not _is_hidden(folder)}
     found, roots = {}, set()
     for part, spellings in PARTS.items():
