@@ -59,7 +59,7 @@ def draw_scores(run: RunFolder) -> Figure:
         ax.grid(False)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("cosine of two embeddings")
-    figure.suptitle(f"{_title(run)}: score distributions (bars: mean and one standard deviation)", fontsize=10)
+    figure.suptitle(f"{_title(run)}: scores (colour: square root of the share; bars: mean, one sd)", fontsize=10)
     return figure
 
 

@@ -11,13 +11,14 @@ Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results co
 longer finite (the state is kept), 130 interrupted. Finished epochs are kept.
 """
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
@@ -27,11 +28,11 @@ import tyro
 from models.cifar.config import TrainConfig
 from models.cifar.data import load_images
 from models.cifar.evaluate import evaluate, print_results
-from models.cifar.train import DivergedError, fit
-from models.commands import DIVERGED, exit_status
+from models.cifar.train import DivergedError, check, differences, fit
+from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.environment import environment
 from models.stack import resolve_device
-from theory.whole_files import write_json, write_table
+from theory.whole_files import PART, to_plain, write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class CifarRun(TrainConfig):
     """Command line of the trainer: what is trained, and where and how."""
 
     device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, mps. With torchrun, cpu or cuda."""
+    """Where: cpu, cuda, cuda:1. With torchrun, cpu or cuda."""
     out: Path | None = None
     """Run folder; by default runs/METHOD-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
@@ -55,23 +56,41 @@ def config_of(options: CifarRun) -> TrainConfig:
     return TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
 
 
-def open_folder(options: CifarRun, device: torch.device) -> Path:
-    """The run folder, made if need be, with config.json and environment.json.
+def open_folder(options: CifarRun, config: TrainConfig, device: torch.device) -> Path:
+    """The run folder, made if need be, with config.json, and environment.json of every start.
 
     Raises:
-        ValueError: a folder that is in use, or none where one is to be continued.
+        ValueError: a folder that is in use, or no such run where one is to be continued.
     """
-    if options.resume and options.out is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
     folder = options.out or Path("runs") / f"{options.method.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if not options.resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"--out {folder}: exists and is not an empty folder; choose another, or continue it (--resume)"
-        )
+    history = []
+    if options.resume:
+        history = _require_same_run(options.out, config)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", asdict(config_of(options)))
-    write_json(folder / "environment.json", {"runs": [environment(device)]})
+    for leftover in folder.glob(f".*{PART}"):
+        leftover.unlink()
+    if not options.resume:
+        write_json(folder / "config.json", asdict(config))
+    write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
     return folder
+
+
+def _require_same_run(folder: Path | None, config: TrainConfig) -> list[dict]:
+    """The earlier starts of the run that is to be continued."""
+    if folder is None:
+        raise ValueError("--resume: give the run folder to continue with --out")
+    stored = {}
+    for name in ("config", "environment"):
+        try:
+            stored[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--resume {folder}: has no whole {name}.json, so there is no run to continue") from error
+    names = differences(stored["config"], to_plain(asdict(config)))
+    if names:
+        raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
+    return list(stored["environment"].get("runs", []))
 
 
 def run(options: CifarRun) -> int:
@@ -82,9 +101,8 @@ def run(options: CifarRun) -> int:
         DivergedError: the loss is not finite.
         OSError: a file could not be written.
     """
-    rank = _join_group(options.device)
-    device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}" if rank is not None and options.device == "cuda"
-                            else options.device)  # fmt: skip
+    device = _device(options.device)
+    rank = _join_group(device)
     try:
         config = config_of(options)
         if rank not in (None, 0):
@@ -93,50 +111,77 @@ def run(options: CifarRun) -> int:
         splits = load_images(config.data)
         if rank == 0:
             dist.barrier()
+        config = check(config, splits, device)
         if rank not in (None, 0):
             fit(config, splits, device, options.out or Path(), options.resume)
             return 0
-        folder = open_folder(options, device)
-        print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images; "
-              f"results in {folder}", flush=True)  # fmt: skip
-        with _tensorboard(folder if options.tensorboard else None) as log:
-            state = fit(config, splits, device, folder, options.resume, log)
+        with _tensorboard(options) as writer_in:
+            folder = open_folder(options, config, device)
+            print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
+                  f"images; results in {folder}", flush=True)  # fmt: skip
+            state = fit(config, splits, device, folder, options.resume, writer_in(folder))
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
         print_results(rows)
-        if options.figures:
-            # Figures are another room's business: they read the folder, and never run a model.
-            subprocess.run([sys.executable, "-m", "figures", str(folder)], check=False)
-        return 0
+        return draw(folder) if options.figures else 0
     finally:
         if rank is not None:
             dist.destroy_process_group()
 
 
+def draw(folder: Path) -> int:
+    """Figures are another room's business: they read the folder, and never run a model."""
+    status = subprocess.run([sys.executable, "-m", "figures", str(folder)], check=False).returncode
+    if status:
+        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
+    return NOT_WRITTEN if status else 0
+
+
 @contextmanager
-def _tensorboard(folder: Path | None) -> Iterator[Callable[[dict], None]]:
-    """Something that logs the numbers of an epoch's row; nothing without a folder."""
-    if folder is None:
-        yield lambda row: None
+def _tensorboard(options: CifarRun) -> Iterator[Callable[[Path], Callable[[dict], None]]]:
+    """From a run folder to what logs an epoch's row there; nothing unless asked for.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+    if not options.tensorboard:
+        yield lambda folder: lambda row: None
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("--tensorboard: needs the extra [tensorboard]") from error
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    with ExitStack() as stack:
 
-        def log(row: dict) -> None:
-            for name, value in row.items():
-                writer.add_scalar(name, value, row["epoch"])
+        def log_in(folder: Path) -> Callable[[dict], None]:
+            writer = stack.enter_context(SummaryWriter(str(folder / "tensorboard")))
+            return lambda row: [writer.add_scalar(name, value, row["epoch"]) for name, value in row.items()] and None
 
-        yield log
+        yield log_in
 
 
-def _join_group(device: str) -> int | None:
+def _device(name: str) -> torch.device:
+    """The device of this process.
+
+    Raises:
+        ValueError: unknown or absent; under torchrun anything but cpu and cuda.
+    """
+    if "RANK" not in os.environ:
+        return resolve_device(name)
+    if name not in ("cpu", "cuda") or "LOCAL_RANK" not in os.environ:
+        raise ValueError(f"device: must be cpu or cuda under torchrun, got {name}")
+    device = resolve_device(name if name == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _join_group(device: torch.device) -> int | None:
     """This process's rank under torchrun, None without it."""
     if "RANK" not in os.environ:
         return None
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    # The first process may have to download and decode the images while the others wait.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
     return dist.get_rank()
 
 
@@ -144,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
         lambda: run(tyro.cli(CifarRun, args=arguments, prog="python -m models.cifar", description=__doc__)),
-        {DivergedError: DIVERGED},
+        {DivergedError: DIVERGED, torch.OutOfMemoryError: BAD_ARGUMENTS},
     )
 
 

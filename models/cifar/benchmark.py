@@ -96,6 +96,8 @@ def run(options: BenchmarkOptions) -> int:
     images = random_images(options.batch_size, options.image_size).to(device)
     state = start(options, device, None, False)
     state.learner.train()
+    if options.compile:
+        state.learner.encoder.compile()
     index = torch.arange(options.batch_size, device=device)
     first = make_batch(options, images, index, 0, 0)
     views = torch.cat([first.first, first.second])
@@ -107,11 +109,12 @@ def run(options: BenchmarkOptions) -> int:
             features = state.learner.encoder(inputs)
         features.float().square().mean().backward()
 
+    layout = torch.channels_last if options.channels_last else torch.contiguous_format
     host, rng = images.images.cpu().numpy().transpose(0, 2, 3, 1), np.random.default_rng(0)
 
     def with_pillow() -> None:
         made = np.stack([pillow_view(image, rng) for _ in range(2) for image in host])
-        encode(torch.from_numpy(made).to(device))
+        encode(torch.from_numpy(made).to(device).contiguous(memory_format=layout))
 
     steps = iter(range(10**9))
     work = {

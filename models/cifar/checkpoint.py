@@ -1,5 +1,7 @@
 """Checkpoints: everything that a training needs to go on as if it had not stopped, in one file, whole or not at all."""
 
+import errno
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,7 +12,7 @@ from theory.whole_files import replacing
 
 NAME = "checkpoint.pt"
 # What a checkpoint holds; anything else is refused.
-KEYS = {"config", "epoch", "learner", "optimiser", "scaler", "epochs", "layers", "scores"}
+KEYS = {"config", "processes", "epoch", "learner", "optimiser", "scaler", "epochs", "layers", "scores"}
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -19,12 +21,14 @@ def save_checkpoint(path: Path, state: dict) -> None:
     Raises:
         OSError: the disk is full or the folder not writable.
     """
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         try:
-            torch.save(state, temporary)
+            torch.save(state, file)
         except RuntimeError as error:
             # torch reports a full disk in words of its own.
-            raise OSError(28, f"No space left on device, or not writable ({error})", str(path)) from error
+            raise OSError(errno.EIO, f"could not be written whole ({error})", str(path)) from error
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:

@@ -11,6 +11,7 @@ Exit status: 0 done, 2 a folder without results, 3 the table could not be writte
 
 import csv
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,10 @@ def read_run(folder: Path) -> tuple[dict, list[dict], list[dict]]:
                 tables.append(list(csv.DictReader(file)))
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
+    if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
+        raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
     return config, *tables
 
 
@@ -71,23 +74,35 @@ def compare(folders: tuple[Path, ...]) -> list[dict]:
     groups: dict[str, list[tuple[dict, list[dict], list[dict]]]] = {}
     for folder in folders:
         found = read_run(folder)
-        key = json.dumps({name: value for name, value in found[0].items() if name != "seed"}, sort_keys=True)
+        key = json.dumps(_same_but_for_seed(found[0]), sort_keys=True)
         groups.setdefault(key, []).append(found)
     return [_row(runs) for runs in groups.values()]
+
+
+def _same_but_for_seed(config: dict) -> dict:
+    """The configuration without its seed, and with images named by their file alone, wherever they lie."""
+    data = {**config["data"], "root": None, "dataset": Path(config["data"]["dataset"]).name}
+    return {name: value for name, value in config.items() if name != "seed"} | {"data": data}
+
+
+def _number(text: str) -> float:
+    """A cell; NaN where it is empty."""
+    return float(text) if text else math.nan
 
 
 def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
     config, results, _ = runs[0]
     row: dict = {
-        "name": name_of(config), "seeds": len(runs), "encoder_parameters": int(results[0]["encoder_parameters"]),
+        "name": name_of(config), "seeds": len({each["seed"] for each, _, _ in runs}),
+        "encoder_parameters": int(results[0]["encoder_parameters"]),
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for _, _, epochs in runs for e in epochs) / len(runs),
     }  # fmt: skip
     for features, probe in COLUMNS:
         found = [r for _, rows, _ in runs for r in rows if (r["features"], r["probe"]) == (features, probe)]
-        row[f"{features}_{probe}"] = sum(float(r["accuracy"]) for r in found) / len(found)
-        row[f"{features}_{probe}_low"] = min(float(r["low"]) for r in found)
-        row[f"{features}_{probe}_high"] = max(float(r["high"]) for r in found)
+        row[f"{features}_{probe}"] = sum(_number(r["accuracy"]) for r in found) / len(found)
+        row[f"{features}_{probe}_low"] = min(_number(r["low"]) for r in found)
+        row[f"{features}_{probe}_high"] = max(_number(r["high"]) for r in found)
     return row
 
 

@@ -1,6 +1,5 @@
 """Everything a training on images depends on, in one place; command lines are made from it."""
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
@@ -65,7 +64,8 @@ class TrainConfig:
     batch_size: int = 256
     """Images a step, over all processes; each gives two views. At most the training images."""
     chunk: int | None = None
-    """Views encoded at a time, by exact gradient caching: large batches on little memory. None: all at once."""
+    """Views encoded at a time, by gradient caching: large batches on little memory. None: all at once. Exact, but for
+    batch normalisation, which then sees a chunk at a time (encoder.norm group does not); keys of moco are not cut."""
     precision: Precision = "float32"
     """float32, or autocast to bf16 or (GPU only) fp16."""
     channels_last: bool = True
@@ -75,7 +75,7 @@ class TrainConfig:
     measure_every: int = 1
     """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
     measure_images: int = 512
-    """Validation images that affinities, scores and angles are measured on."""
+    """Validation images that affinities, scores and angles are measured on; at least two of each class."""
     seed: int = 0
     """Of initialisation, order of the images, views and everything else that is drawn."""
 
@@ -88,4 +88,5 @@ class TrainConfig:
         require_count(self.measure_every, "measure_every", 1)
         require_count(self.measure_images, "measure_images", 4)
         require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
-        require_range(self.optimiser.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
+        if self.data.validation_share == 0.0:
+            raise ValueError("validation_share: must be above 0, the probes choose on validation images")

@@ -9,9 +9,10 @@ depends on the other images: those figures are labelled transductive.
 Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 130 interrupted.
 """
 
+import math
 import sys
 import typing
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,16 +67,26 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         smaller = len(train.labels)
         knn = ProbeConfig("knn", tuple(k for k in ProbeConfig().neighbours if k <= smaller) or (1,))
         for choice in (knn, ProbeConfig("linear")):
-            result = probe(train, validation, test, choice)
             rows.append({
                 "features": kind, "probe": choice.kind, "transductive": kind == "z" and learner.head.transductive,
-                "accuracy": result.accuracy, "low": result.low, "high": result.high, "test_images": result.trials,
-                "validation_accuracy": result.validation_accuracy,
-                "chosen": " ".join(f"{name}={value:g}" for name, value in result.chosen.items()),
+                **_probe(train, validation, test, choice), "test_images": len(test.labels),
                 "encoder_parameters": count_parameters(learner.encoder),
                 "head_parameters": count_parameters(learner.head),
             })  # fmt: skip
     return rows
+
+
+def _probe(train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, config: ProbeConfig) -> dict:
+    """A probe's columns; NaN, and why, where features leave it nothing to fit."""
+    try:
+        result = probe(train, validation, test, config)
+    except (ArithmeticError, ValueError) as error:
+        return dict.fromkeys(("accuracy", "low", "high", "validation_accuracy"), math.nan) | {
+            "chosen": f"none: {error}"
+        }
+    chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
+    return {"accuracy": result.accuracy, "low": result.low, "high": result.high,
+            "validation_accuracy": result.validation_accuracy, "chosen": chosen}  # fmt: skip
 
 
 def print_results(rows: list[dict]) -> None:
@@ -137,8 +148,7 @@ def run(options: EvaluateOptions) -> int:
     """
     device = resolve_device(options.device)
     config, learner = load_learner(options.checkpoint, device)
-    data = config.data if options.root is None else typing.cast(Any, config.data.__class__)(
-        **{**config.data.__dict__, "root": options.root})  # fmt: skip
+    data = config.data if options.root is None else replace(config.data, root=options.root)
     rows = evaluate(config, learner, load_images(data), device)
     write_table(options.checkpoint.parent / "results.csv", rows)
     print_results(rows)

@@ -33,6 +33,8 @@ from theory.inputs import require_choice, require_count, require_range
 
 MethodName = Literal["simclr", "supcon", "moco", "moco_ft", "transfusion", "deepfusion"]
 # The head that a method is published with, where that is not an MLP.
+# Keys of a queue that is not given a size.
+LARGEST_QUEUE = 4096
 HEAD_OF: dict[str, HeadKind] = {"transfusion": "transfusion", "deepfusion": "deepfusion"}
 
 
@@ -54,8 +56,9 @@ class MethodConfig:
     """Of transfusion: weight of the loss on every block before the last."""
     momentum: float = 0.99
     """Of moco and moco_ft: the momentum copy keeps this share at each step."""
-    queue_size: int = 4096
-    """Of moco and moco_ft: keys that serve as negatives."""
+    queue_size: int | None = None
+    """Of moco and moco_ft: keys that serve as negatives. None: 4096, or half the training images if they are fewer, so
+    that an image does not meet its own keys of earlier epochs."""
     symmetric: bool = False
     """Of moco and moco_ft: each view is query once, and key once."""
     positives: Literal["extrapolate", "interpolate", "none"] = "extrapolate"
@@ -81,7 +84,10 @@ class MethodConfig:
             require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
         require_range(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
         require_range(self.momentum, "momentum", 0.0, 1.0)
-        require_count(self.queue_size, "queue_size", 1)
+        if self.queue_size is not None:
+            require_count(self.queue_size, "queue_size", 1)
+        if self.supervised and self.name != "transfusion":
+            raise ValueError(f"supervised: goes with transfusion only, not with {self.name}")
         for name in ("positive_beta", "negative_beta"):
             require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
         require_count(self.transform_from_epoch, "transform_from_epoch", 0)
@@ -145,7 +151,8 @@ class BatchLearner(Learner):
         def loss_of(features: Tensor) -> Tensor:
             rows = torch.cat([gather_rows(view) for view in features.chunk(2)])
             if self.supervised:
-                classes = gather_rows(batch.labels.to(features.dtype)[:, None])[:, 0].round().long()
+                # float32 holds every label exactly; half precision would merge classes.
+                classes = gather_rows(batch.labels.float()[:, None])[:, 0].round().long()
                 labels = classes.repeat(2)
             else:
                 labels = view_pair_labels(len(rows) // 2, 2, rows.device)
@@ -158,7 +165,8 @@ class BatchLearner(Learner):
 class MomentumLearner(Learner):
     """moco and moco_ft: queries of the online networks, keys of their momentum copy, negatives from the queue.
 
-    The queue takes the keys of a step after its loss; with several processes the keys of all.
+    The queue takes the keys of a step after its loss; with several processes the keys of all. Heads that attend over
+    the batch attend over the process's share of it.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, config: MethodConfig, transform: bool) -> None:
@@ -166,7 +174,7 @@ class MomentumLearner(Learner):
         self.config, self.transform = config, transform
         self.temperature = 0.2 if config.temperature is None else config.temperature
         self.copies = nn.ModuleList(MomentumCopy(module, config.momentum) for module in (encoder, head))
-        self.queue = FeatureQueue(config.queue_size, head.embedding_dim)
+        self.queue = FeatureQueue(config.queue_size or LARGEST_QUEUE, head.embedding_dim)
         self._keys: list[Tensor] = []
 
     def prepare(self, batch: Batch) -> tuple[Tensor, LossOfFeatures]:
@@ -176,8 +184,9 @@ class MomentumLearner(Learner):
         self._keys = keys
 
         def loss_of(features: Tensor) -> Tensor:
-            queries = self.head(features, views=len(pairs)).embeddings.float().chunk(len(pairs))
-            losses = [self._contrast(unit_points(q), k, batch) for q, k in zip(queries, keys)]
+            output = self.head(features, views=len(pairs))
+            streams = [each.embeddings.float().chunk(len(pairs)) for each in (output, *output.auxiliary)]
+            losses = [self._contrast(unit_points(q), k, batch) for queries in streams for q, k in zip(queries, keys)]
             return sum(losses[1:], start=losses[0]) / len(losses)
 
         return torch.cat([query for query, _ in pairs]), loss_of

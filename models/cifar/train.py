@@ -5,10 +5,11 @@ that a training that was killed goes on from its last epoch to the same weights,
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from models.cifar.config import TrainConfig
 from models.cifar.data import ImageSet, Splits
 from models.cifar.gradient_cache import cached_backward
 from models.cifar.measure import gradient_norm
-from models.cifar.methods import Batch, Learner, build_learner
+from models.cifar.methods import LARGEST_QUEUE, Batch, Learner, build_learner
 from models.cifar.optim import build_optimiser, learning_rate, set_learning_rate
 from models.cifar.progress import measure_epoch
 from models.cifar.views import make_view
@@ -81,8 +82,6 @@ def start(config: TrainConfig, device: torch.device, folder: Path | None, resume
     Raises:
         ValueError: settings that do not fit, or a checkpoint that is damaged or of another configuration.
     """
-    if config.precision == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
     learner = new_learner(config)
     learner = learner.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -92,15 +91,41 @@ def start(config: TrainConfig, device: torch.device, folder: Path | None, resume
     return state
 
 
+def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:
+    """The configuration with what it left to the data filled in, before anything is written.
+
+    Raises:
+        ValueError: settings that do not fit each other, the images or the device; named.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
+    if config.batch_size > len(splits.train):
+        raise ValueError(
+            f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
+        )
+    if config.batch_size % _world():
+        raise ValueError(f"batch_size: must be a multiple of the {_world()} processes, got {config.batch_size}")
+    if config.chunk is not None and _world() > 1:
+        raise ValueError("chunk: goes with one process only")
+    if config.method.queue_size is None:
+        size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
+        config = replace(config, method=replace(config.method, queue_size=size))
+    new_learner(config)
+    return config
+
+
 def _trained(learner: Learner) -> nn.ModuleList:
     return nn.ModuleList([learner.encoder, learner.head])
 
 
 def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -> None:
-    if stored["config"] != to_plain(asdict(config)):
-        wanted, found = to_plain(asdict(config)), stored["config"]
-        names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    names = differences(stored["config"], to_plain(asdict(config)))
+    if names:
         raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
+    if stored["processes"] != _world():
+        raise ValueError(f"--resume {path}: the training there ran in {stored['processes']} processes, now {_world()}")
     try:
         state.learner.load_state_dict(stored["learner"])
         state.optimiser.load_state_dict(stored["optimiser"])
@@ -112,18 +137,35 @@ def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -
         setattr(state, table, stored[table])
 
 
+def differences(first: dict, second: dict, prefix: str = "") -> list[str]:
+    """Dotted names of settings that differ; where images are kept and whether code is compiled do not matter."""
+    names = []
+    for name in sorted({*first, *second}):
+        one, other = first.get(name), second.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            names += differences(one, other, f"{prefix}{name}.")
+        elif one != other and f"{prefix}{name}" not in ("data.root", "compile"):
+            names.append(f"{prefix}{name}")
+    return names
+
+
 def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME) -> None:
     """The checkpoint, then the tables; process 0 only."""
     if _rank() != 0:
         return
     tables = {table: getattr(state, table) for table in TABLES}
     save_checkpoint(folder / name, {
-        "config": to_plain(asdict(config)), "epoch": state.epoch, "learner": state.learner.state_dict(),
+        "config": to_plain(asdict(config)), "processes": _world(), "epoch": state.epoch,
+        "learner": state.learner.state_dict(),
         "optimiser": state.optimiser.state_dict(), "scaler": state.scaler.state_dict(), **tables,
     })  # fmt: skip
-    for table, rows in tables.items():
-        if rows:
-            write_table(folder / f"{table}.csv", rows)
+    _write_tables(state, folder)
+
+
+def _write_tables(state: TrainState, folder: Path) -> None:
+    for table in TABLES:
+        if getattr(state, table) and _rank() == 0:
+            write_table(folder / f"{table}.csv", getattr(state, table))
 
 
 def fit(
@@ -146,35 +188,50 @@ def fit(
         DivergedError: the loss is not finite; the state is in diverged.pt.
         OSError: a file could not be written.
     """
+    config = check(config, splits, device)
     train = splits.train.to(device)
-    if config.batch_size > len(train):
-        raise ValueError(f"batch_size: must not exceed the {len(train)} training images, got {config.batch_size}")
-    if config.batch_size % _world():
-        raise ValueError(f"batch_size: must be a multiple of the {_world()} processes, got {config.batch_size}")
     state = start(config, device, folder, resume)
+    # A run that was killed between its checkpoint and its tables has them again.
+    _write_tables(state, folder)
     network: nn.Module = state.learner
     if config.compile:
         state.learner.encoder.compile()
     if _world() > 1:
-        if config.chunk is not None:
-            raise ValueError("chunk: goes with one process only")
         if device.type == "cuda":
-            state.learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(state.learner.encoder)
+            _synchronise_batch_norm(state.learner)
         # Not every loss reads all of every head: NT-Xent leaves TransFusion's truncated block alone.
         network = DistributedDataParallel(state.learner, find_unused_parameters=True)
     steps = len(train) // config.batch_size
     while state.epoch < config.epochs:
         row = _train_epoch(config, state, network, train, steps, device, folder)
         state.epoch += 1
-        if state.epoch % config.measure_every == 0 or state.epoch == config.epochs:
-            found = measure_epoch(config, state.learner, splits, device, state.epoch)
-            row |= found.columns
-            state.layers += found.layers
-            state.scores += found.scores
         state.epochs.append(row)
+        # Stored before it is measured: whatever happens there, the epoch is kept.
         store(state, config, folder)
+        if state.epoch % config.measure_every == 0 or state.epoch == config.epochs:
+            _measure(config, state, splits, device, row)
+            store(state, config, folder)
         on_epoch(row)
     return state
+
+
+def _measure(config: TrainConfig, state: TrainState, splits: Splits, device: torch.device, row: dict) -> None:
+    """Add the epoch's measurements to its row and to the other tables; say so where features cannot be measured."""
+    try:
+        found = measure_epoch(config, state.learner, splits, device, state.epoch)
+    except ValueError as error:
+        print(f"epoch {state.epoch} is not measured: {error}", file=sys.stderr)
+        return
+    row |= found.columns
+    state.layers += found.layers
+    state.scores += found.scores
+
+
+def _synchronise_batch_norm(learner: Learner) -> None:
+    """Statistics over the global batch, in the momentum copy too."""
+    learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(learner.encoder)
+    for i, copy in enumerate(getattr(learner, "copies", ())):
+        learner.copies[i] = nn.SyncBatchNorm.convert_sync_batchnorm(copy)
 
 
 def _train_epoch(
@@ -199,7 +256,7 @@ def _train_epoch(
             if not math.isfinite(loss):
                 store(state, config, folder, "diverged.pt")
                 raise DivergedError(
-                    f"the loss is {loss} at epoch {state.epoch + 1}, step {step + 1}; the state is in "
+                    f"the loss is not finite at epoch {state.epoch + 1}, step {step + 1}; the state is in "
                     f"{folder / 'diverged.pt'}; try a smaller learning_rate"
                 )
             losses.append(loss)
@@ -208,9 +265,15 @@ def _train_epoch(
     seconds = time.perf_counter() - begun
     return {
         "epoch": state.epoch + 1, "loss": sum(losses) / len(losses), "learning_rate": rate,
-        "gradient_norm": sum(norms) / len(norms), "seconds": seconds,
+        "gradient_norm": _mean_of_finite(norms), "seconds": seconds,
         "views_per_second": 2 * steps * config.batch_size / seconds,
     }  # fmt: skip
+
+
+def _mean_of_finite(values: list[float]) -> float:
+    """Steps that fp16 skips have infinite gradients."""
+    kept = [value for value in values if math.isfinite(value)]
+    return sum(kept) / len(kept) if kept else math.nan
 
 
 def _order(config: TrainConfig, epoch: int, count: int, steps: int) -> Iterator[Tensor]:
@@ -236,32 +299,53 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
 def training_step(
     config: TrainConfig, state: TrainState, network: nn.Module, batch: Batch, norms: list[float]
 ) -> float:
-    """Forward, backward, step; the loss. A loss that is not finite is returned before anything is changed by it."""
+    """Forward, backward, step; the loss. NaN, in all processes, where it is not finite: no weight is changed then."""
     state.optimiser.zero_grad(set_to_none=True)
     device = batch.first.device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
     autocast = nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
-    scale = state.scaler.get_scale() if state.scaler.is_enabled() else 1.0
+    try:
+        if config.chunk is None:
+            with autocast:
+                loss = network(batch)
+        else:
+            scale = state.scaler.scale(torch.ones((), device=device)).item()
+            with autocast:
+                images, loss_of = state.learner.prepare(batch)
+                chunks = images.split(config.chunk)
+                loss = cached_backward(state.learner.encoder, chunks, lambda h: scale * loss_of(h)) / scale
+        finite = bool(torch.isfinite(loss))
+    except ValueError:
+        # Losses refuse features that are not finite, which is how a training ends that has diverged.
+        if _features_are_finite(state.learner, batch):
+            raise
+        finite = False
+    if not _everywhere(finite, device):
+        return math.nan
     if config.chunk is None:
-        with autocast:
-            loss = network(batch)
-        if not bool(torch.isfinite(loss)):
-            return loss.item()
         state.scaler.scale(loss).backward()
-        value = loss.item()
-    else:
-        with autocast:
-            images, loss_of = state.learner.prepare(batch)
-            chunks = images.split(config.chunk)
-            value = cached_backward(state.learner.encoder, chunks, lambda h: scale * loss_of(h)).item() / scale
-        if not math.isfinite(value):
-            return value
+    value = loss.item()
     state.scaler.unscale_(state.optimiser)
     norms.append(gradient_norm(_trained(state.learner)))
     state.scaler.step(state.optimiser)
     state.scaler.update()
     state.learner.after_step()
     return value
+
+
+@torch.no_grad()
+def _features_are_finite(learner: Learner, batch: Batch) -> bool:
+    output = learner.head(learner.encoder(batch.first))
+    return all(bool(torch.isfinite(each).all()) for each in (output.embeddings, *learner.parameters()))
+
+
+def _everywhere(flag: bool, device: torch.device) -> bool:
+    """Whether it is so in all processes; they agree before any of them goes on."""
+    if _world() == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags, op=dist.ReduceOp.MIN)
+    return bool(flags)
 
 
 def _rank() -> int:

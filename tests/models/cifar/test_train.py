@@ -1,5 +1,6 @@
 """The trainer: every method with every head, exact resumption, chunks, processes, and clear ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from models.cifar.__main__ import main
 from models.cifar.checkpoint import load_checkpoint
 from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import ImageSet, Splits
+from models.cifar.data import DataConfig, ImageSet, Splits
 from models.cifar.evaluate import config_from, evaluate, load_learner
 from models.cifar.evaluate import main as evaluate_main
 from models.cifar.methods import Batch, MethodConfig, MethodName, build_learner
@@ -204,9 +205,33 @@ def test_a_run_of_two_processes(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
-    options = config(optimiser=OptimiserConfig("sgd", 1e30, warmup_epochs=0), epochs=3)
-    with pytest.raises((DivergedError, ValueError)):
-        fit(options, splits, CPU, tmp_path)
+    for method in ("simclr", "moco", "transfusion"):
+        options = config(optimiser=OptimiserConfig("sgd", 1e30, warmup_epochs=0), epochs=9,
+                         method=MethodConfig(method, queue_size=13))  # fmt: skip
+        folder = tmp_path / method
+        folder.mkdir()
+        with pytest.raises(DivergedError, match="try a smaller learning_rate"):
+            fit(options, splits, CPU, folder)
+        assert load_checkpoint(folder / "diverged.pt")["config"]["epochs"] == 9
+
+
+def test_an_epoch_that_cannot_be_measured_is_kept(splits, tmp_path, capsys):
+    one_each = splits.validation.subset(torch.tensor([0, 3, 6]))
+    state = fit(config(epochs=1), replace(splits, validation=one_each), CPU, tmp_path)
+    assert "epoch 1 is not measured" in capsys.readouterr().err
+    assert state.epochs[0]["loss"] > 0
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
+
+
+def test_half_precision_does_not_merge_classes():
+    """bfloat16 has no 257: labels must not pass through it."""
+    learner = build_learner(MethodConfig("supcon"), ENCODER, HEAD.resolve("supcon"), torch.Generator().manual_seed(0))
+    seen = []
+    learner.objective = lambda output, labels: seen.append(labels) or output.embeddings.sum()
+    views = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        learner(Batch(views[0], views[1], torch.tensor([256, 257, 259, 260]), 0, torch.Generator()))
+    assert seen[0].tolist() == [256, 257, 259, 260] * 2
 
 
 def test_impossible_settings_are_refused(splits, tmp_path):
@@ -216,8 +241,13 @@ def test_impossible_settings_are_refused(splits, tmp_path):
         fit(config(precision="fp16"), splits, CPU, tmp_path)
     assert not list(tmp_path.iterdir())
     fit(config(epochs=1), splits, CPU, tmp_path)
-    with pytest.raises(ValueError, match="another epochs"):
-        fit(config(epochs=3), splits, CPU, tmp_path, resume=True)
+    changed = config(epochs=3, optimiser=OptimiserConfig("adamw", 1e-3, momentum=0.5))
+    with pytest.raises(ValueError, match=r"another epochs, optimiser\.momentum"):
+        fit(changed, splits, CPU, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="validation_share: must be above 0"):
+        config(data=DataConfig(validation_share=0.0))
+    with pytest.raises(ValueError, match="supervised: goes with transfusion only"):
+        MethodConfig("simclr", supervised=True)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a checkpoint, or a damaged one"):
@@ -246,7 +276,12 @@ def test_the_commands(tmp_path, capsys):
     assert evaluate_main([str(out / "checkpoint.pt")]) == 0
     assert (out / "results.csv").read_bytes() == results, "the evaluation is that of the training's end"
     assert load_learner(out / "checkpoint.pt", CPU)[0].epochs == 1
-    capsys.readouterr()
+    before = (out / "config.json").read_bytes()
+    assert main([*arguments, "--resume", "--no-figures"]) == 0, "nothing is left to do"
+    assert len(json.loads((out / "environment.json").read_text())["runs"]) == 2
+    assert main([*arguments, "--resume", "--epochs", "3"]) == 2
+    assert "another epochs" in capsys.readouterr().err
+    assert (out / "config.json").read_bytes() == before, "a refused run changes nothing"
     for bad, name in (
         (arguments, "--out"),
         (["--resume"], "--out"),
@@ -255,10 +290,14 @@ def test_the_commands(tmp_path, capsys):
         (["--data.dataset", str(tmp_path / "nowhere")], "nowhere"),
         (["--device", "cuda:77"], "device"),
         (["--method.queue-size", "0"], "queue_size"),
+        (["--resume", "--out", str(tmp_path / "typo")], "no run to continue"),
+        (["--batch-size", "100000", "--out", str(tmp_path / "large")], "batch_size"),
     ):
         assert status_of(main, bad) == 2, bad
         assert name in capsys.readouterr().err
     assert status_of(evaluate_main, [str(tmp_path / "none.pt")]) == 2
+    assert not (tmp_path / "large").exists()
+    assert not (tmp_path / "typo").exists()
 
 
 def test_the_company_of_a_batch_tells_no_class(splits):
