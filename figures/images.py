@@ -36,7 +36,8 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     ax.fill_between(epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0,
                     label="5 to 95 %")  # fmt: skip
     ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label="ceiling (2b, quantiles)")
-    ax.set_title("angular noise of views, degrees")
+    overlap = " (0: classes overlap)" if degrees["ceiling"].max() == 0.0 else ""
+    ax.set_title(f"angular noise of views, degrees{overlap}", fontsize=8.5)
     ax.set_ylim(bottom=0.0)
     ax.legend(fontsize=7)
 
@@ -88,7 +89,7 @@ def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None)
         if dashed is not None:
             ax.plot(part["epoch"], part[dashed], color=color, linestyle="--", linewidth=1)
     ax.set_xlabel("epoch")
-    ax.set_ylim(bottom=0.0)
+    ax.set_ylim(0.0, 1.12 * float(table[column].max()))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize=7)
 
@@ -96,4 +97,4 @@ def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None)
 def _title(run: RunFolder) -> str:
     config = run.config
     name = config["data"]["dataset"].rstrip("/").split("/")[-1]
-    return f"{config['method']['name']} on {name}, {config['encoder']['kind']}, batch {config['batch_size']}"
+    return f"{config['method']['name']} on {name}, {config['encoder']['kind']} encoder, batch {config['batch_size']}"

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from figures.run_folder import RunFolder
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+CEILINGS = (("identity", "C2"), ("mapped", "C4"))
 IDEAL = (
     ("input", "no stack", ":"),
     ("identity", "ideal weights: identity", "--"),
@@ -44,8 +45,13 @@ def draw_breakdown(run: RunFolder) -> Figure:
     axes[0][0].set_ylabel("mean affinity sharpness of the output")
     handles = [Line2D([], [], color=f"C{i}", marker=MARKERS[i]) for i in range(len(arms))]
     handles += [Line2D([], [], color="0.35", linestyle=style) for _, _, style in IDEAL]
-    handles += [Line2D([], [], color="0.35", linewidth=4, alpha=0.25)]
-    names = [*(f"trained: {arm}" for arm in arms), *(name for _, name, _ in IDEAL), "proved ceilings: identity, W"]
+    handles += [Line2D([], [], color=shade, linewidth=3.5, alpha=0.5) for _, shade in CEILINGS]
+    names = [
+        *(f"trained: {arm}" for arm in arms),
+        *(name for _, name, _ in IDEAL),
+        "proved ceiling: identity",
+        "proved ceiling: W",
+    ]
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     figure.suptitle("Trained against ideal breakdown: how much noise a stack can take", fontsize=10)
     return figure
@@ -55,7 +61,7 @@ def draw_against_batch_size(ax: Axes, table: pd.DataFrame, arms: list[str]) -> N
     """Breakdown noise over the batch size; what does not break down inside the noise levels is left out."""
     table = table[np.isfinite(table["noise_level"])]
     styles = {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}
-    styles |= {f"{name}, proved": {"color": "0.35", "linewidth": 4, "alpha": 0.25} for name in ("identity", "mapped")}
+    styles |= {f"{name}, proved": {"color": shade, "linewidth": 3.5, "alpha": 0.5} for name, shade in CEILINGS}
     styles |= {arm: {"color": f"C{i}", "marker": MARKERS[i]} for i, arm in enumerate(arms)}
     for name, part in table.groupby("name"):
         ax.plot(part["batch_size"], part["noise_level"], **styles[name])
@@ -74,10 +80,10 @@ def draw_ideal(ax: Axes, ideal: pd.DataFrame) -> None:
     for name, _, style in IDEAL:
         if ideal[f"{name}_sharpness"].notna().any():
             ax.plot(ideal["noise_level"], ideal[f"{name}_sharpness"], color="0.35", linestyle=style, linewidth=1.2)
-    for name in ("identity", "mapped"):
+    for name, shade in CEILINGS:
         ceiling = ideal[f"{name}_ceiling"].iloc[0]
         if ceiling > 0:
-            ax.axvline(ceiling, color="0.35", linewidth=4, alpha=0.25)
+            ax.axvline(ceiling, color=shade, linewidth=3.5, alpha=0.5, zorder=0)
 
 
 def draw_blocks(run: RunFolder) -> Figure:
@@ -98,6 +104,7 @@ def draw_blocks(run: RunFolder) -> Figure:
         line[1].set_ylabel("mean affinity sharpness")
         line[1].set_ylim(0.0, 1.04)
         line[0].set_title(r"after training, every seed (numbers: noise $\sigma$)")
+        line[0].annotate("up: sharper", (0.02, 0.03), xycoords="axes fraction", fontsize=7.5, color="0.4")
         line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
     axes[-1][0].set_xlabel("block (the last one is the output)")
     axes[-1][1].set_xlabel("optimiser step")

@@ -1,6 +1,6 @@
 """What a head costs: its parameters, and the time of a training step against the batch size.
 
-    python -m synthetic.head_costs                           about a minute on two cores
+    python -m synthetic.head_costs                           a quarter of a minute on two cores
     python -m synthetic.head_costs --device cuda             on a GPU
     python -m synthetic.head_costs --batch-sizes 256 1024    other batch sizes
 

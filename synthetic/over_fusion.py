@@ -87,7 +87,7 @@ class OverFusion(RunOptions, FusionSettings):
     """Command line of the over-fusion run."""
 
     quick: bool = False
-    """Depth 64, 8 batches."""
+    """Depth 64, 8 batches, whatever other options say."""
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,9 @@ def print_report(rows: list[dict], layers: list[dict], verdicts: list[Verdict]) 
             f"{max(layer['error_mean'] for layer in own):.1e}"
         )
     print(
-        "first, peak, last: mean affinity sharpness (softmax: mass, oneself included); separated: consecutive layers, "
-        "the\ninput included, with alpha > beta in every batch; certified: how many of them Theorem 3b guarantees; "
-        "model's error:\nof the mean sharpness, at the worst layer."
+        "normalised: tokens are made unit vectors at every block; first, peak, last: mean sharpness (softmax: "
+        "mass, oneself\nincluded); separated: consecutive layers, input included, with alpha > beta in all batches; "
+        "certified:\nhow many of them Theorem 3b guarantees; model's error: of the mean sharpness, at the worst layer."
     )
     print("\nVerdicts (statements and proofs are this toolkit's own)")
     for verdict in verdicts:

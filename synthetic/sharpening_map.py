@@ -76,7 +76,7 @@ class SharpeningMap(RunOptions, MapSettings):
     """Command line of the sharpening map."""
 
     quick: bool = False
-    """5,000 equiangular batches, 10 steps, 5 batches a point."""
+    """5,000 equiangular batches, 10 steps, 5 batches a point, whatever other options say."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Trained stacks: does every block sharpen, where do they break down, and what does the loss certify?
 
-    python -m synthetic.train_stack                          the default run, about three minutes on two cores
+    python -m synthetic.train_stack                          the default run, two to three minutes on two cores
     python -m synthetic.train_stack --quick                  half a minute
     python -m synthetic.train_stack --ablation loss          losses over three decades of learning rates
     python -m synthetic.train_stack --backend serial         in one process; the same rows
@@ -72,7 +72,7 @@ class TrainSettings:
     optimisation: Optimisation = field(default_factory=Optimisation)
     """How it is minimised."""
     seeds: int = 2
-    """Trainings of every kind: seeds 0, 1, ... of the initialisation and the batches. Ablations: at least 3."""
+    """Trainings of every kind: seeds 0, 1, ... of the initialisation and the batches. Ablations take at least 3."""
     delta: float = 0.05
     """Failure probability that the proved ceilings allow."""
 
@@ -101,7 +101,8 @@ class TrainStack(RunOptions, TrainSettings):
     threads: int | None = 1
     """Torch threads of every training; these networks are too small to share."""
     quick: bool = False
-    """100 steps, one batch size, three noise levels, one seed."""
+    """100 steps, one batch size, two noise levels, one seed: shows the run, but too few steps to judge by. Wins over
+    options that say otherwise."""
 
 
 def complete(settings: TrainSettings, quick: bool) -> TrainSettings:

@@ -12,6 +12,7 @@ longer finite (the state is kept), 130 interrupted. Finished epochs are kept.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -119,7 +120,20 @@ def run(options: CifarRun) -> int:
             folder = open_folder(options, config, device)
             print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
                   f"images; results in {folder}", flush=True)  # fmt: skip
-            state = fit(config, splits, device, folder, options.resume, writer_in(folder))
+            log = writer_in(folder)
+
+            def on_epoch(row: dict) -> None:
+                knn = row.get("knn", math.nan)
+                print(f"epoch {row['epoch']}/{config.epochs}: loss {row['loss']:.4f}, kNN {knn:.1%}, "
+                      f"{row['views_per_second']:,.0f} views/s", flush=True)  # fmt: skip
+                log(row)
+
+            try:
+                state = fit(config, splits, device, folder, options.resume, on_epoch)
+            except KeyboardInterrupt:
+                print(f"\nfinished epochs are kept, continue with the same command and --out {folder} --resume",
+                      file=sys.stderr)  # fmt: skip
+                raise
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
         print_results(rows)

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
@@ -41,8 +39,10 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such checkpoint") from error
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
+    except IsADirectoryError as error:
+        raise ValueError(f"{path}: is a folder; give the {NAME} inside it") from error
+    except Exception as error:  # what is no checkpoint can end torch's reader in any exception
         raise ValueError(f"{path}: not a checkpoint, or a damaged one ({type(error).__name__})") from error
     if not isinstance(state, dict) or set(state) != KEYS:
-        raise ValueError(f"{path}: not a checkpoint of this trainer")
+        raise ValueError(f"{path}: not a checkpoint of this version of the trainer")
     return state
