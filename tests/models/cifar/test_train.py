@@ -122,7 +122,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(method, splits, tmp_path
 
 
 def test_a_killed_process_is_resumed_bit_by_bit(tmp_path):
-    arguments = ["--encoder.width", "4", "--data.limit", "30", "--epochs", "4", "--batch-size", "32", "--no-figures",
+    arguments = ["--encoder.width", "4", "--data.limit", "30", "--epochs", "8", "--batch-size", "32", "--no-figures",
                  "--measure-images", "20"]  # fmt: skip
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -135,7 +135,7 @@ def test_a_killed_process_is_resumed_bit_by_bit(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert load_checkpoint(tmp_path / "part" / "checkpoint.pt")["epoch"] < 4, "killed before it was done"
+    assert load_checkpoint(tmp_path / "part" / "checkpoint.pt")["epoch"] < 8, "killed before it was done"
     assert main([*arguments, "--out", str(tmp_path / "part"), "--resume"]) == 0
     stored = [load_checkpoint(tmp_path / name / "checkpoint.pt")["learner"] for name in ("whole", "part")]
     for name, value in stored[0].items():
