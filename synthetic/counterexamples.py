@@ -1,6 +1,5 @@
 """Counterexamples: the batch that contradicted a statement, on disk, and replayed."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
 from synthetic.fusion_counterexamples import FIELDS as FUSION_FIELDS
-from synthetic.fusion_counterexamples import FusionCounterexample, not_a_counterexample, read_values
+from synthetic.fusion_counterexamples import FusionCounterexample, not_a_counterexample, read_values, write_values
 from synthetic.one_block import OneBlockTask, judge_cells, one_block
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
@@ -21,7 +20,6 @@ from theory.noise_ceiling import check_bounded
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence
 from theory.verdicts import Status, Verdict
-from theory.whole_files import write_whole
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
           "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip
@@ -57,9 +55,7 @@ class Counterexample:
 
     def save(self, path: Path) -> None:
         """Write an .npz, whole or not at all."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **{name: np.asarray(getattr(self, name)) for name in FIELDS})
-        write_whole(path, buffer.getvalue())
+        write_values(path, {name: getattr(self, name) for name in FIELDS})
 
     @staticmethod
     def load(path: Path) -> "Counterexample":

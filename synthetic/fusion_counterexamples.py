@@ -6,7 +6,7 @@ about: a batch with the parameters of its blocks, or an affinity with its labels
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,7 @@ class FusionCounterexample:
 
     def save(self, path: Path) -> None:
         """Write an .npz, whole or not at all."""
-        buffer = io.BytesIO()
-        np.savez(buffer, statement=self.statement, **{k: np.asarray(v) for k, v in self.values.items()})
-        write_whole(path, buffer.getvalue())
+        write_values(path, {"statement": self.statement, **self.values})
 
     @staticmethod
     def load(path: Path) -> "FusionCounterexample":
@@ -82,6 +80,13 @@ class FusionCounterexample:
         """Compute it again and check the statement again."""
         return {"theorem_3": _theorem_3, "theorem_4": _theorem_4, "block_model": _block_model,
                 "proposition_5": _proposition_5}[self.statement](self.values)  # fmt: skip
+
+
+def write_values(path: Path, values: Mapping[str, object]) -> None:
+    """Numbers, words and arrays as an .npz, by name, whole or not at all; ``read_values`` reads them."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(value) for name, value in values.items()})
+    write_whole(path, buffer.getvalue())
 
 
 def read_values(path: Path) -> dict[str, object]:

@@ -112,7 +112,7 @@ def config_from(kind: type, values: dict) -> Any:
 
 
 def _value(hint: Any, value: Any) -> Any:
-    options = [each for each in (typing.get_args(hint) or (hint,))]
+    options = typing.get_args(hint) or (hint,)
     nested = next((each for each in options if is_dataclass(each)), None)
     if isinstance(value, dict) and nested is not None:
         return config_from(nested, value)

@@ -4,11 +4,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from models.heads import Head
 from theory.inputs import require_count
+
+
+@torch.no_grad()
+def encode_features(
+    encoder: nn.Module,
+    images: UInt8[Tensor, "N channels height width"],
+    view: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device | str,
+) -> Float[Tensor, "N d_h"]:
+    """Features h of every image, in evaluation mode and without gradients; order is kept.
+
+    Arguments are those of ``encode_set``, which takes them on to z.
+
+    Raises:
+        ValueError: images that are not uint8 of that shape, none, batch_size below 1, a view or an encoder that does
+            not return one row an image.
+    """
+    _require_images(images)
+    require_count(batch_size, "batch_size", 1)
+    with _evaluating(encoder):
+        return torch.cat([_encode(encoder, view, batch.to(device)) for batch in images.split(batch_size)])
 
 
 @torch.no_grad()
@@ -42,20 +64,24 @@ def encode_set(
         ValueError: images that are not uint8 of that shape, none, a batch_size out of range, a view or an encoder that
             does not return one row an image.
     """
-    if images.dtype is not torch.uint8 or images.ndim != 4 or len(images) == 0:
-        expected = "expected uint8 of shape (N, channels, height, width) with N >= 1"
-        raise ValueError(f"images: {expected}, got {images.dtype} {tuple(images.shape)}")
+    _require_images(images)
     count = len(images)
     if require_count(batch_size, "batch_size", 1) > count and head.transductive:
         raise ValueError(f"batch_size: must lie in [1, {count}], the number of images, got {batch_size}")
-    with _evaluating(encoder, head):
-        features = torch.cat([_encode(encoder, view, batch.to(device)) for batch in images.split(batch_size)])
-        embeddings = []
+    features = encode_features(encoder, images, view, batch_size, device)
+    embeddings = []
+    with _evaluating(head):
         for start in range(0, count, batch_size):
             first = max(min(start, count - batch_size), 0) if head.transductive else start
             z = head(features[first : start + batch_size]).embeddings
             embeddings.append(z[start - first :])
     return {"h": features, "z": torch.cat(embeddings)}
+
+
+def _require_images(images: Tensor) -> None:
+    if images.dtype is not torch.uint8 or images.ndim != 4 or len(images) == 0:
+        expected = "expected uint8 of shape (N, channels, height, width) with N >= 1"
+        raise ValueError(f"images: {expected}, got {images.dtype} {tuple(images.shape)}")
 
 
 def _encode(encoder: nn.Module, view: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
@@ -69,11 +95,10 @@ def _encode(encoder: nn.Module, view: Callable[[Tensor], Tensor], batch: Tensor)
 
 
 @contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
+def _evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every submodule is in the mode that it was in, frozen ones included."""
-    before = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
+    before = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
         yield
     finally:

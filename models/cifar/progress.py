@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.cifar.config import TrainConfig
 from models.cifar.data import ImageSet, Splits
-from models.cifar.features import encode_set
+from models.cifar.features import encode_features
 from models.cifar.measure import affinity_report, ceiling_report, score_report
 from models.cifar.methods import Learner
 from models.cifar.probes import knn_scores
@@ -80,8 +80,8 @@ def _monitor(
 ) -> float:  # fmt: skip
     """Share of the validation images whose class their nearest training images tell; leave-one-out is not needed, as
     the two are disjoint, or (without validation images) the figure flatters."""
-    found = [encode_set(learner.encoder, learner.head, images.images, view, min(config.batch_size, len(images)),
-                        device)["h"] for images in (train, shown)]  # fmt: skip
+    found = [encode_features(learner.encoder, images.images, view, config.batch_size, device)
+             for images in (train, shown)]  # fmt: skip
     count = len(train.class_names)
     scores = knn_scores(found[0], train.labels.to(device), found[1], min(NEIGHBOURS, len(train)), TEMPERATURE, count)
     return (scores.argmax(1).cpu() == shown.labels.cpu()).double().mean().item()
