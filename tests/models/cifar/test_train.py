@@ -155,9 +155,8 @@ def test_chunks_change_nothing_but_rounding(method, splits, tmp_path):
     torch.testing.assert_close(weights(found[1]), weights(found[0]), rtol=0, atol=2e-4)
 
 
-def _half_of_a_batch(rank, port, method, path):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def _half_of_a_batch(rank, method, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     learner, batch = _learner_and_batch(method)
     parts = [Batch(*(t.chunk(2)[r] for t in (batch.first, batch.second, batch.labels)), 0, batch.generator)
              for r in range(2)]  # fmt: skip
@@ -165,7 +164,9 @@ def _half_of_a_batch(rank, port, method, path):
     network = DistributedDataParallel(learner)
     network(parts[rank]).backward()
     if rank == 0:
-        torch.save([p.grad for p in learner.parameters() if p.requires_grad], path)
+        torch.save([p.grad for p in learner.parameters() if p.requires_grad], folder / "grads.pt")
+    # Neither may take the group down while the other is still in it.
+    dist.barrier()
     dist.destroy_process_group()
 
 
@@ -184,8 +185,7 @@ def test_two_processes_have_the_gradient_of_one(method, tmp_path):
     learner, batch = _learner_and_batch(method)
     learner(batch).backward()
     expected = [p.grad for p in learner.parameters() if p.requires_grad]
-    port = 29_500 + os.getpid() % 2_000
-    mp.spawn(_half_of_a_batch, (port, method, tmp_path / "grads.pt"), nprocs=2)
+    mp.spawn(_half_of_a_batch, (method, tmp_path), nprocs=2)
     for found, wanted in zip(torch.load(tmp_path / "grads.pt", weights_only=True), expected):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 
