@@ -19,16 +19,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import tyro
 
 from models.cifar.config import TrainConfig
 from models.cifar.data import load_images
 from models.cifar.evaluate import evaluate, print_results
+from models.cifar.processes import first_process_first, join_group, leave_group, rank
 from models.cifar.train import DivergedError, check, differences, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.environment import environment
@@ -103,17 +103,14 @@ def run(options: CifarRun) -> int:
         OSError: a file could not be written.
     """
     device = _device(options.device)
-    rank = _join_group(device)
+    join_group(device)
     try:
         config = config_of(options)
-        if rank not in (None, 0):
-            # Process 0 decodes and caches the images.
-            dist.barrier()
-        splits = load_images(config.data)
-        if rank == 0:
-            dist.barrier()
+        with first_process_first():
+            # Which decodes and caches the images.
+            splits = load_images(config.data)
         config = check(config, splits, device)
-        if rank not in (None, 0):
+        if rank() > 0:
             fit(config, splits, device, options.out or Path(), options.resume)
             return 0
         with _tensorboard(options) as writer_in:
@@ -139,8 +136,7 @@ def run(options: CifarRun) -> int:
         print_results(rows)
         return draw(folder) if options.figures else 0
     finally:
-        if rank is not None:
-            dist.destroy_process_group()
+        leave_group()
 
 
 def draw(folder: Path) -> int:
@@ -188,15 +184,6 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
-
-
-def _join_group(device: torch.device) -> int | None:
-    """This process's rank under torchrun, None without it."""
-    if "RANK" not in os.environ:
-        return None
-    # The first process may have to download and decode the images while the others wait.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
-    return dist.get_rank()
 
 
 def main(arguments: list[str] | None = None) -> int:

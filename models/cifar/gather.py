@@ -14,6 +14,8 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from models.cifar.processes import rank, world_size
+
 # Numbers that stand for dtypes while processes compare theirs.
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -29,7 +31,7 @@ def gather_rows(features: Float[Tensor, "n D"]) -> Float[Tensor, "N D"]:
         ValueError: features that are no floating matrix, or that differ in shape or dtype between processes; every
             process raises it, and none waits.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if world_size() == 1:
         _require_matrix(features)
         return features
     _require_equal(features)
@@ -44,7 +46,7 @@ class _GatherRows(torch.autograd.Function):
         ctx.rows = len(features)
         # NCCL takes nothing else.
         own = features.contiguous()
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        parts = [torch.empty_like(own) for _ in range(world_size())]
         dist.all_gather(parts, own)
         return torch.cat(parts)
 
@@ -55,7 +57,7 @@ class _GatherRows(torch.autograd.Function):
         # not always had reduce_scatter.
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        first = dist.get_rank() * ctx.rows
+        first = rank() * ctx.rows
         return total[first : first + ctx.rows]
 
 
@@ -70,13 +72,13 @@ def _require_equal(features: Tensor) -> None:
     valid = features.ndim == 2 and features.dtype in DTYPES
     own = [*features.shape, DTYPES.index(features.dtype)] if valid else [-1, -1, -1]
     mine = torch.tensor(own, dtype=torch.int64, device=features.device)
-    all_ranks = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    all_ranks = [torch.empty_like(mine) for _ in range(world_size())]
     dist.all_gather(all_ranks, mine)
     found = [tuple(each) for each in torch.stack(all_ranks).tolist()]
     if len(set(found)) == 1 and valid:
         return
     _require_matrix(features)
-    words = [f"rank {rank} {_described(each)}" for rank, each in enumerate(found)]
+    words = [f"rank {number} {_described(each)}" for number, each in enumerate(found)]
     raise ValueError(f"features: must have one shape and dtype on all ranks, got {', '.join(words)}")
 
 

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from models.cifar.gradient_cache import cached_backward
 from models.cifar.measure import gradient_norm
 from models.cifar.methods import LARGEST_QUEUE, Batch, Learner, build_learner
 from models.cifar.optim import build_optimiser, learning_rate, set_learning_rate
+from models.cifar.processes import everywhere, rank, world_size
 from models.cifar.progress import measure_epoch
 from models.cifar.views import make_view
 from theory.whole_files import to_plain, write_table
@@ -105,9 +105,9 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         raise ValueError(
             f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
         )
-    if config.batch_size % _world():
-        raise ValueError(f"batch_size: must be a multiple of the {_world()} processes, got {config.batch_size}")
-    if config.chunk is not None and _world() > 1:
+    if config.batch_size % world_size():
+        raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
+    if config.chunk is not None and world_size() > 1:
         raise ValueError("chunk: goes with one process only")
     if config.method.queue_size is None:
         size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
@@ -124,8 +124,9 @@ def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -
     names = differences(stored["config"], to_plain(asdict(config)))
     if names:
         raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
-    if stored["processes"] != _world():
-        raise ValueError(f"--resume {path}: the training there ran in {stored['processes']} processes, now {_world()}")
+    if stored["processes"] != world_size():
+        found = f"{stored['processes']} processes, now {world_size()}"
+        raise ValueError(f"--resume {path}: the training there ran in {found}")
     try:
         state.learner.load_state_dict(stored["learner"])
         state.optimiser.load_state_dict(stored["optimiser"])
@@ -151,11 +152,11 @@ def differences(first: dict, second: dict, prefix: str = "") -> list[str]:
 
 def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME) -> None:
     """The checkpoint, then the tables; process 0 only."""
-    if _rank() != 0:
+    if rank() != 0:
         return
     tables = {table: getattr(state, table) for table in TABLES}
     save_checkpoint(folder / name, {
-        "config": to_plain(asdict(config)), "processes": _world(), "epoch": state.epoch,
+        "config": to_plain(asdict(config)), "processes": world_size(), "epoch": state.epoch,
         "learner": state.learner.state_dict(),
         "optimiser": state.optimiser.state_dict(), "scaler": state.scaler.state_dict(), **tables,
     })  # fmt: skip
@@ -164,7 +165,7 @@ def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME
 
 def _write_tables(state: TrainState, folder: Path) -> None:
     for table in TABLES:
-        if getattr(state, table) and _rank() == 0:
+        if getattr(state, table) and rank() == 0:
             write_table(folder / f"{table}.csv", getattr(state, table))
 
 
@@ -196,7 +197,7 @@ def fit(
     network: nn.Module = state.learner
     if config.compile:
         state.learner.encoder.compile()
-    if _world() > 1:
+    if world_size() > 1:
         if device.type == "cuda":
             _synchronise_batch_norm(state.learner)
         # Not every loss reads all of every head: NT-Xent leaves TransFusion's truncated block alone.
@@ -242,7 +243,7 @@ def _train_epoch(
     state.learner.train()
     warm = min(config.optimiser.warmup_epochs * steps, config.epochs * steps)
     losses, norms, begun = [], [], time.perf_counter()
-    bar = tqdm(total=steps * config.batch_size, disable=None if _rank() == 0 else True, unit="image", leave=False,
+    bar = tqdm(total=steps * config.batch_size, disable=None if rank() == 0 else True, unit="image", leave=False,
                desc=f"epoch {state.epoch + 1}/{config.epochs}")  # fmt: skip
     # Dropout draws from torch's own generator, which is put back afterwards.
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -280,12 +281,12 @@ def _order(config: TrainConfig, epoch: int, count: int, steps: int) -> Iterator[
     """Indices of every step's images, this process's share; images that fill no batch wait for another epoch."""
     order = torch.randperm(count, generator=generator_of(config, ORDER, epoch))
     for batch in order[: steps * config.batch_size].split(config.batch_size):
-        yield batch.chunk(_world())[_rank()]
+        yield batch.chunk(world_size())[rank()]
 
 
 def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, step: int) -> Batch:
     """Two views of some images. With several processes each draws its own."""
-    place = step * _world() + _rank()
+    place = step * world_size() + rank()
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     images = train.images[index].contiguous(memory_format=layout)
     views = [
@@ -320,7 +321,7 @@ def training_step(
         if _features_are_finite(state.learner, batch):
             raise
         finite = False
-    if not _everywhere(finite, device):
+    if not everywhere(finite, device):
         return math.nan
     if config.chunk is None:
         state.scaler.scale(loss).backward()
@@ -337,20 +338,3 @@ def training_step(
 def _features_are_finite(learner: Learner, batch: Batch) -> bool:
     output = learner.head(learner.encoder(batch.first))
     return all(bool(torch.isfinite(each).all()) for each in (output.embeddings, *learner.parameters()))
-
-
-def _everywhere(flag: bool, device: torch.device) -> bool:
-    """Whether it is so in all processes; they agree before any of them goes on."""
-    if _world() == 1:
-        return flag
-    flags = torch.tensor(float(flag), device=device)
-    dist.all_reduce(flags, op=dist.ReduceOp.MIN)
-    return bool(flags)
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,20 +1,18 @@
 """Two gloo processes on this machine, started once, against one process with the global batch."""
 
-import sys
-from datetime import timedelta
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.gather import gather_rows
 from models.cifar.gradient_cache import cached_backward
 from models.losses import nt_xent
+from tests.models.cifar.several_processes import in_processes
 
 WORLD, N, D = 2, 3, 4
 T = 0.3
@@ -68,16 +66,8 @@ def refusal(features):
     return None
 
 
-def work(rank, folder):
-    """What one process does; results go to a file."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),
-    )
+def work(rank):
+    """What one process finds."""
     found = {}
     own = slice(rank * N, (rank + 1) * N)
     for loss_name, loss_of in LOSSES.items():
@@ -108,20 +98,12 @@ def work(rank, folder):
         refusal(torch.ones(N, D, dtype=torch.int64)),
         refusal(random(N, D)),
     ]
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("gather"))
-    with pytest.MonkeyPatch.context() as patch:
-        # Without a network too.
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.multiprocessing.spawn(work, (folder,), nprocs=WORLD)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    return in_processes(WORLD, work, tmp_path_factory.mktemp("gather"))
 
 
 def one_process(loss_name):

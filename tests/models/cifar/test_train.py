@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.__main__ import main
@@ -29,6 +28,7 @@ from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
 from models.heads import Head, HeadKind
 from tests.command_lines import status_of
+from tests.models.cifar.several_processes import in_processes
 from theory.whole_files import to_plain
 
 CPU = torch.device("cpu")
@@ -155,19 +155,14 @@ def test_chunks_change_nothing_but_rounding(method, splits, tmp_path):
     torch.testing.assert_close(weights(found[1]), weights(found[0]), rtol=0, atol=2e-4)
 
 
-def _half_of_a_batch(rank, method, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def _half_of_a_batch(rank, method):
     learner, batch = _learner_and_batch(method)
     parts = [Batch(*(t.chunk(2)[r] for t in (batch.first, batch.second, batch.labels)), 0, batch.generator)
              for r in range(2)]  # fmt: skip
     # Kept until gradients are averaged: a wrapper that is freed before averages nothing.
     network = DistributedDataParallel(learner)
     network(parts[rank]).backward()
-    if rank == 0:
-        torch.save([p.grad for p in learner.parameters() if p.requires_grad], folder / "grads.pt")
-    # Neither may take the group down while the other is still in it.
-    dist.barrier()
-    dist.destroy_process_group()
+    return [p.grad for p in learner.parameters() if p.requires_grad]
 
 
 def _learner_and_batch(method):
@@ -185,9 +180,8 @@ def test_two_processes_have_the_gradient_of_one(method, tmp_path):
     learner, batch = _learner_and_batch(method)
     learner(batch).backward()
     expected = [p.grad for p in learner.parameters() if p.requires_grad]
-    mp.spawn(_half_of_a_batch, (method, tmp_path), nprocs=2)
-    for found, wanted in zip(torch.load(tmp_path / "grads.pt", weights_only=True), expected):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    for found in in_processes(2, partial(_half_of_a_batch, method=method), tmp_path):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_a_run_of_two_processes(tmp_path):
