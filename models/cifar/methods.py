@@ -32,9 +32,9 @@ from theory.affinity import unit_points
 from theory.inputs import require_choice, require_count, require_range
 
 MethodName = Literal["simclr", "supcon", "moco", "moco_ft", "transfusion", "deepfusion"]
-# The head that a method is published with, where that is not an MLP.
 # Keys of a queue that is not given a size.
 LARGEST_QUEUE = 4096
+# The head that a method is published with, where that is not an MLP.
 HEAD_OF: dict[str, HeadKind] = {"transfusion": "transfusion", "deepfusion": "deepfusion"}
 
 
@@ -52,6 +52,8 @@ class MethodConfig:
     """Of transfusion: the target affinity comes from the labels instead of the view pairs."""
     temperature: float | None = None
     """None: 0.5 for simclr and deepfusion, 0.1 for supcon, 0.2 for moco and moco_ft; transfusion has none."""
+    normalize: bool = True
+    """Of simclr, supcon and deepfusion: compare cosines; False compares inner products of embeddings as they are."""
     intermediate: float = 1.0
     """Of transfusion: weight of the loss on every block before the last."""
     momentum: float = 0.99
@@ -88,6 +90,8 @@ class MethodConfig:
             require_count(self.queue_size, "queue_size", 1)
         if self.supervised and self.name != "transfusion":
             raise ValueError(f"supervised: goes with transfusion only, not with {self.name}")
+        if not self.normalize and self.name not in ("simclr", "supcon", "deepfusion"):
+            raise ValueError(f"normalize: can be switched off for simclr, supcon and deepfusion only, not for {self.name}")
         for name in ("positive_beta", "negative_beta"):
             require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
         require_count(self.transform_from_epoch, "transform_from_epoch", 0)
@@ -252,5 +256,5 @@ def build_learner(
 def _objective(method: MethodConfig) -> Objective:
     if method.name == "transfusion":
         return objective_from_name("jsd", intermediate=method.intermediate)
-    objective = objective_from_name("supcon" if method.name == "supcon" else "nt_xent")
+    objective = objective_from_name("supcon" if method.name == "supcon" else "nt_xent", normalize=method.normalize)
     return objective if method.temperature is None else replace(objective, temperature=method.temperature)

@@ -1,0 +1,182 @@
+"""Arms: trainings on images that differ from the tier's in what a claim is about, and what is read off them."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.cifar.checkpoint import NAME as CHECKPOINT
+from models.cifar.config import TrainConfig
+from models.cifar.data import DataConfig, ImageSet, Splits, load_images
+from models.cifar.evaluate import evaluate
+from models.cifar.train import check, fit
+from models.stack import resolve_device
+from paper_checks.decisions import Contrast
+from paper_checks.tasks import Results
+from paper_checks.tiers import Control, Tier
+from theory.whole_files import to_plain, write_json, write_table
+
+ACCURACY = ("h", "linear")
+SHUFFLE_SEED = 7
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, evaluated; a task. Its folder is a run folder of models.cifar, without the checkpoint.
+
+    Attributes:
+        label: the arm's, and with the seed the folder's name.
+        config: with the seed.
+        transformations: also predict which transformation an image has gone through, from h and from z.
+    """
+
+    label: str
+    config: TrainConfig
+    device: str = "cpu"
+    control: Control = "none"
+    transformations: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return f"{self.label}-seed{self.config.seed}".replace("/", "_")
+
+    def run(self, folder: Path) -> None:
+        """Train, evaluate, and leave the tables."""
+        from paper_checks.transformations import transformation_rows
+
+        device = resolve_device(self.device)
+        splits = images(self.config.data, self.control)
+        config = check(self.config, splits, device)
+        write_json(folder / "config.json", asdict(config))
+        learner = fit(config, splits, device, folder).learner
+        write_table(folder / "results.csv", evaluate(config, learner, splits, device))
+        if self.transformations:
+            write_table(folder / "transformations.csv", transformation_rows(config, learner, splits, device))
+        (folder / CHECKPOINT).unlink()
+
+
+@lru_cache(maxsize=1)
+def images(config: DataConfig, control: Control) -> Splits:
+    """The images; with the control every class is given to an image drawn at random, in each part for itself."""
+    splits = load_images(config)
+    if control == "none":
+        return splits
+    generator = torch.Generator().manual_seed(SHUFFLE_SEED)
+
+    def shuffled(part: ImageSet) -> ImageSet:
+        return replace(part, labels=part.labels[torch.randperm(len(part), generator=generator)])
+
+    return Splits(**{each.name: shuffled(getattr(splits, each.name)) for each in fields(Splits)})
+
+
+def changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A configuration with some settings changed, named as on the command line: "method.name", "epochs".
+
+    Raises:
+        ValueError: an unknown setting, or a value out of range.
+    """
+    here = {name: value for name, value in changes.items() if "." not in name}
+    for group in dict.fromkeys(name.split(".", 1)[0] for name in changes if "." in name):
+        inner = {name.split(".", 1)[1]: value for name, value in changes.items() if name.startswith(f"{group}.")}
+        if not is_dataclass(getattr(config, group, None)):
+            raise ValueError(f"{group}: is no group of settings")
+        here[group] = changed(getattr(config, group), inner)
+    unknown = set(here) - {each.name for each in fields(config)}
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such setting")
+    return replace(config, **here)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A setting that is trained with every seed: the tier's, with changes.
+
+    Attributes:
+        changes: pairs of a setting's name and its value; those that change nothing are the tier's arm.
+    """
+
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def with_(self, **changes: Any) -> "Arm":
+        """Further changes; a double underscore stands for the dot."""
+        return Arm(tuple({**dict(self.changes), **{k.replace("__", "."): v for k, v in changes.items()}}.items()))
+
+    def label(self, tier: Tier) -> str:
+        """What differs from the tier's own training, for people and for folders."""
+        config, base = changed(tier.config, dict(self.changes)), tier.config
+        words = [f"{name.removeprefix('method.')}={_word(value)}" for name, value in _differences(config, base)]
+        return ",".join(words).removeprefix("name=") or "base"
+
+    def trainings(self, tier: Tier) -> list[Training]:
+        """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
+        config = changed(tier.config, dict(self.changes))
+        return [Training(self.label(tier), replace(config, seed=seed), tier.device, tier.control, config == tier.config)
+                for seed in tier.all_seeds]  # fmt: skip
+
+    def values(self, results: Results, tier: Tier, column: str = "accuracy", *,
+               features: str = "h", probe: str = "linear") -> dict[int, float]:  # fmt: skip
+        """By seed, a column of results.csv: by default the test accuracy of the linear probe on h."""
+        found = {}
+        for task in self.trainings(tier):
+            rows = results.table(task, "results")
+            found[task.config.seed] = next(r[column] for r in rows if (r["features"], r["probe"]) == (features, probe))
+        return found
+
+    def tables(self, results: Results, tier: Tier, name: str) -> dict[int, list[dict]]:
+        """By seed, the rows of another table: epochs, layers, scores."""
+        return {task.config.seed: results.table(task, name) for task in self.trainings(tier)}
+
+
+BASE = Arm()
+SIMCLR = BASE
+MOCO = BASE.with_(method__name="moco")
+
+
+def accuracy_contrast(results: Results, tier: Tier, name: str, first: Arm, second: Arm) -> Contrast:
+    """Whether the first arm is the more accurate: linear probe on h, test images."""
+    return Contrast(name, "accuracy", first.values(results, tier), second.values(results, tier))
+
+
+def points(results: Results, tier: Tier, arms: Mapping[str, Arm], factor: str, curve: str = "") -> list[dict]:
+    """One row an arm and seed, for ablation curves: what is varied, its value, accuracies, parameters and seconds.
+
+    Args:
+        arms: value of the factor -> arm.
+        factor: what is varied.
+        curve: which line the points belong to.
+    """
+    rows = []
+    for value, arm in arms.items():
+        for task in arm.trainings(tier):
+            table = {(r["features"], r["probe"]): r for r in results.table(task, "results")}
+            rows.append({
+                "factor": factor, "value": value, "curve": curve, "arm": task.label, "seed": task.config.seed,
+                "accuracy": table[ACCURACY]["accuracy"],
+                **{f"{f}_{p}": table[f, p]["accuracy"] for f, p in table},
+                "encoder_parameters": table[ACCURACY]["encoder_parameters"],
+                "head_parameters": table[ACCURACY]["head_parameters"],
+                "seconds": sum(r["seconds"] for r in results.table(task, "epochs")),
+            })  # fmt: skip
+    return rows
+
+
+def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found = []
+    hints = typing.get_type_hints(type(config))
+    for name in hints:
+        one, other = getattr(config, name), getattr(base, name)
+        if is_dataclass(one):
+            found += _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            found.append((f"{prefix}{name}", one))
+    return found
+
+
+def _word(value: Any) -> str:
+    plain = to_plain(value)
+    return f"{plain:g}" if isinstance(plain, float) else str(plain)

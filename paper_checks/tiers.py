@@ -1,0 +1,117 @@
+"""Tiers: how much is spent on every claim. The rules are the same in all of them."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.cifar.config import HeadChoice, TrainConfig
+from models.cifar.data import DIGITS, DataConfig
+from models.cifar.methods import MethodConfig
+from models.cifar.optim import OptimiserConfig
+from models.cifar.views import ViewConfig
+from models.encoders import EncoderConfig
+from theory.inputs import require_choice
+
+TierName = Literal["quick", "cpu", "gpu"]
+Control = Literal["none", "shuffled_labels"]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The budget of a run.
+
+    Attributes:
+        name: of the tier.
+        config: the training that every arm of an image claim differs from in what the claim is about (SimCLR).
+        seeds: trainings of each arm on images.
+        batch_sizes: smallest and largest batch compared with the base's, which lies between them.
+        epochs: shortest and longest training compared with the base's.
+        quick_theory: coarse grids for the synthetic runs.
+        device: of the trainings.
+        control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
+    """
+
+    name: str
+    config: TrainConfig
+    seeds: int
+    batch_sizes: tuple[int, int]
+    epochs: tuple[int, int]
+    quick_theory: bool = True
+    device: str = "cpu"
+    control: Control = "none"
+
+    @property
+    def all_seeds(self) -> range:
+        """0, 1, ..."""
+        return range(self.seeds)
+
+    @property
+    def gray(self) -> bool:
+        """Whether the images have no color."""
+        return self.config.data.dataset == DIGITS
+
+
+QUICK = Tier(
+    name="quick",
+    config=TrainConfig(
+        data=DataConfig(image_size=16),
+        encoder=EncoderConfig("small", width=8),
+        head=HeadChoice(width=64, out_dim=64),
+        optimiser=OptimiserConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
+        epochs=10,
+        batch_size=128,
+        measure_images=140,
+    ),
+    seeds=5,
+    batch_sizes=(32, 512),
+    epochs=(3, 20),
+)
+CPU = Tier(
+    name="cpu",
+    config=TrainConfig(
+        data=DataConfig(limit=4000),
+        encoder=EncoderConfig("small"),
+        optimiser=OptimiserConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
+        epochs=6,
+        batch_size=256,
+        precision="bf16",
+    ),
+    seeds=3,
+    batch_sizes=(64, 1024),
+    epochs=(2, 12),
+    quick_theory=False,
+)
+GPU = Tier(
+    name="gpu",
+    config=TrainConfig(
+        encoder=EncoderConfig("resnet18"),
+        head=HeadChoice(width=512),
+        optimiser=OptimiserConfig("sgd", learning_rate=0.06, weight_decay=5e-4, warmup_epochs=5),
+        epochs=100,
+        batch_size=512,
+        precision="bf16",
+        measure_every=5,
+    ),
+    seeds=5,
+    batch_sizes=(128, 2048),
+    epochs=(50, 200),
+    quick_theory=False,
+    device="cuda",
+)
+TIERS = {"quick": QUICK, "cpu": CPU, "gpu": GPU}
+
+
+def tier_of(name: TierName, images: str | None, root: Path | None, device: str | None, control: Control) -> Tier:
+    """The tier with its images.
+
+    Raises:
+        ValueError: an unknown tier or control; images missing where they are needed.
+    """
+    require_choice(name, "tier", get_args(TierName))
+    require_choice(control, "control", get_args(Control))
+    tier = TIERS[name]
+    if name != "quick" and images is None:
+        raise ValueError(f"--images: tier {name} needs the path of an image folder or an archive, or cifar10, cifar100")
+    if images is not None:
+        tier = replace(tier, config=replace(tier.config, data=replace(tier.config.data, dataset=images, root=root)))
+    return replace(tier, device=device or tier.device, control=control)
