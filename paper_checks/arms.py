@@ -15,12 +15,10 @@ from models.cifar.data import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
 from models.cifar.train import check, fit
 from models.stack import resolve_device
-from paper_checks.decisions import Contrast
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier
 from theory.whole_files import to_plain, write_json, write_table
 
-ACCURACY = ("h", "linear")
 SHUFFLE_SEED = 7
 
 
@@ -44,6 +42,11 @@ class Training:
     def name(self) -> str:
         """Of the folder."""
         return f"{self.label}-seed{self.config.seed}".replace("/", "_")
+
+    @property
+    def alone(self) -> bool:
+        """One thread is enough."""
+        return False
 
     def run(self, folder: Path) -> None:
         """Train, evaluate, and leave the tables."""
@@ -135,34 +138,6 @@ class Arm:
 BASE = Arm()
 SIMCLR = BASE
 MOCO = BASE.with_(method__name="moco")
-
-
-def accuracy_contrast(results: Results, tier: Tier, name: str, first: Arm, second: Arm) -> Contrast:
-    """Whether the first arm is the more accurate: linear probe on h, test images."""
-    return Contrast(name, "accuracy", first.values(results, tier), second.values(results, tier))
-
-
-def points(results: Results, tier: Tier, arms: Mapping[str, Arm], factor: str, curve: str = "") -> list[dict]:
-    """One row an arm and seed, for ablation curves: what is varied, its value, accuracies, parameters and seconds.
-
-    Args:
-        arms: value of the factor -> arm.
-        factor: what is varied.
-        curve: which line the points belong to.
-    """
-    rows = []
-    for value, arm in arms.items():
-        for task in arm.trainings(tier):
-            table = {(r["features"], r["probe"]): r for r in results.table(task, "results")}
-            rows.append({
-                "factor": factor, "value": value, "curve": curve, "arm": task.label, "seed": task.config.seed,
-                "accuracy": table[ACCURACY]["accuracy"],
-                **{f"{f}_{p}": table[f, p]["accuracy"] for f, p in table},
-                "encoder_parameters": table[ACCURACY]["encoder_parameters"],
-                "head_parameters": table[ACCURACY]["head_parameters"],
-                "seconds": sum(r["seconds"] for r in results.table(task, "epochs")),
-            })  # fmt: skip
-    return rows
 
 
 def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, Any]]:

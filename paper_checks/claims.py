@@ -1,7 +1,7 @@
 """What a claim is, and what is found about it.
 
-One module a family holds the claims themselves (transfusion_theory, transfusion_training, deep_fusion, simclr,
-feature_transform); all_claims lists them in the order of the report.
+One module a family holds the claims themselves (transfusion_theory, transfusion_stacks, transfusion_training,
+deep_fusion, simclr, feature_transform); all_claims lists them in the order of the report.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,21 @@ def judged(sentence: str, contrasts: list[Contrast], **tables: list[dict]) -> Fi
 
 def all_claims() -> dict[str, Claim]:
     """Every claim by its id, in the order of the report."""
-    from paper_checks import deep_fusion, feature_transform, simclr, transfusion_theory, transfusion_training
+    from paper_checks import (
+        deep_fusion,
+        feature_transform,
+        simclr,
+        transfusion_stacks,
+        transfusion_theory,
+        transfusion_training,
+    )
 
-    families = (transfusion_theory, transfusion_training, deep_fusion, simclr, feature_transform)
-    return {claim.id: claim for family in families for claim in family.CLAIMS}
+    transfusion = (*transfusion_theory.CLAIMS, *transfusion_stacks.CLAIMS, *transfusion_training.CLAIMS)
+    others = (*deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
+    return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others)}
+
+
+def _place(claim: Claim) -> tuple[int, str]:
+    """T4a before T10."""
+    number = claim.id[1:].rstrip("abcdefgh")
+    return int(number), claim.id

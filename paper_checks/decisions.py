@@ -101,11 +101,11 @@ def contrast_row(contrast: Contrast) -> dict:
     low, high = mean_interval(differences)
     side = "above" if low > 0.0 else "below" if high < 0.0 else "undecided"
     seeds = sorted({*contrast.first} & {*contrast.second})
+    first, second = (_mean(arm[seed] for seed in seeds) for arm in (contrast.first, contrast.second))
     return {
         "contrast": contrast.name, "measure": contrast.measure, "direction": contrast.direction, "seeds": len(seeds),
-        "first": _mean(contrast.first[seed] for seed in seeds), "second": _mean(contrast.second[seed] for seed in seeds),
-        "difference": _mean(differences), "low": low if math.isfinite(low) else math.nan,
-        "high": high if math.isfinite(high) else math.nan, "side": side,
+        "first": first, "second": second, "difference": _mean(differences),
+        "low": low if math.isfinite(low) else math.nan, "high": high if math.isfinite(high) else math.nan, "side": side,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What claims need computed: trainings on images, and runs of the synthetic commands; each once, in a folder of its own.
+"""What claims need computed: trainings on images and runs of the synthetic commands, each in a folder of its own.
 
 A task's folder is written beside its place and renamed into it when the task is done, so that a folder that is there is
 whole, and a run that was stopped goes on with the tasks that are missing. Claims share tasks: equal tasks are one.
@@ -10,6 +10,7 @@ import math
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """Of its folder, under the run's."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it starts processes for all cores, and so is no task for one of many workers."""
 
     def run(self, folder: Path) -> None:
         """Compute, and write tables into the folder, which exists and is empty."""
@@ -52,6 +57,11 @@ class Command:
         """Module and arguments."""
         words = [self.module.removeprefix("synthetic."), *(word.strip("-") for word in self.arguments)]
         return "-".join(word.replace("/", "_") for word in words)
+
+    @property
+    def alone(self) -> bool:
+        """Training takes a process a core."""
+        return self.module == "synthetic.train_stack"
 
     @property
     def line(self) -> str:
@@ -80,6 +90,14 @@ class Results:
         """Where a task's results are."""
         return self.root / task.name
 
+    def seconds(self, task: Task) -> float:
+        """How long a task took.
+
+        Raises:
+            ValueError: it is not done.
+        """
+        return float(_record(self.folder(task) / TASK).get("seconds", math.nan))
+
     def table(self, task: Task, name: str) -> list[dict]:
         """The rows of NAME.csv, numbers as numbers and empty cells as NaN.
 
@@ -91,9 +109,9 @@ class Results:
             with open(path, encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file, strict=True))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to compute it again") from error
+            raise _damaged(path, error) from error
         if any(None in row or None in row.values() for row in rows):
-            raise ValueError(f"{path}: damaged, lines of different length; delete {path.parent} to compute it again")
+            raise _damaged(path, "lines of different length")
         return [{key: _value(text) for key, text in row.items()} for row in rows]
 
     def json(self, task: Task, name: str) -> object:
@@ -106,7 +124,11 @@ class Results:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to compute it again") from error
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    return ValueError(f"{path}: missing or damaged ({why}); delete {path.parent} to compute it again")
 
 
 def _value(text: str) -> float | str | bool:
@@ -142,7 +164,7 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
         path = root / task.name / TASK
         if not path.exists():
             todo.append(task)
-        elif json.loads(path.read_text(encoding="utf-8")) != to_plain(task):
+        elif _record(path).get("task") != to_plain(task):
             raise ValueError(f"{path.parent}: was made with other settings; use another --out")
     return todo
 
@@ -150,8 +172,22 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
 def carry_out(task: Task, root: Path) -> None:
     """Run one task into its folder."""
     with _whole_folder(root / task.name) as folder:
+        begun = time.monotonic()
         task.run(folder)
-        write_json(folder / TASK, to_plain(task))
+        write_json(folder / TASK, {"task": task, "seconds": time.monotonic() - begun})
+
+
+def _record(path: Path) -> dict:
+    """What a finished task says of itself.
+
+    Raises:
+        ValueError: missing or damaged; names the file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return found if isinstance(found, dict) else {}
 
 
 @contextmanager

@@ -1,14 +1,12 @@
 """Tiers: how much is spent on every claim. The rules are the same in all of them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from models.cifar.config import HeadChoice, TrainConfig
 from models.cifar.data import DIGITS, DataConfig
-from models.cifar.methods import MethodConfig
 from models.cifar.optim import OptimiserConfig
-from models.cifar.views import ViewConfig
 from models.encoders import EncoderConfig
 from theory.inputs import require_choice
 
@@ -26,6 +24,7 @@ class Tier:
         seeds: trainings of each arm on images.
         batch_sizes: smallest and largest batch compared with the base's, which lies between them.
         epochs: shortest and longest training compared with the base's.
+        small_queue: keys of a small queue in claims about its size; the large one is models.cifar's default.
         quick_theory: coarse grids for the synthetic runs.
         device: of the trainings.
         control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
@@ -36,6 +35,7 @@ class Tier:
     seeds: int
     batch_sizes: tuple[int, int]
     epochs: tuple[int, int]
+    small_queue: int
     quick_theory: bool = True
     device: str = "cpu"
     control: Control = "none"
@@ -65,6 +65,7 @@ QUICK = Tier(
     seeds=5,
     batch_sizes=(32, 512),
     epochs=(3, 20),
+    small_queue=128,
 )
 CPU = Tier(
     name="cpu",
@@ -79,6 +80,7 @@ CPU = Tier(
     seeds=3,
     batch_sizes=(64, 1024),
     epochs=(2, 12),
+    small_queue=256,
     quick_theory=False,
 )
 GPU = Tier(
@@ -95,6 +97,7 @@ GPU = Tier(
     seeds=5,
     batch_sizes=(128, 2048),
     epochs=(50, 200),
+    small_queue=1024,
     quick_theory=False,
     device="cuda",
 )

@@ -91,7 +91,7 @@ class MethodConfig:
         if self.supervised and self.name != "transfusion":
             raise ValueError(f"supervised: goes with transfusion only, not with {self.name}")
         if not self.normalize and self.name not in ("simclr", "supcon", "deepfusion"):
-            raise ValueError(f"normalize: can be switched off for simclr, supcon and deepfusion only, not for {self.name}")
+            raise ValueError(f"normalize: can be off for simclr, supcon and deepfusion only, not for {self.name}")
         for name in ("positive_beta", "negative_beta"):
             require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
         require_count(self.transform_from_epoch, "transform_from_epoch", 0)

@@ -201,7 +201,8 @@ def fit(
         if device.type == "cuda":
             _synchronise_batch_norm(state.learner)
         # Not every loss reads all of every head: NT-Xent leaves TransFusion's truncated block alone.
-        network = DistributedDataParallel(state.learner, find_unused_parameters=True)
+        simple = config.head.resolve(config.method.name).kind in ("none", "linear", "mlp")
+        network = DistributedDataParallel(state.learner, find_unused_parameters=not simple)
     steps = len(train) // config.batch_size
     while state.epoch < config.epochs:
         row = _train_epoch(config, state, network, train, steps, device, folder)

@@ -1,0 +1,247 @@
+"""Every claim of the four papers, tested: reproduced, contradicted, or undecided at this scale.
+
+    python -m paper_checks                                     quick tier: synthetic data and digits, ten minutes
+    python -m paper_checks --tier cpu --images PATH            a small encoder on an image folder or archive
+    python -m paper_checks --tier gpu --images cifar10         ResNet-18, hundreds of trainings
+    python -m paper_checks --only T1,D2                        some claims
+    python -m paper_checks --out runs/p --resume               continue a run that was stopped
+    python -m paper_checks --list                              claims and rules, nothing is run
+    python -m paper_checks --control shuffled_labels           a planted error: nothing about classes may come out
+
+The run folder has report.html (open it in a browser), report.md, results.csv, one folder a claim with its tables and
+figures, and one folder a task. Claims share tasks, and each is computed once.
+
+Exit status: 0 done, 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is;
+2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, 130 interrupted.
+Finished tasks are kept.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from figures.catalogue import draw_all
+from models.cifar.data import load_images
+from models.commands import WORKERS_LOST, exit_status
+from models.environment import environment
+from models.stack import resolve_device
+from paper_checks.arms import Training
+from paper_checks.claims import Claim, all_claims
+from paper_checks.report import Entry, Meta, print_summary, write_report
+from paper_checks.tasks import Results, Task, carry_out, missing, unique
+from paper_checks.tiers import Control, Tier, TierName, tier_of
+from synthetic.backends import BackendOptions, WorkersLostError, open_backend
+from theory.whole_files import to_plain, write_json, write_table
+
+TASKS, CLAIMS = "tasks", "claims"
+
+
+@dataclass(frozen=True)
+class PaperChecks:
+    """Command line of the paper checks."""
+
+    tier: TierName = "quick"
+    """quick: synthetic data and scikit-learn's digits; cpu: a small encoder on --images; gpu: ResNet-18 on --images."""
+    images: str | None = None
+    """Path of an image folder or archive (train/CLASS/*, test or val/CLASS/*), or cifar10, cifar100."""
+    root: Path | None = None
+    """Folder for downloads and decoded images; by default the user's cache folder."""
+    only: str | None = None
+    """Claims to check, by id and separated by commas, such as T1,D2. By default all."""
+    jobs: int | None = None
+    """Tasks at a time, each in a process with one thread; by default one a core, on a GPU one."""
+    device: str | None = None
+    """Where trainings on images run: cpu, cuda, cuda:1. By default the tier's: cuda for gpu, else cpu."""
+    out: Path | None = None
+    """Run folder; by default runs/paper-checks-TIER-DATE-TIME. Must be new or empty, unless --resume."""
+    resume: bool = False
+    """Continue the run in --out: tasks that are done are kept, claims are judged again."""
+    control: Control = "none"
+    """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
+    check: bool = False
+    """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is."""
+    list: bool = False
+    """Print the claims and their rules, and run nothing."""
+
+
+def chosen_claims(only: str | None) -> list[Claim]:
+    """The claims named, in the order of the report.
+
+    Raises:
+        ValueError: an unknown id, or none.
+    """
+    claims = all_claims()
+    if only is None:
+        return list(claims.values())
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    unknown = sorted(names - set(claims))
+    if unknown or not names:
+        raise ValueError(f"--only: must name some of {', '.join(claims)}; got {', '.join(unknown) or 'none'}")
+    return [claim for claim in claims.values() if claim.id in names]
+
+
+def run(options: PaperChecks) -> int:
+    """Compute what is missing, judge every claim, write the report; returns the exit status.
+
+    Raises:
+        ValueError: arguments, images or a folder that cannot be used.
+        WorkersLostError: a task failed.
+        OSError: a file could not be written.
+    """
+    claims = chosen_claims(options.only)
+    if options.list:
+        print("\n\n".join(f"{c.id} ({c.paper}, {c.place}; {c.kind}): {c.wording}\n    Rule: {c.rule}" for c in claims))
+        return 0
+    tier = tier_of(options.tier, options.images, options.root, options.device, options.control)
+    device = resolve_device(tier.device)
+    tasks = unique(task for claim in claims for task in claim.tasks(tier))
+    if any(isinstance(task, Training) for task in tasks):
+        # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
+        load_images(tier.config.data)
+    folder = _open(options, tier, device)
+    carry_out_all(tasks, folder / TASKS, options.jobs, device)
+    results = Results(folder / TASKS)
+    entries = [judge(claim, results, tier, folder, options) for claim in claims]
+    write_report(entries, _meta(options, tier, folder, sum(results.seconds(task) for task in tasks)), folder)
+    print_summary(entries)
+    print(f"Report: {folder / 'report.html'}")
+    return _status(entries, options)
+
+
+def _status(entries: list[Entry], options: PaperChecks) -> int:
+    failed = [e for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
+    fooled = [e for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
+    wrong = failed + (fooled if options.control != "none" else [])
+    return 1 if options.check and wrong else 0
+
+
+def carry_out_all(tasks: list[Task], root: Path, jobs: int | None, device: torch.device) -> None:
+    """Compute the tasks that are missing, with progress.
+
+    Raises:
+        WorkersLostError: a task failed, or its process died; says which.
+        ValueError: a folder belongs to another task.
+    """
+    todo = missing(tasks, root)
+    print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
+    root.mkdir(parents=True, exist_ok=True)
+    serial = device.type != "cpu" or jobs == 1
+    options = BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
+    shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
+    attempt = partial(_attempt, root=root)
+    with tqdm(total=len(todo), disable=None, unit="task") as bar:
+
+        def note(error: str | None) -> None:
+            if error is not None:
+                raise WorkersLostError(error)
+            bar.update()
+
+        with open_backend(options, device) as backend:
+            for _, error in backend.map(attempt, shared):
+                note(error)
+        for task in alone:
+            note(attempt(task))
+
+
+def _attempt(task: Task, root: Path) -> str | None:
+    """What went wrong with a task; None if nothing did. Exceptions of libraries do not all travel between processes."""
+    # Sweeps use the cores they find; here each is one of several tasks.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        carry_out(task, root)
+    except Exception as error:
+        return f"{task.name}: {type(error).__name__}: {error}"
+    return None
+
+
+def judge(claim: Claim, results: Results, tier: Tier, folder: Path, options: PaperChecks) -> Entry:
+    """A claim's finding, with its tables and figures in a folder of its own.
+
+    Raises:
+        ValueError: a task's tables are damaged.
+    """
+    finding = claim.judge(results, tier)
+    own = folder / CLAIMS / claim.id
+    own.mkdir(parents=True, exist_ok=True)
+    write_json(own / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
+                                     "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
+    for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
+        if rows:
+            write_table(own / f"{name}.csv", rows)
+    pictures = (*draw_all(own), *finding.pictures)
+    return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", _command(options, only=claim.id))
+
+
+def _command(options: PaperChecks, only: str | None) -> str:
+    words = ["python -m paper_checks", f"--tier {options.tier}"]
+    words += ["--images PATH"] if options.images else []
+    words += [f"--only {only}"] if only else []
+    words += [f"--control {options.control}"] if options.control != "none" else []
+    return " ".join(words)
+
+
+def _open(options: PaperChecks, tier: Tier, device: torch.device) -> Path:
+    """The run folder, made if need be, with tier.json, and environment.json of every start.
+
+    Raises:
+        ValueError: a folder that is in use, or no such run where one is to be continued.
+    """
+    folder = options.out or Path("runs") / f"paper-checks-{tier.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    history = []
+    if options.resume:
+        if options.out is None:
+            raise ValueError("--resume: give the run folder to continue with --out")
+        try:
+            stored = json.loads((folder / "tier.json").read_text(encoding="utf-8"))
+            history = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"--resume {folder}: has no whole tier.json and environment.json, so no run") from error
+        if stored != to_plain(asdict(tier)):
+            raise ValueError(f"--resume {folder}: the run there has another tier, images, device or control")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "tier.json", asdict(tier))
+    write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
+    return folder
+
+
+def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Meta:
+    """What the report says of the run: of its last start."""
+    last = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"][-1]
+    config, data, step = tier.config, tier.config.data, tier.config.optimiser
+    sizes = [f"{data.limit} a class" if data.limit else "", f"{data.image_size} pixels" if data.image_size else ""]
+    images = ", ".join(["scikit-learn digits" if tier.gray else Path(data.dataset).name, *filter(None, sizes)])
+    return Meta(
+        title="Claims about contrastive learning, checked",
+        date=str(last["started"])[:10],
+        tier=tier.name,
+        command=_command(options, options.only),
+        seeds=tier.seeds,
+        seconds=seconds,
+        images=images,
+        versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
+        budget=f"{config.encoder.kind} encoder of width {config.encoder.first_width}, {config.epochs} epochs, "
+        f"batches of {config.batch_size}, {config.precision}, {step.kind} at {step.learning_rate:g}",
+        control=tier.control,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return exit_status(
+        lambda: run(tyro.cli(PaperChecks, args=arguments, prog="python -m paper_checks", description=__doc__)),
+        {WorkersLostError: WORKERS_LOST},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Deep Fusion (the revision of arXiv 2403.18681): a softmax transformer over the batch as projection head."""
+
+from paper_checks.arms import SIMCLR
+from paper_checks.claims import Claim, Finding, judged
+from paper_checks.decisions import Contrast
+from paper_checks.reading import (
+    accuracies,
+    accuracy_contrast,
+    block_rows,
+    block_values,
+    mean,
+    points,
+    step_contrasts,
+    tasks_of,
+)
+from paper_checks.tasks import Results
+from paper_checks.tiers import Tier
+
+DEEP_FUSION = SIMCLR.with_(method__name="deepfusion")
+HEADS = {"Deep Fusion": DEEP_FUSION, "MLP": SIMCLR}
+TEMPERATURES = (0.1, 2.0)
+WEIGHT_DECAYS = (1e-4, 0.3)
+
+
+def _judge_head(results: Results, tier: Tier) -> Finding:
+    rows = points(results, tier, HEADS, "head")
+    sizes = {row["value"]: row["head_parameters"] for row in rows}
+    cost = ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
+    contrast = accuracy_contrast(results, tier, "Deep Fusion over MLP", DEEP_FUSION, SIMCLR)
+    return judged(f"{accuracies(results, tier, HEADS)}; parameters of the head: {cost}.", [contrast], points=rows)
+
+
+def _judge_attention(results: Results, tier: Tier) -> Finding:
+    values = block_values(results, tier, DEEP_FUSION, "attention", "class_mass")
+    contrasts = step_contrasts(values, "attention inside the class", "attention mass")
+    means = [mean({seed: each[i] for seed, each in values.items()}) for i in range(len(contrasts) + 1)]
+    words = ", ".join(f"{value:.3f}" for value in means)
+    return judged(f"Mass that attention gives to a row's own class, block by block: {words}.", contrasts,
+                  blocks=block_rows(values, "Deep Fusion", "attention inside the class"))  # fmt: skip
+
+
+def _factors(tier: Tier) -> dict[str, dict]:
+    """Factor -> value -> arm, from the smallest to the largest."""
+    return {
+        "batch size": {size: DEEP_FUSION.with_(batch_size=size) for size in tier.batch_sizes},
+        "temperature": {value: DEEP_FUSION.with_(method__temperature=value) for value in TEMPERATURES},
+        "weight decay": {value: DEEP_FUSION.with_(optimiser__weight_decay=value) for value in WEIGHT_DECAYS},
+    }
+
+
+def _judge_sensitivity(results: Results, tier: Tier) -> Finding:
+    contrasts, rows = [], []
+    for factor, arms in _factors(tier).items():
+        low, high = arms
+        contrasts.append(Contrast(f"{factor} {low:g} against {high:g}", "accuracy", arms[low].values(results, tier),
+                                  arms[high].values(results, tier), "differs"))  # fmt: skip
+        rows += points(results, tier, {f"{factor} {value:g}": arm for value, arm in arms.items()}, "setting")
+    words = "; ".join(f"{c.name}: {mean(c.first):.1%}, {mean(c.second):.1%}" for c in contrasts)
+    return judged(f"{words}.", contrasts, points=rows)
+
+
+CLAIMS = (
+    Claim(
+        "D1", "Deep Fusion", "main comparison",
+        "With a transformer over the batch as projection head the encoder learns better features than with a "
+        "feed-forward head, at equal budget.",
+        "comparison",
+        "Linear probe on h, NT-Xent with one temperature, the same encoder, views, optimiser and epochs; the "
+        "difference, paired over seeds.",
+        lambda tier: tasks_of(tier, *HEADS.values()), _judge_head, labels=True,
+    ),
+    Claim(
+        "D2", "Deep Fusion", "analysis of the layers",
+        "Deeper layers of the head attend more to samples of the same class, although no labels were seen.",
+        "trend",
+        "On two views of validation images after training: the attention mass inside the class of every block above "
+        "that of the block before, paired over seeds; all steps.",
+        lambda tier: tasks_of(tier, DEEP_FUSION), _judge_attention, labels=True,
+    ),
+    Claim(
+        "D3", "Deep Fusion", "ablations",
+        "Results depend on batch size, temperature and weight decay.",
+        "comparison",
+        "Linear probe on h at a small and a large value of each; every difference away from 0, on whichever side, "
+        "paired over seeds; all three. Independence cannot be shown this way, so nothing contradicts the claim.",
+        lambda tier: tasks_of(tier, *(arm for arms in _factors(tier).values() for arm in arms.values())),
+        _judge_sensitivity, labels=True,
+    ),
+)  # fmt: skip

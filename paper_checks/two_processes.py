@@ -1,0 +1,144 @@
+"""What two processes do to a training: gradients through the gather, and statistics of batch normalisation."""
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.cifar.checkpoint import NAME as CHECKPOINT
+from models.cifar.config import TrainConfig
+from models.cifar.evaluate import evaluate
+from models.cifar.gather import gather_rows
+from models.cifar.processes import leave_group
+from models.cifar.train import check, fit
+from models.losses import nt_xent
+from paper_checks.arms import Training, images
+from paper_checks.tiers import Control
+from theory.whole_files import write_json, write_table
+
+PROCESSES = 2
+CPU = torch.device("cpu")
+
+
+def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
+    """work(rank, *arguments) in two gloo processes, which meet in a file.
+
+    Raises:
+        torch.multiprocessing.ProcessException: one of them failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rendezvous = f"file://{folder}/rendezvous"
+        torch.multiprocessing.spawn(_process, (rendezvous, work, arguments), nprocs=PROCESSES)
+
+
+def _process(rank: int, rendezvous: str, work: Callable[..., None], arguments: tuple) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=PROCESSES)
+    work(rank, *arguments)
+    # Nobody leaves while another still waits for an answer.
+    dist.barrier()
+    leave_group()
+
+
+@dataclass(frozen=True)
+class TwoProcessTraining:
+    """A training whose batches are shared out among two processes on the CPU, each with its own statistics; a task."""
+
+    label: str
+    config: TrainConfig
+    control: Control = "none"
+
+    @classmethod
+    def of(cls, training: Training) -> "TwoProcessTraining":
+        """The training of one process, in two."""
+        return cls(f"{training.label},two processes", training.config, training.control)
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return f"{self.label}-seed{self.config.seed}"
+
+    @property
+    def alone(self) -> bool:
+        """It starts two processes, which a worker process cannot."""
+        return True
+
+    def run(self, folder: Path) -> None:
+        """Train, evaluate, and leave the tables."""
+        in_two_processes(_train_part, self.config, self.control, str(folder))
+        (folder / CHECKPOINT).unlink()
+
+
+def _train_part(rank: int, config: TrainConfig, control: Control, folder: str) -> None:
+    splits = images(config.data, control)
+    config = check(config, splits, CPU)
+    learner = fit(config, splits, CPU, Path(folder)).learner
+    if rank == 0:
+        write_json(Path(folder) / "config.json", asdict(config))
+        write_table(Path(folder) / "results.csv", evaluate(config, learner, splits, CPU))
+
+
+@dataclass(frozen=True)
+class GatherGradients:
+    """The gradient of the global loss in two processes, against that in one, for two ways to gather; a task."""
+
+    seeds: int
+    rows: int = 16
+    dim: int = 8
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return "gather-gradients"
+
+    @property
+    def alone(self) -> bool:
+        """It starts two processes, which a worker process cannot."""
+        return True
+
+    def run(self, folder: Path) -> None:
+        """One row a seed and way."""
+        in_two_processes(_gradient_errors, self, str(folder))
+
+
+def _gradient_errors(rank: int, task: GatherGradients, folder: str) -> None:
+    found = []
+    for seed in range(task.seeds):
+        views = torch.randn(2, task.rows, task.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        whole = _network(task, seed)
+        nt_xent(*whole(views.flatten(0, 1)).chunk(2), 0.5).backward()
+        exact = _gradient(whole)
+        for way, gather in (("differentiable", gather_rows), ("detached", _detached_gather)):
+            network = DistributedDataParallel(_network(task, seed))
+            own = views.chunk(PROCESSES, dim=1)[rank]
+            nt_xent(*(gather(each) for each in network(own.flatten(0, 1)).chunk(2)), 0.5).backward()
+            error = (_gradient(network) - exact).norm() / exact.norm()
+            # Rounding may leave no error at all.
+            found.append({"seed": seed, "gather": way, "log10_error": math.log10(max(error.item(), 1e-17))})
+    if rank == 0:
+        write_table(Path(folder) / "gradients.csv", found)
+
+
+def _network(task: GatherGradients, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(task.dim, 16), nn.Tanh(), nn.Linear(16, 8)).double()
+
+
+def _gradient(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+
+def _detached_gather(features: Tensor) -> Tensor:
+    """The other process's rows without their gradient, as a plain all_gather leaves them."""
+    rows = gather_rows(features.detach()).clone()
+    first = dist.get_rank() * len(features)
+    rows[first : first + len(features)] = features
+    return rows

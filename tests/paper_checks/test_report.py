@@ -1,0 +1,279 @@
+"""The report says everything once, loads nothing, and is whole or not written."""
+
+import base64
+import csv
+import io
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from figures.catalogue import draw_all
+from paper_checks import report
+from paper_checks.claims import Claim, Finding
+from paper_checks.decisions import Contrast, contrast_row
+from paper_checks.report import Entry, Meta, print_summary, write_report
+from tests.command_lines import disk_that_fills
+from theory import whole_files
+
+META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", 5, 754.0, "digits",
+            {"torch": "2.13.0", "device": "cpu (x86_64)"}, "10 epochs", "none")  # fmt: skip
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+EVIL = 'above <script>alert("x")</script> & | below'
+
+
+class Page(HTMLParser):
+    """What tests ask about: nesting, ids, links, sources, and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.ids, self.texts = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+
+def claim(name, kind="comparison", paper="SimCLR", labels=False, wording="Some are better."):
+    return Claim(name, paper, "section 1", f"{name}: {wording}", kind, f"Rule of {name}.", lambda tier: [],
+                 lambda results, tier: None, labels)  # fmt: skip
+
+
+def accuracy_row(name="MLP over linear", shift=0.02):
+    first = {seed: 0.8 + 0.001 * seed for seed in range(5)}
+    return contrast_row(Contrast(name, "accuracy", first, {s: v - shift - 0.001 * (s % 2) for s, v in first.items()}))
+
+
+VERDICT = {"contrast": "Theorem 1: spread, gaussian", "measure": "noise 0", "cases": 1200, "measured": 0.0130912,
+           "bound": 0.0155512, "side": "HOLDS"}  # fmt: skip
+
+
+def entry(name="S1", answer="reproduced", rows=None, pictures=(), sentence="It is so.", **others):
+    rows = [accuracy_row()] if rows is None else rows
+    return Entry(claim(name, **others), Finding(answer, sentence, rows), tuple(pictures), f"claims/{name}",
+                 f"python -m paper_checks --tier quick --only {name}")  # fmt: skip
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "claims" / "S1" / "claim_contrasts.png"
+    path.parent.mkdir(parents=True)
+    Image.linear_gradient("L").resize((1400, 300)).convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture
+def entries(picture):
+    return [entry("T1", "contradicted", [VERDICT], kind="theorem", paper="TransFusion"),
+            entry("T4e", "undecided", [VERDICT, accuracy_row()], paper="TransFusion", sentence=EVIL),
+            entry("S1", pictures=[picture], labels=True), entry("S2", rows=[])]  # fmt: skip
+
+
+def page_of(entries, folder, meta=META):
+    write_report(entries, meta, folder)
+    return Page((folder / "report.html").read_text())
+
+
+def test_the_page_is_well_formed_and_every_link_leads_somewhere(entries, tmp_path):
+    page = page_of(entries, tmp_path)
+    assert page.open == []
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.ids) == len(set(page.ids))
+    links = [attrs["href"] for attrs in page.all("a")]
+    assert len(links) == 2 * len(entries)
+    assert {link.removeprefix("#") for link in links} <= set(page.ids)
+    labelled = [attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs]
+    assert set(labelled) <= set(page.ids)
+    assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
+
+
+def test_every_claim_is_there_once_with_its_rule(entries, tmp_path):
+    page = page_of(entries, tmp_path)
+    articles = [attrs["id"] for attrs in page.all("article")]
+    assert articles == ["claim-T1", "claim-T4e", "claim-S1", "claim-S2"]
+    for each in entries:
+        assert page.text.count(f"Rule of {each.claim.id}.") == 1
+        assert page.text.count(each.command) == 1
+        assert page.text.count(each.claim.wording) == 2, "in the table of verdicts, and in its own section"
+    badges = [attrs["class"] for attrs in page.all("span") if "badge" in attrs.get("class", "")]
+    assert len(badges) == 3 + 2 * len(entries)
+    assert page.text.count("contradicted") >= 3, "answers are words, not colors alone"
+
+
+def test_text_is_escaped(entries, tmp_path):
+    page = page_of(entries, tmp_path)
+    assert page.all("script") == []
+    assert EVIL in page.text
+    markdown = (tmp_path / "report.md").read_text()
+    assert "<script" not in markdown
+    assert "& " not in markdown.replace("&amp; ", "")
+
+
+def test_nothing_is_loaded_and_figures_are_inside(entries, tmp_path, picture):
+    page = page_of(entries, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "http" not in re.sub(r'base64,[^"]*', "", text)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert page.all("link") == []
+    (image,) = page.all("img")
+    assert image["alt"].startswith("S1: mean differences")
+    kind, data = image["src"].split(",", 1)
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as embedded:
+        assert embedded.size == (1100, round(300 * 1100 / 1400))
+        assert embedded.mode == "P"
+    assert (image["width"], image["height"]) == ("700", "150")
+    assert "](<claims/S1/claim_contrasts.png>)" in (tmp_path / "report.md").read_text()
+
+
+def test_a_small_or_transparent_figure_is_not_enlarged_and_not_black(tmp_path):
+    Image.new("RGBA", (300, 100), (0, 0, 0, 0)).save(tmp_path / "x_y.png")
+    found = report.embedded(tmp_path / "x_y.png", "S1")
+    assert (found.width, found.caption) == (150, "x y")
+    with Image.open(io.BytesIO(base64.b64decode(found.data.split(",")[1]))) as image:
+        assert image.size == (300, 100)
+        assert image.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_figure_that_cannot_be_read_is_said(tmp_path, content):
+    path = tmp_path / "claim_blocks.png"
+    if content is not None:
+        path.write_bytes(content)
+    page = page_of([entry(pictures=[path])], tmp_path)
+    assert page.all("img") == []
+    assert "could not be read" in page.text
+
+
+def test_accuracies_are_percentages_with_intervals(tmp_path):
+    row = {**accuracy_row(), "first": 0.8123, "second": 0.7912, "difference": 0.0211, "low": -0.004, "high": 0.0462}
+    text = page_of([entry(rows=[row])], tmp_path).text
+    assert "81.2 %" in text
+    assert "79.1 %" in text
+    assert "+2.11 points [−0.40, +4.62]" in text
+
+
+def test_other_numbers_are_rounded_so_that_something_is_left():
+    row = {**accuracy_row(), "measure": "nats", "first": 3.21456, "second": 3.21333, "difference": 0.00123,
+           "low": math.nan, "high": math.nan, "side": "undecided"}  # fmt: skip
+    (table,) = report.number_tables([row])
+    assert table.rows[0][:5] == ("MLP over linear", "+0.0012 [no interval]", "undecided", "3.2146", "3.2133")
+    (table,) = report.number_tables([VERDICT])
+    assert table.rows == (("Theorem 1: spread, gaussian", "noise 0", "1,200", "0.01309", "0.01555", "HOLDS"),)
+    assert table.numeric == (False, False, True, True, True, False)
+
+
+@pytest.mark.parametrize(("side", "direction", "words"), [
+    ("above", "above", "claimed side"), ("below", "above", "other side"), ("below", "differs", "claimed side"),
+    ("undecided", "differs", "undecided")])  # fmt: skip
+def test_sides_are_seen_from_the_claim(side, direction, words):
+    assert report.side_words(side, direction) == words
+
+
+def test_verdicts_and_differences_have_a_table_each():
+    assert [len(table.rows) for table in report.number_tables([accuracy_row(), VERDICT, accuracy_row()])] == [1, 2]
+
+
+def test_results_have_a_row_a_number(entries, tmp_path):
+    write_report(entries, META, tmp_path)
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["claim"] for row in rows] == ["T1", "T4e", "T4e", "S1", "S2"]
+    assert rows[0]["bound"] == "0.0155512"
+    assert float(rows[3]["difference"]) == accuracy_row()["difference"]
+    assert {row["answer"] for row in rows} == {"contradicted", "undecided", "reproduced"}
+
+
+def test_a_control_run_is_said_at_the_top(entries, tmp_path):
+    assert "control" not in page_of(entries, tmp_path).text.lower()
+    control = Meta(**{**vars(META), "control": "shuffled_labels"})
+    page = page_of(entries, tmp_path, control)
+    assert page.text.index("shuffled_labels") < page.text.index("Verdicts")
+    assert "nevertheless: S1." in page.text
+    assert "shuffled\\_labels" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_disk_leaves_the_old_report_whole(entries, tmp_path, monkeypatch, room):
+    names = ("results.csv", "report.md", "report.html")
+    write_report(entries[:1], META, tmp_path)
+    old = [(tmp_path / name).read_bytes() for name in names]
+    full = disk_that_fills(whole_files.write_whole, room)
+    for module in (whole_files, report):
+        monkeypatch.setattr(module, "write_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(entries, META, tmp_path)
+    now = [(tmp_path / name).read_bytes() for name in names]
+    assert [a == b for a, b in zip(old, now)] == [i >= room for i in range(3)]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_error_while_writing_leaves_the_old_page(entries, tmp_path, monkeypatch):
+    write_report(entries, META, tmp_path)
+    old = (tmp_path / "results.csv").read_bytes()
+    monkeypatch.setattr(report, "html_report", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(entries[:1], META, tmp_path)
+    assert (tmp_path / "results.csv").read_bytes() == old
+
+
+def test_two_figures_for_each_of_thirty_claims_make_no_more_than_four_megabytes(tmp_path):
+    points = [{"factor": "method", "value": name, "seed": seed, "accuracy": 0.8, "h_linear": 0.8 + 0.01 * seed,
+               "z_linear": 0.7} for name in ("SimCLR", "TransFusion", "SupCon") for seed in range(5)]  # fmt: skip
+    whole_files.write_table(tmp_path / "points.csv", points)
+    whole_files.write_table(tmp_path / "contrasts.csv", [accuracy_row(f"arm {i} over arm {i + 1}") for i in range(4)])
+    whole_files.write_json(tmp_path / "config.json", {"claim": "F1"})
+    pictures = draw_all(tmp_path)
+    assert len(pictures) == 2
+    page_of([entry("F1", pictures=pictures)], tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 4e6 / 30
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(entries, tmp_path):
+    write_report(entries, META, tmp_path)
+    lines = [re.sub(r"\\\|", "", line) for line in (tmp_path / "report.md").read_text().splitlines()]
+    blocks, block = [], []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            block.append(line.count("|"))
+        elif block:
+            blocks.append(block)
+            block = []
+    assert len(blocks) == 1 + 4
+    assert all(len(set(each)) == 1 and len(each) >= 3 for each in blocks)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45.2, "45 s"), (754, "12 min 34 s"), (3720, "1 h 2 min"), (0, "0 s")])
+def test_durations(seconds, words):
+    assert report.duration(seconds) == words
+
+
+def test_the_summary_is_aligned_and_fits(entries, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_summary([*entries, entry("S10", sentence="word " * 60)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "5 claims: 3 reproduced, 1 contradicted, 1 undecided"
+    assert max(map(len, lines)) <= 80
+    assert [line[5:].split()[0] for line in lines[:-1]] == ["contradicted", "undecided", *["reproduced"] * 3]
+    assert lines[4].endswith("…")
