@@ -102,12 +102,13 @@ def run(options: PaperChecks) -> int:
         return 0
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control)
     device = resolve_device(tier.device)
+    backend = _backend(options.jobs, device)
     tasks = unique(task for claim in claims for task in claim.tasks(tier))
     if any(isinstance(task, Training) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
     folder = _open(options, tier, device)
-    carry_out_all(tasks, folder / TASKS, options.jobs, device)
+    carry_out_all(tasks, folder / TASKS, backend, device)
     results = Results(folder / TASKS)
     entries = [judge(claim, results, tier, folder, options) for claim in claims]
     write_report(entries, _meta(options, tier, folder, sum(results.seconds(task) for task in tasks)), folder)
@@ -123,7 +124,17 @@ def _status(entries: list[Entry], options: PaperChecks) -> int:
     return 1 if options.check and wrong else 0
 
 
-def carry_out_all(tasks: list[Task], root: Path, jobs: int | None, device: torch.device) -> None:
+def _backend(jobs: int | None, device: torch.device) -> BackendOptions:
+    """Processes with one thread each; on a GPU, and for one job, this process.
+
+    Raises:
+        ValueError: a number of jobs that cannot be.
+    """
+    serial = device.type != "cpu" or jobs == 1
+    return BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
+
+
+def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device: torch.device) -> None:
     """Compute the tasks that are missing, with progress.
 
     Raises:
@@ -133,8 +144,6 @@ def carry_out_all(tasks: list[Task], root: Path, jobs: int | None, device: torch
     todo = missing(tasks, root)
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
-    serial = device.type != "cpu" or jobs == 1
-    options = BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
     shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
     attempt = partial(_attempt, root=root)
     with tqdm(total=len(todo), disable=None, unit="task") as bar:

@@ -150,8 +150,10 @@ def _judge_processes(results: Results, tier: Tier) -> Finding:
             {seed: results.table(task, "epochs")[-1]["loss"] for seed, task in halves.items()})  # fmt: skip
     contrasts += [Contrast("global over local statistics", "accuracy", *accuracy),
                   Contrast("loss: global over local statistics", "nats", *loss)]  # fmt: skip
-    words += (f"; batches of {tier.batch_sizes[0]}: accuracy {mean(accuracy[0]):.1%} with statistics of the batch, "
-              f"{mean(accuracy[1]):.1%} with those of each process; loss {mean(loss[0]):.3f}, {mean(loss[1]):.3f}")
+    words += (
+        f"; batches of {tier.batch_sizes[0]}: accuracy {mean(accuracy[0]):.1%} with statistics of the batch, "
+        f"{mean(accuracy[1]):.1%} with those of each process; loss {mean(loss[0]):.3f}, {mean(loss[1]):.3f}"
+    )
     return judged(words + ".", contrasts)
 
 

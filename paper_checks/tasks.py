@@ -4,7 +4,6 @@ A task's folder is written beside its place and renamed into it when the task is
 whole, and a run that was stopped goes on with the tasks that are missing. Claims share tasks: equal tasks are one.
 """
 
-import csv
 import json
 import math
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from figures.run_folder import read_table
 from theory.whole_files import to_plain, write_json
 
 TASK = "task.json"
@@ -106,13 +106,9 @@ class Results:
         """
         path = self.folder(task) / f"{name}.csv"
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, strict=True))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            return read_table(path).to_dict("records")
+        except ValueError as error:
             raise _damaged(path, error) from error
-        if any(None in row or None in row.values() for row in rows):
-            raise _damaged(path, "lines of different length")
-        return [{key: _value(text) for key, text in row.items()} for row in rows]
 
     def json(self, task: Task, name: str) -> object:
         """NAME.json.
@@ -129,15 +125,6 @@ class Results:
 
 def _damaged(path: Path, why: object) -> ValueError:
     return ValueError(f"{path}: missing or damaged ({why}); delete {path.parent} to compute it again")
-
-
-def _value(text: str) -> float | str | bool:
-    if text in ("True", "False"):
-        return text == "True"
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        return text
 
 
 def unique(tasks: Iterable[Task]) -> list[Task]:

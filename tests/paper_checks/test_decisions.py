@@ -1,0 +1,105 @@
+"""The decision rule: intervals against SciPy, stated error rates by simulation, and every way to be undecided."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from paper_checks import decisions
+from paper_checks.decisions import Contrast, against_zero, contrast_row, decide, mean_interval
+
+SIMULATIONS = 4000
+
+
+def contrast(differences, direction="above"):
+    return Contrast("a over b", "accuracy", dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0),
+                    direction)  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_interval_is_students(level):
+    values = np.random.default_rng(0).normal(0.3, 1.0, 7)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(level)
+    assert mean_interval(values, level) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
+def test_pairs_are_made_by_seed():
+    first, second = {0: 0.9, 1: 0.7, 2: 0.8}, {2: 0.7, 0: 0.8, 1: 0.6, 9: 0.0}
+    made = Contrast("a over b", "accuracy", first, second)
+    np.testing.assert_allclose(made.differences, 0.1, rtol=1e-12)
+    row = contrast_row(made)
+    assert (row["seeds"], row["side"]) == (3, "above")
+    assert row["second"] == pytest.approx(0.7)
+
+
+def test_answers():
+    up, down, unclear = [0.1, 0.11, 0.12], [-0.1, -0.11, -0.12], [0.1, -0.1, 0.0]
+    assert decide([contrast(up), contrast(up)]) == "reproduced"
+    assert decide([contrast(up), contrast(unclear)]) == "undecided"
+    assert decide([contrast(up), contrast(down)]) == "contradicted"
+    assert decide([contrast(down, "differs")]) == "reproduced"
+    assert decide([contrast(unclear, "differs")]) == "undecided"
+    assert decide([contrast(up, "differs"), contrast(down)]) == "contradicted"
+    assert decide([against_zero("slope", "a unit", {0: 1.0, 1: 1.1})]) == "reproduced"
+
+
+@pytest.mark.parametrize("values", [[], [5.0], [0.1, math.nan, 0.1], [0.1, math.inf, 0.1], [0.0, 0.0, 0.0]])
+def test_nothing_is_decided_by_one_run_missing_values_or_equal_arms(values):
+    for direction in ("above", "differs"):
+        assert decide([contrast(values, direction)]) == "undecided"
+        assert decide([contrast([-value for value in values], direction)]) == "undecided"
+    row = contrast_row(contrast(values))
+    assert row["side"] == "undecided"
+    assert not math.isinf(row["low"])
+
+
+def test_a_claim_needs_contrasts_and_a_level_lies_inside():
+    with pytest.raises(ValueError, match=r"^contrasts:"):
+        decide([])
+    with pytest.raises(ValueError, match=r"^level:"):
+        mean_interval([1.0, 2.0], 1.0)
+
+
+def decided(count, direction="above", seeds=5):
+    """How often a claim of identical arms is decided; accuracies as a probe of 359 test images has them."""
+    rng = np.random.default_rng(count)
+    answers = []
+    for _ in range(SIMULATIONS):
+        # One arm in common, as claims against a baseline have it, so that contrasts depend on each other.
+        base, *arms = rng.binomial(359, 0.85, (count + 1, seeds)) / 359.0
+        answers.append(
+            decide([Contrast("", "", dict(enumerate(arm)), dict(enumerate(base)), direction) for arm in arms])
+        )
+    return {answer: answers.count(answer) / SIMULATIONS for answer in ("reproduced", "contradicted", "undecided")}
+
+
+def tolerance(rate):
+    """Five standard errors of the simulation: a seed that is out of them is no accident."""
+    return rate + 5.0 * math.sqrt(rate * (1.0 - rate) / SIMULATIONS)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_identical_arms_are_decided_no_more_often_than_stated(count):
+    found = decided(count)
+    assert found["reproduced"] <= tolerance(0.025)
+    assert found["contradicted"] <= tolerance(0.025)
+    assert found["undecided"] >= 1.0 - tolerance(0.05)
+    assert decided(count, "differs")["reproduced"] <= tolerance(0.05)
+
+
+def test_a_single_comparison_uses_its_error_rate_up():
+    """Were it far below what is stated, claims would go undecided for nothing."""
+    assert decided(1)["undecided"] <= 1.0 - 0.03
+
+
+def test_rules_that_are_too_lax_are_caught(monkeypatch):
+    exact = decisions.mean_interval
+
+    def without_bonferroni(values, level=decisions.LEVEL):
+        return exact(values, decisions.LEVEL)
+
+    monkeypatch.setattr(decisions, "mean_interval", without_bonferroni)
+    assert decided(6)["contradicted"] > tolerance(0.025)
+    monkeypatch.setattr(decisions, "mean_interval", lambda values, level=0.95: exact(values, 0.8))
+    assert decided(1)["reproduced"] > tolerance(0.025)

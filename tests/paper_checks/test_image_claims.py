@@ -1,0 +1,319 @@
+"""Claims about images: planted tables with a known answer, chance in place of an effect, and images without classes."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from models.cifar.compare import read_run
+from models.cifar.data import DataConfig
+from models.encoders import EncoderConfig
+from paper_checks import __main__ as command
+from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training
+from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
+from paper_checks.tasks import Results, carry_out
+from paper_checks.tiers import CPU, GPU, QUICK, tier_of
+from paper_checks.transformations import TRANSFORMATIONS, transformation_names
+from paper_checks.two_processes import GatherGradients, TwoProcessTraining
+from tests.command_lines import status_of
+
+FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
+CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
+TINY = replace(
+    QUICK,
+    seeds=2,
+    batch_sizes=(16, 64),
+    epochs=(1, 3),
+    small_queue=32,
+    config=replace(QUICK.config, data=DataConfig(image_size=8, limit=14), encoder=EncoderConfig("small", width=2),
+                   epochs=4, batch_size=32, measure_images=20),
+)  # fmt: skip
+
+
+class Planted:
+    """Tables as finished trainings have them, with accuracies from a function of (label, seed, features)."""
+
+    def __init__(self, accuracy, noise=None):
+        self.accuracy, self.noise = accuracy, noise or np.random.default_rng(0)
+        self.table = cache(self.table)
+
+    def draw(self):
+        return float(self.noise.normal())
+
+    def table(self, task, name):
+        if isinstance(task, GatherGradients):
+            ways = {"detached": -0.3, "differentiable": -15.0}
+            return [{"seed": seed, "gather": way, "log10_error": error + 0.1 * self.draw()}
+                    for seed in range(task.seeds) for way, error in ways.items()]  # fmt: skip
+        label, seed = task.label, task.config.seed
+        if name == "results":
+            return [{"features": f, "probe": p, "accuracy": (value := self.accuracy(label, seed, f)),
+                     "validation_accuracy": value, "low": value, "high": value, "encoder_parameters": 10.0,
+                     "head_parameters": 5.0} for f in "hz" for p in ("knn", "linear")]  # fmt: skip
+        if name == "epochs":
+            return [{"epoch": e + 1.0, "loss": 3.0 + 0.1 * self.draw(), "seconds": 1.0,
+                     **{m: 1.0 + 0.1 * self.draw() for m in (*feature_transform.MOMENTS, "gradient_norm")}}
+                    for e in range(task.config.epochs)]  # fmt: skip
+        if name == "layers":
+            return [{"epoch": e, "part": part, "index": float(i), "sharpness": 0.5 + 0.1 * self.draw(),
+                     "class_mass": 0.2 + 0.1 * self.draw()}
+                    for e in (1.0, 2.0) for part in ("reading", "attention") for i in range(3)]  # fmt: skip
+        if name == "scores":
+            return [{"epoch": float(e), "from": 0.0, "to": 1.0, "positive": 3.0, "negative": 4.0} for e in range(3)]
+        assert name == "transformations"
+        return [{"transformation": t, "features": f, "accuracy": self.accuracy(t, seed, f)}
+                for t in TRANSFORMATIONS for f in "hz"]  # fmt: skip
+
+
+def answers(claim, accuracies, noise=0.004):
+    """With accuracies by label; those not named have the base's."""
+    rng = np.random.default_rng(1)
+
+    def accuracy(label, seed, features):
+        found = accuracies.get((label, features), accuracies.get(label, accuracies.get("base", 0.8)))
+        return found + noise * rng.normal()
+
+    return CLAIMS[claim].judge(Planted(accuracy), QUICK).answer
+
+
+def label(arm):
+    return arm.label(QUICK)
+
+
+@pytest.mark.parametrize(
+    ("claim", "better", "worse"),
+    [
+        ("T8", {"transfusion": 0.9, "transfusion,supervised=True": 0.95, "supcon": 0.9}, {"transfusion": 0.7}),
+        ("T9", {label(transfusion_training._without(a)): 0.7 for a in transfusion_training.SUPERVISIONS.values()},
+         {"transfusion,intermediate=0": 0.9}),
+        ("T10", {"transfusion": 0.9}, {"head.kind=batchformer": 0.9}),
+        ("D1", {"deepfusion": 0.9}, {"deepfusion": 0.7}),
+        ("S1", {label(simclr._composed("crop", "color")): 0.9}, {label(simclr._composed("crop")): 0.9}),
+        ("S2", {("base", "z"): 0.5, "base": 0.9, "head.kind=linear": 0.8, "head.kind=none": 0.7},
+         {("base", "z"): 0.95, "base": 0.9}),
+        ("S3", {**{label(a): 0.6 for a in simclr.INNER_PRODUCTS.values()}, "temperature=1": 0.7},
+         {label(a): 0.9 for a in simclr.INNER_PRODUCTS.values()}),
+        ("S4", {"batch_size=512": 0.9, "epochs=20": 0.9, "epochs=3": 0.7}, {"batch_size=32": 0.9}),
+        ("S5", {(t, f): v for t in TRANSFORMATIONS for f, v in (("h", 0.9), ("z", 0.7))}, {("rotation", "z"): 0.9}),
+        ("F2", {label(a): 0.9 for a in (feature_transform.BOTH, feature_transform.POSITIVES,
+                                        feature_transform.NEGATIVES)}, {label(feature_transform.BOTH): 0.7}),
+        ("F3", {label(feature_transform.POSITIVES): 0.9}, {label(feature_transform.INTERPOLATED): 0.9}),
+        ("F4", {"moco": 0.7}, {"moco": 0.9}),
+        ("F5", {label(a): 0.9 for a in feature_transform._queues(QUICK)["transformed"].values()}, {"moco": 0.9}),
+        ("F6", {"moco": 0.6, label(feature_transform.BOTH): 0.9}, {"moco": 0.9}),
+    ],
+)  # fmt: skip
+def test_planted_effects_are_found_and_reversed_ones_contradicted(claim, better, worse):
+    assert answers(claim, better) == "reproduced"
+    assert answers(claim, worse) == "contradicted"
+    assert answers(claim, {}, noise=0.0) == "undecided"
+
+
+def test_sensitivity_is_to_either_side():
+    factors = deep_fusion._factors(QUICK)
+    low = {label(next(iter(arms.values()))): 0.6 for arms in factors.values()}
+    high = {label(list(arms.values())[-1]): 0.6 for arms in factors.values()}
+    assert answers("D3", low) == answers("D3", high) == "reproduced"
+    assert answers("D3", dict(list(low.items())[:2])) == "undecided"
+
+
+def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
+    class Rising(Planted):
+        def table(self, task, name):
+            rows = super().table(task, name)
+            if name == "layers":
+                return [{**r, "sharpness": 0.1 * r["index"] + 0.001 * self.draw(),
+                         "class_mass": 0.1 * r["index"] + 0.001 * self.draw()} for r in rows]  # fmt: skip
+            if name == "epochs" and "momentum=0" in task.label.split(","):
+                return [{**r, "gradient_norm": 1.0 + 0.5 * (-1) ** int(r["epoch"]) + 0.01 * self.draw()} for r in rows]
+            return rows
+
+    rising = Rising(lambda label, seed, features: 0.8)
+    for claim in ("T4e", "D2", "F7"):
+        assert CLAIMS[claim].judge(rising, QUICK).answer == "reproduced", claim
+
+
+def test_steadiness_that_goes_with_accuracy_is_found():
+    momenta = {label(arm): value for value, arm in feature_transform.MOMENTA.items()}
+
+    class Steady(Planted):
+        sign = 1.0
+
+        def table(self, task, name):
+            rows = super().table(task, name)
+            if name != "epochs":
+                return rows
+            shake = 0.01 + (1.0 - momenta[task.label] if self.sign > 0 else momenta[task.label])
+            return [{**r, **{m: shake * self.draw() for m in feature_transform.MOMENTS}} for r in rows]
+
+    def accuracy(label, seed, features):
+        return 0.5 + 0.4 * momenta[label]
+
+    found = Steady(accuracy)
+    assert CLAIMS["F1"].judge(found, QUICK).answer == "reproduced"
+    found = Steady(accuracy)
+    found.sign = -1.0
+    assert CLAIMS["F1"].judge(found, QUICK).answer == "contradicted"
+
+
+@pytest.mark.parametrize("claim", [name for name in CLAIMS if name not in ("S6", "F1")])
+def test_chance_is_seldom_taken_for_an_effect(claim):
+    """All arms alike: each claim's own wiring, not the rule alone, keeps to the stated error rate."""
+    rng, found = np.random.default_rng(3), []
+    for _ in range(100):
+        planted = Planted(lambda label, seed, features: 0.8 + 0.02 * rng.normal(), rng)
+        found.append(CLAIMS[claim].judge(planted, QUICK).answer)
+    # Of 100 at 5 % each the binomial distribution exceeds 15 less than once in 10,000 times.
+    assert sum(answer != "undecided" for answer in found) <= 15
+
+
+def test_arms_are_what_differs():
+    assert SIMCLR.label(QUICK) == "base"
+    assert MOCO.with_(method__momentum=0.5).label(QUICK) == "moco,momentum=0.5"
+    assert SIMCLR.with_(epochs=QUICK.config.epochs).trainings(QUICK) == SIMCLR.trainings(QUICK)
+    assert [task.config.seed for task in MOCO.trainings(QUICK)] == list(range(QUICK.seeds))
+    assert changed(QUICK.config, {"view.crop": False, "epochs": 3}).view.crop is False
+    for wrong in ({"colour": 1}, {"view.colour": 1}, {"epochs.crop": 1}):
+        with pytest.raises(ValueError, match=r"no such setting|no group"):
+            changed(QUICK.config, wrong)
+    with pytest.raises(ValueError, match=r"^momentum:"):
+        Arm((("method.momentum", 2.0),)).trainings(QUICK)
+
+
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
+def test_tasks_of_all_claims_have_names_of_their_own(tier):
+    tasks = command.unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
+    assert len({task.name for task in tasks}) == len(tasks) > 50
+
+
+def test_shuffled_classes_keep_their_numbers():
+    data = DataConfig(limit=10, image_size=8)
+    as_they_are, shuffled = images(data, "none"), images(data, "shuffled_labels")
+    for name in ("train", "validation", "test"):
+        one, other = getattr(as_they_are, name), getattr(shuffled, name)
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels.bincount(), other.labels.bincount())
+        assert not torch.equal(one.labels, other.labels)
+
+
+def test_a_training_leaves_a_run_folder(tmp_path):
+    task = SIMCLR.trainings(TINY)[1]
+    carry_out(task, tmp_path)
+    config, results, epochs = read_run(tmp_path / task.name)
+    assert (config["seed"], len(results), len(epochs)) == (1, 4, TINY.config.epochs)
+    assert not (tmp_path / task.name / "checkpoint.pt").exists()
+    rows = Results(tmp_path).table(task, "transformations")
+    assert {row["transformation"] for row in rows} == set(transformation_names(gray=True))
+    assert len(rows) == 2 * len(transformation_names(gray=True))
+
+
+def test_transformations_do_what_they_say():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    for name, (ways, transform) in TRANSFORMATIONS.items():
+        made = [transform(pictures, way, generator) for way in range(ways)]
+        assert all(each.dtype == torch.uint8 and each.shape == pictures.shape for each in made)
+        assert torch.equal(made[1 if name == "brightness" else 0], pictures), name
+        assert all(not torch.equal(one, other) for i, one in enumerate(made) for other in made[:i]), name
+    gray = TRANSFORMATIONS["grayscale"][1](pictures, 1, generator)
+    assert torch.equal(gray[:, 0], gray[:, 2])
+
+
+def test_two_processes_gather_and_train(tmp_path):
+    task = GatherGradients(2)
+    carry_out(task, tmp_path)
+    rows = Results(tmp_path).table(task, "gradients")
+    assert all(r["log10_error"] < -12 for r in rows if r["gather"] == "differentiable")
+    assert all(r["log10_error"] > -1 for r in rows if r["gather"] == "detached")
+    training = TwoProcessTraining.of(SIMCLR.trainings(TINY)[0])
+    carry_out(training, tmp_path)
+    assert len(Results(tmp_path).table(training, "results")) == 4
+    assert len(Results(tmp_path).table(training, "epochs")) == TINY.config.epochs
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(tiers.TIERS, "quick", TINY)
+
+
+def test_a_run_with_shuffled_classes_reproduces_nothing_about_them(tiny, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--only", "D1,S2,F3", "--out", str(out), "--jobs", "1", "--control", "shuffled_labels", "--check"]
+    assert status_of(command.main, arguments) == 0
+    printed = capsys.readouterr().out
+    assert "3 claims: 0 reproduced" in printed
+    assert (out / "report.html").exists()
+    for claim in ("D1", "S2", "F3"):
+        assert json.loads((out / "claims" / claim / "config.json").read_text())["answer"] != "reproduced"
+        assert (out / "claims" / claim / "claim_contrasts.png").exists()
+    begun = (out / "tasks" / "base-seed0" / "results.csv").stat().st_mtime_ns
+    assert status_of(command.main, [*arguments, "--resume"]) == 0
+    assert "already there" in capsys.readouterr().out
+    assert (out / "tasks" / "base-seed0" / "results.csv").stat().st_mtime_ns == begun
+    assert status_of(command.main, [*arguments[:-3], "--resume"]) == 2
+    assert "another tier, images, device or control" in capsys.readouterr().err
+
+
+def test_check_fails_where_a_control_is_reproduced():
+    options = command.PaperChecks(control="shuffled_labels", check=True)
+    entry = command.Entry(CLAIMS["D1"], arms_finding("reproduced"), (), "", "")
+    assert command._status([entry], options) == 1
+    assert command._status([entry], replace(options, check=False)) == 0
+    assert command._status([entry], replace(options, control="none")) == 0
+    theorem = command.Entry(replace(CLAIMS["D1"], kind="theorem"), arms_finding("undecided"), (), "", "")
+    assert command._status([theorem], replace(options, control="none")) == 1
+
+
+def arms_finding(answer):
+    return transfusion_training.Finding(answer, "Planted.", [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--only", "T99"], "--only: must name some of"),
+        (["--only", ","], "--only: must name some of"),
+        (["--tier", "cpu"], "--images: tier cpu needs the path"),
+        (["--only", "D1", "--images", "/there/is/nothing"], "/there/is/nothing"),
+        (["--only", "D1", "--device", "tpu"], "device"),
+        (["--only", "D1", "--jobs", "0"], "jobs"),
+        (["--only", "D1", "--resume"], "--resume: give the run folder"),
+        (["--only", "D1", "--resume", "--out", "{tmp}"], "no whole tier.json"),
+    ],
+)
+def test_bad_arguments_are_named_and_leave_no_folder(arguments, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert status_of(command.main, [each.replace("{tmp}", str(tmp_path)) for each in arguments]) == 2
+    assert named in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert status_of(command.main, ["--only", "D1", "--out", str(tmp_path)]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+
+    def fail(self, folder):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Training, "run", fail)
+    assert status_of(command.main, ["--only", "D1", "--jobs", "1", "--out", str(tmp_path / "run")]) == 4
+    assert "deepfusion-seed0: RuntimeError: planted" in capsys.readouterr().err
+
+
+def test_claims_are_listed(capsys):
+    assert status_of(command.main, ["--list"]) == 0
+    printed = capsys.readouterr().out
+    for name in (*CLAIMS, "T1", "T2", "T3", "T4a", "T4b", "T4c", "T4d", "T5", "T6", "T7"):
+        assert f"{name} (" in printed
+    assert printed.index("T4a (") < printed.index("T10 (")
+
+
+def test_tiers_need_their_images():
+    with pytest.raises(ValueError, match=r"^--images:"):
+        tier_of("gpu", None, None, None, "none")
+    tier = tier_of("cpu", "pictures.zip", None, None, "shuffled_labels")
+    assert (tier.config.data.dataset, tier.control, tier.gray) == ("pictures.zip", "shuffled_labels", False)

@@ -1,0 +1,101 @@
+"""Tasks are computed once, whole or not at all; what is damaged is named."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from paper_checks.tasks import TASK, Command, Results, carry_out, missing, unique
+from theory.whole_files import write_table
+
+
+@dataclass(frozen=True)
+class Number:
+    """A task that writes one number, or fails half-way."""
+
+    name: str
+    value: float
+    fails: bool = False
+    alone: bool = False
+
+    def run(self, folder):
+        write_table(folder / "rows.csv", [{"value": self.value, "word": "x", "yes": True, "none": None}])
+        if self.fails:
+            raise KeyboardInterrupt
+
+
+def test_a_task_is_done_once_and_read_back(tmp_path):
+    task = Number("a", 0.1 + 0.2)
+    assert missing([task], tmp_path) == [task]
+    carry_out(task, tmp_path)
+    assert missing([task], tmp_path) == []
+    results = Results(tmp_path)
+    (row,) = results.table(task, "rows")
+    assert (row["value"], row["word"], row["yes"]) == (0.1 + 0.2, "x", True)
+    assert row["none"] != row["none"]
+    assert 0.0 <= results.seconds(task) < 60.0
+
+
+def test_an_interrupted_task_is_missing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(Number("a", 1.0, fails=True), tmp_path)
+    assert not (tmp_path / "a").exists()
+    task = Number("a", 1.0)
+    assert missing([task], tmp_path) == [task]
+    carry_out(task, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_equal_tasks_are_one_and_names_are_not_shared(tmp_path):
+    assert unique([Number("a", 1.0), Number("b", 1.0), Number("a", 1.0)]) == [Number("a", 1.0), Number("b", 1.0)]
+    with pytest.raises(ValueError, match=r"^a: is the name of two"):
+        unique([Number("a", 1.0), Number("a", 2.0)])
+    carry_out(Number("a", 1.0), tmp_path)
+    with pytest.raises(ValueError, match="made with other settings"):
+        missing([Number("a", 2.0)], tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["", "value,word\n1.0\n", "value\n1.0,2.0\n", "value\n1.0", "\x00\xff", None])
+def test_damaged_tables_are_named(tmp_path, damage):
+    task = Number("a", 1.0)
+    carry_out(task, tmp_path)
+    path = tmp_path / "a" / "rows.csv"
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"rows\.csv: missing or damaged .*delete"):
+        Results(tmp_path).table(task, "rows")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", None])
+def test_a_damaged_record_is_named_or_no_match(tmp_path, damage):
+    task = Number("a", 1.0)
+    carry_out(task, tmp_path)
+    path = tmp_path / "a" / TASK
+    path.unlink()
+    if damage is None:
+        assert missing([task], tmp_path) == [task]
+        return
+    path.write_text(damage)
+    with pytest.raises(ValueError, match=r"missing or damaged|other settings"):
+        missing([task], tmp_path)
+
+
+def test_json_that_is_missing_or_damaged_is_named(tmp_path):
+    task = Number("a", 1.0)
+    carry_out(task, tmp_path)
+    with pytest.raises(ValueError, match=r"verdicts\.json: missing or damaged"):
+        Results(tmp_path).json(task, "verdicts")
+    (tmp_path / "a" / "verdicts.json").write_text("[1")
+    with pytest.raises(ValueError, match=r"verdicts\.json: missing or damaged"):
+        Results(tmp_path).json(task, "verdicts")
+    (tmp_path / "a" / "verdicts.json").write_text(json.dumps([1]))
+    assert Results(tmp_path).json(task, "verdicts") == [1]
+
+
+def test_a_command_that_fails_says_what_it_said(tmp_path):
+    task = Command("synthetic.sweep_noise", ("--trials", "0"))
+    assert task.name == "sweep_noise-trials-0"
+    with pytest.raises(RuntimeError, match=r"python -m synthetic.sweep_noise --trials 0: ended with status 2.*trials"):
+        carry_out(task, tmp_path)
+    assert missing([task], tmp_path) == [task]
