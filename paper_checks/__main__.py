@@ -19,6 +19,7 @@ Finished tasks are kept.
 import json
 import os
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -153,7 +154,9 @@ def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device
                 raise WorkersLostError(error)
             bar.update()
 
-        with open_backend(options, device) as backend:
+        with warnings.catch_warnings(), open_backend(options, device) as backend:
+            # loky replaces a process whose memory has grown; no task is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             for _, error in backend.map(attempt, shared):
                 note(error)
         for task in alone:

@@ -60,7 +60,13 @@ def _judge_scores(results: Results, tier: Tier) -> Finding:
         agreement[seed] = -float(np.corrcoef(relative, [accuracy[value][seed] for value in MOMENTA])[0, 1])
     words = accuracies(results, tier, {f"momentum {value:g}": arm for value, arm in MOMENTA.items()})
     contrast = against_zero("steadiness of scores and accuracy", "correlation over momenta", agreement)
-    return judged(f"{words}; correlation of steadiness and accuracy {mean(agreement):+.2f}.", [contrast],
+    ends = ", ".join(
+        f"{value:g}: {mean({seed: table[-1]['negative_mean'] for seed, table in each.items()}):.2f}"
+        for value, each in tables.items()
+    )
+    # Scores that have collapsed to 1 are steady too.
+    found = f"{words}; correlation of steadiness and accuracy {mean(agreement):+.2f}. Mean score of negatives, at last"
+    return judged(f"{found}, by momentum: {ends}.", [contrast],
                   moments=_moment_rows(results, tier), histograms=_histogram_rows(results, tier))  # fmt: skip
 
 

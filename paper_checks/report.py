@@ -1,13 +1,12 @@
 """The report of a run: every claim with its rule, its answer, and the numbers and figures behind it.
 
-report.html is one file, for a browser and for paper; report.md says the same with the figures beside it; results.csv
-has the numbers.
+report.html is one file, for a browser and for paper; report.md says the same, with the figures in pictures/;
+results.csv has the numbers.
 """
 
 import base64
 import io
 import math
-import os
 import shutil
 import textwrap
 from collections import Counter
@@ -40,6 +39,7 @@ CAPTIONS = {
 # What columns of verdicts are called; others go by their own names.
 HEADINGS = {"contrast": "statement", "measure": "about", "side": "verdict"}
 MISSING = "–"
+PICTURES = "pictures"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Meta:
 
     Attributes:
         seeds: trainings of each arm.
-        seconds: that the run took.
+        seconds: that its tasks took, one after the other.
         images: what they are, in words or as a path.
         versions: of software, and the hardware, by name.
         budget: what every training may spend, in words.
@@ -85,13 +85,17 @@ class Meta:
 
 
 def write_report(entries: Sequence[Entry], meta: Meta, folder: Path) -> None:
-    """results.csv, report.md and report.html; each is whole or what it was before.
+    """Small copies of the figures, results.csv, report.md and report.html; each is whole or what it was before.
 
     Raises:
         OSError: a file could not be written; names it.
     """
     # All of it exists before the first file is touched.
-    markdown, html = markdown_report(entries, meta, folder), html_report(entries, meta)
+    pictures = {entry.claim.id: [shrunk(path, entry.claim.id) for path in entry.pictures] for entry in entries}
+    markdown, html = (_render(f"report.{kind}.j2", entries, meta, pictures) for kind in ("md", "html"))
+    (folder / PICTURES).mkdir(exist_ok=True)
+    for picture in (each for found in pictures.values() for each in found if each.content):
+        write_whole(folder / picture.path, picture.content)
     write_table(folder / "results.csv", result_rows(entries))
     write_whole(folder / "report.md", markdown)
     write_whole(folder / "report.html", html)
@@ -107,20 +111,7 @@ def result_rows(entries: Sequence[Entry]) -> list[dict]:
     return rows
 
 
-def html_report(entries: Sequence[Entry], meta: Meta) -> str:
-    """One page that loads nothing."""
-    figures = {entry.claim.id: [embedded(path, entry.claim.id) for path in entry.pictures] for entry in entries}
-    return _render("report.html.j2", entries, meta, figures)
-
-
-def markdown_report(entries: Sequence[Entry], meta: Meta, folder: Path) -> str:
-    """The same, with figures as files."""
-    figures = {entry.claim.id: [(_caption(path), Path(os.path.relpath(path, folder)).as_posix())
-                                for path in entry.pictures] for entry in entries}  # fmt: skip
-    return _render("report.md.j2", entries, meta, figures)
-
-
-def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[str, list]) -> str:
+def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[str, list["Picture"]]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
@@ -153,39 +144,48 @@ def counts(entries: Sequence[Entry]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page; without data where its file cannot be read.
+    """A figure of the report; without content where its file cannot be read.
 
     Attributes:
-        data: data URI.
+        path: of its copy, from the run folder.
+        content: a PNG.
         width, height: at which it is shown where there is room.
     """
 
     caption: str
     alt: str
-    data: str = ""
+    path: str
+    content: bytes = b""
     width: int = 0
     height: int = 0
 
+    @property
+    def data(self) -> str:
+        """As a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
 
-def embedded(path: Path, claim: str) -> Picture:
-    """A figure as part of the page."""
+
+def shrunk(path: Path, claim: str) -> Picture:
+    """A figure as the report has it: small enough to be many."""
     caption = _caption(path)
     alt = f"{claim}: {caption}"
+    # Two runs of one command have figures of one name.
+    run = "" if path.parent.name == claim else f"{path.parent.name}-"
+    copy = f"{PICTURES}/{claim}-{run}{path.name}"
     try:
         with Image.open(path) as image:
             image.load()
             full = _on_white(image)
     except OSError:
         # The numbers are worth a page without the figure; the page says that it is missing.
-        return Picture(caption, alt)
+        return Picture(caption, alt, copy)
     # Figures have 200 pixels an inch.
     shown = min(SHOWN, max(1, full.width // 2))
     size = (min(PIXELS, full.width), max(1, round(full.height * min(PIXELS, full.width) / full.width)))
     small = full.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE)
     data = io.BytesIO()
     small.save(data, format="PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
-    return Picture(caption, alt, uri, shown, max(1, round(full.height * shown / full.width)))
+    return Picture(caption, alt, copy, data.getvalue(), shown, max(1, round(full.height * shown / full.width)))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
