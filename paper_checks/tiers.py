@@ -20,7 +20,8 @@ class Tier:
 
     Attributes:
         name: of the tier.
-        config: the training that every arm of an image claim differs from in what the claim is about (SimCLR).
+        config: the training that every arm of an image claim differs from in what the claim is about (SimCLR). Features
+            are measured at its end; arms whose claim is about epochs measure after each.
         seeds: trainings of each arm on images.
         batch_sizes: smallest and largest batch compared with the base's, which lies between them.
         epochs: shortest and longest training compared with the base's.
@@ -60,6 +61,7 @@ QUICK = Tier(
         optimiser=OptimiserConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
         epochs=10,
         batch_size=128,
+        measure_every=10,
         measure_images=140,
     ),
     seeds=5,
@@ -75,6 +77,7 @@ CPU = Tier(
         optimiser=OptimiserConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
         epochs=6,
         batch_size=256,
+        measure_every=6,
         precision="bf16",
     ),
     seeds=3,
@@ -92,7 +95,7 @@ GPU = Tier(
         epochs=100,
         batch_size=512,
         precision="bf16",
-        measure_every=5,
+        measure_every=100,
     ),
     seeds=5,
     batch_sizes=(128, 2048),
