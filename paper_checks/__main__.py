@@ -17,7 +17,6 @@ Finished tasks are kept.
 """
 
 import json
-import os
 import sys
 import warnings
 from dataclasses import asdict, dataclass
@@ -109,7 +108,11 @@ def run(options: PaperChecks) -> int:
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
     folder = _open(options, tier, device)
-    carry_out_all(tasks, folder / TASKS, backend, device)
+    try:
+        carry_out_all(tasks, folder / TASKS, backend, device)
+    except (KeyboardInterrupt, WorkersLostError):
+        print(f"\nfinished tasks are kept, continue with the same command and --out {folder} --resume", file=sys.stderr)
+        raise
     results = Results(folder / TASKS)
     entries = [judge(claim, results, tier, folder, options) for claim in claims]
     write_report(entries, _meta(options, tier, folder, sum(results.seconds(task) for task in tasks)), folder)
@@ -165,8 +168,6 @@ def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device
 
 def _attempt(task: Task, root: Path) -> str | None:
     """What went wrong with a task; None if nothing did. Exceptions of libraries do not all travel between processes."""
-    # Sweeps use the cores they find; here each is one of several tasks.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         carry_out(task, root)
     except Exception as error:

@@ -6,6 +6,7 @@ whole, and a run that was stopped goes on with the tasks that are missing. Claim
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,8 @@ class Task(Protocol):
 
     @property
     def alone(self) -> bool:
-        """Whether it starts processes for all cores, and so is no task for one of many workers."""
+        """Whether it starts processes of its own, and so is no task for a worker: they would outlive one that is
+        stopped."""
 
     def run(self, folder: Path) -> None:
         """Compute, and write tables into the folder, which exists and is empty."""
@@ -60,8 +62,8 @@ class Command:
 
     @property
     def alone(self) -> bool:
-        """Training takes a process a core."""
-        return self.module == "synthetic.train_stack"
+        """It is a process of its own."""
+        return True
 
     @property
     def line(self) -> str:
@@ -69,13 +71,14 @@ class Command:
         return " ".join(["python", "-m", self.module, *self.arguments])
 
     def run(self, folder: Path) -> None:
-        """Run it in a process of its own.
+        """Run it in a process of its own, with one thread, so that rows do not depend on the number of cores.
 
         Raises:
             RuntimeError: it failed; with what it said.
         """
         command = [sys.executable, "-m", self.module, *self.arguments, "--out", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode not in self.statuses:
             raise RuntimeError(f"{self.line}: ended with status {done.returncode}: {done.stderr.strip()[-600:]}")
 

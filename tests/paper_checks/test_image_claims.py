@@ -1,8 +1,14 @@
 """Claims about images: planted tables with a known answer, chance in place of an effect, and images without classes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +26,7 @@ from paper_checks.transformations import TRANSFORMATIONS, transformation_names
 from paper_checks.two_processes import GatherGradients, TwoProcessTraining
 from tests.command_lines import status_of
 
+ROOT = Path(__file__).parents[2]
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
 CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
@@ -303,6 +310,30 @@ def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(Training, "run", fail)
     assert status_of(command.main, ["--only", "D1", "--jobs", "1", "--out", str(tmp_path / "run")]) == 4
     assert "deepfusion-seed0: RuntimeError: planted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("claim", ["T5", "D1"])
+def test_an_interrupt_ends_everything(claim, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "paper_checks", "--only", claim, "--jobs", "2", "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120.0
+    # A task is under way.
+    while not list(out.glob("tasks/.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert "--resume" in error
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a process outlives the run")
 
 
 def test_claims_are_listed(capsys):
