@@ -34,7 +34,8 @@ from models.commands import WORKERS_LOST, exit_status
 from models.environment import environment
 from models.stack import resolve_device
 from paper_checks.arms import Training
-from paper_checks.claims import Claim, all_claims
+from paper_checks.catalogue import all_claims
+from paper_checks.claims import Claim
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of

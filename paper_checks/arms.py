@@ -17,6 +17,7 @@ from models.cifar.train import check, fit
 from models.stack import resolve_device
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier
+from paper_checks.transformations import transformation_rows
 from theory.whole_files import to_plain, write_json, write_table
 
 SHUFFLE_SEED = 7
@@ -50,8 +51,6 @@ class Training:
 
     def run(self, folder: Path) -> None:
         """Train, evaluate, and leave the tables."""
-        from paper_checks.transformations import transformation_rows
-
         device = resolve_device(self.device)
         splits = images(self.config.data, self.control)
         config = check(self.config, splits, device)

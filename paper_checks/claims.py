@@ -1,7 +1,6 @@
 """What a claim is, and what is found about it.
 
-One module a family holds the claims themselves (transfusion_theory, transfusion_stacks, transfusion_training,
-deep_fusion, simclr, feature_transform); all_claims lists them in the order of the report.
+The claims themselves are in one module a family; catalogue.py lists them.
 """
 
 from collections.abc import Callable
@@ -66,25 +65,3 @@ class Claim:
 def judged(sentence: str, contrasts: list[Contrast], **tables: list[dict]) -> Finding:
     """A finding that the contrasts decide."""
     return Finding(decide(contrasts), sentence, [contrast_row(each) for each in contrasts], tables)
-
-
-def all_claims() -> dict[str, Claim]:
-    """Every claim by its id, in the order of the report."""
-    from paper_checks import (
-        deep_fusion,
-        feature_transform,
-        simclr,
-        transfusion_stacks,
-        transfusion_theory,
-        transfusion_training,
-    )
-
-    transfusion = (*transfusion_theory.CLAIMS, *transfusion_stacks.CLAIMS, *transfusion_training.CLAIMS)
-    others = (*deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
-    return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others)}
-
-
-def _place(claim: Claim) -> tuple[int, str]:
-    """T4a before T10."""
-    number = claim.id[1:].rstrip("abcdefgh")
-    return int(number), claim.id

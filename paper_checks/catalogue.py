@@ -1,0 +1,24 @@
+"""Every claim, in the order of the report."""
+
+from paper_checks import (
+    deep_fusion,
+    feature_transform,
+    simclr,
+    transfusion_stacks,
+    transfusion_theory,
+    transfusion_training,
+)
+from paper_checks.claims import Claim
+
+
+def all_claims() -> dict[str, Claim]:
+    """Every claim by its id."""
+    transfusion = (*transfusion_theory.CLAIMS, *transfusion_stacks.CLAIMS, *transfusion_training.CLAIMS)
+    others = (*deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
+    return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others)}
+
+
+def _place(claim: Claim) -> tuple[int, str]:
+    """T4a before T10."""
+    number = claim.id[1:].rstrip("abcdefgh")
+    return int(number), claim.id
