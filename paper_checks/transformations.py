@@ -14,9 +14,9 @@ from torch import Tensor
 
 from models.cifar.config import TrainConfig
 from models.cifar.data import ImageSet, Splits
-from models.cifar.features import encode_set
+from models.cifar.features import LabelledFeatures, encode_set
 from models.cifar.methods import Learner
-from models.cifar.probes import LabelledFeatures, ProbeConfig, probe
+from models.cifar.probes import ProbeConfig, probe
 from models.cifar.views import evaluation_view, turn_hue
 
 Images = UInt8[Tensor, "n C H W"]

@@ -23,9 +23,9 @@ import tyro
 from models.cifar.checkpoint import load_checkpoint
 from models.cifar.config import TrainConfig
 from models.cifar.data import Splits, load_images
-from models.cifar.features import encode_set
+from models.cifar.features import LabelledFeatures, encode_set
 from models.cifar.methods import Learner
-from models.cifar.probes import LabelledFeatures, ProbeConfig, probe
+from models.cifar.probes import ProbeConfig, probe
 from models.cifar.train import new_learner
 from models.cifar.views import evaluation_view
 from models.commands import exit_status

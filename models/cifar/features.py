@@ -1,14 +1,40 @@
-"""A whole set of images through a frozen encoder and head."""
+"""A whole set of images through a frozen encoder and head, and features with their classes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from models.heads import Head
+from models.losses.common import require_rows
 from theory.inputs import require_count
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Rows of one part of a data set.
+
+    Raises:
+        ValueError: no rows, features that are not finite and floating, labels that are not whole numbers >= 0, one a
+            row.
+    """
+
+    features: Float[Tensor, "N d"]
+    """Frozen features, one row an image."""
+    labels: Int[Tensor, " N"]
+    """Classes, whole numbers from 0 on; on any device."""
+
+    def __post_init__(self) -> None:
+        require_rows(self.features, "features", minimum=1)
+        labels, count = self.labels, len(self.features)
+        whole = not (labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype is torch.bool)
+        if not whole or tuple(labels.shape) != (count,):
+            raise ValueError(f"labels: expected integers of shape ({count},), got {labels.dtype} {tuple(labels.shape)}")
+        if int(labels.min()) < 0:
+            raise ValueError(f"labels: must lie in [0, inf), got {int(labels.min())}")
 
 
 @torch.no_grad()

@@ -14,8 +14,9 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
+from models.cifar.features import LabelledFeatures
+from models.cifar.logistic_regression import fit_linear
 from models.losses.common import require_nonzero, require_rows
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
@@ -31,39 +32,6 @@ GRID = 2.0**26
 # Votes are counted in multiples of 2^-40, as whole numbers, so that their sum does not depend on its order.
 VOTE_UNIT = 2.0**40
 MOST_NEIGHBOURS = 2**20
-
-# The largest entry of the gradient at which logistic regression counts as converged, ten times above where rounding
-# stops line searches.
-TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
-# Steps that L-BFGS remembers.
-HISTORY = 20
-# The optimiser skips a curvature pair whose product is below 1e-10, whatever the objective's size; steps towards the
-# minimum of a mean come to that. It is given the objective times this.
-OBJECTIVE_SCALE = 1e4
-
-
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Rows of one part of a data set.
-
-    Raises:
-        ValueError: no rows, features that are not finite and floating, labels that are not whole numbers >= 0, one a
-            row.
-    """
-
-    features: Float[Tensor, "N d"]
-    """Frozen features, one row an image."""
-    labels: Int[Tensor, " N"]
-    """Classes, whole numbers from 0 on; on any device."""
-
-    def __post_init__(self) -> None:
-        require_rows(self.features, "features", minimum=1)
-        labels, count = self.labels, len(self.features)
-        whole = not (labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype is torch.bool)
-        if not whole or tuple(labels.shape) != (count,):
-            raise ValueError(f"labels: expected integers of shape ({count},), got {labels.dtype} {tuple(labels.shape)}")
-        if int(labels.min()) < 0:
-            raise ValueError(f"labels: must lie in [0, inf), got {int(labels.min())}")
 
 
 @dataclass(frozen=True)
@@ -250,120 +218,6 @@ def _knn_accuracies(
             scores = _votes(cosines[:, :k].contiguous(), labels[:, :k], temperature, num_classes)
             found[k, temperature] = _correct(scores, validation) / len(validation.labels)
     return found
-
-
-# --- logistic regression ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """A linear classifier of standardised features: logits = ((x - center) / scale) weight^T + bias."""
-
-    weight: Float[Tensor, "classes d"]
-    """In units of a feature's standard deviation."""
-    bias: Float[Tensor, " classes"]
-    """Not penalised."""
-    center: Float[Tensor, " d"]
-    """Mean of the training rows."""
-    scale: Float[Tensor, " d"]
-    """Their standard deviation (over N); 1 where a feature is constant."""
-    gradient: float
-    """Largest absolute entry of the objective's gradient at the fit."""
-
-    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
-        """One score a class; the largest is the class that is read.
-
-        Raises:
-            ValueError: features that are not finite and floating, or of another width.
-        """
-        require_rows(features, "features", minimum=1)
-        if features.shape[1] != len(self.center):
-            raise ValueError(f"features: must be {len(self.center)} wide as in training, got {features.shape[1]}")
-        return _standardise(features, self.center, self.scale) @ self.weight.mT + self.bias
-
-
-def fit_linear(
-    train: LabelledFeatures,
-    l2_weight: float,
-    num_classes: int,
-    *,
-    start: LinearFit | None = None,
-    dtype: torch.dtype = torch.float64,
-    tolerance: float | None = None,
-    max_iterations: int = 5000,
-) -> LinearFit:
-    """Minimise mean cross-entropy + l2_weight |W|^2/2 over W and the bias by full-batch L-BFGS, until no entry of the
-    gradient exceeds ``tolerance``.
-
-    The objective is convex with one minimum (up to a constant that all biases share), so ``start`` moves the fit within
-    the tolerance only. It is that of scikit-learn's LogisticRegression with C = 1/(N l2_weight).
-
-    Args:
-        l2_weight: positive.
-        num_classes: labels lie in 0..num_classes-1.
-        start: a fit to begin from, else zeros.
-        dtype: float64, or float32, which is faster and converges less far.
-        tolerance: positive; None takes that of the dtype.
-        max_iterations: of L-BFGS.
-
-    Raises:
-        ValueError: an argument out of range.
-        ArithmeticError: not converged; names the gradient that is left.
-    """
-    if dtype not in TOLERANCE:
-        raise ValueError(f"dtype: must be one of torch.float64, torch.float32, got {dtype}")
-    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
-    require_range(tolerance, "tolerance", 0.0, math.inf, closed="neither")
-    require_range(l2_weight, "l2_weight", 0.0, math.inf, closed="neither")
-    require_count(num_classes, "num_classes", 2)
-    require_count(max_iterations, "max_iterations", 1)
-    require_range(train.labels, "labels", 0, num_classes - 1)
-    values = train.features.to(dtype)
-    center, scale = values.mean(0), values.std(0, correction=0)
-    # Not by scale == 0: the mean of equal numbers is rounded, and a spread of round-off would be blown up to 1.
-    scale = torch.where((values == values[0]).all(0), 1.0, scale)
-    points, labels = _standardise(values, center, scale), train.labels.to(values.device).long()
-    weight = torch.zeros(num_classes, points.shape[1], dtype=dtype, device=points.device)
-    bias = torch.zeros(num_classes, dtype=dtype, device=points.device)
-    if start is not None:
-        weight.copy_(start.weight)
-        bias.copy_(start.bias)
-    gradient = _minimise(points, labels, weight, bias, l2_weight, tolerance, max_iterations)
-    if not gradient <= tolerance:
-        raise ArithmeticError(
-            f"linear probe: the gradient is {gradient:.3g} after at most {max_iterations} iterations at "
-            f"l2_weight {l2_weight:g}, tolerance {tolerance:g}"
-        )
-    return LinearFit(weight, bias, center, scale, gradient)
-
-
-@torch.enable_grad()
-def _minimise(
-    points: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, l2_weight: float, tolerance: float, iterations: int
-) -> float:
-    """Move ``weight`` and ``bias`` in place; returns the largest absolute entry of the gradient there."""
-    parameters = [each.requires_grad_() for each in (weight, bias)]
-    optimiser = torch.optim.LBFGS(
-        parameters, max_iter=iterations, max_eval=3 * iterations, history_size=HISTORY, line_search_fn="strong_wolfe",
-        tolerance_grad=tolerance * OBJECTIVE_SCALE, tolerance_change=0.0,
-    )  # fmt: skip
-
-    def objective() -> Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(points @ weight.mT + bias, labels) + 0.5 * l2_weight * weight.square().sum()
-        (loss * OBJECTIVE_SCALE).backward()
-        return loss.detach() * OBJECTIVE_SCALE
-
-    optimiser.step(objective)
-    objective()
-    gradient = max(float(each.grad.abs().max()) for each in parameters) / OBJECTIVE_SCALE
-    for each in parameters:
-        each.requires_grad_(False).grad = None
-    return gradient
-
-
-def _standardise(features: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-    return (features.to(center.dtype) - center) / scale
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

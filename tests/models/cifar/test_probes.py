@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
-from models.cifar.probes import LabelledFeatures, ProbeConfig, fit_linear, knn_scores, probe
+from models.cifar.features import LabelledFeatures
+from models.cifar.logistic_regression import fit_linear
+from models.cifar.probes import ProbeConfig, knn_scores, probe
 
 SMALL = ProbeConfig(neighbours=(1, 5), temperatures=(0.1, 0.5))
 SMALL_LINEAR = ProbeConfig(kind="linear", l2_weights=(1e-1, 1e-3))
@@ -163,6 +165,20 @@ def test_the_gradient_vanishes_at_the_fit(dtype, tolerance):
     assert max(gradient) <= 1.5 * tolerance
     assert fit.weight.dtype is dtype
     assert fit.weight.abs().max() > 0.01
+
+
+def test_correlated_features_take_few_steps():
+    # Variances along the principal axes fall over ten orders of magnitude; along the features themselves 600 steps do not converge.
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    mixing = np.linalg.qr(rng.standard_normal((12, 12)))[0] * np.logspace(0, -4, 12) @ rng.standard_normal((12, 12))
+    features = (rng.standard_normal((300, 12)) + np.eye(12)[labels]) @ mixing
+    train = LabelledFeatures(torch.from_numpy(features), torch.from_numpy(labels))
+    fit = fit_linear(train, 1e-6, 3, tolerance=1e-9, max_iterations=40)
+    standard = (features - features.mean(0)) / features.std(0)
+    other = LogisticRegression(C=1.0 / (300 * 1e-6), solver="newton-cholesky", tol=1e-12).fit(standard, labels)
+    probabilities = torch.softmax(fit.logits(train.features), -1)
+    np.testing.assert_allclose(probabilities, other.predict_proba(standard), rtol=0, atol=1e-4)
 
 
 def test_a_start_does_not_change_the_fit():
