@@ -1,6 +1,13 @@
 """Deep Fusion (the revision of arXiv 2403.18681): a softmax transformer over the batch as projection head."""
 
-from paper_checks.arms import SIMCLR
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from models.encoders import build_encoder
+from models.heads import HeadConfig, build_head, count_parameters
+from paper_checks.arms import SIMCLR, Arm, changed
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.decisions import Contrast
 from paper_checks.reading import (
@@ -17,17 +24,36 @@ from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
 
 DEEP_FUSION = SIMCLR.with_(method__name="deepfusion")
-HEADS = {"Deep Fusion": DEEP_FUSION, "MLP": SIMCLR}
 TEMPERATURES = (0.1, 2.0)
 WEIGHT_DECAYS = (1e-4, 0.3)
 
 
+@lru_cache
+def _heads(tier: Tier) -> dict[str, Arm]:
+    """Deep Fusion, the usual MLP, and an MLP whose hidden units give it as many parameters as Deep Fusion."""
+    config = changed(tier.config, dict(DEEP_FUSION.changes))
+    choice = config.head.resolve(config.method.name)
+    # Only sizes are asked for: no weights are made.
+    with torch.device("meta"):
+        features = build_encoder(config.encoder).feature_dim
+
+        def size(head: HeadConfig) -> int:
+            return count_parameters(build_head(head, features))
+
+        wanted = size(choice)
+        one, two = (size(replace(choice, kind="mlp", hidden_dim=units)) for units in (1, 2))
+    units = 1 + max(0, round((wanted - one) / (two - one)))
+    return {"Deep Fusion": DEEP_FUSION, "MLP": SIMCLR, "MLP of its size": SIMCLR.with_(head__hidden_dim=units)}
+
+
 def _judge_head(results: Results, tier: Tier) -> Finding:
-    rows = points(results, tier, HEADS, "head")
+    heads = _heads(tier)
+    rows = points(results, tier, heads, "head")
     sizes = {row["value"]: row["head_parameters"] for row in rows}
     cost = ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
-    contrast = accuracy_contrast(results, tier, "Deep Fusion over MLP", DEEP_FUSION, SIMCLR)
-    return judged(f"{accuracies(results, tier, HEADS)}; parameters of the head: {cost}.", [contrast], points=rows)
+    contrasts = [accuracy_contrast(results, tier, f"Deep Fusion over {name}", DEEP_FUSION, arm)
+                 for name, arm in heads.items() if arm != DEEP_FUSION]  # fmt: skip
+    return judged(f"{accuracies(results, tier, heads)}; parameters of the head: {cost}.", contrasts, points=rows)
 
 
 def _judge_attention(results: Results, tier: Tier) -> Finding:
@@ -65,9 +91,10 @@ CLAIMS = (
         "With a transformer over the batch as projection head the encoder learns better features than with a "
         "feed-forward head, at equal budget.",
         "comparison",
-        "Linear probe on h, NT-Xent with one temperature, the same encoder, views, optimiser and epochs; the "
-        "difference, paired over seeds.",
-        lambda tier: tasks_of(tier, *HEADS.values()), _judge_head, labels=True,
+        "Linear probe on h, NT-Xent with one temperature, the same encoder, views, optimiser and epochs: Deep Fusion "
+        "minus an MLP with as many hidden units as features, and minus one with as many parameters as Deep Fusion; "
+        "both, paired over seeds.",
+        lambda tier: tasks_of(tier, *_heads(tier).values()), _judge_head, labels=True,
     ),
     Claim(
         "D2", "Deep Fusion", "analysis of the layers",

@@ -145,7 +145,7 @@ def _judge_processes(results: Results, tier: Tier) -> Finding:
     contrasts = [Contrast("gradient's error: detached over differentiable gather", "log10 of relative error",
                           errors["detached"], errors["differentiable"])]  # fmt: skip
     words = "Relative error of the gradient: " + ", ".join(
-        f"1e{mean(each):.1f} with a {way} gather" for way, each in errors.items()
+        f"{10.0 ** mean(each):.0e} with a {way} gather" for way, each in errors.items()
     )
     if tier.device != "cpu":
         return judged(words + ".", contrasts)

@@ -16,6 +16,7 @@ import torch
 
 from models.cifar.compare import read_run
 from models.cifar.data import DataConfig
+from models.cifar.methods import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training
@@ -26,6 +27,7 @@ from paper_checks.transformations import TRANSFORMATIONS, transformation_names
 from paper_checks.two_processes import GatherGradients, TwoProcessTraining
 from tests.command_lines import status_of
 
+GENERATOR = torch.Generator().manual_seed(0)
 ROOT = Path(__file__).parents[2]
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
 CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
@@ -97,7 +99,7 @@ def label(arm):
         ("T9", {label(transfusion_training._without(a)): 0.7 for a in transfusion_training.SUPERVISIONS.values()},
          {"transfusion,intermediate=0": 0.9}),
         ("T10", {"transfusion": 0.9}, {"head.kind=batchformer": 0.9}),
-        ("D1", {"deepfusion": 0.9}, {"deepfusion": 0.7}),
+        ("D1", {"deepfusion": 0.9}, {label(deep_fusion._heads(QUICK)["MLP of its size"]): 0.9}),
         ("S1", {label(simclr._composed("crop", "color")): 0.9}, {label(simclr._composed("crop")): 0.9}),
         ("S2", {("base", "z"): 0.5, "base": 0.9, "head.kind=linear": 0.8, "head.kind=none": 0.7},
          {("base", "z"): 0.95, "base": 0.9}),
@@ -126,6 +128,18 @@ def test_sensitivity_is_to_either_side():
     high = {label(list(arms.values())[-1]): 0.6 for arms in factors.values()}
     assert answers("D3", low) == answers("D3", high) == "reproduced"
     assert answers("D3", dict(list(low.items())[:2])) == "undecided"
+
+
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
+def test_a_feed_forward_head_of_the_transformers_size_is_one(tier):
+    sizes = {}
+    for name, arm in deep_fusion._heads(tier).items():
+        config = changed(tier.config, dict(arm.changes))
+        learner = build_learner(config.method, config.encoder, config.head.resolve(config.method.name), GENERATOR)
+        sizes[name] = sum(parameter.numel() for parameter in learner.head.parameters())
+    # One hidden unit more or less is below half a percent.
+    assert abs(sizes["MLP of its size"] / sizes["Deep Fusion"] - 1.0) < 0.005
+    assert sizes["MLP"] < 0.5 * sizes["Deep Fusion"]
 
 
 def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
