@@ -12,8 +12,8 @@ The run folder has report.html (open it in a browser), report.md, results.csv, o
 figures, and one folder a task. Claims share tasks, and each is computed once.
 
 Exit status: 0 done, 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is;
-2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, 130 interrupted.
-Finished tasks are kept.
+2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, 130 interrupted, 143
+terminated. Finished tasks are kept.
 """
 
 import json

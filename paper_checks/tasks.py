@@ -78,9 +78,17 @@ class Command:
         """
         command = [sys.executable, "-m", self.module, *self.arguments, "--out", str(folder)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode not in self.statuses:
-            raise RuntimeError(f"{self.line}: ended with status {done.returncode}: {done.stderr.strip()[-600:]}")
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            try:
+                error = process.communicate()[1]
+            except BaseException:
+                # Asked to end, it ends its own processes too; killed, it could not.
+                process.terminate()
+                raise
+        if process.returncode not in self.statuses:
+            raise RuntimeError(f"{self.line}: ended with status {process.returncode}: {error.strip()[-600:]}")
 
 
 @dataclass(frozen=True)

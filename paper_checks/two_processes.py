@@ -36,7 +36,14 @@ def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = f"file://{folder}/rendezvous"
-        torch.multiprocessing.spawn(_process, (rendezvous, work, arguments), nprocs=PROCESSES)
+        context = torch.multiprocessing.spawn(_process, (rendezvous, work, arguments), nprocs=PROCESSES, join=False)
+        try:
+            while not context.join():
+                pass
+        except KeyboardInterrupt:
+            for process in context.processes:
+                process.terminate()
+            raise
 
 
 def _process(rank: int, rendezvous: str, work: Callable[..., None], arguments: tuple) -> None:

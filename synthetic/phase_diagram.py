@@ -10,7 +10,8 @@ Squares of the plane whose corners disagree, in what was measured or in what is 
 measured point inside the guaranteed region is tested against delta.
 
 Exit status: 0 nothing is violated, 1 something is (a failing batch is kept), 2 bad arguments or an unusable folder or
-scheduler, 3 results could not be written, 4 too many workers died, 130 interrupted. What was finished is kept.
+scheduler, 3 results could not be written, 4 too many workers died, 130 interrupted, 143 terminated. What was
+finished is kept.
 """
 
 import sys

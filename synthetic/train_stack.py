@@ -12,7 +12,7 @@ levels and batch sizes, and compares their breakdown with stacks of ideal weight
 Ablations: loss, learning_rate, depth, attention, supervision; at one noise level and batch size, several seeds.
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 130 interrupted. What was finished is kept.
+not be written, 4 too many workers died, 130 interrupted, 143 terminated. What was finished is kept.
 """
 
 import sys

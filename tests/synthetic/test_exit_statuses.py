@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +25,23 @@ def raises(error):
         (raises(ValueError("depth: must be at least 1")), 2, "error: depth: must be at least 1"),
         (raises(OSError(28, "No space left on device", "rows.csv")), 3, "No space left on device: 'rows.csv'"),
         (raises(KeyboardInterrupt()), 130, "interrupted"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "terminated"),
     ],
 )
 def test_errors_become_statuses(capsys, work, status, says):
     assert exit_status(work) == status
     assert says in capsys.readouterr().err
+
+
+def test_another_handler_of_termination_stays():
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        assert exit_status(lambda: os.kill(os.getpid(), signal.SIGTERM) or 0) == 0
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_reader_that_leaves_is_no_error():

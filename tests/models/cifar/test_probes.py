@@ -168,7 +168,8 @@ def test_the_gradient_vanishes_at_the_fit(dtype, tolerance):
 
 
 def test_correlated_features_take_few_steps():
-    # Variances along the principal axes fall over ten orders of magnitude; along the features themselves 600 steps do not converge.
+    # Variances along the principal axes fall over ten orders of magnitude; along the features themselves, 600 steps do
+    # not converge.
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
     mixing = np.linalg.qr(rng.standard_normal((12, 12)))[0] * np.logspace(0, -4, 12) @ rng.standard_normal((12, 12))
