@@ -23,7 +23,7 @@ from models.cifar.evaluate import config_from, evaluate, load_learner
 from models.cifar.evaluate import main as evaluate_main
 from models.cifar.methods import Batch, MethodConfig, MethodName, build_learner
 from models.cifar.optim import OptimiserConfig
-from models.cifar.train import DivergedError, fit, new_learner
+from models.cifar.train import DivergedError, check, fit, new_learner
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
 from models.heads import Head, HeadKind
@@ -226,6 +226,16 @@ def test_half_precision_does_not_merge_classes():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         learner(Batch(views[0], views[1], torch.tensor([256, 257, 259, 260]), 0, torch.Generator()))
     assert seen[0].tolist() == [256, 257, 259, 260] * 2
+
+
+@pytest.mark.parametrize(("capability", "precision", "slow"), [("AVX2", "bf16", True), ("AVX2", "float32", False),
+                                                               ("AVX512", "bf16", False)])  # fmt: skip
+def test_half_precision_without_instructions_for_it_is_warned_about(
+    splits, monkeypatch, recwarn, capability, precision, slow
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    check(config(precision=precision), splits, CPU)
+    assert [str(each.message)[:15] for each in recwarn] == ["precision: bf16"] * slow
 
 
 def test_impossible_settings_are_refused(splits, tmp_path):
