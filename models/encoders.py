@@ -187,7 +187,22 @@ def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.M
     """The identity, or a 1 x 1 convolution where the shape changes."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
-    return nn.Sequential(_convolution(inputs, outputs, 1, stride), norm(outputs))
+    return _Projection(stride, _convolution(inputs, outputs, 1), norm(outputs))
+
+
+class _Projection(nn.Sequential):
+    """A 1 x 1 convolution of every stride-th pixel, and a normalisation.
+
+    The pixels are picked before the convolution: oneDNN writes outside its memory in the weights' gradient of a strided
+    1 x 1 convolution of few channels in channels_last order (github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def __init__(self, stride: int, *modules: nn.Module) -> None:
+        super().__init__(*modules)
+        self.stride = stride
+
+    def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
+        return super().forward(images[:, :, :: self.stride, :: self.stride])
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

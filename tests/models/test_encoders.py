@@ -200,6 +200,20 @@ def test_channels_last_is_contiguous_to_rounding(kind, norm):
         torch.testing.assert_close(again(x.to(memory_format=torch.channels_last)), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("width", [2, 4, 8, 16])
+def test_gradients_of_narrow_encoders_in_channels_last_are_those_of_double_precision(width):
+    # float32 is what oneDNN computes, in kernels that depend on the number of channels.
+    x = images(size=16).double()
+    exact = build_encoder(EncoderConfig("small", width=width), torch.Generator().manual_seed(0)).double()
+    network = build_encoder(EncoderConfig("small", width=width), torch.Generator().manual_seed(0))
+    network = network.to(memory_format=torch.channels_last)
+    exact(x).square().sum().backward()
+    network(x.float().to(memory_format=torch.channels_last)).square().sum().backward()
+    for (name, parameter), (_, other) in zip(exact.named_parameters(), network.named_parameters()):
+        scale = float(parameter.grad.abs().max())
+        torch.testing.assert_close(other.grad.double(), parameter.grad, rtol=0, atol=2e-3 * scale, msg=name)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_autocast_is_finite(kind, norm):
