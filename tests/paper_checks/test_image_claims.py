@@ -326,7 +326,7 @@ def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch)
     assert "deepfusion-seed0: RuntimeError: planted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("claim", "number"), [("T1", signal.SIGTERM), ("D1", signal.SIGINT)])
+@pytest.mark.parametrize(("claim", "number"), [("T5", signal.SIGINT), ("D1", signal.SIGINT), ("T1", signal.SIGTERM)])
 def test_an_interrupt_ends_everything(claim, number, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "paper_checks", "--only", claim, "--jobs", "2", "--out", str(out)]
