@@ -1,11 +1,22 @@
-"""Checked annotations, and Hypothesis profiles that do not depend on how busy the machine is."""
+"""One thread a process, checked annotations, and Hypothesis profiles that do not depend on how busy the machine is."""
+
+import os
 
 import jaxtyping
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 import tests.typechecking  # noqa: F401  (the hook looks it up by name)
+
+# pytest-xdist gives every core a process of its own. Threads inside these only wait for each other: the matrices of the
+# tests are small. Child processes inherit the environment.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+torch.set_num_threads(1)
+threadpool_limits(1)
 
 install_import_hook(["theory", "models", "synthetic", "figures"], "tests.typechecking.typechecked")
 
