@@ -141,6 +141,16 @@ def gaussian_extremes(
     return within.quantile(setting.log_within, upper=False), cross.quantile(setting.log_cross, upper=True)
 
 
+def within_extremes(alpha: np.ndarray, beta: np.ndarray, extremes: tuple[float, float]) -> np.ndarray:
+    """The event that Theorem 2b proves to have probability >= 1 - delta: alpha >= alpha(sigma), beta <= beta(sigma).
+
+    Args:
+        alpha, beta: of noisy batches, (trials,).
+        extremes: (alpha(sigma), beta(sigma)) of ``gaussian_extremes``.
+    """
+    return (alpha >= extremes[0]) & (beta <= extremes[1])
+
+
 def gaussian_separation(
     ambient_dim: int,
     num_clusters: int,
