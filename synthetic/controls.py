@@ -1,5 +1,5 @@
-"""Cells beside the noise sweep's grid, on which the theorems have no room: mistakes in a bound show here that batches of
-the grid, far from it as they are, never show.
+"""Cells beside the noise sweep's grid, on which the theorems have no room: mistakes in a bound show here that the
+batches of the grid, far from it as they are, never show.
 
     proved event        equiangular clusters under Gaussian noise: every pair has the clean cosine that Theorem 2b takes
                         for all, so that its event fails almost as often as delta allows. Many small batches.

@@ -6,6 +6,7 @@ Source: theory.md, "What verification means here".
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 import mpmath
 import numpy as np
@@ -344,6 +345,7 @@ def trials_to_notice(rate: float, delta: float, cells: int) -> int:
     return high
 
 
+@lru_cache(maxsize=1024)
 def _noticed(trials: int, delta: float, level: float) -> float:
     """Failure rate that exceeds the critical number of failures of a test of ``level`` with probability 95 %."""
     critical = int(binom.isf(level, trials, delta)) + 1
