@@ -218,8 +218,8 @@ def print_audit(cells: Sequence[Cell], complaints: list[str]) -> None:
             print(f"  {text}")
         return
     trials = sum(cell.trials for cell in cells)
-    print(f"Audit: passed. {len(cells)} cells counted again, a batch, the threshold and the bounds of each worked out "
-          f"anew; no two of {trials:,} batches share random numbers.")  # fmt: skip
+    print(f"Audit: passed. {len(cells)} cells with {trials:,} distinct batches counted again; a batch, the threshold "
+          f"and the bounds of each worked out anew.")  # fmt: skip
 
 
 def _table(rows: list[dict], boundaries: list[dict]) -> str:
