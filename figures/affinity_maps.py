@@ -24,7 +24,7 @@ def draw(run: RunFolder, table: str) -> Figure:
             if stage == STAGES[0]:
                 ax.set_title("output" if layer == layers[-1] else f"block {layer}")
         line[0].set_ylabel(f"{stage} training")
-    figure.colorbar(image, ax=axes, label="affinity / ideal", fraction=0.03)
+    figure.colorbar(image, ax=axes, label="affinity / ideal", fraction=0.03, extend="max")
     training = run.tables["trainings"].set_index("cell").loc[maps["cell"].iloc[0]]
     figure.suptitle(
         f"{training['arm']}: affinity of one fresh batch, rows sorted by cluster "

@@ -24,25 +24,27 @@ def draw(run: RunFolder) -> Figure:
     figure, axes = plt.subplots(
         len(dims), len(settings), figsize=(0.9 + 2.5 * len(settings), 1.1 + 1.9 * len(dims)), sharey=True, squeeze=False
     )
-    for line, dim in zip(axes, dims):
-        for ax, (angle, share) in zip(line, settings):
-            part = rows[
-                (rows["subspace_dim"] == dim) & (rows["principal_angle_deg"] == angle) & (rows["noise_share"] == share)
-            ]
+    for column, (angle, share) in zip(axes.T, settings):
+        own = rows[(rows["principal_angle_deg"] == angle) & (rows["noise_share"] == share)]
+        for ax, dim in zip(column, dims):
+            part = own[own["subspace_dim"] == dim]
             if part.empty:
                 ax.set_axis_off()
                 continue
             draw_panel(ax, part, floors[floors["group"].isin(part["group"])], run.config["delta"])
-            if dim == dims[0]:
+            # Not every dimension has every setting.
+            if dim == own["subspace_dim"].min():
                 noise = "no noise" if share == 0 else f"noise {part['noise_level'].iloc[0]:.2f}"
                 ax.set_title(f"{angle:g}° apart, {noise}", fontsize=9)
-            if dim == dims[-1]:
+            if dim == own["subspace_dim"].max():
                 ax.set_xlabel("points a cluster")
+    for line, dim in zip(axes, dims):
         line[0].set_ylabel(f"recovery, r = {dim}" + (" (exact floor)" if dim == 2 else ""))
-    handles = [Line2D([], [], color=COLORS[kind], marker="o") for kind in KINDS]
+    kinds = [kind for kind in KINDS if (rows["affinity"] == kind).any()]
+    handles = [Line2D([], [], color=COLORS[kind], marker="o") for kind in kinds]
     handles += [Line2D([], [], color="0.3", linestyle=style) for _, style in FLOORS]
     handles.append(Line2D([], [], color="black", linewidth=0.8))
-    names = [f"{kind} affinity, measured" for kind in KINDS]
+    names = [f"{kind} affinity, measured" for kind in kinds]
     names += ["isolated points alone (heuristic)", "simulated floor", "proved floor: guaranteed from here on"]
     names.append("exact rate (r = 2, no noise)")
     figure.legend(handles, names, loc="outside lower center", ncols=3)
@@ -115,7 +117,7 @@ def draw_floors(run: RunFolder) -> Figure:
     right.set_xlabel("signed floor, points a cluster")
     right.set_ylabel("squared / signed")
     right.legend()
-    right.set_title("Ignoring signs halves the floor", fontsize=9)
+    right.set_title("What ignoring signs saves (dashes: half)", fontsize=9)
     return figure
 
 

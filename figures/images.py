@@ -12,7 +12,7 @@ from figures.run_folder import RunFolder
 
 def draw_curves(run: RunFolder) -> Figure:
     """Loss, kNN accuracy on validation images, gradient norm, and the angles of views beside Theorem 2b's ceiling."""
-    epochs = run.tables["epochs"]
+    epochs = run.tables["epochs"].sort_values("epoch")
     figure, axes = plt.subplots(1, 4, figsize=(11.6, 2.9))
     for ax, column, name in zip(axes, ("loss", "knn", "gradient_norm"),
                                 ("loss", "kNN accuracy, validation", "gradient norm")):  # fmt: skip
@@ -46,11 +46,11 @@ def draw_scores(run: RunFolder) -> Figure:
     """Histograms of positive and negative scores over epochs, as heat maps, with mean and one standard deviation."""
     scores, epochs = run.tables["scores"], run.tables["epochs"]
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
-    epochs = epochs[epochs["positive_mean"].notna()]
+    epochs = epochs[epochs["positive_mean"].notna()].sort_values("epoch")
     for ax, kind in zip(axes, ("positive", "negative")):
         table = scores.pivot(index="from", columns="epoch", values=kind)
         shares = table / table.sum(axis=0)
-        places = np.append(table.columns, table.columns[-1] + 1) - 0.5
+        places = _around(table.columns.to_numpy(dtype=float))
         edges = np.append(table.index, scores["to"].max())
         ax.pcolormesh(places, edges, shares.to_numpy() ** 0.5, cmap="Blues", rasterized=True)
         mean, spread = epochs[f"{kind}_mean"], np.sqrt(epochs[f"{kind}_variance"])
@@ -64,23 +64,33 @@ def draw_scores(run: RunFolder) -> Figure:
     return figure
 
 
+def _around(centres: np.ndarray) -> np.ndarray:
+    """Edges of columns around these epochs, which may be measured every few only: halfway from one to the next."""
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middles = 0.5 * (centres[:-1] + centres[1:])
+    return np.concatenate([[2.0 * centres[0] - middles[0]], middles, [2.0 * centres[-1] - middles[-1]]])
+
+
 def draw_layers(run: RunFolder) -> Figure:
     """Affinity sharpness of every reading by epoch, with what the loss certifies; class mass of attention beside it."""
     layers = run.tables["layers"]
     readings, attention = (layers[layers["part"] == part] for part in ("reading", "attention"))
     panels = 1 + (not attention.empty)
     figure, axes = plt.subplots(1, panels, figsize=(0.8 + 4.2 * panels, 3.3), squeeze=False)
-    _draw_series(axes[0][0], readings, "sharpness", "certified")
-    axes[0][0].axhline(readings["chance"].iloc[0], color="0.6", linewidth=1)
+    chance = float(readings["chance"].iloc[0])
+    _draw_series(axes[0][0], readings, "sharpness", "certified", chance)
+    axes[0][0].axhline(chance, color="0.6", linewidth=1)
     axes[0][0].set_title("affinity sharpness (dashes: certified; grey: chance)")
     if panels == 2:
-        _draw_series(axes[0][1], attention, "class_mass", None)
+        _draw_series(axes[0][1], attention, "class_mass")
         axes[0][1].set_title("attention inside the own class")
     figure.suptitle(f"{_title(run)}, validation images", fontsize=10)
     return figure
 
 
-def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None) -> None:
+def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None = None, shown: float = 0.0) -> None:
+    """A line for each block, and one in dashes beside it; the panel reaches as far up as ``shown`` at least."""
     indices = sorted(table["index"].unique())
     for i, index in enumerate(indices):
         part = table[table["index"] == index].sort_values("epoch")
@@ -89,7 +99,7 @@ def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None)
         if dashed is not None:
             ax.plot(part["epoch"], part[dashed], color=color, linestyle="--", linewidth=1)
     ax.set_xlabel("epoch")
-    ax.set_ylim(0.0, 1.12 * float(table[column].max()))
+    ax.set_ylim(0.0, 1.12 * max(shown, float(table[column].max())))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize=7)
 
