@@ -113,7 +113,7 @@ def draw_floors(run: RunFolder) -> Figure:
     right.axhline(0.5, color="0.4", linewidth=0.9, linestyle="--")
     right.set_xscale("log")
     plain_numbers(right.xaxis)
-    right.set_ylim(0, 1)
+    right.set_ylim(0, max(1.0, 1.05 * right.dataLim.y1))
     right.set_xlabel("signed floor, points a cluster")
     right.set_ylabel("squared / signed")
     right.legend()

@@ -33,8 +33,9 @@ def draw(run: RunFolder) -> Figure:
     for ax in axes[2:]:
         ax.axhline(config["threshold"], color="0.35", linewidth=1, linestyle=":")
     figure.colorbar(
-        heat, ax=axes, label="measured change of sharpness", pad=0.015, ticks=[-0.1, -LINEAR, 0, LINEAR, 0.1], extend="both"
-    )
+        heat, ax=axes, label="measured change of sharpness", pad=0.015, extend="both",
+        ticks=[-0.1, -LINEAR, 0, LINEAR, 0.1],
+    )  # fmt: skip
     figure.legend(
         [Line2D([], [], color="black", linewidth=1.8), Line2D([], [], color="0.35", linestyle=":")],
         ["predicted boundary (block model: Proposition 5)", r"threshold $\tau$"],

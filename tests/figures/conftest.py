@@ -12,5 +12,6 @@ def draw(request):
     """draw(config, **tables): the figure that the test is a case of, in the style of the catalogue."""
     # Colours by number ("C1") are those of the style at the time when they are read.
     with plt.style.context(STYLE):
-        yield lambda config=None, **tables: draw_figure(request.function.figure, config or {}, tables)
+        test = request.function
+        yield lambda config=None, **tables: draw_figure(test.figure, config or {}, tables, test.leaves)
     plt.close("all")

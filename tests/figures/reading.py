@@ -118,7 +118,8 @@ def bands(ax: Axes) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
         assert np.array_equal(one[:, 0], other[:, 0]), "both edges of a band have the same points"
         assert (np.diff(one[:, 0]) > 0).all(), "a band runs from left to right"
         edges = np.sort(np.stack([one[:, 1], other[:, 1]]), axis=0)
-        found.append((one[:, 0], edges[0], edges[1], to_hex(shade.get_facecolor()[0])))
+        color = shade.get_facecolor() if len(shade.get_facecolor()) else shade.get_edgecolor()
+        found.append((one[:, 0], edges[0], edges[1], to_hex(color[0])))
     return found
 
 

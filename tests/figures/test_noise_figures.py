@@ -1,11 +1,13 @@
 """What the figures of the noise sweep and of the tightness table show, against the tables that they are drawn from."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.figures.battery import Draws, case, lowest_middle_highest
-from tests.figures.reading import bands, bars, curves, heights, horizontals, legend, look_of, named, ticks, verticals
+from tests.figures.reading import bands, bars, curves, heights, horizontals, legend, named, ticks, verticals
 
 OUTCOMES = {"separated": "separation", "admits_threshold": "persistence", "recovered": "persistence"}
 
@@ -81,13 +83,13 @@ def layered_cells(draws):
     """At each of two dimensions: six noisy cells of the larger batch, of which four are to be shown beside the
     noise-free one, and cells of a smaller batch, which are not."""
     cells, layers = [], []
-    # noise level, persistence and separation guaranteed, recovered rate; the last of each kind is shown.
+    # The last guaranteed ones are shown, and the first below .9 and below .05.
+    columns = ("noise_level", "persistence_guaranteed", "separation_guaranteed", "recovered_rate")
     kinds = ((0.21, True, True, 1.0), (0.33, True, True, 0.99), (0.47, False, True, 0.97), (0.58, False, False, 0.93),
              (0.71, False, False, 0.62), (0.93, False, False, 0.03))  # fmt: skip
     for dim in (64, 16):
         for size in (18, 96):
-            noisy = [dict(zip(("noise_level", "persistence_guaranteed", "separation_guaranteed", "recovered_rate"), kind))
-                     for kind in kinds]  # fmt: skip
+            noisy = [dict(zip(columns, kind)) for kind in kinds]
             clean = {**noisy[0], "noise_level": 0.0, "mapped": True}
             cells += [{"mapped": False, **each, "ambient_dim": dim, "batch_size": size} for each in (*noisy, clean)]
     cells = draws.shuffled(pd.DataFrame(cells)).assign(trials=31)
@@ -215,9 +217,10 @@ def test_nothing_measured_is_said(draw):
 @case("tightness_grid")
 def test_tightness_by_geometry(draw):
     draws = Draws(6)
-    table = pd.DataFrame([(dim, k, m, cos) for dim in (64, 16) for k in (8, 2) for m in (32, 4) for cos in (1.0, 0.8, 0.6)
-                          if (dim, cos) != (16, 0.6)],
-                         columns=["ambient_dim", "num_clusters", "cluster_size", "within_cos"])  # fmt: skip
+    places = [
+        place for place in product((64, 16), (8, 2), (32, 4), (1.0, 0.8, 0.6)) if (place[0], place[3]) != (16, 0.6)
+    ]
+    table = pd.DataFrame(places, columns=["ambient_dim", "num_clusters", "cluster_size", "within_cos"])
     low, middle, high = lowest_middle_highest(draws, len(table), 0.95, 1.6)
     table = table.assign(tightness=middle, tightness_low=low, tightness_high=high, trials=77)
     # The largest values are at the second dimension: limits made for the first one would cut them off.
