@@ -4,12 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers
 
 KINDS = ("signed", "squared")
 COLORS = {"signed": "C0", "squared": "C1"}
@@ -55,13 +54,6 @@ def draw(run: RunFolder) -> Figure:
         fontsize=10,
     )
     return figure
-
-
-def plain_numbers(axis: Axis) -> None:
-    """Numbers of points on a logarithmic axis as people write them: 10, 20, 50, 100."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("")
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float) -> None:

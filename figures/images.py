@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers_if_few
 
 
 def draw_curves(run: RunFolder) -> Figure:
@@ -21,6 +22,7 @@ def draw_curves(run: RunFolder) -> Figure:
         ax.set_title(name)
     axes[1].set_ylim(0.0, 1.0)
     axes[2].set_yscale("log")
+    plain_numbers_if_few(axes[2].yaxis)
     draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
     for ax in axes:
         ax.set_xlabel("epoch")
@@ -35,9 +37,9 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     ax.plot(epochs["epoch"], degrees["phi_q50"], color="C0", label="views: median")
     ax.fill_between(epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0,
                     label="5 to 95 %")  # fmt: skip
-    ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label="ceiling (2b, quantiles)")
-    overlap = " (0: classes overlap)" if degrees["ceiling"].max() == 0.0 else ""
-    ax.set_title(f"angular noise of views, degrees{overlap}", fontsize=8.5)
+    name = "ceiling 0: classes overlap" if degrees["ceiling"].max() == 0.0 else "ceiling (2b, quantiles)"
+    ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label=name)
+    ax.set_title("angular noise of views, degrees")
     ax.set_ylim(bottom=0.0)
     ax.legend(fontsize=7)
 
@@ -47,12 +49,13 @@ def draw_scores(run: RunFolder) -> Figure:
     scores, epochs = run.tables["scores"], run.tables["epochs"]
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
     epochs = epochs[epochs["positive_mean"].notna()].sort_values("epoch")
-    for ax, kind in zip(axes, ("positive", "negative")):
-        table = scores.pivot(index="from", columns="epoch", values=kind)
-        shares = table / table.sum(axis=0)
+    tables = {kind: scores.pivot(index="from", columns="epoch", values=kind) for kind in ("positive", "negative")}
+    roots = {kind: np.sqrt(table / table.sum(axis=0)).to_numpy() for kind, table in tables.items()}
+    top = max(float(np.nanmax(root)) for root in roots.values())
+    for ax, (kind, table) in zip(axes, tables.items()):
         places = _around(table.columns.to_numpy(dtype=float))
         edges = np.append(table.index, scores["to"].max())
-        ax.pcolormesh(places, edges, shares.to_numpy() ** 0.5, cmap="Blues", rasterized=True)
+        heat = ax.pcolormesh(places, edges, roots[kind], cmap="Blues", vmin=0.0, vmax=top, rasterized=True)
         mean, spread = epochs[f"{kind}_mean"], np.sqrt(epochs[f"{kind}_variance"])
         ax.errorbar(epochs["epoch"], mean, yerr=spread, color="C1", marker="o", markersize=3, capsize=2)
         ax.set_title(f"{kind} scores")
@@ -60,7 +63,8 @@ def draw_scores(run: RunFolder) -> Figure:
         ax.grid(False)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("cosine of two embeddings")
-    figure.suptitle(f"{_title(run)}: scores (colour: square root of the share; bars: mean, one sd)", fontsize=10)
+    figure.colorbar(heat, ax=axes, label="square root of the share")
+    figure.suptitle(f"{_title(run)}: scores (bars: mean, one sd)", fontsize=10)
     return figure
 
 

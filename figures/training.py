@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from figures.batch_floor import plain_numbers
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers_if_few
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CEILINGS = (("identity", "C2"), ("mapped", "C4"))
@@ -130,8 +130,7 @@ def draw_final(ax: Axes, rows: pd.DataFrame, history: pd.DataFrame, levels: np.n
             color=f"C{i % 7}", va="center", fontsize=7.5,
         )  # fmt: skip
     ax.set_yscale("log")
-    if max(ax.get_ylim()) < 100.0 * min(ax.get_ylim()):
-        plain_numbers(ax.yaxis)
+    plain_numbers_if_few(ax.yaxis)
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
