@@ -94,9 +94,10 @@ def bars(ax: Axes, along: str = "y") -> list[Bars]:
         main, _, (collection,) = bar.lines
         ends = np.full((len(main.get_xdata()), 2), np.nan)
         for i, segment in enumerate(collection.get_segments()):
-            values = np.asarray(segment, dtype=float)[:, "xy".index(along)]
-            if len(values) and np.isfinite(values).all():
-                ends[i] = values
+            corners = np.asarray(segment, dtype=float)
+            # A bar without both ends is not drawn.
+            if len(corners) and np.isfinite(corners).all():
+                ends[i] = corners[:, "xy".index(along)]
         x, y = (np.asarray(v, dtype=float) for v in main.get_data(orig=False))
         found.append(Bars(x, y, ends[:, 0], ends[:, 1], look_of(bar), str(bar.get_label())))
     return found

@@ -130,8 +130,10 @@ def test_accuracy_over_numbers_and_categories(draw):
         assert len(single.x) == 12
     order = list(dict.fromkeys(kinds["value"]))
     for ax, column, title in ((left, "h_linear", "linear probe on h"), (right, "z_linear", "linear probe on z")):
-        places = ticks(ax, "y")
+        # Named on the left panel only.
+        places = ticks(left, "y")
         assert list(places) == order
+        assert ax.get_ylim() == left.get_ylim()
         assert ax.get_title() == title
         for found, single, curve in zip(bars(ax, "x"), curves(ax), names):
             assert (found.look.color, found.look.marker) == (names[curve].color, names[curve].marker)
