@@ -20,7 +20,10 @@ def draw(run: RunFolder, table: str) -> Figure:
     for line, stage in zip(axes, STAGES):
         for ax, layer in zip(line, layers):
             part = maps[(maps["stage"] == stage) & (maps["layer"] == layer)].sort_values("row")
-            image = draw_map(ax, part)
+            if part.empty:
+                _say_diverged(ax)
+            else:
+                image = draw_map(ax, part)
             if stage == STAGES[0]:
                 ax.set_title("output" if layer == layers[-1] else f"block {layer}")
         line[0].set_ylabel(f"{stage} training")
@@ -31,6 +34,13 @@ def draw(run: RunFolder, table: str) -> Figure:
         rf"($\sigma$ = {training['noise_level']:g}, n = {training['batch_size']})", fontsize=10,
     )  # fmt: skip
     return figure
+
+
+def _say_diverged(ax: Axes) -> None:
+    """A training that diverged has no affinities afterwards."""
+    ax.text(0.5, 0.5, "diverged", transform=ax.transAxes, ha="center", va="center")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
 
 
 def draw_map(ax: Axes, rows: pd.DataFrame) -> AxesImage:

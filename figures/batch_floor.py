@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.run_folder import RunFolder
-from figures.ticks import plain_numbers
+from figures.ticks import plain_numbers, plain_numbers_if_few
 
 KINDS = ("signed", "squared")
 COLORS = {"signed": "C0", "squared": "C1"}
@@ -126,7 +126,9 @@ def draw_denoising(run: RunFolder) -> Figure:
         ax.plot(size, part["noise_level"] / np.sqrt(size), color="0.4", linestyle="--", label=r"$\sigma/\sqrt{m}$")
         ax.plot(size, part["limit"], color="0.4", linestyle=":", label=r"limit of the bound, $\sigma/\sqrt{\kappa D}$")
         ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_yscale("log")
+        plain_numbers_if_few(ax.yaxis)
         ax.set_xlabel("points a cluster m")
         ax.set_title(f"D = {dim}", fontsize=9)
     axes[0][0].set_ylabel("noise left in a fused point")

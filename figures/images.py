@@ -26,7 +26,7 @@ def draw_curves(run: RunFolder) -> Figure:
     draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
     for ax in axes:
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(_title(run), fontsize=10)
     return figure
 
@@ -61,7 +61,7 @@ def draw_scores(run: RunFolder) -> Figure:
         ax.set_title(f"{kind} scores")
         ax.set_xlabel("epoch")
         ax.grid(False)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel("cosine of two embeddings")
     figure.colorbar(heat, ax=axes, label="square root of the share")
     figure.suptitle(f"{_title(run)}: scores (bars: mean, one sd)", fontsize=10)
@@ -104,7 +104,7 @@ def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None 
             ax.plot(part["epoch"], part[dashed], color=color, linestyle="--", linewidth=1)
     ax.set_xlabel("epoch")
     ax.set_ylim(0.0, 1.12 * max(shown, float(table[column].max())))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(fontsize=7)
 
 

@@ -116,7 +116,9 @@ def test_histograms_of_scores(draw):
 def test_one_epoch_is_one_column(draw):
     tables = image_tables(Draws(4))
     tables = {name: table[table["epoch"] == 4] for name, table in tables.items()}
-    assert draw(CONFIG, **tables).axes[0].get_xlim() == (3.5, 4.5)
+    (ax, *_) = draw(CONFIG, **tables).axes
+    assert ax.get_xlim() == (3.5, 4.5)
+    assert [tick for tick in ax.get_xticks() if 3.5 <= tick <= 4.5] == [4.0], "epochs are whole"
 
 
 @case("image_layers")

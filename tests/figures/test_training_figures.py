@@ -286,6 +286,16 @@ def test_affinity_before_and_after(draw):
     assert "= 0.7, n = 5" in figure.get_suptitle()
 
 
+@case("affinity_maps_transfusion")
+def test_a_training_that_diverged_has_no_affinity_afterwards(draw):
+    table = map_table(Draws(6), 11)
+    trainings = pd.DataFrame({"cell": [11], "arm": ["TransFusion"], "noise_level": [0.7], "batch_size": [5]})
+    *panels, _ = draw(trainings=trainings, maps_transfusion=table[table["stage"] == "before"]).axes
+    assert [len(ax.images) for ax in panels] == [1, 1, 0, 0]
+    assert [ax.texts[0].get_text() for ax in panels[2:]] == ["diverged"] * 2
+    assert [ax.get_ylabel() for ax in panels] == ["before training", "", "after training", ""]
+
+
 @case("affinity_maps_deepfusion")
 def test_affinity_of_deep_fusion(draw):
     table = map_table(Draws(7), 3)
