@@ -110,7 +110,8 @@ def bands(ax: Axes) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
     """
     found = []
     for shade in ax.collections:
-        if type(shade).__name__ != "FillBetweenPolyCollection":
+        # Heat maps are of many rectangles.
+        if not isinstance(shade, PolyCollection) or len(shade.get_paths()) != 1:
             continue
         (path,) = shade.get_paths()
         corners = path.vertices[:-1]
