@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.run_folder import RunFolder
+from figures.run_folder import RunFolder, without_controls
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OUTCOMES = (
@@ -24,7 +24,7 @@ NOISE_NAMES = {
 
 def draw(run: RunFolder) -> Figure:
     """One row of panels for each ambient dimension, one panel for each kind of success."""
-    rows = run.tables["rows"]
+    rows = without_controls(run.tables["rows"])
     rows = rows[~rows["mapped"]]
     dims, sizes = (sorted(int(each) for each in rows[name].unique()) for name in ("ambient_dim", "batch_size"))
     figure, axes = plt.subplots(

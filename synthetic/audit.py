@@ -73,7 +73,8 @@ def plain_layers(cell: Cell, trial: int) -> Iterator[dict | None]:
         key = key / np.linalg.norm(key, axis=1, keepdims=True)
         cosine = key @ key.T
         off = np.where(same | cross, cosine, -1.0)
-        if np.abs(off - cut).min() < TOLERANCE:
+        # A cut of 1e-10 tells round-off from neighbours, and nothing is as close to it as to a cut in the middle.
+        if np.abs(off - cut).min() < min(TOLERANCE, cut / 2.0):
             yield None
             return
         weight = np.where(off > cut, off - cut, 0.0)

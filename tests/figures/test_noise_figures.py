@@ -13,7 +13,8 @@ OUTCOMES = {"separated": "separation", "admits_threshold": "persistence", "recov
 
 
 def noise_rows(draws):
-    """Two batch sizes at D = 64, one at D = 16, five noise levels each; one noise-free cell that is no point."""
+    """Two batch sizes at D = 64, one at D = 16, five noise levels each; one noise-free and one control cell that are no
+    points."""
     rows = []
     for dim, size in ((64, 96), (64, 18), (16, 96)):
         outcomes = {name: lowest_middle_highest(draws, 5) for name in OUTCOMES}
@@ -24,7 +25,9 @@ def noise_rows(draws):
                 row |= {f"{name}_low": low[i], f"{name}_rate": rate[i], f"{name}_high": high[i]}
             rows.append(row)
         rows.append({**rows[-1], "noise_level": 0.0, "mapped": True})
-    table = draws.shuffled(pd.DataFrame(rows))
+    table = pd.DataFrame(rows).assign(control="no")
+    beside = table[:5].assign(control="proved event", ambient_dim=11, separated_rate=draws(5))
+    table = draws.shuffled(pd.concat([table, beside], ignore_index=True))
     return table.assign(cell=range(len(table)), noise="gaussian", num_clusters=8, trials=57)
 
 
@@ -41,7 +44,7 @@ def test_success_rates_bands_and_ceilings(draw, threshold):
     for line, dim in zip(panels, (16, 64)):
         assert line[0].get_ylabel() == f"success rate, D = {dim}"
         for ax, (outcome, ceiling) in zip(line, OUTCOMES.items()):
-            own = rows[(rows["ambient_dim"] == dim) & ~rows["mapped"]]
+            own = rows[(rows["ambient_dim"] == dim) & ~rows["mapped"] & (rows["control"] == "no")]
             sizes = sorted(set(own["batch_size"]))
             assert list(named(ax)) == [f"n = {size}" for size in sizes]
             assert len(curves(ax)) == len(bands(ax)) == len(sizes)
@@ -73,7 +76,9 @@ def test_success_rates_bands_and_ceilings(draw, threshold):
 
 @case("success_against_noise")
 def test_a_ceiling_of_zero_is_no_line(draw):
-    rows = noise_rows(Draws(2)).assign(separation_ceiling=0.0, noise="worst")
+    """In a table of an earlier version, without control cells."""
+    rows = noise_rows(Draws(2))
+    rows = rows[rows["control"] == "no"].drop(columns="control").assign(separation_ceiling=0.0, noise="worst")
     figure = draw({"delta": 0.05, "threshold": None}, rows=rows, layers=rows)
     assert [len(verticals(ax)) for ax in figure.axes[3:]] == [0, 2, 2]
     assert "worst case" in figure.axes[0].get_xlabel()
@@ -92,7 +97,9 @@ def layered_cells(draws):
             noisy = [dict(zip(columns, kind)) for kind in kinds]
             clean = {**noisy[0], "noise_level": 0.0, "mapped": True}
             cells += [{"mapped": False, **each, "ambient_dim": dim, "batch_size": size} for each in (*noisy, clean)]
-    cells = draws.shuffled(pd.DataFrame(cells)).assign(trials=31)
+    cells = pd.DataFrame(cells).assign(control="no")
+    cells = pd.concat([cells, cells[:3].assign(control="sharp cap", batch_size=500)], ignore_index=True)
+    cells = draws.shuffled(cells).assign(trials=31)
     cells["cell"] = 3 + 2 * np.arange(len(cells))
     columns = ("alpha_min", "alpha_mean", "alpha_max", "beta_max", "beta_mean", "beta_min", "integrity_min",
                "integrity_mean", "sharpness_min", "sharpness_mean", "sharpness_chance", "alpha_rate_bound",
