@@ -94,12 +94,17 @@ class Rank:
         points = uniform_points(rng, cloud, scene.dim)
         points = points[scene.closer(points) & ~scene.near(points, scene.x)]
         p, psi = np.linspace(0, scene.radius, grid), np.linspace(0, np.pi, grid)
-        cosines = points @ scene.around_x(*np.meshgrid(p, psi, indexing="ij")).reshape(-1, scene.dim).T
-        hit = (np.abs(cosines) if scene.squared else cosines) > np.cos(scene.radius)
         # around_x puts z's lateral part along e_3.
-        right = points[:, 2:3] * (np.sign(cosines) if scene.squared else 1.0) > 0
-        tables = [part.sum(axis=0).reshape(grid, grid) / cloud for part in (hit, hit & right)]
-        self.tables = [RegularGridInterpolator((p, psi), table) for table in tables]
+        right, points = points[:, 2] > 0, points.T.copy()
+        reach, on_side = np.zeros((2, grid, grid))
+        for at in np.ndindex(grid, grid):
+            cosines = scene.around_x(p[at[0]], psi[at[1]]) @ points
+            hit, away = cosines > np.cos(scene.radius), cosines < -np.cos(scene.radius)
+            reach[at], on_side[at] = np.count_nonzero(hit), np.count_nonzero(hit & right)
+            if scene.squared:
+                reach[at] += np.count_nonzero(away)
+                on_side[at] += np.count_nonzero(away & ~right)
+        self.tables = [RegularGridInterpolator((p, psi), table / cloud) for table in (reach, on_side)]
 
     def _look_up(self, table, z):
         distance, azimuth = self.scene.polar(z)

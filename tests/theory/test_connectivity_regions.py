@@ -141,25 +141,45 @@ def test_beyond_45_degrees_two_reaches_measure_less_than_joint(dim, degrees, dis
     assert union >= total - LIMIT * np.sqrt(union / CLOUD)
 
 
-@pytest.mark.parametrize(("dim", "degrees", "squared"), [(3, 60, False), (6, 75, False), (4, 44, True), (3, 60, True)])
-def test_ranks_run_from_the_largest_reach_down(dim, degrees, squared, monkeypatch):
-    """What is empty if z_1 alone is there: its reach is that of the neighbour before which a share of T(z_1) ranks."""
+@pytest.mark.parametrize(
+    ("dim", "degrees", "squared", "node"),
+    [(3, 80, False, 3), (4, 80, False, 3), (6, 75, False, 2), (3, 40, True, 3), (4, 44, True, 2), (3, 55, True, 2)],
+)
+def test_the_table_of_neighbours_holds_shares_ranks_and_joint(dim, degrees, squared, node, monkeypatch):
+    """What must be empty, less the lens and the regions of higher rank, against the reaches of points of the cloud: on
+    average, weighted by rank, and for pairs."""
     monkeypatch.setattr(connectivity, "DISTANCE_NODES", 5)
     bounds = connectivity.descent.__wrapped__(dim, float(np.radians(degrees)), squared)
-    table, node = bounds.neighbours, 2
+    table, closer = bounds.neighbours, bounds.lens[node]
     scene = Scene(dim, bounds.radius, float(bounds.distances[node]), squared)
+    rank = scene.rank(np.random.default_rng(1), CLOUD)
     others = cloud(dim)[scene.others(cloud(dim))]
-    reaches = np.sort(scene.rank(np.random.default_rng(1), CLOUD).reach(others))[::-1]
+    check_share(closer, scene.lens(cloud(dim)))
     shares = table.shares[node]
+    check_share(shares.sum(), scene.others(cloud(dim)))
+
     before = np.cumsum(shares) - shares / 2
-    found = table.emptied[node] - bounds.lens[node] - (before + shares.sum()) / 2
-    seen = reaches[np.minimum((before * CLOUD).astype(int), len(reaches) - 1)]
-    assert shares.sum() == pytest.approx(len(others) / CLOUD, rel=0.02)
-    assert np.abs(found - seen).max() < LIMIT * 0.01 * reaches[0]
-    one, two = np.triu_indices(connectivity.NEIGHBOUR_GROUPS)
-    joint = table.pair_emptied[node] - bounds.lens[node] - (before[one] + before[two]) / 2
-    assert (joint >= found[one] - 1e-12).all()
-    assert (joint <= found[one] + found[two] + 1e-12).all()
+    found = table.emptied[node] - closer - (before + shares.sum()) / 2
+    reaches = np.sort(rank.reach(others))[::-1]
+    slack = LIMIT / np.sqrt(reaches.mean() * CLOUD) + 0.01
+    place = (np.arange(len(others)) + 0.5) / len(others)
+    assert (shares * found).sum() / shares.sum() == pytest.approx(reaches.mean(), rel=slack)
+    assert (shares * before * found).sum() / shares.sum() ** 2 == pytest.approx((place * reaches).mean(), rel=slack)
+
+    # z_2 on one side of two, and of two orders one.
+    one, two = np.triu_indices(len(shares))
+    weights = table.pair_shares[node]
+    assert weights.sum() == pytest.approx(shares.sum() ** 2 / 4, rel=1e-12)
+    found = table.pair_emptied[node] - closer - (before[one] + before[two]) / 2
+    pairs = np.random.default_rng(2).choice(others, (2, 20_000))
+    swap = rank(pairs[0]) < rank(pairs[1])
+    pairs[:, swap] = pairs[::-1, swap]
+    joint = rank.reach(pairs[0])
+    if not squared or degrees <= 45:
+        joint = np.maximum(
+            joint, rank.on_side(pairs[0]) + (rank.on_side(pairs[1]) if dim == 3 else rank.reach(pairs[1]) / 2)
+        )
+    assert (weights * found).sum() / weights.sum() == pytest.approx(joint.mean(), rel=slack)
 
 
 @pytest.mark.parametrize("dim", [3, 4, 6])

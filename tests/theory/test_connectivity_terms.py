@@ -9,7 +9,8 @@ What is equal and what is a bound:
                    (m - 2)^3, which stands for (m - 1)(m - 2)(m - 3), is put right; at least what is counted for the
                    whole reaches of z_1 and z_2
 
-Sample sizes are set so that an error of 4 % in a term is seen: standard errors below .8 %, limits at 4.5 of them.
+Sample sizes are set so that an error of 4 % in a term is seen: standard errors below .8 %, limits at 4.5 of them; far
+from the root, where the reaches matter most and little is left, one of 6 %.
 """
 
 import numpy as np
@@ -22,16 +23,18 @@ pytestmark = pytest.mark.theorems
 CHUNK, LIMIT = 10_000, 4.5
 # What the rule of 14 x 14 neighbours in groups leaves, relative: finer rules change these terms by less.
 RULE = 2e-3
-# dim, radius in degrees, m, squared; which of five distances from the root; chunks of configurations.
+# dim, radius in degrees, m, squared; which of five distances from the root; chunks of
+# configurations; the standard error allowed.
 SCENES = [
-    (3, 60, 5, False, 1, 6),
-    (3, 60, 8, False, 2, 20),
-    (4, 60, 6, False, 2, 10),
-    (6, 75, 5, False, 1, 6),
-    (3, 40, 6, True, 2, 7),
-    (4, 44, 6, True, 2, 6),
-    (3, 55, 5, True, 1, 8),
-    (4, 65, 5, True, 1, 12),
+    (3, 60, 7, False, 1, 10, 0.008),
+    (3, 80, 5, False, 3, 18, 0.012),
+    (4, 60, 6, False, 1, 7, 0.008),
+    (4, 88, 5, False, 2, 12, 0.012),
+    (6, 75, 5, False, 1, 6, 0.008),
+    (3, 40, 6, True, 2, 7, 0.008),
+    (4, 44, 6, True, 2, 6, 0.008),
+    (3, 55, 5, True, 1, 8, 0.008),
+    (4, 65, 5, True, 1, 12, 0.008),
 ]
 
 
@@ -97,26 +100,26 @@ def half_of_reach(scene, rng, points, one, two, reach_two):
     return reach_two & opposite & (scene.reach(mirrored, two) | (rng.random(points.shape[:-1]) < 0.5))
 
 
-@pytest.mark.parametrize(("dim", "degrees", "m", "squared", "node", "chunks"), SCENES)
-def test_every_term_is_the_count_it_stands_for(dim, degrees, m, squared, node, chunks, monkeypatch):
+@pytest.mark.parametrize(("dim", "degrees", "m", "squared", "node", "chunks", "precision"), SCENES)
+def test_every_term_is_the_count_it_stands_for(dim, degrees, m, squared, node, chunks, precision, monkeypatch):
     bounds = bounds_at_few_distances(monkeypatch, dim, degrees, squared)
     rng = np.random.default_rng([dim, degrees, m, node])
     scene = Scene(dim, float(np.radians(degrees)), float(bounds.distances[node]), squared)
     rank = scene.rank(rng)
     ways = (m - 1) * (m - 2) * bounds.cap
     seen = np.concatenate([second_term(scene, rank, rng, m, CHUNK) for _ in range(chunks)])
-    check_equal(bounds.neighbours.one_sided(m)[node], ways * seen)
+    check_equal(bounds.neighbours.one_sided(m)[node], ways * seen, precision)
     parts = [third_term(scene, rank, rng, m, CHUNK) for _ in range(chunks)]
     ways *= (m - 3) * bounds.cap / 4
     claimed, whole = (ways * np.concatenate(part) for part in zip(*parts))
     exact = bounds.neighbours.two_sided(m)[node] * (m - 1) * (m - 3) / (m - 2) ** 2
-    check_equal(exact, claimed)
+    check_equal(exact, claimed, precision)
     assert exact >= whole.mean() - LIMIT * whole.std() / np.sqrt(whole.size)
 
 
-def check_equal(term, seen):
+def check_equal(term, seen, precision=0.008):
     error = seen.std() / np.sqrt(seen.size)
-    assert error < 0.008 * seen.mean(), "too few configurations for an error of 4 % to show"
+    assert error < precision * seen.mean(), "too few configurations for an error of five times that to show"
     assert abs(term - seen.mean()) < LIMIT * error + RULE * term, (term, seen.mean())
 
 
