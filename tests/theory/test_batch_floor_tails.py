@@ -7,7 +7,7 @@ weak mixing little else, so that either can be solved for.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.theorems
 DELTA = 0.5
 
 
-def averaged_part(dim, size, clusters, kappa, delta, mixing, depth):
+def averaged_part(dim, size, kappa, mixing, depth):
     """sqrt(g) (1 - q)(1 + sqrt(M/D) + t) by hand, without t: its factor and the rest."""
     factor = (1 - (1 - mixing) ** depth) / np.sqrt(1 + (size - 2) * kappa)
     return factor, factor * (1 + np.sqrt(size / dim))
@@ -27,13 +27,13 @@ def averaged_part(dim, size, clusters, kappa, delta, mixing, depth):
 
 def norm_tail(dim, size, clusters, kappa=0.5, delta=DELTA):
     """t of the operator norm, from one block that keeps no own noise."""
-    factor, rest = averaged_part(dim, size, clusters, kappa, delta, 1.0, 1)
+    factor, rest = averaged_part(dim, size, kappa, 1.0, 1)
     return (residual_noise(1.0, dim, size, size, clusters, kappa, 1, delta, mixing=1.0) - rest) / factor
 
 
 def own_tail(dim, size, clusters, kappa=0.5, delta=DELTA, mixing=0.3, depth=3):
     """t of the own noise, where the bound that keeps it apart is the smaller one."""
-    factor, rest = averaged_part(dim, size, clusters, kappa, delta, mixing, depth)
+    factor, rest = averaged_part(dim, size, kappa, mixing, depth)
     q = (1 - mixing) ** depth
     tail = norm_tail(dim, size, clusters, kappa, delta)
     eta = residual_noise(1.0, dim, size, size, clusters, kappa, depth, delta, mixing)
@@ -51,6 +51,17 @@ def test_the_union_bound_spends_delta(dim, size, clusters, delta):
     owns = clusters * size * np.exp(-dim * own_tail(dim, size, clusters, delta=delta) ** 2 / 2)
     assert norms == pytest.approx(delta / 2, rel=1e-6)
     assert owns == pytest.approx(delta / 2, rel=1e-6)
+
+
+@given(
+    st.integers(1, 10**6), st.integers(2, 10**6), st.integers(1, 10**6), st.floats(1e-12, 0.999), st.floats(0.01, 0.99)
+)
+def test_the_bound_that_keeps_own_noise_apart_is_always_the_smaller_one(dim, size, clusters, delta, mixing):
+    """sqrt(a + 2 ln M) <= sqrt(a) + sqrt(2 ln M), and 2 ln M < M: one norm for all costs more than every own noise."""
+    factor, rest = averaged_part(dim, size, 0.5, mixing, 2)
+    norms, owns = (np.sqrt(2 * np.log(2 * clusters * ways / delta) / dim) for ways in (1, size))
+    apart = (1 - mixing) ** 2 * (1 + owns) + rest + factor * norms
+    assert residual_noise(1.0, dim, size, size, clusters, 0.5, 2, delta, mixing) == pytest.approx(apart, rel=1e-12)
 
 
 @pytest.mark.parametrize(("dim", "size", "clusters"), [(1, 1000, 2), (2, 3000, 1), (3, 5000, 4), (30, 20_000, 3)])
@@ -104,8 +115,7 @@ def test_entries_and_rows_of_the_weights(size, mixing, depth, share, seed):
     points = uniform_points(rng, size, 4) * 0.8 + np.eye(4)[0]
     alpha = min(reference.extremes(points, [0] * size)[0])
     weights, kappa = fused_weights(points, share * max(alpha, 0.0), mixing, depth)
-    if alpha <= 0:
-        return
+    assume(alpha > 0)
     q, g = (1 - mixing) ** depth, 1 / (1 + (size - 2) * kappa)
     rest = weights - q * np.eye(size)
     assert rest.min() >= -1e-12
