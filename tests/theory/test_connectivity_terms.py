@@ -102,9 +102,21 @@ def half_of_reach(scene, rng, points, one, two, reach_two):
 
 @pytest.mark.parametrize(("dim", "degrees", "m", "squared", "node", "chunks", "precision"), SCENES)
 def test_every_term_is_the_count_it_stands_for(dim, degrees, m, squared, node, chunks, precision, monkeypatch):
-    bounds = bounds_at_few_distances(monkeypatch, dim, degrees, squared)
-    rng = np.random.default_rng([dim, degrees, m, node])
-    scene = Scene(dim, float(np.radians(degrees)), float(bounds.distances[node]), squared)
+    check_terms(bounds_at_few_distances(monkeypatch, dim, degrees, squared), m, node, chunks, precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", [1, 2])
+@pytest.mark.parametrize(("dim", "degrees", "m", "squared"), [scene[:4] for scene in SCENES])
+def test_every_term_is_its_count_to_two_percent(dim, degrees, m, squared, node, monkeypatch):
+    """The same with ten times as many configurations."""
+    check_terms(bounds_at_few_distances(monkeypatch, dim, degrees, squared), m, node, 120, 0.004)
+
+
+def check_terms(bounds, m, node, chunks, precision):
+    dim, squared = bounds.subspace_dim, bounds.squared
+    rng = np.random.default_rng([dim, m, node, chunks])
+    scene = Scene(dim, bounds.radius, float(bounds.distances[node]), squared)
     rank = scene.rank(rng)
     ways = (m - 1) * (m - 2) * bounds.cap
     seen = np.concatenate([second_term(scene, rank, rng, m, CHUNK) for _ in range(chunks)])
