@@ -77,9 +77,12 @@ class Descent:
         """The two-step bound for m = ``num_points`` >= 2, never above the one-step bound; ``until`` as there."""
         stuck = _single(self.lens, num_points, until)
         if self.neighbours is not None:
-            alone = _single(self.cap, num_points, until)
-            stuck = np.minimum(alone + self.neighbours.stuck(num_points, until), stuck)
+            stuck = np.minimum(self.alone(num_points, until) + self.neighbours.stuck(num_points, until), stuck)
         return float((self.weights * stuck).sum())
+
+    def alone(self, num_points: float, until: float | None = None) -> float:
+        """First term of g_2, before the integral over d: (m - 1) P(x has no neighbour); ``until`` as above."""
+        return _single(self.cap, num_points, until)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,15 @@ class Neighbours:
 
     def stuck(self, m: float, until: float | None) -> np.ndarray:
         """(m - 1) P(no descent, some neighbour), (d,)."""
-        first = (self.shares * _pair(self.emptied, m, until)).sum(-1)
-        return first + (self.pair_shares * _triple(self.pair_emptied, m, until)).sum(-1)
+        return self.one_sided(m, until) + self.two_sided(m, until)
+
+    def one_sided(self, m: float, until: float | None = None) -> np.ndarray:
+        """Second term of g_2: (m - 1) P(no descent, z_1 is there, no neighbour on its other side), (d,)."""
+        return (self.shares * _pair(self.emptied, m, until)).sum(-1)
+
+    def two_sided(self, m: float, until: float | None = None) -> np.ndarray:
+        """Third term of g_2: at least (m - 1) P(no descent, z_1 and z_2 are there), (d,)."""
+        return (self.pair_shares * _triple(self.pair_emptied, m, until)).sum(-1)
 
 
 def _log_miss(share: Numbers) -> Numbers:
