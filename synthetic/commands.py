@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from models import commands
-from models.commands import BAD_ARGUMENTS, INTERRUPTED, NOT_WRITTEN, WORKERS_LOST
+from models.commands import BAD_ARGUMENTS, CRASHED, INTERRUPTED, NOT_WRITTEN, WORKERS_LOST
 from synthetic.backends import WorkersLostError
 
-__all__ = ["BAD_ARGUMENTS", "INTERRUPTED", "NOT_WRITTEN", "WORKERS_LOST", "exit_status"]
+__all__ = ["BAD_ARGUMENTS", "CRASHED", "INTERRUPTED", "NOT_WRITTEN", "WORKERS_LOST", "exit_status"]
 
 
 def exit_status(work: Callable[[], int]) -> int:

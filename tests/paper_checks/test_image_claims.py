@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from models.cifar.compare import read_run
-from models.cifar.data import DataConfig
+from models.cifar.data import DataConfig, load_images
 from models.cifar.methods import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training
 from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
+from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, carry_out
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.transformations import TRANSFORMATIONS, transformation_names
@@ -85,7 +86,9 @@ def answers(claim, accuracies, noise=0.004):
         found = accuracies.get((label, features), accuracies.get(label, accuracies.get("base", 0.8)))
         return found + noise * rng.normal()
 
-    return CLAIMS[claim].judge(Planted(accuracy), QUICK).answer
+    finding = CLAIMS[claim].judge(Planted(accuracy), QUICK)
+    assert (finding.p_values.claim <= 0.05) == (finding.answer != "undecided")
+    return finding.answer
 
 
 def label(arm):
@@ -192,6 +195,36 @@ def test_chance_is_seldom_taken_for_an_effect(claim):
     assert sum(answer != "undecided" for answer in found) <= 15
 
 
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
+def test_a_seed_draws_the_images_for_all_arms(tier):
+    tasks = command.unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
+    trainings = [task for task in tasks if isinstance(task, (Training, TwoProcessTraining))]
+    draws = {}
+    for task in trainings:
+        draws.setdefault(task.config.seed, set()).add(task.config.data)
+    assert sorted(draws) == list(tier.all_seeds)
+    assert all(len(each) == 1 for each in draws.values()), "arms of one seed are paired"
+    assert len(set.union(*draws.values())) == tier.seeds, "no two seeds share a draw"
+
+
+@pytest.mark.parametrize("data", [TINY.config.data, replace(TINY.config.data, limit=None)])
+def test_seeds_differ_in_training_and_validation_images_and_not_in_test_images(data):
+    tier = replace(TINY, config=replace(TINY.config, data=data))
+    one, other = (load_images(task.config.data) for task in SIMCLR.trainings(tier))
+    again = load_images(MOCO.trainings(tier)[1].config.data)
+    for name in ("train", "validation"):
+        first, second, third = (getattr(splits, name) for splits in (one, other, again))
+        assert not torch.equal(first.images, second.images)
+        assert torch.equal(first.labels.bincount(), second.labels.bincount())
+        assert torch.equal(second.images, third.images)
+    assert torch.equal(one.test.images, other.test.images)
+
+    def rows(splits):
+        return {row.numpy().tobytes() for part in (splits.train, splits.validation) for row in part.images}
+
+    assert (rows(one) == rows(other)) == (data.limit is None), "with a limit other images are used at all"
+
+
 def test_arms_are_what_differs():
     assert SIMCLR.label(QUICK) == "base"
     assert MOCO.with_(method__momentum=0.5).label(QUICK) == "moco,momentum=0.5"
@@ -285,12 +318,14 @@ def test_check_fails_where_a_control_is_reproduced():
     assert command._status([entry], options) == 1
     assert command._status([entry], replace(options, check=False)) == 0
     assert command._status([entry], replace(options, control="none")) == 0
+    failed = command.Entry(CLAIMS["D1"], arms_finding("failed"), (), "", "")
+    assert command._status([entry, failed], options) == command._status([failed], replace(options, check=False)) == 4
     theorem = command.Entry(replace(CLAIMS["D1"], kind="theorem"), arms_finding("undecided"), (), "", "")
     assert command._status([theorem], replace(options, control="none")) == 1
 
 
 def arms_finding(answer):
-    return transfusion_training.Finding(answer, "Planted.", [])
+    return transfusion_training.Finding(answer, "Planted.", [], p_values=NO_EVIDENCE)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +358,9 @@ def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch)
 
     monkeypatch.setattr(Training, "run", fail)
     assert status_of(command.main, ["--only", "D1", "--jobs", "1", "--out", str(tmp_path / "run")]) == 4
-    assert "deepfusion-seed0: RuntimeError: planted" in capsys.readouterr().err
+    printed, error = capsys.readouterr()
+    assert "deepfusion-seed0: RuntimeError: planted\nTraceback" in error
+    assert "D1  not run (failed)  Nothing is said: 6 of the 6 tasks" in printed
 
 
 @pytest.mark.parametrize(("claim", "number"), [("T5", signal.SIGINT), ("D1", signal.SIGINT), ("T1", signal.SIGTERM)])
