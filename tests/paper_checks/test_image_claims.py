@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from models.cifar.compare import read_run
-from models.cifar.data import DataConfig, load_images
+from models.cifar.data import DataConfig
 from models.cifar.methods import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
@@ -193,36 +193,6 @@ def test_chance_is_seldom_taken_for_an_effect(claim):
         found.append(CLAIMS[claim].judge(planted, QUICK).answer)
     # Of 100 at 5 % each the binomial distribution exceeds 15 less than once in 10,000 times.
     assert sum(answer != "undecided" for answer in found) <= 15
-
-
-@pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
-def test_a_seed_draws_the_images_for_all_arms(tier):
-    tasks = command.unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
-    trainings = [task for task in tasks if isinstance(task, (Training, TwoProcessTraining))]
-    draws = {}
-    for task in trainings:
-        draws.setdefault(task.config.seed, set()).add(task.config.data)
-    assert sorted(draws) == list(tier.all_seeds)
-    assert all(len(each) == 1 for each in draws.values()), "arms of one seed are paired"
-    assert len(set.union(*draws.values())) == tier.seeds, "no two seeds share a draw"
-
-
-@pytest.mark.parametrize("data", [TINY.config.data, replace(TINY.config.data, limit=None)])
-def test_seeds_differ_in_training_and_validation_images_and_not_in_test_images(data):
-    tier = replace(TINY, config=replace(TINY.config, data=data))
-    one, other = (load_images(task.config.data) for task in SIMCLR.trainings(tier))
-    again = load_images(MOCO.trainings(tier)[1].config.data)
-    for name in ("train", "validation"):
-        first, second, third = (getattr(splits, name) for splits in (one, other, again))
-        assert not torch.equal(first.images, second.images)
-        assert torch.equal(first.labels.bincount(), second.labels.bincount())
-        assert torch.equal(second.images, third.images)
-    assert torch.equal(one.test.images, other.test.images)
-
-    def rows(splits):
-        return {row.numpy().tobytes() for part in (splits.train, splits.validation) for row in part.images}
-
-    assert (rows(one) == rows(other)) == (data.limit is None), "with a limit other images are used at all"
 
 
 def test_arms_are_what_differs():
