@@ -71,8 +71,8 @@ def draw_bars(rows: pd.DataFrame, run: RunFolder) -> Figure:
 
 
 def _title(rows: pd.DataFrame, run: RunFolder, ablation: str) -> str:
-    steps = run.config["optimisation"]["steps"]
+    steps, seeds = run.config["optimisation"]["steps"], rows["seed"].nunique()
     return (
         rf"Ablation: {ablation.replace('_', ' ')} ($\sigma$ = {rows['noise_level'].iloc[0]:g}, "
-        f"n = {rows['batch_size'].iloc[0]}, {steps} steps, {rows['seed'].nunique()} seeds)"
+        f"n = {rows['batch_size'].iloc[0]}, {steps} steps, {seeds} seed{'s' * (seeds > 1)})"
     )

@@ -20,17 +20,27 @@ def draw(run: RunFolder, table: str) -> Figure:
     for line, stage in zip(axes, STAGES):
         for ax, layer in zip(line, layers):
             part = maps[(maps["stage"] == stage) & (maps["layer"] == layer)].sort_values("row")
-            image = draw_map(ax, part)
+            if part.empty:
+                _say_diverged(ax)
+            else:
+                image = draw_map(ax, part)
             if stage == STAGES[0]:
                 ax.set_title("output" if layer == layers[-1] else f"block {layer}")
         line[0].set_ylabel(f"{stage} training")
-    figure.colorbar(image, ax=axes, label="affinity / ideal", fraction=0.03)
+    figure.colorbar(image, ax=axes, label="affinity / ideal", fraction=0.03, extend="max")
     training = run.tables["trainings"].set_index("cell").loc[maps["cell"].iloc[0]]
     figure.suptitle(
         f"{training['arm']}: affinity of one fresh batch, rows sorted by cluster "
         rf"($\sigma$ = {training['noise_level']:g}, n = {training['batch_size']})", fontsize=10,
     )  # fmt: skip
     return figure
+
+
+def _say_diverged(ax: Axes) -> None:
+    """A training that diverged has no affinities afterwards."""
+    ax.text(0.5, 0.5, "diverged", transform=ax.transAxes, ha="center", va="center")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
 
 
 def draw_map(ax: Axes, rows: pd.DataFrame) -> AxesImage:

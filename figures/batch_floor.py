@@ -4,12 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers, plain_numbers_if_few
 
 KINDS = ("signed", "squared")
 COLORS = {"signed": "C0", "squared": "C1"}
@@ -24,25 +23,27 @@ def draw(run: RunFolder) -> Figure:
     figure, axes = plt.subplots(
         len(dims), len(settings), figsize=(0.9 + 2.5 * len(settings), 1.1 + 1.9 * len(dims)), sharey=True, squeeze=False
     )
-    for line, dim in zip(axes, dims):
-        for ax, (angle, share) in zip(line, settings):
-            part = rows[
-                (rows["subspace_dim"] == dim) & (rows["principal_angle_deg"] == angle) & (rows["noise_share"] == share)
-            ]
+    for column, (angle, share) in zip(axes.T, settings):
+        own = rows[(rows["principal_angle_deg"] == angle) & (rows["noise_share"] == share)]
+        for ax, dim in zip(column, dims):
+            part = own[own["subspace_dim"] == dim]
             if part.empty:
                 ax.set_axis_off()
                 continue
             draw_panel(ax, part, floors[floors["group"].isin(part["group"])], run.config["delta"])
-            if dim == dims[0]:
+            # Not every dimension has every setting.
+            if dim == own["subspace_dim"].min():
                 noise = "no noise" if share == 0 else f"noise {part['noise_level'].iloc[0]:.2f}"
                 ax.set_title(f"{angle:g}° apart, {noise}", fontsize=9)
-            if dim == dims[-1]:
+            if dim == own["subspace_dim"].max():
                 ax.set_xlabel("points a cluster")
+    for line, dim in zip(axes, dims):
         line[0].set_ylabel(f"recovery, r = {dim}" + (" (exact floor)" if dim == 2 else ""))
-    handles = [Line2D([], [], color=COLORS[kind], marker="o") for kind in KINDS]
+    kinds = [kind for kind in KINDS if (rows["affinity"] == kind).any()]
+    handles = [Line2D([], [], color=COLORS[kind], marker="o") for kind in kinds]
     handles += [Line2D([], [], color="0.3", linestyle=style) for _, style in FLOORS]
     handles.append(Line2D([], [], color="black", linewidth=0.8))
-    names = [f"{kind} affinity, measured" for kind in KINDS]
+    names = [f"{kind} affinity, measured" for kind in kinds]
     names += ["isolated points alone (heuristic)", "simulated floor", "proved floor: guaranteed from here on"]
     names.append("exact rate (r = 2, no noise)")
     figure.legend(handles, names, loc="outside lower center", ncols=3)
@@ -53,13 +54,6 @@ def draw(run: RunFolder) -> Figure:
         fontsize=10,
     )
     return figure
-
-
-def plain_numbers(axis: Axis) -> None:
-    """Numbers of points on a logarithmic axis as people write them: 10, 20, 50, 100."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("")
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float) -> None:
@@ -111,11 +105,11 @@ def draw_floors(run: RunFolder) -> Figure:
     right.axhline(0.5, color="0.4", linewidth=0.9, linestyle="--")
     right.set_xscale("log")
     plain_numbers(right.xaxis)
-    right.set_ylim(0, 1)
+    right.set_ylim(0, max(1.0, 1.05 * right.dataLim.y1))
     right.set_xlabel("signed floor, points a cluster")
     right.set_ylabel("squared / signed")
     right.legend()
-    right.set_title("Ignoring signs halves the floor", fontsize=9)
+    right.set_title("What ignoring signs saves (dashes: half)", fontsize=9)
     return figure
 
 
@@ -132,7 +126,9 @@ def draw_denoising(run: RunFolder) -> Figure:
         ax.plot(size, part["noise_level"] / np.sqrt(size), color="0.4", linestyle="--", label=r"$\sigma/\sqrt{m}$")
         ax.plot(size, part["limit"], color="0.4", linestyle=":", label=r"limit of the bound, $\sigma/\sqrt{\kappa D}$")
         ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_yscale("log")
+        plain_numbers_if_few(ax.yaxis)
         ax.set_xlabel("points a cluster m")
         ax.set_title(f"D = {dim}", fontsize=9)
     axes[0][0].set_ylabel("noise left in a fused point")

@@ -77,7 +77,7 @@ def draw_all(path: Path) -> list[Path]:
                 continue
             try:
                 figure = draw(run)
-            except (KeyError, TypeError, IndexError) as error:
+            except (KeyError, TypeError, IndexError, ValueError) as error:
                 needed = ", ".join(["config.json", *(f"{table}.csv" for table in tables)])
                 raise DamagedFileError(
                     f"{run.path}: {name} cannot be drawn from {needed}: {error!r} is missing or not what it should be"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -370,7 +371,13 @@ def _plain_ticks(axis: Axis, locator: Locator | None = None) -> None:
 def _name_curves(figure: Figure, axes: Iterable[Axes], looks: dict[str, dict]) -> None:
     """One legend below all panels, where there is more than one curve."""
     if len(looks) > 1:
-        handles = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels())}
+        handles: dict = {}
+        for ax in axes:
+            for handle, label in zip(*ax.get_legend_handles_labels()):
+                line = handle[0] if isinstance(handle, ErrorbarContainer) else handle
+                # Dots of categories have no line, which a curve over numbers is told by.
+                if label not in handles or line.get_linestyle() != "None":
+                    handles[label] = handle
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(looks)))
 
 

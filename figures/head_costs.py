@@ -14,6 +14,7 @@ def draw(run: RunFolder) -> Figure:
     rows = run.tables["costs"]
     figure, ax = plt.subplots(figsize=(6.4, 3.6))
     for i, (head, part) in enumerate(rows.groupby("head", sort=False)):
+        part = part.sort_values("batch_size")
         label = f"{head} ({part['parameters'].iloc[0]:,})"
         ax.plot(part["batch_size"], part["milliseconds"], marker=MARKERS[i % 7], label=label)
     sizes = sorted(rows["batch_size"].unique())

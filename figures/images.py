@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers_if_few
 
 
 def draw_curves(run: RunFolder) -> Figure:
     """Loss, kNN accuracy on validation images, gradient norm, and the angles of views beside Theorem 2b's ceiling."""
-    epochs = run.tables["epochs"]
+    epochs = run.tables["epochs"].sort_values("epoch")
     figure, axes = plt.subplots(1, 4, figsize=(11.6, 2.9))
     for ax, column, name in zip(axes, ("loss", "knn", "gradient_norm"),
                                 ("loss", "kNN accuracy, validation", "gradient norm")):  # fmt: skip
@@ -21,10 +22,11 @@ def draw_curves(run: RunFolder) -> Figure:
         ax.set_title(name)
     axes[1].set_ylim(0.0, 1.0)
     axes[2].set_yscale("log")
+    plain_numbers_if_few(axes[2].yaxis)
     draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
     for ax in axes:
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(_title(run), fontsize=10)
     return figure
 
@@ -35,9 +37,9 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     ax.plot(epochs["epoch"], degrees["phi_q50"], color="C0", label="views: median")
     ax.fill_between(epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0,
                     label="5 to 95 %")  # fmt: skip
-    ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label="ceiling (2b, quantiles)")
-    overlap = " (0: classes overlap)" if degrees["ceiling"].max() == 0.0 else ""
-    ax.set_title(f"angular noise of views, degrees{overlap}", fontsize=8.5)
+    name = "ceiling 0: classes overlap" if degrees["ceiling"].max() == 0.0 else "ceiling (2b, quantiles)"
+    ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label=name)
+    ax.set_title("angular noise of views, degrees")
     ax.set_ylim(bottom=0.0)
     ax.legend(fontsize=7)
 
@@ -46,22 +48,32 @@ def draw_scores(run: RunFolder) -> Figure:
     """Histograms of positive and negative scores over epochs, as heat maps, with mean and one standard deviation."""
     scores, epochs = run.tables["scores"], run.tables["epochs"]
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True)
-    epochs = epochs[epochs["positive_mean"].notna()]
-    for ax, kind in zip(axes, ("positive", "negative")):
-        table = scores.pivot(index="from", columns="epoch", values=kind)
-        shares = table / table.sum(axis=0)
-        places = np.append(table.columns, table.columns[-1] + 1) - 0.5
+    epochs = epochs[epochs["positive_mean"].notna()].sort_values("epoch")
+    tables = {kind: scores.pivot(index="from", columns="epoch", values=kind) for kind in ("positive", "negative")}
+    roots = {kind: np.sqrt(table / table.sum(axis=0)).to_numpy() for kind, table in tables.items()}
+    top = max(float(np.nanmax(root)) for root in roots.values())
+    for ax, (kind, table) in zip(axes, tables.items()):
+        places = _around(table.columns.to_numpy(dtype=float))
         edges = np.append(table.index, scores["to"].max())
-        ax.pcolormesh(places, edges, shares.to_numpy() ** 0.5, cmap="Blues", rasterized=True)
+        heat = ax.pcolormesh(places, edges, roots[kind], cmap="Blues", vmin=0.0, vmax=top, rasterized=True)
         mean, spread = epochs[f"{kind}_mean"], np.sqrt(epochs[f"{kind}_variance"])
         ax.errorbar(epochs["epoch"], mean, yerr=spread, color="C1", marker="o", markersize=3, capsize=2)
         ax.set_title(f"{kind} scores")
         ax.set_xlabel("epoch")
         ax.grid(False)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel("cosine of two embeddings")
-    figure.suptitle(f"{_title(run)}: scores (colour: square root of the share; bars: mean, one sd)", fontsize=10)
+    figure.colorbar(heat, ax=axes, label="square root of the share")
+    figure.suptitle(f"{_title(run)}: scores (bars: mean, one sd)", fontsize=10)
     return figure
+
+
+def _around(centres: np.ndarray) -> np.ndarray:
+    """Edges of columns around these epochs, which may be measured every few only: halfway from one to the next."""
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middles = 0.5 * (centres[:-1] + centres[1:])
+    return np.concatenate([[2.0 * centres[0] - middles[0]], middles, [2.0 * centres[-1] - middles[-1]]])
 
 
 def draw_layers(run: RunFolder) -> Figure:
@@ -70,17 +82,19 @@ def draw_layers(run: RunFolder) -> Figure:
     readings, attention = (layers[layers["part"] == part] for part in ("reading", "attention"))
     panels = 1 + (not attention.empty)
     figure, axes = plt.subplots(1, panels, figsize=(0.8 + 4.2 * panels, 3.3), squeeze=False)
-    _draw_series(axes[0][0], readings, "sharpness", "certified")
-    axes[0][0].axhline(readings["chance"].iloc[0], color="0.6", linewidth=1)
+    chance = float(readings["chance"].iloc[0])
+    _draw_series(axes[0][0], readings, "sharpness", "certified", chance)
+    axes[0][0].axhline(chance, color="0.6", linewidth=1)
     axes[0][0].set_title("affinity sharpness (dashes: certified; grey: chance)")
     if panels == 2:
-        _draw_series(axes[0][1], attention, "class_mass", None)
+        _draw_series(axes[0][1], attention, "class_mass")
         axes[0][1].set_title("attention inside the own class")
     figure.suptitle(f"{_title(run)}, validation images", fontsize=10)
     return figure
 
 
-def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None) -> None:
+def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None = None, shown: float = 0.0) -> None:
+    """A line for each block, and one in dashes beside it; the panel reaches as far up as ``shown`` at least."""
     indices = sorted(table["index"].unique())
     for i, index in enumerate(indices):
         part = table[table["index"] == index].sort_values("epoch")
@@ -89,8 +103,8 @@ def _draw_series(ax: Axes, table: pd.DataFrame, column: str, dashed: str | None)
         if dashed is not None:
             ax.plot(part["epoch"], part[dashed], color=color, linestyle="--", linewidth=1)
     ax.set_xlabel("epoch")
-    ax.set_ylim(0.0, 1.12 * float(table[column].max()))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylim(0.0, 1.12 * max(shown, float(table[column].max())))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(fontsize=7)
 
 

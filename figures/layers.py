@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from figures.run_folder import RunFolder
+from figures.run_folder import RunFolder, without_controls
 
 MARKERS = ("o", "s", "^", "D", "v")
 QUANTITIES = (
@@ -20,7 +20,7 @@ QUANTITIES = (
 
 def draw(run: RunFolder) -> Figure:
     """One row of panels for each ambient dimension, at its largest batch size; one line for each of a few noises."""
-    rows, layers = run.tables["rows"], run.tables["layers"]
+    rows, layers = without_controls(run.tables["rows"]), run.tables["layers"]
     dims = sorted(rows["ambient_dim"].unique())
     figure, axes = plt.subplots(len(dims), 4, figsize=(10.4, 0.8 + 2.2 * len(dims)), sharex=True, squeeze=False)
     for line, dim in zip(axes, dims):

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.run_folder import RunFolder
+from figures.run_folder import RunFolder, without_controls
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OUTCOMES = (
@@ -24,9 +24,9 @@ NOISE_NAMES = {
 
 def draw(run: RunFolder) -> Figure:
     """One row of panels for each ambient dimension, one panel for each kind of success."""
-    rows = run.tables["rows"]
+    rows = without_controls(run.tables["rows"])
     rows = rows[~rows["mapped"]]
-    dims = sorted(rows["ambient_dim"].unique())
+    dims, sizes = (sorted(int(each) for each in rows[name].unique()) for name in ("ambient_dim", "batch_size"))
     figure, axes = plt.subplots(
         len(dims), 3, figsize=(8.4, 0.7 + 2.2 * len(dims)), sharey=True, sharex="row", squeeze=False
     )
@@ -34,14 +34,14 @@ def draw(run: RunFolder) -> Figure:
         for ax, (outcome, ceiling, title) in zip(line, OUTCOMES):
             # Recovery is promised with the threshold that theory recommends, not with one of the user's own.
             promised = outcome != "recovered" or run.config["threshold"] is None
-            draw_panel(ax, rows[rows["ambient_dim"] == dim], outcome, ceiling, run.config["delta"], promised)
+            draw_panel(ax, rows[rows["ambient_dim"] == dim], sizes, outcome, ceiling, run.config["delta"], promised)
             ax.set_xlabel(NOISE_NAMES[rows["noise"].iloc[0]])
             if dim == dims[0]:
                 ax.set_title(title)
         line[0].set_ylabel(f"success rate, D = {dim}")
-    handles, names = axes[0][0].get_legend_handles_labels()
+    handles = [Line2D([], [], **_look(i)) for i in range(len(sizes))]
     handles += [Line2D([], [], color="0.3", linestyle=(0, (4, 2))), Line2D([], [], color="0.5", linestyle=":")]
-    names += ["proved ceiling (of each n)", f"{1 - run.config['delta']:.0%}"]
+    names = [*(f"n = {size}" for size in sizes), "proved ceiling (of each n)", f"{1 - run.config['delta']:.0%}"]
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     trials = rows["trials"].iloc[0]
     figure.suptitle(
@@ -52,24 +52,33 @@ def draw(run: RunFolder) -> Figure:
     return figure
 
 
-def draw_panel(ax: Axes, rows: pd.DataFrame, outcome: str, ceiling: str, delta: float, promised: bool = True) -> None:
-    """Success rate by batch size; dashes are each batch size's ceiling, in its colour, where one is promised."""
-    for i, (size, group) in enumerate(rows.groupby("batch_size")):
+def draw_panel(
+    ax: Axes, rows: pd.DataFrame, sizes: list[int], outcome: str, ceiling: str, delta: float, promised: bool = True
+) -> None:
+    """Success rate by batch size; dashes are each batch size's ceiling, in its colour, where one is promised.
+
+    Args:
+        sizes: all batch sizes of the figure: each looks the same in every panel.
+    """
+    for size, group in rows.groupby("batch_size"):
         group = group.sort_values("noise_level")
-        (line,) = ax.plot(
-            group["noise_level"], group[f"{outcome}_rate"], marker=MARKERS[i % len(MARKERS)], label=f"n = {size}"
-        )
+        look = _look(sizes.index(size))
+        ax.plot(group["noise_level"], group[f"{outcome}_rate"], label=f"n = {size}", **look)
         ax.fill_between(
             group["noise_level"],
             group[f"{outcome}_low"],
             group[f"{outcome}_high"],
-            color=line.get_color(),
+            color=look["color"],
             alpha=0.18,
             linewidth=0,
         )
         bound = group[f"{ceiling}_ceiling"].iloc[0]
         if bound > 0 and promised:
-            ax.axvline(bound, color=line.get_color(), linestyle=(0, (4, 2)), linewidth=1.2)
+            ax.axvline(bound, color=look["color"], linestyle=(0, (4, 2)), linewidth=1.2)
     ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
     ax.set_ylim(-0.03, 1.06)
     ax.set_xlim(left=0)
+
+
+def _look(i: int) -> dict:
+    return {"color": f"C{i % 7}", "marker": MARKERS[i % 7]}

@@ -40,6 +40,11 @@ def read_run_folder(path: Path) -> RunFolder:
     return RunFolder(path, config, {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))})
 
 
+def without_controls(rows: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a noise sweep's grid: control cells stand beside it. Runs of earlier versions have none."""
+    return rows[rows["control"] == "no"] if "control" in rows else rows
+
+
 def read_json(path: Path) -> dict:
     """One JSON file.
 

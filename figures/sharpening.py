@@ -9,8 +9,8 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.batch_floor import plain_numbers
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers
 
 # Changes below this are drawn on a linear scale, larger ones on a logarithmic one.
 LINEAR = 1e-3
@@ -33,8 +33,9 @@ def draw(run: RunFolder) -> Figure:
     for ax in axes[2:]:
         ax.axhline(config["threshold"], color="0.35", linewidth=1, linestyle=":")
     figure.colorbar(
-        heat, ax=axes, label="measured change of sharpness", pad=0.015, ticks=[-0.1, -LINEAR, 0, LINEAR, 0.1]
-    )
+        heat, ax=axes, label="measured change of sharpness", pad=0.015, extend="both",
+        ticks=[-0.1, -LINEAR, 0, LINEAR, 0.1],
+    )  # fmt: skip
     figure.legend(
         [Line2D([], [], color="black", linewidth=1.8), Line2D([], [], color="0.35", linestyle=":")],
         ["predicted boundary (block model: Proposition 5)", r"threshold $\tau$"],
@@ -56,9 +57,9 @@ def draw_panel(ax: Axes, table: pd.DataFrame, boundary: pd.DataFrame, name: str)
     heat.set_edgecolor("face")
     ax.add_collection(heat)
     grid = boundary.pivot(index="between", columns="within", values=name)
-    if (grid.max().max() > 0) and (grid.min().min() < 0):
-        # Where the model sees no change at all (nothing crosses the threshold) nothing is lost: count it as risen.
-        values = np.where(np.isnan(grid), np.nan, np.where(grid.abs() < 1e-15, LINEAR, grid))
+    # Where the model sees no change at all (nothing crosses the threshold) nothing is lost: count it as risen.
+    values = np.where(grid.abs() < 1e-15, LINEAR, grid)
+    if np.nanmin(values) < 0 < np.nanmax(values):
         ax.contour(grid.columns, grid.index, values, levels=[0.0], colors="black", linewidths=1.8)
     ax.set_yscale("log")
     plain_numbers(ax.yaxis)

@@ -87,30 +87,37 @@ def draw_grid(run: RunFolder) -> Figure:
     dims = sorted(table["ambient_dim"].unique())
     figure, axes = plt.subplots(1, len(dims), figsize=(1.2 + 2.1 * len(dims), 3.2), sharey=True, squeeze=False)
     places = sorted({(r.num_clusters, r.cluster_size) for r in table.itertuples()})
+    cosines = sorted(table["within_cos"].unique())
     for ax, dim in zip(axes[0], dims):
-        for i, (within, group) in enumerate(table[table["ambient_dim"] == dim].groupby("within_cos", sort=True)):
+        for within, group in table[table["ambient_dim"] == dim].groupby("within_cos"):
+            # A cosine looks the same in every panel.
+            i = cosines.index(within)
             where = [places.index((r.num_clusters, r.cluster_size)) for r in group.itertuples()]
             errors = np.stack(
                 [group["tightness"] - group["tightness_low"], group["tightness_high"] - group["tightness"]]
             )
             name = f"within cosine {within:g}"
             ax.errorbar(
-                np.array(where) + 0.2 * (i - 0.5),
+                np.array(where) + 0.2 * (i - 0.5 * (len(cosines) - 1)),
                 group["tightness"],
                 yerr=errors.clip(min=0),
                 fmt="os^Dv"[i % 5],
+                color=f"C{i % 7}",
                 capsize=2,
                 label=name,
             )
         ax.axhline(1.0, color="0.4", linewidth=1)
-        low, high = ax.get_ylim()
-        ax.axhspan(0, 1, color="0.92", zorder=0)
-        ax.set_ylim(min(0.97, low), max(1.2, high))
         ax.set_xlim(-0.5, len(places) - 0.5)
         ax.set_xticks(range(len(places)), [f"K={k}\nm={m}" for k, m in places])
         ax.set_title(f"D = {dim}")
+    # Panels share their scale: limits set in one of them would cut off what the next ones show.
+    low, high = axes[0][0].get_ylim()
+    for ax in axes[0]:
+        ax.axhspan(0, 1, color="0.92", zorder=0)
+    axes[0][0].set_ylim(min(0.97, low), max(1.2, high))
     axes[0][0].set_ylabel("tightness = measured / proved")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    named = {label: bar for ax in axes[0] for bar, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=5)
     figure.suptitle(
         f"Gaussian separation ceiling: measured {1 - run.config['delta']:.0%} breakdown over the bound, "
         f"{table['trials'].iloc[0]} batches each",

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from figures.run_folder import RunFolder
+from figures.ticks import plain_numbers_if_few
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CEILINGS = (("identity", "C2"), ("mapped", "C4"))
@@ -63,7 +64,7 @@ def draw_against_batch_size(ax: Axes, table: pd.DataFrame, arms: list[str]) -> N
     styles = {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}
     styles |= {f"{name}, proved": {"color": shade, "linewidth": 3.5, "alpha": 0.5} for name, shade in CEILINGS}
     styles |= {arm: {"color": f"C{i}", "marker": MARKERS[i]} for i, arm in enumerate(arms)}
-    for name, part in table.groupby("name"):
+    for name, part in table.sort_values("batch_size").groupby("name"):
         ax.plot(part["batch_size"], part["noise_level"], **styles[name])
     sizes = sorted(table["batch_size"].unique())
     ax.set_xscale("log")
@@ -95,16 +96,19 @@ def draw_blocks(run: RunFolder) -> Figure:
     figure, axes = plt.subplots(len(arms), 2, figsize=(8.8, 0.9 + 2.7 * len(arms)), squeeze=False)
     for line, arm in zip(axes, arms):
         own = rows[(rows["arm"] == arm) & ~rows["diverged"].astype(bool)]
+        line[0].set_ylabel(f"{arm}\nleak = 1 - sharpness (up: sharper)")
+        line[1].set_ylabel("mean affinity sharpness")
+        if own.empty:
+            for ax in line:
+                ax.text(0.5, 0.5, "every training diverged", transform=ax.transAxes, ha="center", va="center")
+            continue
         own = own[own["batch_size"] == own["batch_size"].max()]
         levels = np.sort(own["noise_level"].unique())
         draw_final(line[0], own, history, levels)
         shown = own[own["noise_level"] == levels[len(levels) // 2]].iloc[0]
         draw_learning(line[1], history[history["cell"] == shown["cell"]])
-        line[0].set_ylabel(f"{arm}\nleak = 1 - affinity sharpness")
-        line[1].set_ylabel("mean affinity sharpness")
         line[1].set_ylim(0.0, 1.04)
         line[0].set_title(r"after training, every seed (numbers: noise $\sigma$)")
-        line[0].annotate("up: sharper", (0.02, 0.03), xycoords="axes fraction", fontsize=7.5, color="0.4")
         line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
     axes[-1][0].set_xlabel("block (the last one is the output)")
     axes[-1][1].set_xlabel("optimiser step")
@@ -126,6 +130,7 @@ def draw_final(ax: Axes, rows: pd.DataFrame, history: pd.DataFrame, levels: np.n
             color=f"C{i % 7}", va="center", fontsize=7.5,
         )  # fmt: skip
     ax.set_yscale("log")
+    plain_numbers_if_few(ax.yaxis)
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 

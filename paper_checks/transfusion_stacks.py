@@ -13,6 +13,7 @@ from paper_checks.tiers import Tier
 from paper_checks.transfusion_theory import (
     DELTA,
     difference_row,
+    grid_rows,
     noise_runs,
     pictures,
     statuses,
@@ -130,7 +131,7 @@ def _judge_squared(results: Results, tier: Tier) -> Finding:
 def _judge_threshold(results: Results, tier: Tier) -> Finding:
     run = noise_runs(tier)["gaussian"]
     verdicts = verdict_rows(results, {"noise sweep": run}, "Theorem 2a", "Theorem 2b")
-    cells = {r["cell"] for r in results.table(run, "rows") if r["recovery_guaranteed"] and not r["mapped"]}
+    cells = {r["cell"] for r in grid_rows(results, run) if r["recovery_guaranteed"] and not r["mapped"]}
     values = [r["sharpness_mean"] for r in results.table(run, "layers") if r["cell"] in cells]
     lowest = min(values, default=math.nan)
     rows = [{"contrast": "lowest mean sharpness of a block below the ceiling", "measure": "affinity sharpness",

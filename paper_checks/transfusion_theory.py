@@ -112,15 +112,20 @@ def _judge_noise_free(results: Results, tier: Tier) -> Finding:
     return Finding(theorem_answer(rows), sentence, rows, pictures=pictures(results, runs["gaussian"], "layers"))
 
 
+def grid_rows(results: Results, task: Task) -> list[dict]:
+    """The cells of a noise sweep's grid, without the control cells beside it."""
+    return [row for row in results.table(task, "rows") if row.get("control", "no") == "no"]
+
+
 def _judge_noise(results: Results, tier: Tier) -> Finding:
     runs = noise_runs(tier)
     rows = verdict_rows(results, runs, "Theorem 2b")
     safe, beyond = math.inf, []
     for task in runs.values():
-        cells = results.table(task, "rows")
+        cells = grid_rows(results, task)
         safe = min([safe, *(row["separated_rate"] for row in cells if row["separation_guaranteed"])])
     for task in (far_run(tier), runs["worst"]):
-        cells = [row for row in results.table(task, "rows") if not row["mapped"]]
+        cells = [row for row in grid_rows(results, task) if not row["mapped"]]
         top = max((row["noise_level"] for row in cells), default=math.nan)
         beyond += [row["separated_high"] for row in cells if row["noise_level"] == top]
     highest = max(beyond, default=1.0)

@@ -11,20 +11,20 @@ from models.stack import AttentionStack
 from synthetic.experiment import Cell, CellResult, build_stack
 from synthetic.fusion_counterexamples import FIELDS as FUSION_FIELDS
 from synthetic.fusion_counterexamples import FusionCounterexample, not_a_counterexample, read_values, write_values
-from synthetic.one_block import OneBlockTask, judge_cells, one_block
+from synthetic.one_block import OneBlockTask, floor_cells, one_block
 from synthetic.report import rate_cells
 from theory.clusters import cluster_layout
 from theory.exact_replay import ExactReplay
 from theory.inputs import require_points
-from theory.noise_ceiling import check_bounded
+from theory.noise_ceiling import check_bounded, within_extremes
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence
-from theory.verdicts import Status, Verdict
+from theory.verdicts import Status, Verdict, culprits
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
-          "clean_angles", "noise_level", "seed", "cell", "trial"}  # fmt: skip
+          "clean_angles", "noise_level", "extremes", "seed", "cell", "trial"}  # fmt: skip
 STATEMENTS = ("theorem_1", "theorem_2a", "theorem_2b_bounded", "theorem_2b_separation", "theorem_2b_persistence",
-              "theorem_2b_recovery", "theorem_2c_signed", "theorem_2c_squared")  # fmt: skip
+              "theorem_2b_recovery", "theorem_2b_extremes", "theorem_2c_signed", "theorem_2c_squared")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Counterexample:
         points: (n, D) unit observed points; labels (n,).
         query_key_map: W (d, D), or an empty array for none.
         clean_angles: (theta_w, theta_b) in radians, or an empty array where they play no part.
+        extremes: (alpha(sigma), beta(sigma)) that theory allows at this noise, or an empty array.
         seed, cell, trial: where the batch was drawn.
     """
 
@@ -49,6 +50,7 @@ class Counterexample:
     condition: float
     clean_angles: np.ndarray
     noise_level: float
+    extremes: np.ndarray
     seed: int
     cell: int
     trial: int
@@ -64,7 +66,8 @@ class Counterexample:
         Raises:
             ValueError: not such a file, damaged, or with contents that make no batch.
         """
-        fields = read_values(path)
+        # Files of earlier versions knew no extremes, which their statements do not need.
+        fields = {"extremes": np.empty(0), **read_values(path)}
         if set(fields) != FIELDS:
             raise not_a_counterexample(path)
         if fields["statement"] not in STATEMENTS:
@@ -95,10 +98,11 @@ class Counterexample:
             return check_bounded(trajectory.alpha[0], trajectory.beta[0], *self.clean_angles, self.noise_level, sizes)
         alpha, beta = trajectory.alpha[0], trajectory.beta[0]
         failed = {
-            "theorem_2b_separation": ~trajectory.separated[0],
-            "theorem_2b_persistence": ~admits_threshold(alpha, beta, sizes),
-            "theorem_2b_recovery": ~trajectory.recovered.all(axis=0),
-        }[self.statement]
+            "theorem_2b_separation": lambda: ~trajectory.separated[0],
+            "theorem_2b_persistence": lambda: ~admits_threshold(alpha, beta, sizes),
+            "theorem_2b_recovery": lambda: ~trajectory.recovered.all(axis=0),
+            "theorem_2b_extremes": lambda: ~within_extremes(alpha, beta, self.extremes),
+        }[self.statement]()
         return _one_failure(self.statement, bool(failed[0]))
 
 
@@ -130,26 +134,27 @@ def save_suspects(folder: Path, cell: Cell, result: CellResult) -> None:
 
 def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], delta: float) -> None:
     """Keep one failing batch of every cell whose failure rate contradicts Theorem 2b."""
-    for verdict, row, guarantee in rate_cells(rows, delta):
-        if verdict.status is Status.VIOLATED:
-            cell = next(c for c in cells if c.index == row["cell"])
-            statement = f"theorem_2b_{guarantee}"
-            for trial in range(cell.trials):
-                points = cell.points([trial])[0]
-                if _example(cell, statement, trial, points).replay().status is Status.VIOLATED:
-                    _save(folder, cell, statement, trial, points)
-                    break
+    promises = rate_cells(rows)
+    for index in culprits([cell for cell, _, _ in promises], delta):
+        _, row, guarantee = promises[index]
+        cell = next(c for c in cells if c.index == row["cell"])
+        statement = f"theorem_2b_{guarantee}"
+        for trial in range(cell.trials):
+            points = cell.points([trial])[0]
+            if _example(cell, statement, trial, points).replay().status is Status.VIOLATED:
+                _save(folder, cell, statement, trial, points)
+                break
 
 
 def save_batch_failures(
     folder: Path, task_of: Callable[[dict], OneBlockTask], rows: Sequence[dict], delta: float
 ) -> None:
     """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c; ``task_of`` a row is its task."""
-    for verdict, row in judge_cells(rows, delta):
-        if verdict.status is Status.VIOLATED:
-            task, trial = task_of(row), int(row["first_failure"])
-            statement = f"theorem_2c_{'squared' if task.squared else 'signed'}"
-            _save(folder, task.cell, statement, trial, task.cell.points([trial])[0])
+    guaranteed = [row for row in rows if row["guaranteed"]]
+    for index in culprits(floor_cells(guaranteed), delta):
+        task, trial = task_of(guaranteed[index]), int(guaranteed[index]["first_failure"])
+        statement = f"theorem_2c_{'squared' if task.squared else 'signed'}"
+        _save(folder, task.cell, statement, trial, task.cell.points([trial])[0])
 
 
 def _save(folder: Path, cell: Cell, statement: str, trial: int, points: np.ndarray) -> None:
@@ -162,5 +167,5 @@ def _example(cell: Cell, statement: str, trial: int, points: np.ndarray) -> Coun
     return Counterexample(
         statement, points, cell.labels, cell.threshold, cell.mixing, cell.depth,
         np.empty((0, 0)) if matrix is None else matrix, condition, np.array(cell.clean_angles), cell.noise_level,
-        cell.seed, cell.index, trial,
+        np.array(cell.extremes or ()), cell.seed, cell.index, trial,
     )  # fmt: skip

@@ -120,6 +120,8 @@ class Cell:
     """One point of a sweep's grid: a batch size and a noise level, and the stack that its batches go through.
 
     ``mapped`` cells are Theorem 1's: no noise, oblique (random) subspaces, queries and keys W x, threshold 0.
+    ``extremes`` are (alpha, beta) that theory allows at this noise, where it says so; ``control`` names the cells that
+    stand beside the grid (synthetic/controls.py).
     """
 
     index: int
@@ -134,6 +136,8 @@ class Cell:
     mixing: float
     trials: int
     seed: int
+    extremes: tuple[float, float] | None = None
+    control: str = ""
 
     def __post_init__(self) -> None:
         require_threshold(self.threshold)
@@ -157,12 +161,17 @@ class Cell:
 
     def points(self, trials: Sequence[int]) -> np.ndarray:
         """Observed unit points (len(trials), n, D) of the given trials; the same whichever are asked for together."""
-        clean_rngs, noise_rngs = (
+        clean_rngs, noise_rngs = self.generators(trials)
+        clean = self.geometry.draw(self.bases, self.sizes, clean_rngs)
+        return unit_points(add_noise(clean, self.labels, self.noise_level, self.noise, noise_rngs))
+
+    def generators(self, trials: Sequence[int]) -> tuple[list[np.random.Generator], list[np.random.Generator]]:
+        """Of the clean points and of the noise of each trial."""
+        clean, noise = (
             seeding.trial_generators(self.seed, self.index, trials, stream)
             for stream in (seeding.POINTS, seeding.NOISE)
         )
-        clean = self.geometry.draw(self.bases, self.sizes, clean_rngs)
-        return unit_points(add_noise(clean, self.labels, self.noise_level, self.noise, noise_rngs))
+        return clean, noise
 
     @property
     def bases(self) -> np.ndarray:
@@ -194,6 +203,7 @@ class CellResult:
         cut: the threshold that the stack applied, max(tau, tau_num).
         verdicts: name -> verdict of the theorems that are checked batch by batch.
         suspects: name -> (trial, points) of a violated verdict's batch, to be kept as a counterexample.
+        distinct: batches that differ from all others of the cell.
     """
 
     trajectory: Trajectory
@@ -201,6 +211,7 @@ class CellResult:
     cut: float
     verdicts: dict[str, Verdict]
     suspects: dict[str, tuple[int, np.ndarray]]
+    distinct: int
 
 
 StackFactory = Callable[..., AttentionStack]
@@ -219,15 +230,17 @@ def run_cell(
         stack_factory: what builds the stack; tests pass damaged ones to see that the checks notice.
     """
     stack, cut = build_stack(cell.depth, cell.threshold, cell.mixing, *cell.query_key_map(), device, stack_factory)
-    parts = []
+    parts, seen = [], set()
     for points in cell.batches():
         parts.append(stack.measure(torch.from_numpy(points), cell.labels))
+        # First and last point tell batches apart: one is drawn first, one is not.
+        seen.update(batch[[0, -1]].tobytes() for batch in points)
         progress(len(points))
     trajectory = Trajectory.join_trials(parts)
     verdicts = check_cell(cell, trajectory, cut)
     suspects = {name: (v.where, cell.points([v.where])[0]) for name, v in verdicts.items() if v.status == "VIOLATED"}
     alpha, beta = trajectory.alpha[0], trajectory.beta[0]
-    return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), cut, verdicts, suspects)
+    return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), cut, verdicts, suspects, len(seen))
 
 
 def build_stack(

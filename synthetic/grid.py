@@ -48,6 +48,11 @@ class SweepSettings:
     """lambda in (0, 1]."""
     delta: float = 0.05
     """Failure probability that the Gaussian ceilings allow."""
+    controls: bool = True
+    """Also measure the control cells (synthetic/controls.py), on which mistakes show that the grid cannot see:
+    equiangular clusters, on which the bounds are attained, unequal sizes, another mixing weight."""
+    control_trials: int = 40_000
+    """Batches of the control cell that confirms Theorem 2b's event, which fails almost as often as allowed."""
     seed: int = 0
     """Every batch is drawn from (seed, cell, trial)."""
 
@@ -71,7 +76,7 @@ class Ceilings:
 
 def quick(settings: SweepSettings) -> SweepSettings:
     """The small grid, for whatever was left at its default."""
-    small = {"ambient_dims": (64,), "batch_sizes": (32, 96), "trials": 50, "depth": 4}
+    small = {"ambient_dims": (64,), "batch_sizes": (32, 96), "trials": 50, "depth": 4, "control_trials": 20_000}
     defaults = {f.name: f.default for f in fields(SweepSettings)}
     changes = {name: value for name, value in small.items() if getattr(settings, name) == defaults[name]}
     return replace(settings, **changes)
@@ -87,11 +92,11 @@ def build_cells(
     """
     _check(settings)
     laws = {
-        (dim, n): _law(settings, dim, settings.geometry.sizes(n))
+        (dim, n): noise_law(settings.geometry, dim, settings.geometry.sizes(n), settings)
         for dim in settings.ambient_dims
         for n in settings.batch_sizes
     }
-    ceilings = {group: _ceilings(settings, law) for group, law in laws.items()}
+    ceilings = {group: noise_ceilings(settings.noise, law) for group, law in laws.items()}
     even = _even_levels(settings, ceilings.values(), num_levels)
     cells: list[Cell] = []
     for (dim, n), ceiling in ceilings.items():
@@ -111,14 +116,17 @@ def build_cells(
             )
         )
         for level in levels:
+            extremes = noise_extremes(settings.noise, laws[dim, n], float(level))
+            recommended = recommended_threshold(*extremes, sizes)
             cells.append(
                 Cell(
                     index=len(cells),
                     noise=settings.noise,
                     noise_level=float(level),
                     mapped=False,
-                    threshold=_threshold(settings, laws[dim, n], float(level)),
+                    threshold=recommended if settings.threshold is None else settings.threshold,
                     geometry=settings.geometry,
+                    extremes=extremes,
                     **common,
                 )
             )
@@ -149,6 +157,7 @@ def _check(settings: SweepSettings) -> None:
         require_count(dim, "ambient_dims", 2)
     require_count(settings.trials, "trials", 1)
     require_count(settings.depth, "depth", 1)
+    require_count(settings.control_trials, "control_trials", 1)
     require_count(settings.seed, "seed", 0)
     require_mixing(settings.mixing)
     require_range(settings.delta, "delta", 0.0, 1.0, closed="neither")
@@ -164,31 +173,23 @@ def _check(settings: SweepSettings) -> None:
             require_range(np.asarray(levels), "noise_levels", 0.0, 1.0, closed="left")
 
 
-def _law(settings: SweepSettings, dim: int, sizes: tuple[int, ...]) -> tuple:
+def noise_law(geometry: Geometry, dim: int, sizes: tuple[int, ...], settings: SweepSettings) -> tuple:
     """The arguments that the Gaussian functions of theory.noise_ceiling share."""
-    geometry = settings.geometry
-    return (
-        dim,
-        geometry.num_clusters,
-        sizes,
-        *geometry.clean_cosines(geometry.bases(dim, settings.seed)),
-        settings.delta,
-    )
+    cosines = geometry.clean_cosines(geometry.bases(dim, settings.seed))
+    return (dim, geometry.num_clusters, sizes, *cosines, settings.delta)
 
 
-def _ceilings(settings: SweepSettings, law: tuple) -> Ceilings:
-    if settings.noise == "gaussian":
+def noise_ceilings(noise: NoiseKind, law: tuple) -> Ceilings:
+    """Theorem 2b's ceilings for a law: (D, K, sizes, smallest within cosine, largest cross cosine, delta)."""
+    if noise == "gaussian":
         return Ceilings(gaussian_separation(*law), gaussian_persistence(*law))
     angles, sizes = _angles(law), law[2]
     return Ceilings(bounded_separation(*angles), bounded_persistence(*angles, sizes))
 
 
-def _threshold(settings: SweepSettings, law: tuple, level: float) -> float:
-    if settings.threshold is not None:
-        return settings.threshold
-    gaussian = settings.noise == "gaussian"
-    extremes = gaussian_extremes(*law, level) if gaussian else bounded_extremes(*_angles(law), level)
-    return recommended_threshold(*extremes, law[2])
+def noise_extremes(noise: NoiseKind, law: tuple, level: float) -> tuple[float, float]:
+    """(alpha, beta) that Theorem 2b allows for a law, as in ``noise_ceilings``, at a noise level."""
+    return gaussian_extremes(*law, level) if noise == "gaussian" else bounded_extremes(*_angles(law), level)
 
 
 def _angles(law: tuple) -> tuple[float, float]:

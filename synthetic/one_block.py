@@ -4,7 +4,7 @@ A batch goes generator -> noise -> cosines -> graph -> recovered or not; rows an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,20 +12,15 @@ import torch
 
 from models.stack import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES
 from synthetic.experiment import Cell, Geometry
-from synthetic.report import FALSE_ALARM
 from theory.affinity import effective_threshold
 from theory.batch_floor import Connection, bounded_connection, gaussian_connection, gaussian_floor
 from theory.clusters import as_numpy, cluster_layout
 from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes, is_connected
 from theory.statements import THEOREM_2C
-from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, judge_failure_rate
+from theory.verdicts import RateCell, Verdict, clopper_pearson, judge_rates
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
-# Chance that a true bound is doubted somewhere in one run.
-DOUBT = 0.05
-# Guaranteed cells up to this multiple of their floor say together whether the trials confirm the bound.
-CLOSE_TO_FLOOR = 1.3
 
 
 @dataclass(frozen=True)
@@ -154,43 +149,19 @@ def outcome_columns(result: OneBlockResult, trials: int) -> dict:
     }  # fmt: skip
 
 
-def judge_cells(rows: Sequence[dict], delta: float, chance: float = FALSE_ALARM) -> list[tuple[Verdict, dict]]:
-    """Theorem 2c cell by cell: failures in a guaranteed cell are no more frequent than delta. Needs the columns of
-    ``outcome_columns``, ``guaranteed`` and ``place``.
-
-    Args:
-        chance: that some cell is called VIOLATED although all fail at rate delta.
-    """
-    guaranteed = [row for row in rows if row["guaranteed"]]
+def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
+    """What Theorem 2c promises of every guaranteed cell; those at their floor, where failures are most likely, confirm
+    it. Needs the columns of ``outcome_columns``, ``guaranteed``, ``place``, ``floor`` and ``cluster_size``."""
     return [
-        (
-            judge_failure_rate(
-                f"recovery at {row['place']}", int(row["trials"]) - int(row["recovered"]), int(row["trials"]), delta,
-                1.0 - chance / len(guaranteed),
-            ),
-            row,
+        RateCell(
+            f"at {row['place']}", "recovery", int(row["trials"]) - int(row["recovered"]), int(row["trials"]),
+            pool="at the floors" if row["cluster_size"] == row["floor"] else None,
         )
-        for row in guaranteed
+        for row in rows
+        if row["guaranteed"]
     ]  # fmt: skip
 
 
 def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
-    """One verdict for Theorem 2c: VIOLATED if any guaranteed cell contradicts delta, UNDECIDED if one comes close to
-    that (more failures than 95 % of such runs would see anywhere if every cell failed at rate delta); else the cells
-    close to their floor, where failures are most likely, say together whether the trials confirm the bound. Needs the
-    columns ``floor`` and ``cluster_size`` besides."""
-    cells = judge_cells(rows, delta)
-    violated = [verdict for verdict, _ in cells if verdict.status is Status.VIOLATED]
-    if violated or not cells:
-        return combine_cells(THEOREM_2C.name, violated)
-    close = [pair for pair in cells if pair[1]["cluster_size"] <= CLOSE_TO_FLOOR * pair[1]["floor"]] or cells
-    trials = sum(int(row["trials"]) for _, row in close)
-    failures = trials - sum(int(row["recovered"]) for _, row in close)
-    pooled = judge_failure_rate(THEOREM_2C.name, failures, trials, delta)
-    worst = max((verdict for verdict, _ in cells), key=lambda verdict: verdict.measured)
-    detail = (
-        f"{pooled.detail} within {CLOSE_TO_FLOOR - 1:.0%} of their floors; "
-        f"worst of {len(cells)} guaranteed cells: {worst.measured:.1%}, {worst.statement}"
-    )
-    doubtful = any(verdict.status is Status.VIOLATED for verdict, _ in judge_cells(rows, delta, DOUBT))
-    return replace(pooled, status=Status.UNDECIDED if doubtful else pooled.status, detail=detail)
+    """One verdict for Theorem 2c (theory.verdicts.judge_rates)."""
+    return judge_rates(THEOREM_2C.name, floor_cells(rows), delta)

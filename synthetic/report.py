@@ -1,26 +1,29 @@
 """From measured cells to rows, boundaries, verdicts, and the table that a sweep prints."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
+from synthetic.audit import audit_cell
 from synthetic.boundaries import falling_crossing
+from synthetic.controls import PROVED_EVENT
 from synthetic.experiment import Cell, CellResult
 from synthetic.grid import Ceilings
 from theory.measurements import chance_sharpness
+from theory.noise_ceiling import within_extremes
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
 from theory.statements import STATEMENTS, THEOREM_1, THEOREM_2A, THEOREM_2B
-from theory.verdicts import Status, Verdict, clopper_pearson, combine_cells, judge_failure_rate
+from theory.verdicts import RateCell, Status, Verdict, clopper_pearson, combine_cells, judge_rates
 
-# Chance that a true bound is called violated somewhere in one sweep.
-FALSE_ALARM = 1e-3
 # What theory guarantees, and the outcome that must then be seen.
-GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered"}
+GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",
+              "extremes": "within_extremes"}  # fmt: skip
 BATCHWISE = {"theorem_1": THEOREM_1.name, "theorem_2a": THEOREM_2A.name, "theorem_2b_bounded": THEOREM_2B.name}
 CEILINGS = {"separation": "separation", "persistence": "persistence", "recovery": "persistence"}
-CLOSE_TO_CEILING = 0.9
+# Which cells confirm Theorem 2b: those closest to their ceilings, and those on which its event fails most often.
+AT_CEILING, EVENT = "at the ceilings", "on the batches that attain them"
 STORED = ("status", "measured", "bound", "margin", "relative_margin", "applicable", "where", "detail")
 
 
@@ -31,7 +34,9 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         recommended: the threshold is the one that theory recommends, so that recovery is guaranteed with persistence.
     """
     trajectory = result.trajectory
+    alpha, beta = trajectory.alpha[0], trajectory.beta[0]
     separates, persists = (False, False) if cell.mapped else ceilings.guarantees(cell.noise, cell.noise_level)
+    extremes = cell.extremes or (np.nan, np.nan)
     row = {
         "cell": cell.index,
         "ambient_dim": cell.ambient_dim,
@@ -49,8 +54,14 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         "separation_guaranteed": separates,
         "persistence_guaranteed": persists,
         "recovery_guaranteed": persists and recommended,
+        # Without noise the cosines are those of the clean batch to rounding, which is no event to count.
+        "extremes_guaranteed": cell.noise == "gaussian" and cell.noise_level > 0.0,
+        "alpha_allowed": extremes[0],
+        "beta_allowed": extremes[1],
+        "control": cell.control or "no",
     }
-    outcomes = (trajectory.separated[0], result.admits_threshold, trajectory.recovered.all(axis=0))
+    outcomes = (trajectory.separated[0], result.admits_threshold, trajectory.recovered.all(axis=0),
+                within_extremes(alpha, beta, extremes))  # fmt: skip
     for name, success in zip(GUARANTEES.values(), outcomes):
         low, high = clopper_pearson(int(success.sum()), cell.trials)
         row |= {name: int(success.sum()), f"{name}_rate": float(success.mean()), f"{name}_low": low,
@@ -60,7 +71,9 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         verdict = result.verdicts.get(name)
         fields = asdict(verdict) if verdict else {"applicable": 0, "where": -1}
         row |= {f"{name}_{key}": fields.get(key, "") for key in STORED}
-    return row, _layer_rows(cell, result)
+    layers = _layer_rows(cell, result)
+    row["audit"] = "; ".join(audit_cell(cell, result, row, layers)) or "passed"
+    return row, layers
 
 
 def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:
@@ -91,6 +104,11 @@ def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:
     return rows
 
 
+def grid_rows(rows: Sequence[dict]) -> list[dict]:
+    """The noisy cells of the grid: neither Theorem 1's, nor controls."""
+    return [row for row in rows if not row["mapped"] and row["control"] == "no"]
+
+
 def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
     """Measured boundary (noise at which the success rate falls through 1 - delta) against the ceiling, by group.
 
@@ -98,8 +116,9 @@ def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
     interval interpolates the Clopper-Pearson limits the same way. A boundary outside the levels is left empty.
     """
     boundaries = []
+    rows = grid_rows(rows)
     for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in rows):
-        group = [r for r in rows if (r["ambient_dim"], r["batch_size"]) == key and not r["mapped"]]
+        group = [r for r in rows if (r["ambient_dim"], r["batch_size"]) == key]
         group.sort(key=lambda r: r["noise_level"])
         for ceiling in ("separation", "persistence"):
             outcome = GUARANTEES[ceiling]
@@ -131,47 +150,40 @@ def summarize_verdicts(rows: list[dict], delta: float) -> list[Verdict]:
         if cells:
             verdicts.append(combine_cells(statement, cells))
     if any(row["noise"] == "gaussian" for row in rows):
-        verdicts.append(_rate_verdict(rows, delta))
+        verdicts.append(judge_rates(THEOREM_2B.name, [cell for cell, _, _ in rate_cells(rows)], delta))
     return verdicts
 
 
-def rate_cells(rows: Sequence[dict], delta: float) -> list[tuple[Verdict, dict, str]]:
-    """Theorem 2b for Gaussian noise, cell by cell: in a guaranteed cell failures are no more frequent than delta.
+def rate_cells(rows: Sequence[dict]) -> list[tuple[RateCell, dict, str]]:
+    """What Theorem 2b promises for Gaussian noise, cell by cell: (counts, row, guarantee), one of GUARANTEES each.
 
-    Returns (verdict, row, guarantee) for each, the guarantee one of GUARANTEES.
+    The cells that confirm it: of each batch size and ceiling the guaranteed one closest to the ceiling, and the control
+    on which the proved event itself fails almost as often as allowed.
     """
-    guaranteed = [(row, guarantee, outcome) for row in rows if row["noise"] == "gaussian"
-                  for guarantee, outcome in GUARANTEES.items() if row[f"{guarantee}_guaranteed"]]  # fmt: skip
-    cells = []
-    for row, guarantee, outcome in guaranteed:
-        name = f"{guarantee} at {_place(row)}"
-        failed, trials = int(row["trials"]) - int(row[outcome]), int(row["trials"])
-        verdict = judge_failure_rate(name, failed, trials, delta, 1.0 - FALSE_ALARM / len(guaranteed))
-        cells.append((verdict, row, guarantee))
-    return cells
+    closest: dict[tuple, float] = {}
+    for row, name in _promises(rows):
+        if name in CEILINGS:
+            closest[_group(row, name)] = max(closest.get(_group(row, name), 0.0), row["noise_level"])
+
+    def pool(row: dict, name: str) -> str | None:
+        if name == "extremes":
+            return EVENT if row["control"] == PROVED_EVENT else None
+        return AT_CEILING if row["noise_level"] == closest[_group(row, name)] else None
+
+    return [
+        (RateCell(f"at {_place(row)}", name, int(row["trials"]) - int(row[GUARANTEES[name]]), int(row["trials"]),
+                  pool=pool(row, name)), row, name)
+        for row, name in _promises(rows)
+    ]  # fmt: skip
 
 
-def _rate_verdict(rows: Sequence[dict], delta: float) -> Verdict:
-    """VIOLATED if any cell contradicts delta, UNDECIDED if any cell failed more often than delta without contradicting
-    it; else the cells close to their ceiling, where failures are most likely, say together whether the trials confirm
-    the bound. All guarantees of a cell hold on one event, so a cell counts once, with the one that failed most."""
-    cells = rate_cells(rows, delta)
-    violated = [verdict for verdict, _, _ in cells if verdict.status is Status.VIOLATED]
-    if violated or not cells:
-        return combine_cells(THEOREM_2B.name, violated)
-    close = [(verdict, row) for verdict, row, name in cells
-             if row["noise_level"] >= CLOSE_TO_CEILING * row[f"{CEILINGS[name]}_ceiling"]]  # fmt: skip
-    counted: dict[int, Verdict] = {}
-    for verdict, row in close or [(verdict, row) for verdict, row, _ in cells]:
-        counted[row["cell"]] = max(counted.get(row["cell"], verdict), verdict, key=lambda v: v.measured)
-    trials = sum(verdict.cases for verdict in counted.values())
-    failures = round(sum(verdict.measured * verdict.cases for verdict in counted.values()))
-    pooled = judge_failure_rate(THEOREM_2B.name, failures, trials, delta)
-    worst = max((verdict for verdict, _, _ in cells), key=lambda verdict: verdict.measured)
-    where = f"within {1 - CLOSE_TO_CEILING:.0%} of the ceilings" if close else "none close to a ceiling"
-    detail = f"{pooled.detail} {where}; worst of {len(cells)} guarantees: {worst.measured:.1%} of {worst.statement}"
-    status = pooled.status if worst.measured <= delta else Status.UNDECIDED
-    return replace(pooled, status=status, detail=detail)
+def _promises(rows: Sequence[dict]) -> list[tuple[dict, str]]:
+    return [(row, name) for row in rows if row["noise"] == "gaussian" and row["noise_level"] > 0.0
+            for name in GUARANTEES if row[f"{name}_guaranteed"]]  # fmt: skip
+
+
+def _group(row: dict, guarantee: str) -> tuple:
+    return row["ambient_dim"], row["batch_size"], row["control"], guarantee
 
 
 def _stored_verdict(row: dict, name: str, statement: str) -> Verdict:
@@ -185,7 +197,8 @@ def _stored_verdict(row: dict, name: str, statement: str) -> Verdict:
 
 
 def _place(row: dict) -> str:
-    return f"D={row['ambient_dim']}, n={row['batch_size']}, noise {row['noise_level']:g}"
+    control = "" if row["control"] == "no" else f", control {row['control']}"
+    return f"D={row['ambient_dim']}, n={row['batch_size']}, noise {row['noise_level']:g}{control}"
 
 
 def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdict]) -> None:
@@ -197,6 +210,18 @@ def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdic
         print(f"  {verdict}" + (f"\n      {statement.title}" if statement else ""))
 
 
+def print_audit(cells: Sequence[Cell], complaints: list[str]) -> None:
+    """One line where all is well, else the complaints."""
+    if complaints:
+        print(f"Audit: {len(complaints)} complaints; the run contradicts itself, believe none of it")
+        for text in complaints[:20]:
+            print(f"  {text}")
+        return
+    trials = sum(cell.trials for cell in cells)
+    print(f"Audit: passed. {len(cells)} cells with {trials:,} distinct batches counted again; a batch, the threshold "
+          f"and the bounds of each worked out anew.")  # fmt: skip
+
+
 def _table(rows: list[dict], boundaries: list[dict]) -> str:
     """For each batch size the last guaranteed levels, the first beyond, and where success falls below 95 and 5 %."""
     tightness = {(b["ambient_dim"], b["batch_size"], b["ceiling"]): b["tightness"] for b in boundaries}
@@ -204,10 +229,9 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
         "",
         "   D    n   noise   separated [95 % interval]    every depth   guaranteed        ceiling   tightness",
     ]
-    for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in rows):
+    for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in grid_rows(rows)):
         group = sorted(
-            (r for r in rows if (r["ambient_dim"], r["batch_size"]) == key and not r["mapped"]),
-            key=lambda r: r["noise_level"],
+            (r for r in grid_rows(rows) if (r["ambient_dim"], r["batch_size"]) == key), key=lambda r: r["noise_level"]
         )
         for i, row in _telling(group):
             sure = "every depth" if row["recovery_guaranteed"] else "one block" if row["separation_guaranteed"] else "-"

@@ -24,3 +24,8 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 def trial_generators(seed: int, cell: int, trials: Iterable[int], stream: int) -> list[np.random.Generator]:
     """One generator a trial: trial t of a cell draws the same numbers whichever trials it is batched with."""
     return [generator(seed, cell, trial, stream) for trial in trials]
+
+
+def stream_of(rng: np.random.Generator) -> bytes:
+    """What the generator will draw: equal for two generators exactly if their draws are."""
+    return rng.bit_generator.state["state"]["state"].tobytes()

@@ -42,11 +42,13 @@ from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
-from theory.verdicts import Verdict
+from theory.verdicts import Verdict, trials_to_notice
 
 # Batch sizes around the simulated floor at which recovery is measured.
 MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
 QUICK_MULTIPLES = (0.5, 0.75, 1.0, 1.3)
+# Failure rate at a floor, in multiples of delta, that is to be noticed.
+NOTICED = 1.6
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class BatchSettings:
     """Dimension D of the space; at least K r, or (K + 1) r for angles below 90 degrees."""
     trials: int = 400
     """Batches a cell."""
+    floor_trials: int | None = None
+    """Batches of the cells at their proved floors, which confirm Theorem 2c. Default: as many as notice, with
+    probability 95 %, a failure rate of 1.6 delta at any one floor, but at least trials."""
     delta: float = 0.05
     """Failure probability that the floors allow, for the whole batch; at least K 1e-4."""
     denoise: bool = True
@@ -90,6 +95,8 @@ class BatchSettings:
             raise ValueError(f"affinities: must be among signed, squared, got {list(self.affinities)}")
         require_range(self.delta, "delta", 4e-4 * require_count(self.num_clusters, "num_clusters", 2), 0.5)
         require_count(self.trials, "trials", 1)
+        if self.floor_trials is not None:
+            require_count(self.floor_trials, "floor_trials", 1)
         require_count(self.seed, "seed", 0)
 
 
@@ -183,6 +190,21 @@ def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> t
     return OneBlockTask(cell, group.squared), row
 
 
+def with_floor_trials(
+    work: list[tuple[OneBlockTask, dict]], settings: BatchSettings
+) -> list[tuple[OneBlockTask, dict]]:
+    """The tasks, those at their floors with the trials that they need (BatchSettings.floor_trials)."""
+    guaranteed = sum(row["guaranteed"] for _, row in work)
+    trials = settings.floor_trials
+    if trials is None and guaranteed:
+        trials = max(settings.trials, trials_to_notice(NOTICED * settings.delta, settings.delta, guaranteed))
+    return [
+        (replace(task, cell=replace(task.cell, trials=trials)), row)
+        if row["guaranteed"] and row["cluster_size"] == row["floor"] else (task, row)
+        for task, row in work
+    ]  # fmt: skip
+
+
 def _exact_rate(group: Group, size: int, radius: float) -> float:
     """Recovery without noise on circles, where Stevens' formula knows it; NaN elsewhere."""
     if group.model.subspace_dim > 2 or group.level > 0.0:
@@ -237,13 +259,15 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         pairs = [(group, size) for group in groups
                  for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip
         work = [_task_row(group, index, size, settings) for index, (group, size) in enumerate(pairs)]
+        work = with_floor_trials(work, settings)
         todo = [pair for pair in work if pair[0].cell.index not in recorder.finished]
-        print(f"{len(work)} cells of {settings.trials} trials, {len(work) - len(todo)} already there; results in {out}",
-              flush=True)  # fmt: skip
+        print(f"{len(work)} cells of {settings.trials} trials (at the floors {max(t.cell.trials for t, _ in work):,}), "
+              f"{len(work) - len(todo)} already there; results in {out}", flush=True)  # fmt: skip
         bar = tqdm(total=len(todo), disable=None, unit="cell")
         with telling_how_to_continue(recorder, f"of {len(work)} cells"), bar:
             for index, result in backend.map(measure, [task for task, _ in todo]):
-                recorder.add({**todo[index][1], **outcome_columns(result, settings.trials)})
+                task, row = todo[index]
+                recorder.add({**row, **outcome_columns(result, task.cell.trials)})
                 bar.update()
     floors = summarize_groups(groups, recorder.rows, settings.delta)
     write_table(out / "floors.csv", floors)

@@ -9,7 +9,8 @@
     python -m synthetic.sweep_noise --backend dask --scheduler tcp://HOST:8786     on a dask cluster; the same rows
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+not be written, 4 too many workers died, 6 the run contradicts itself (audit.json), 70 a crash, 130 interrupted, 143
+terminated. What was finished is kept.
 """
 
 import sys
@@ -21,15 +22,18 @@ import tyro
 
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
+from synthetic.audit import audit_run
 from synthetic.backends import open_backend
-from synthetic.commands import exit_status
+from synthetic.commands import AUDIT_FAILED, exit_status
+from synthetic.controls import control_cells
 from synthetic.counterexamples import replay_file, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.records import RunRecorder, write_json, write_table
-from synthetic.report import print_report, summarize_boundaries, summarize_cell, summarize_verdicts
+from synthetic.report import print_audit, print_report, summarize_boundaries, summarize_cell, summarize_verdicts
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from synthetic.sweeps import run_cells
+from theory.statements import THEOREM_2B
 from theory.verdicts import Status
 
 
@@ -59,30 +63,42 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     settings = settings_of(options, SweepSettings)
     if options.quick:
         settings = quick(settings)
-    cells, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
+    grid, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
+    controls = control_cells(settings, len(grid)) if settings.controls else []
+    cells = [*grid, *(cell for cell, _ in controls)]
+    known = {cell.index: ceilings[cell.ambient_dim, cell.batch_size] for cell in grid}
+    known |= {cell.index: ceiling for cell, ceiling in controls}
     out = options.folder("noise")
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device)
         print(
-            f"{len(cells)} cells of {settings.trials} trials, {len(recorder.finished)} already there; results in {out}",
+            f"{len(grid)} cells of {settings.trials} trials and {len(controls)} control cells, "
+            f"{len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
         with telling_how_to_continue(recorder, f"of {len(cells)} cells"):
             run_cells(
                 cells, recorder,
-                lambda cell: partial(summarize_cell, ceilings=ceilings[cell.ambient_dim, cell.batch_size],
-                                     recommended=settings.threshold is None),
+                lambda cell: partial(summarize_cell, ceilings=known[cell.index],
+                                     recommended=settings.threshold is None or bool(cell.control)),
                 lambda cell, result: save_suspects(out, cell, result), device, backend, stack_factory,
             )  # fmt: skip
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
     save_failures(out, cells, recorder.rows, settings.delta)
+    rate = next((verdict for verdict in verdicts if verdict.statement == THEOREM_2B.name), None)
+    complaints = audit_run(cells, recorder.rows, settings, rate)
+    write_json(
+        out / "audit.json", {"cells": len(cells), "trials": sum(c.trials for c in cells), "complaints": complaints}
+    )
     if options.adversary:
         verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
     write_json(out / "verdicts.json", verdicts)
     print_report(recorder.rows, boundaries, verdicts)
-    return finish(out, verdicts, options.figures, "--replay")
+    print_audit(cells, complaints)
+    status = finish(out, verdicts, options.figures, "--replay")
+    return AUDIT_FAILED if complaints else status
 
 
 def replay(options: SweepNoise) -> int:

@@ -145,8 +145,8 @@ def equiangular_clusters(
     if require_count(ambient_dim, "ambient_dim", 2) < rank:
         raise ValueError(f"ambient_dim: these clusters span {rank} dimensions, got {ambient_dim}")
     coordinates = unit_points(vectors[:, keep] * np.sqrt(values[keep]))
-    frames = [np.linalg.qr(rng.standard_normal((ambient_dim, rank)))[0] for rng in rngs]
-    return np.stack([coordinates @ frame.T for frame in frames])
+    frames = np.linalg.qr(np.stack([rng.standard_normal((ambient_dim, rank)) for rng in rngs]))[0]
+    return coordinates @ np.swapaxes(frames, -1, -2)
 
 
 def circle_clusters(

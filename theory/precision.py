@@ -1,6 +1,6 @@
 """Floating point, in one place: the smallest cut that means anything, and how close is too close to call.
 
-Source: theory.md, section 0 ("Floating point") and "What verification means here", point 6.
+Source: theory.md, section 0 ("Floating point") and "What verification means here", point 7.
 """
 
 import math

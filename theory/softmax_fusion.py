@@ -260,7 +260,8 @@ def _check_certified(alpha, beta, gamma, sizes, kappa, weight) -> list[Verdict]:
     hypothesis = alpha[0] >= gamma[0]
     lowest = np.where(hypothesis, gamma[0], alpha[0])
     bounds = certified_layers(alpha[0], beta[0], lowest, kappa, sizes, int(sizes.sum()), len(alpha) - 1, weight)
-    # Where a~ is not positive nothing is claimed from there on.
+    # Where a~ is not positive nothing is claimed from there on; a batch of which nothing is claimed does not count.
+    hypothesis = hypothesis & np.isfinite(bounds.alpha[1:]).any(axis=0)
     quiet = [np.where(np.isnan(b), fill, b) for b, fill in ((bounds.alpha, -1.0), (bounds.beta, 1.0),
                                                            (bounds.min_cross, -1.0))]  # fmt: skip
     return [

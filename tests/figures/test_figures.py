@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import layers, noise_bounds
+from figures import noise_bounds
 from figures.__main__ import main
 from figures.catalogue import draw_all
 from figures.run_folder import read_run_folder
@@ -60,15 +60,6 @@ def test_what_is_drawn_is_what_is_stored(copy):
     plt.close(figure)
 
 
-def test_layer_lines_include_bounds_that_lie_on_the_right_side(copy):
-    run = read_run_folder(copy)
-    figure = layers.draw(run)
-    solid = {line.get_label(): line for line in figure.axes[0].lines if line.get_linestyle() == "-"}
-    assert "0, keys W x (Thm 1)" in solid
-    assert sum(line.get_linestyle() == "--" for line in figure.axes[0].lines) >= 1
-    plt.close(figure)
-
-
 def test_a_folder_without_positive_ceilings_is_still_drawn(copy):
     table = pd.read_csv(copy / "boundaries.csv")
     table["measured"] = np.nan
@@ -101,11 +92,8 @@ def test_files_with_other_contents(copy, capsys, name, content):
     assert name in capsys.readouterr().err
 
 
-def test_ceilings_are_not_drawn_where_nothing_is_promised(copy):
-    run = read_run_folder(copy)
-    run.config["threshold"] = 0.3
-    figure = noise_bounds.draw(run)
-    verticals = [sum(list(line.get_ydata()) == [0, 1] for line in ax.lines) for ax in figure.axes]
-    assert verticals[0] == 2
-    assert verticals[2] == 0
-    plt.close(figure)
+def test_text_in_the_place_of_numbers(copy, capsys):
+    table = pd.read_csv(copy / "rows.csv")
+    table.assign(batch_size="many").to_csv(copy / "rows.csv", index=False)
+    assert main([str(copy)]) == 2
+    assert "success_against_noise cannot be drawn" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def answer(results, name):
 
 
 def noise_rows(top_high=0.01, safe=0.99):
-    shared = {"ambient_dim": 64, "batch_size": 32, "mapped": False, "trials": 100}
+    shared = {"ambient_dim": 64, "batch_size": 32, "mapped": False, "trials": 100, "control": "no"}
     return [
         {**shared, "cell": 0, "mapped": True, "noise_level": 0.0, "separated_rate": 1.0, "separated_high": 1.0,
          "separation_guaranteed": False, "recovery_guaranteed": False},
@@ -59,12 +59,16 @@ def noise_rows(top_high=0.01, safe=0.99):
          "separation_guaranteed": True, "recovery_guaranteed": True},
         {**shared, "cell": 2, "noise_level": 3.0, "separated_rate": 0.0, "separated_high": top_high,
          "separation_guaranteed": False, "recovery_guaranteed": False},
+        # A control cell: it leaves the theorem no room, and would spoil every one of these claims.
+        {**shared, "cell": 3, "control": "proved event", "noise_level": 9.0, "separated_rate": 0.5,
+         "separated_high": 0.6, "separation_guaranteed": True, "recovery_guaranteed": True},
     ]  # fmt: skip
 
 
 def plant_noise(results, status="HOLDS", sharpness=1.0, **changes):
     names = ("Theorem 1", "Theorem 2a", "Theorem 2b")
     layers = [{"cell": cell, "layer": layer, "sharpness_mean": sharpness} for cell in (0, 1, 2) for layer in (0, 1)]
+    layers += [{"cell": 3, "layer": 0, "sharpness_mean": 0.1}]
     for task in (*RUNS.values(), theory.far_run(QUICK)):
         plant(results, task, [verdict(name) for name in names], rows=noise_rows(**changes), layers=layers)
     plant(results, RUNS["worst"], [verdict(name, status) for name in names])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.stack import AttentionStack
-from synthetic.one_block import OneBlockTask, SubspaceModel, judge_cells, judge_floor, one_block, run_one_block
+from synthetic.one_block import OneBlockTask, SubspaceModel, floor_cells, judge_floor, one_block, run_one_block
 from theory.affinity import affinity_matrix
 from theory.clusters import contiguous_labels
 from theory.measurements import false_edges, fragments, recovered
@@ -49,9 +49,15 @@ def row(size, recovered, trials=200, guaranteed=True, floor=20):
 def test_verdicts_notice_too_many_failures():
     assert judge_floor([row(20, 196), row(40, 200)], 0.05).status is Status.HOLDS
     assert judge_floor([row(20, 160), row(40, 200)], 0.05).status is Status.VIOLATED
+    assert judge_floor([row(20, 200), row(40, 160)], 0.05).status is Status.VIOLATED
     assert judge_floor([row(20, 181), row(25, 200), row(24, 200)], 0.05).status is Status.UNDECIDED, "9.5 % of 200"
     assert judge_floor([row(20, 10, guaranteed=False)], 0.05).status is Status.NOT_APPLICABLE
-    assert [cell.status for cell, _ in judge_cells([row(20, 150), row(20, 200)], 0.05)] == ["VIOLATED", "HOLDS"]
+
+
+def test_cells_above_the_floor_do_not_dilute_those_at_it():
+    at_floor, above = row(20, 190), [row(size, 200) for size in range(21, 27)]
+    assert judge_floor([at_floor, *above], 0.05).status is Status.UNDECIDED
+    assert [cell.pool for cell in floor_cells([at_floor, *above[:1]])] == ["at the floors", None]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The batch sweep from command line to figures, and its denoising part."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,15 @@ import torch
 from synthetic.boundaries import rising_crossing
 from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
-from synthetic.one_block import OneBlockResult, one_block, run_one_block
-from synthetic.sweep_batch import SweepBatch, main, run
+from synthetic.one_block import OneBlockResult, OneBlockTask, one_block, run_one_block
+from synthetic.sweep_batch import BatchSettings, SweepBatch, build_models, main, run, with_floor_trials
 from tests.command_lines import status_of
 from theory import whole_files
-from theory.verdicts import Status
+from theory.verdicts import Status, trials_to_notice
 
 SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
-         "--trials", "60", "--denoising.ambient-dims", "64", "--denoising.cluster-sizes", "4", "16",
-         "--denoising.trials", "4"]  # fmt: skip
+         "--trials", "60", "--floor-trials", "60", "--denoising.ambient-dims", "64",
+         "--denoising.cluster-sizes", "4", "16", "--denoising.trials", "4"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch
         return run_one_block(task)
 
     options = SweepBatch(subspace_dims=(2, 3), principal_angles_deg=(80.0,), noise_shares=(0.0, 0.2), trials=60,
-                         denoise=False, out=tmp_path / "run")  # fmt: skip
+                         floor_trials=60, denoise=False, out=tmp_path / "run")  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
         run(options, measure=interrupted)
     assert len(pd.read_csv(tmp_path / "run" / "rows.csv")) == 7
     arguments = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2", "--trials",
-                 "60", "--no-denoise", "--out", str(tmp_path / "run"), "--resume"]  # fmt: skip
+                 "60", "--floor-trials", "60", "--no-denoise", "--out", str(tmp_path / "run"), "--resume"]  # fmt: skip
     assert main(arguments) == 0
     assert (tmp_path / "run" / "rows.csv").read_bytes() == (finished / "rows.csv").read_bytes()
 
@@ -68,7 +69,8 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
         return OneBlockResult(honest.recovered - min(lost, honest.recovered), 0, lost, 0)
 
     options = SweepBatch(subspace_dims=(3,), principal_angles_deg=(80.0,), noise_shares=(0.0,), trials=90,
-                         denoise=False, affinities=("signed",), out=tmp_path / "run", figures=False)  # fmt: skip
+                         floor_trials=90, denoise=False, affinities=("signed",), out=tmp_path / "run",
+                         figures=False)  # fmt: skip
     assert run(options, measure=careless) == 1
     assert "VIOLATED" in capsys.readouterr().out
     kept = sorted((tmp_path / "run").glob("counterexample-theorem_2c_signed-*.npz"))
@@ -81,7 +83,8 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
 
 def test_gaussian_noise_has_guaranteed_cells_too(tmp_path):
     arguments = ["--subspace-dims", "3", "--principal-angles-deg", "90", "--noise-shares", "0.3", "--noise", "gaussian",
-                 "--trials", "60", "--no-denoise", "--no-figures", "--out", str(tmp_path / "run")]  # fmt: skip
+                 "--trials", "60", "--floor-trials", "60", "--no-denoise", "--no-figures", "--out",
+                 str(tmp_path / "run")]  # fmt: skip
     assert main(arguments) == 0
     rows = pd.read_csv(tmp_path / "run" / "rows.csv")
     assert rows["guaranteed"].any()
@@ -103,7 +106,8 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
      (["--principal-angles-deg", "91"], "principal_angles_deg"), (["--noise-shares", "1"], "noise_shares"),
      (["--noise-shares", "nan"], "noise_shares"), (["--num-clusters", "1"], "num_clusters"),
      (["--delta", "1e-6"], "delta"),
-     (["--trials", "0"], "trials"), (["--seed", "-1"], "seed"), (["--affinities", "cubed"], "affinities"),
+     (["--trials", "0"], "trials"), (["--floor-trials", "0"], "floor_trials"), (["--seed", "-1"], "seed"),
+     (["--affinities", "cubed"], "affinities"),
      (["--denoising.cluster-sizes", "1"], "cluster_sizes"), (["--denoising.noise-level", "nan"], "noise_level"),
      (["--resume"], "--out"), (["--backend", "dask"], "--scheduler"),
      (["--quick", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler")],
@@ -141,6 +145,25 @@ def test_clean_and_observed_points_travel_together():
         x, u = (0.6 * part + 0.4 * weights @ part for part in (x, u))
     assert np.allclose(fused, x, atol=1e-14)
     assert np.allclose(fused_clean, u, atol=1e-14)
+
+
+def test_no_verdict_about_nothing(tmp_path):
+    """At this noise no batch satisfies the hypotheses, and none of the sizes is guaranteed either."""
+    rows = measure_denoising(DenoisingSettings(ambient_dims=(64,), cluster_sizes=(4, 16), noise_level=2.0), 0)
+    assert sum(row["applicable"] for row in rows) == 0
+    assert judge_denoising(rows, 0.05).status is Status.NOT_APPLICABLE
+
+
+def test_floors_are_tried_often_enough(tmp_path):
+    """By default a failure rate of 1.6 delta at any one floor is noticed with probability 95 %."""
+    settings = BatchSettings(subspace_dims=(2,), principal_angles_deg=(80.0,), noise_shares=(0.0,), trials=10)
+    cell = build_models(settings)[0].cell(0, 20, 0.0, 0.5, 10, 0)
+    rows = [{"guaranteed": size >= 20, "cluster_size": size, "floor": 20} for size in (10, 20, 30)]
+    work = with_floor_trials([(OneBlockTask(cell, False), row) for row in rows], settings)
+    trials = [task.cell.trials for task, _ in work]
+    assert trials == [10, trials_to_notice(0.08, 0.05, 2), 10]
+    fixed = with_floor_trials(work, replace(settings, floor_trials=30))
+    assert fixed[1][0].cell.trials == 30
 
 
 def test_the_denoising_verdict_counts_broken_bounds(monkeypatch):
