@@ -4,10 +4,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 BAD_ARGUMENTS, NOT_WRITTEN, WORKERS_LOST, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 4, 5, 130, 143
+# EX_SOFTWARE of sysexits.h. Python's own status for a traceback is 1, which here says that something is violated.
+CRASHED = 70
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -18,8 +21,8 @@ class TerminatedError(KeyboardInterrupt):
 def exit_status(work: Callable[[], int], others: Mapping[type[Exception], int] | None = None) -> int:
     """The status that ``work`` returns, or the one of the error that it raised.
 
-    2: an argument, or a file that was to be read, is not usable. 3: results could not be written. 130: interrupted.
-    143: terminated.
+    2: an argument, or a file that was to be read, is not usable. 3: results could not be written. 70: any other error,
+    which is one of this program, with its traceback. 130: interrupted. 143: terminated.
 
     Args:
         others: further errors that end a command in their own words, and their status.
@@ -46,6 +49,10 @@ def exit_status(work: Callable[[], int], others: Mapping[type[Exception], int] |
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        print("error: this is an error of the program, not a result", file=sys.stderr)
+        return CRASHED
 
 
 @contextmanager

@@ -12,12 +12,15 @@ The run folder has report.html (open it in a browser), report.md, results.csv, o
 figures, and one folder a task. Claims share tasks, and each is computed once.
 
 Exit status: 0 done, 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is;
-2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, 130 interrupted, 143
-terminated. Finished tasks are kept.
+2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, so that claims are
+reported as not run, 70 a crash, 130 interrupted, 143 terminated. Finished tasks are kept; --resume computes failed ones
+again.
 """
 
 import json
+import shutil
 import sys
+import traceback
 import warnings
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -35,9 +38,10 @@ from models.environment import environment
 from models.stack import resolve_device
 from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
-from paper_checks.claims import Claim
+from paper_checks.claims import Claim, Finding
+from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.report import Entry, Meta, print_summary, write_report
-from paper_checks.tasks import Results, Task, carry_out, missing, unique
+from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.backends import BackendOptions, WorkersLostError, open_backend
 from theory.whole_files import to_plain, write_json, write_table
@@ -94,7 +98,6 @@ def run(options: PaperChecks) -> int:
 
     Raises:
         ValueError: arguments, images or a folder that cannot be used.
-        WorkersLostError: a task failed.
         OSError: a file could not be written.
     """
     claims = chosen_claims(options.only)
@@ -105,24 +108,32 @@ def run(options: PaperChecks) -> int:
     device = resolve_device(tier.device)
     backend = _backend(options.jobs, device)
     tasks = unique(task for claim in claims for task in claim.tasks(tier))
+    # A process keeps the images of one seed.
+    tasks.sort(key=lambda task: task.config.seed if isinstance(task, Training) else 0)
     if any(isinstance(task, Training) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
     folder = _open(options, tier, device)
+    kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
     try:
-        carry_out_all(tasks, folder / TASKS, backend, device)
-    except (KeyboardInterrupt, WorkersLostError):
-        print(f"\nfinished tasks are kept, continue with the same command and --out {folder} --resume", file=sys.stderr)
+        failures = carry_out_all(tasks, folder / TASKS, backend, device)
+    except KeyboardInterrupt:
+        print(f"\n{kept}", file=sys.stderr)
         raise
     results = Results(folder / TASKS)
-    entries = [judge(claim, results, tier, folder, options) for claim in claims]
-    write_report(entries, _meta(options, tier, folder, sum(results.seconds(task) for task in tasks)), folder)
+    entries = [judge(claim, results, tier, folder, options, failures) for claim in claims]
+    seconds = sum(results.seconds(task) for task in tasks if task.name not in failures)
+    write_report(entries, _meta(options, tier, folder, seconds), folder)
     print_summary(entries)
     print(f"Report: {folder / 'report.html'}")
+    if failures:
+        print(f"\n{len(failures)} of {len(tasks)} tasks failed; {kept}", file=sys.stderr)
     return _status(entries, options)
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
+    if any(entry.finding.answer == "failed" for entry in entries):
+        return WORKERS_LOST
     failed = [e for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
     fooled = [e for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
     wrong = failed + (fooled if options.control != "none" else [])
@@ -139,11 +150,13 @@ def _backend(jobs: int | None, device: torch.device) -> BackendOptions:
     return BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
 
 
-def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device: torch.device) -> None:
-    """Compute the tasks that are missing, with progress.
+def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device: torch.device) -> dict[str, str]:
+    """Compute the tasks that are missing, with progress, and go on after one that fails.
+
+    Returns:
+        names of the tasks that failed, or whose process died, and why.
 
     Raises:
-        WorkersLostError: a task failed, or its process died; says which.
         ValueError: a folder belongs to another task.
     """
     todo = missing(tasks, root)
@@ -151,47 +164,79 @@ def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device
     root.mkdir(parents=True, exist_ok=True)
     shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
     attempt = partial(_attempt, root=root)
+    failures: dict[str, str] = {}
     with tqdm(total=len(todo), disable=None, unit="task") as bar:
 
-        def note(error: str | None) -> None:
-            if error is not None:
-                raise WorkersLostError(error)
+        def note(task: Task, why: str | None) -> None:
+            if why is not None:
+                failures[task.name] = why
+                tqdm.write(f"error: {why}", file=sys.stderr)
             bar.update()
 
-        with warnings.catch_warnings(), open_backend(options, device) as backend:
-            # loky replaces a process whose memory has grown; no task is lost.
-            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            for _, error in backend.map(attempt, shared):
-                note(error)
+        waiting = dict(enumerate(shared))
+        try:
+            with warnings.catch_warnings(), open_backend(options, device) as backend:
+                # loky replaces a process whose memory has grown; no task is lost.
+                warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+                for number, why in backend.map(attempt, shared):
+                    note(waiting.pop(number), why)
+        except WorkersLostError as error:
+            for task in waiting.values():
+                note(task, f"{task.name}: {error}")
         for task in alone:
-            note(attempt(task))
+            note(task, attempt(task))
+    return failures
 
 
 def _attempt(task: Task, root: Path) -> str | None:
     """What went wrong with a task; None if nothing did. Exceptions of libraries do not all travel between processes."""
     try:
         carry_out(task, root)
+    except TaskFailedError as error:
+        return f"{task.name}: {error}"
     except Exception as error:
-        return f"{task.name}: {type(error).__name__}: {error}"
+        return f"{task.name}: {_in_words(error)}"
     return None
 
 
-def judge(claim: Claim, results: Results, tier: Tier, folder: Path, options: PaperChecks) -> Entry:
-    """A claim's finding, with its tables and figures in a folder of its own.
+def _in_words(error: Exception) -> str:
+    """The error, and the last lines of its traceback."""
+    return f"{type(error).__name__}: {last_lines(str(error), 1)}\n{last_lines(traceback.format_exc())}"
 
-    Raises:
-        ValueError: a task's tables are damaged.
+
+def _finding(claim: Claim, results: Results, tier: Tier, failures: dict[str, str]) -> tuple[Finding, tuple[str, ...]]:
+    """What is found about a claim, and what failed: tasks that it needs, or its judge if their tables are damaged."""
+    needed = claim.tasks(tier)
+    failed = tuple(failures[task.name] for task in needed if task.name in failures)
+    words = f"Nothing is said: {len(failed)} of the {len(needed)} tasks that it needs failed."
+    if not failed:
+        try:
+            return claim.judge(results, tier), ()
+        except Exception as error:
+            words = "Nothing is said: the results of its tasks cannot be read."
+            failed = (_in_words(error),)
+    return Finding("failed", words, [], p_values=None if claim.kind == "theorem" else NO_EVIDENCE), failed
+
+
+def judge(
+    claim: Claim, results: Results, tier: Tier, folder: Path, options: PaperChecks, failures: dict[str, str]
+) -> Entry:
+    """A claim's finding, with its tables and figures in a folder of its own, which is made anew.
+
+    Args:
+        failures: of tasks, by their names.
     """
-    finding = claim.judge(results, tier)
+    finding, failed = _finding(claim, results, tier, failures)
     own = folder / CLAIMS / claim.id
-    own.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
     write_json(own / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
                                      "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
     for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
         if rows:
             write_table(own / f"{name}.csv", rows)
     pictures = (*draw_all(own), *finding.pictures)
-    return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", _command(options, only=claim.id))
+    return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", _command(options, only=claim.id), failed)
 
 
 def _command(options: PaperChecks, only: str | None) -> str:
@@ -240,6 +285,7 @@ def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Met
         tier=tier.name,
         command=_command(options, options.only),
         seeds=tier.seeds,
+        splits=_splits(data.limit is not None),
         seconds=seconds,
         images=images,
         versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
@@ -249,11 +295,18 @@ def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Met
     )
 
 
+def _splits(limited: bool) -> str:
+    used = "the training images that are used, and " if limited else ""
+    return (
+        f"every seed draws {used}which training images are held out for validation; all arms have the draw of their "
+        "seed, so that intervals over seeds cover it; test images are the same in all trainings"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(tyro.cli(PaperChecks, args=arguments, prog="python -m paper_checks", description=__doc__)),
-        {WorkersLostError: WORKERS_LOST},
+        lambda: run(tyro.cli(PaperChecks, args=arguments, prog="python -m paper_checks", description=__doc__))
     )
 
 

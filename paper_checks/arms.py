@@ -1,4 +1,9 @@
-"""Arms: trainings on images that differ from the tier's in what a claim is about, and what is read off them."""
+"""Arms: trainings on images that differ from the tier's in what a claim is about, and what is read off them.
+
+A seed also draws the images: which are held out for validation, and, where a tier takes only some of each class, which
+training images it takes. All arms have the same images with the same seed, so that their differences stay paired, and
+intervals over seeds cover the draw. Test images are the same in all trainings.
+"""
 
 import typing
 from collections.abc import Mapping
@@ -49,6 +54,11 @@ class Training:
         """One thread is enough."""
         return False
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Tables that claims read."""
+        return ("config.json", "epochs.csv", "results.csv", *(("transformations.csv",) if self.transformations else ()))
+
     def run(self, folder: Path) -> None:
         """Train, evaluate, and leave the tables."""
         device = resolve_device(self.device)
@@ -94,6 +104,12 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
     return replace(config, **here)
 
 
+def seeded(config: TrainConfig, seed: int) -> TrainConfig:
+    """The training of one seed, with its draw of images."""
+    drawn = replace(config.data, split_seed=seed, limit_seed=None if config.data.limit is None else seed)
+    return replace(config, seed=seed, data=drawn)
+
+
 @dataclass(frozen=True)
 class Arm:
     """A setting that is trained with every seed: the tier's, with changes.
@@ -117,7 +133,7 @@ class Arm:
     def trainings(self, tier: Tier) -> list[Training]:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
         config = changed(tier.config, dict(self.changes))
-        return [Training(self.label(tier), replace(config, seed=seed), tier.device, tier.control, config == tier.config)
+        return [Training(self.label(tier), seeded(config, seed), tier.device, tier.control, config == tier.config)
                 for seed in tier.all_seeds]  # fmt: skip
 
     def values(self, results: Results, tier: Tier, column: str = "accuracy", *,

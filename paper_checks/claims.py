@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paper_checks.decisions import Answer, Contrast, contrast_row, decide
+from paper_checks.decisions import Answer, Contrast, PValues, contrast_row, decide, p_values
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 
@@ -27,6 +27,7 @@ class Finding:
             have their own columns.
         tables: name -> rows of what the claim's figure draws.
         pictures: figures that a task has drawn already, and that belong to the claim.
+        p_values: of a trend or comparison, for the error rate over all claims; None for a theorem.
     """
 
     answer: Answer
@@ -34,6 +35,7 @@ class Finding:
     rows: list[dict]
     tables: dict[str, list[dict]] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
+    p_values: PValues | None = None
 
 
 @dataclass(frozen=True)
@@ -64,4 +66,5 @@ class Claim:
 
 def judged(sentence: str, contrasts: list[Contrast], **tables: list[dict]) -> Finding:
     """A finding that the contrasts decide."""
-    return Finding(decide(contrasts), sentence, [contrast_row(each) for each in contrasts], tables)
+    rows = [contrast_row(each) for each in contrasts]
+    return Finding(decide(contrasts), sentence, rows, tables, p_values=p_values(contrasts))

@@ -6,7 +6,6 @@ results.csv has the numbers.
 
 import base64
 import io
-import math
 import shutil
 import textwrap
 from collections import Counter
@@ -21,11 +20,14 @@ from PIL import Image
 
 from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import Answer
+from paper_checks.family import Standing, standings
+from paper_checks.report_tables import MISSING, is_number, number_tables
 from theory.whole_files import write_table, write_whole
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
-SIGNS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?"}
+SIGNS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "failed": "!"}
+LABELS = {"failed": "not run (failed)"}
 # Pictures are embedded no wider than that, in so many colors, and shown at 100 pixels an inch of the figure.
 PIXELS, COLORS, SHOWN = 1100, 64, 700
 CAPTIONS = {
@@ -36,9 +38,6 @@ CAPTIONS = {
     "claim_moments": "moments of scores, and the gradient's norm, by epoch",
     "claim_blocks": "values by block",
 }
-# What columns of verdicts are called; others go by their own names.
-HEADINGS = {"contrast": "statement", "measure": "about", "side": "verdict"}
-MISSING = "–"
 PICTURES = "pictures"
 
 
@@ -50,6 +49,7 @@ class Entry:
         pictures: figures as PNG.
         folder: of the claim's tables and figures, in the run folder.
         command: that repeats it.
+        failures: why it could not be judged, with the last lines of what was said; empty where it was.
     """
 
     claim: Claim
@@ -57,6 +57,7 @@ class Entry:
     pictures: tuple[Path, ...]
     folder: str
     command: str
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Meta:
 
     Attributes:
         seeds: trainings of each arm.
+        splits: which images a seed draws, in words.
         seconds: that its tasks took, one after the other.
         images: what they are, in words or as a path.
         versions: of software, and the hardware, by name.
@@ -77,6 +79,7 @@ class Meta:
     tier: str
     command: str
     seeds: int
+    splits: str
     seconds: float
     images: str
     versions: dict
@@ -101,12 +104,55 @@ def write_report(entries: Sequence[Entry], meta: Meta, folder: Path) -> None:
     write_whole(folder / "report.html", html)
 
 
+def standings_of(entries: Sequence[Entry]) -> dict[str, Standing]:
+    """By claim, how the trends and comparisons stand over all of them.
+
+    Raises:
+        ValueError: one has no p-values.
+    """
+    family = [entry for entry in entries if entry.claim.kind != "theorem"]
+    for entry in family:
+        if entry.finding.p_values is None:
+            raise ValueError(f"{entry.claim.id}: a {entry.claim.kind} must have p-values")
+    return standings({entry.claim.id: (entry.finding.answer, entry.finding.p_values) for entry in family})
+
+
+def standing_words(entry: Entry, found: Standing | None) -> str:
+    """Whether an answer stands; a dash where there is none, and for theorems, which are not in the family."""
+    if found is None or entry.finding.answer not in ("reproduced", "contradicted"):
+        return MISSING
+    return "stands" if found.stands else "does not stand"
+
+
+def p_words(value: float) -> str:
+    """ "= 0.0012", "< 0.0001"."""
+    return "< 0.0001" if value < 1e-4 else f"= {value:.2g}"
+
+
+def family_words(entries: Sequence[Entry], found: dict[str, Standing]) -> str:
+    """What "stands" means, and what it covers."""
+    words = [standing_words(entry, found.get(entry.claim.id)) for entry in entries]
+    decided, theorems = len(words) - words.count(MISSING), len(entries) - len(found)
+    text = (
+        f"Over all claims: a trend or comparison is decided by a rule that errs in at most 5 % of runs, so that among "
+        f"the {len(found)} of this run some answers may be chance. Holm's step-down procedure adjusts p-values for it: "
+        "with a probability of 95 % or more none of the answers that stand is wrong, on either side, however claims "
+        f"hang together. {words.count('stands')} of {decided} answers stand. The {len(found)} include claims that are "
+        "undecided or not run"
+    )
+    if theorems:
+        text += "; claims of the kind theorem are not among them: verdicts decide these, and give no p-values"
+    return f"{text}."
+
+
 def result_rows(entries: Sequence[Entry]) -> list[dict]:
     """One row a number; a claim without numbers has one row too."""
-    rows = []
+    rows, found = [], standings_of(entries)
     for entry in entries:
-        claim, finding = entry.claim, entry.finding
+        claim, finding, standing = entry.claim, entry.finding, found.get(entry.claim.id)
         own = {"claim": claim.id, "paper": claim.paper, "kind": claim.kind, "answer": finding.answer}
+        own |= {"p_value": standing and standing.p_value, "p_over_all_claims": standing and standing.adjusted,
+                "stands_over_all_claims": standing and standing.stands}  # fmt: skip
         rows += [{**own, **row, **own} for row in finding.rows or [{}]]
     return rows
 
@@ -120,7 +166,9 @@ def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[s
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": markdown_text, "line": one_line}
+    environment.filters |= {"cell": markdown_text, "line": one_line, "p": p_words,
+                            "label": lambda answer: LABELS.get(answer, answer)}  # fmt: skip
+    found = standings_of(entries)
     fooled = [e.claim.id for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
     return environment.get_template(template).render(
         entries=entries,
@@ -131,15 +179,18 @@ def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[s
         seeds={entry.claim.id: seed_words(entry.finding.rows) for entry in entries},
         counts=counts(entries),
         signs=SIGNS,
+        standings=found,
+        stands={entry.claim.id: standing_words(entry, found.get(entry.claim.id)) for entry in entries},
+        family=family_words(entries, found) if found else "",
         duration=duration(meta.seconds),
         fooled=fooled,
     )
 
 
 def counts(entries: Sequence[Entry]) -> dict[str, int]:
-    """How many claims have each answer."""
+    """How many claims have each answer; failed ones only where there are some."""
     found = Counter(entry.finding.answer for entry in entries)
-    return {answer: found[answer] for answer in ANSWERS}
+    return {answer: found[answer] for answer in ANSWERS if answer != "failed" or found[answer]}
 
 
 @dataclass(frozen=True)
@@ -197,93 +248,9 @@ def _caption(path: Path) -> str:
     return CAPTIONS.get(path.stem, path.stem.replace("_", " "))
 
 
-@dataclass(frozen=True)
-class NumberTable:
-    """A table as it is shown; the first column names the row, and numbers stand on the right."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
-
-
-def number_tables(rows: Sequence[dict]) -> list[NumberTable]:
-    """A finding's numbers: differences with their intervals, and verdicts with the columns that they have."""
-    contrasts = [row for row in rows if "difference" in row]
-    others = [row for row in rows if "difference" not in row]
-    found = []
-    if others:
-        names = list(dict.fromkeys(name for row in others for name in row))
-        numeric = tuple(all(number(row.get(name)) == MISSING or _is_number(row[name]) for row in others)
-                        for name in names)  # fmt: skip
-        cells = tuple(tuple(number(row.get(name)) for name in names) for row in others)
-        found.append(NumberTable(tuple(HEADINGS.get(name, name.replace("_", " ")) for name in names), cells, numeric))
-    if contrasts:
-        # What matters comes first: on a phone the rest is reached by scrolling.
-        headings = ("compared", "difference [95 % interval]", "answer", "first", "second", "measure", "seeds")
-        numeric = (False, True, False, True, True, False, True)
-        found.append(NumberTable(headings, tuple(_contrast_cells(row) for row in contrasts), numeric))
-    return found
-
-
-def _contrast_cells(row: dict) -> tuple[str, ...]:
-    percent = row.get("measure") == "accuracy"
-    ends = [row.get(name) for name in ("difference", "low", "high")]
-    scale = 100.0 if percent else 1.0
-    decimals = 2 if percent else _decimals([*ends, row.get("first"), row.get("second")])
-    middle, low, high = (_fixed(end, decimals, scale, sign=True) for end in ends)
-    interval = f"[{low}, {high}]" if MISSING not in (low, high) else "[no interval]"
-    unit = " points" if percent and middle != MISSING else ""
-    arms = [_fixed(row.get(name), 1 if percent else decimals, scale) for name in ("first", "second")]
-    if percent:
-        arms = [arm if arm == MISSING else f"{arm} %" for arm in arms]
-    return (str(row["contrast"]), f"{middle}{unit} {interval}", side_words(row.get("side"), row.get("direction")),
-            *arms, str(row.get("measure", MISSING)), number(row.get("seeds")))  # fmt: skip
-
-
-def side_words(side: str | None, direction: str | None) -> str:
-    """Where a difference lies, as seen from the claim."""
-    if side not in ("above", "below"):
-        return str(side or "undecided")
-    return "claimed side" if side == "above" or direction == "differs" else "other side"
-
-
-def _decimals(values: Sequence[float | None]) -> int:
-    """So many that the smallest of the values that matter has two digits, and three of the largest are shown."""
-    sizes = [abs(value) for value in values if _is_number(value) and value]
-    if not sizes:
-        return 0
-    large = 2 - math.floor(math.log10(max(sizes)))
-    difference = abs(values[0]) if _is_number(values[0]) and values[0] else max(sizes)
-    return min(9, max(0, large, 1 - math.floor(math.log10(difference))))
-
-
-def _fixed(value: float | None, decimals: int, scale: float = 1.0, sign: bool = False) -> str:
-    if not _is_number(value):
-        return MISSING
-    return f"{scale * value:{'+' if sign else ''},.{decimals}f}".replace("-", "−")
-
-
-def number(value: object) -> str:
-    """A cell: whole numbers with separators, others to four digits, nothing as a dash."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return MISSING
-    if not isinstance(value, (int, float)):
-        return str(value)
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    whole = float(value).is_integer() and abs(value) < 1e15
-    return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def seed_words(rows: Sequence[dict]) -> str:
     """The seeds that a finding's differences are over; empty where there are none."""
-    found = sorted({int(row["seeds"]) for row in rows if _is_number(row.get("seeds"))})
+    found = sorted({int(row["seeds"]) for row in rows if is_number(row.get("seeds"))})
     if not found:
         return ""
     return "1 (0)" if found == [1] else " or ".join(f"{each}" for each in found) + f" (0 to {found[-1] - 1})"
@@ -314,10 +281,15 @@ def markdown_text(text: object) -> str:
 def print_summary(entries: Sequence[Entry]) -> None:
     """The answers on the terminal, a line each."""
     widest = max((len(entry.claim.id) for entry in entries), default=0)
-    answer = max(map(len, ANSWERS))
+    answer = max(len(LABELS.get(each, each)) for each in counts(entries))
     room = max(40, shutil.get_terminal_size((120, 24)).columns - widest - answer - 4)
     for entry in entries:
         line = one_line(entry.finding.sentence, room)
-        print(f"{entry.claim.id:<{widest}}  {entry.finding.answer:<{answer}}  {line}".rstrip())
-    total = len(entries)
-    print(f"{total} claim{'s' * (total != 1)}: " + ", ".join(f"{n} {name}" for name, n in counts(entries).items()))
+        word = LABELS.get(entry.finding.answer, entry.finding.answer)
+        print(f"{entry.claim.id:<{widest}}  {word:<{answer}}  {line}".rstrip())
+    total, found = len(entries), standings_of(entries)
+    words = ", ".join(f"{n} {LABELS.get(name, name)}" for name, n in counts(entries).items())
+    print(f"{total} claim{'s' * (total != 1)}: {words}")
+    if found:
+        kept = [name for name, standing in found.items() if standing.stands]
+        print(f"Over all {len(found)} trends and comparisons (Holm, 5 %) stand: {', '.join(kept) or 'none'}")

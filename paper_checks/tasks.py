@@ -2,12 +2,18 @@
 
 A task's folder is written beside its place and renamed into it when the task is done, so that a folder that is there is
 whole, and a run that was stopped goes on with the tasks that are missing. Claims share tasks: equal tasks are one.
+
+A crash is no result. A task is done if it ended well and left the files that it says it leaves; of a command, exit
+status 1 is a result if its verdicts, which it writes last, say themselves that something is violated. Everything else
+is a failure (TaskFailedError, or what the task raised): nothing of it counts, and the next start computes the task
+again.
 """
 
 import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,9 +24,16 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from figures.run_folder import read_table
+from theory.verdicts import Status
 from theory.whole_files import to_plain, write_json
 
-TASK = "task.json"
+TASK, VERDICTS = "task.json", "verdicts.json"
+# Of what a failed task said, so many of the last lines are reported.
+LAST_LINES = 12
+
+
+class TaskFailedError(RuntimeError):
+    """A task ended without a result; the message says how, with the last lines of what it said."""
 
 
 @runtime_checkable
@@ -36,8 +49,12 @@ class Task(Protocol):
         """Whether it starts processes of its own, and so is no task for a worker: they would outlive one that is
         stopped."""
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Files without which its folder is no result."""
+
     def run(self, folder: Path) -> None:
-        """Compute, and write tables into the folder, which exists and is empty."""
+        """Compute, and write tables into the folder, which exists and is empty; raises an error if that fails."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +62,12 @@ class Command:
     """A run of ``python -m MODULE ARGUMENTS --out FOLDER``.
 
     Attributes:
-        module: one of this toolkit's commands that takes --out.
+        module: one of this toolkit's commands that takes --out and ends by writing verdicts.json.
         arguments: the others.
-        statuses: exit statuses that are results: 1 says that something is violated.
     """
 
     module: str
     arguments: tuple[str, ...] = ()
-    statuses: tuple[int, ...] = (0, 1)
 
     @property
     def name(self) -> str:
@@ -66,6 +81,11 @@ class Command:
         return True
 
     @property
+    def leaves(self) -> tuple[str, ...]:
+        """The last of its tables, so that the others are there too."""
+        return (VERDICTS,)
+
+    @property
     def line(self) -> str:
         """As it is typed."""
         return " ".join(["python", "-m", self.module, *self.arguments])
@@ -74,7 +94,7 @@ class Command:
         """Run it in a process of its own, with one thread, so that rows do not depend on the number of cores.
 
         Raises:
-            RuntimeError: it failed; with what it said.
+            TaskFailedError: it ended with another status than 0 and 1, or its verdicts do not bear its status out.
         """
         command = [sys.executable, "-m", self.module, *self.arguments, "--out", str(folder)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -87,8 +107,31 @@ class Command:
                 # Asked to end, it ends its own processes too; killed, it could not.
                 process.terminate()
                 raise
-        if process.returncode not in self.statuses:
-            raise RuntimeError(f"{self.line}: ended with status {process.returncode}: {error.strip()[-600:]}")
+        why = _no_result(process.returncode, folder / VERDICTS)
+        if why is not None:
+            raise TaskFailedError("\n".join(filter(None, (f"{self.line}: {why}", last_lines(error)))))
+
+
+def _no_result(status: int, verdicts: Path) -> str | None:
+    """Why a command that ended with this status has no result; None if it has: 0 and nothing is violated, or 1 and
+    something is."""
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return f"was ended by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
+    if status not in (0, 1):
+        return f"ended with status {status}"
+    try:
+        found = [Status(each["status"]) for each in json.loads(verdicts.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"ended with status {status} and left no whole {VERDICTS} ({type(error).__name__})"
+    if not found or (Status.VIOLATED in found) != (status == 1):
+        return f"ended with status {status}, but its verdicts are {', '.join(found) or 'none'}"
+    return None
+
+
+def last_lines(text: str, count: int = LAST_LINES) -> str:
+    """The last lines that are not empty."""
+    return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-count:])
 
 
 @dataclass(frozen=True)
@@ -152,7 +195,7 @@ def unique(tasks: Iterable[Task]) -> list[Task]:
 
 
 def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
-    """The tasks that are not done.
+    """The tasks that are not done, or whose folders lack what they leave.
 
     Raises:
         ValueError: a folder is there whose task has other settings.
@@ -164,14 +207,27 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
             todo.append(task)
         elif _record(path).get("task") != to_plain(task):
             raise ValueError(f"{path.parent}: was made with other settings; use another --out")
+        elif _lacking(task, path.parent):
+            todo.append(task)
     return todo
 
 
+def _lacking(task: Task, folder: Path) -> list[str]:
+    return [name for name in task.leaves if not (folder / name).is_file()]
+
+
 def carry_out(task: Task, root: Path) -> None:
-    """Run one task into its folder."""
+    """Run one task into its folder.
+
+    Raises:
+        TaskFailedError: it ended without having left its files; or whatever it raised. There is no folder then.
+    """
     with _whole_folder(root / task.name) as folder:
         begun = time.monotonic()
         task.run(folder)
+        lacking = _lacking(task, folder)
+        if lacking:
+            raise TaskFailedError(f"ended without {', '.join(lacking)}")
         write_json(folder / TASK, {"task": task, "seconds": time.monotonic() - begun})
 
 

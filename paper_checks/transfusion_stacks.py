@@ -1,17 +1,19 @@
 """TransFusion (arXiv 2403.18681): whether every block sharpens, with identity weights and trained, and its loss."""
 
 import math
+from dataclasses import replace
 
 from scipy import stats
 
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.decisions import LEVEL, Answer, Contrast
+from paper_checks.decisions import LEVEL, NO_EVIDENCE, Answer, Contrast, PValues, combined, student_tails
 from paper_checks.reading import block_rows, mean, step_contrasts
 from paper_checks.tasks import Command, Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.transfusion_theory import (
     DELTA,
     difference_row,
+    grid_rows,
     noise_runs,
     pictures,
     statuses,
@@ -75,6 +77,13 @@ def decide_changes(changes: list[dict], trials: int) -> Answer:
     return "undecided"
 
 
+def p_values_of(rows: list[dict], block: str, trials: int) -> PValues:
+    """The same rule as p-values, from the rows of the map."""
+    before, after, error = (f"{block}_{part}" for part in ("before", "after", "error"))
+    tails = [student_tails(row[after] - row[before], row[error], trials) for row in rows]
+    return combined(tails) if tails else NO_EVIDENCE
+
+
 def _extremes(changes: list[dict]) -> list[dict]:
     """The largest fall and the largest rise."""
     ordered = sorted(changes, key=lambda row: row["difference"])
@@ -86,41 +95,43 @@ def _counts(changes: list[dict]) -> str:
     return f"up at {sides.count('above')}, down at {sides.count('below')} of {len(sides)} points of the map"
 
 
-def _judge_map(results: Results, tier: Tier, block: str) -> tuple[Answer, list[dict], list[dict], list[dict]]:
-    """Answer, and the changes that decide, those at all points of the map, and Proposition 5's verdicts."""
+def _judge_map(results: Results, tier: Tier, block: str) -> tuple[Finding, list[dict], list[dict], list[dict]]:
+    """A finding without words, and the changes that decide, those at all points of the map, and Proposition 5's
+    verdicts."""
     task = map_run(tier)
     points = results.table(task, "map")
+    trials = int(results.json(task, "config")["trials"])
     kept = [row for row in points if block == "plain" or row[f"{block}_model_after"] > row[f"{block}_model_before"]]
     deciding = _changes(results, task, block, kept)
-    answer = decide_changes(deciding, int(results.json(task, "config")["trials"]))
     verdicts = verdict_rows(results, {"equiangular": task}, "Proposition 5")
-    return answer, deciding, _changes(results, task, block, points), verdicts
+    rows, drawn = [*_extremes(deciding), *verdicts], pictures(results, task, "sharpening_map")
+    p_values = p_values_of(kept, block, trials)
+    found = Finding(decide_changes(deciding, trials), "", rows, pictures=drawn, p_values=p_values)
+    return found, deciding, _changes(results, task, block, points), verdicts
 
 
 def _judge_plain(results: Results, tier: Tier) -> Finding:
-    answer, changes, _, verdicts = _judge_map(results, tier, "plain")
+    found, changes, _, verdicts = _judge_map(results, tier, "plain")
     sentence = (
         f"The affinity sharpness goes clearly {_counts(changes)}. Theory says that with identity weights a plain "
         f"block never sharpens ({statuses(verdicts)})."
     )
-    return Finding(answer, sentence, [*_extremes(changes), *verdicts],
-                   pictures=pictures(results, map_run(tier), "sharpening_map"))  # fmt: skip
+    return replace(found, sentence=sentence)
 
 
 def _judge_squared(results: Results, tier: Tier) -> Finding:
-    answer, changes, everywhere, verdicts = _judge_map(results, tier, "squared")
+    found, changes, everywhere, verdicts = _judge_map(results, tier, "squared")
     sentence = (
         f"Where the block model foresees it, sharpness goes clearly {_counts(changes)}; over the whole map it goes "
         f"{_counts(everywhere)} ({statuses(verdicts)})."
     )
-    return Finding(answer, sentence, [*_extremes(changes), *verdicts],
-                   pictures=pictures(results, map_run(tier), "sharpening_map"))  # fmt: skip
+    return replace(found, sentence=sentence)
 
 
 def _judge_threshold(results: Results, tier: Tier) -> Finding:
     run = noise_runs(tier)["gaussian"]
     verdicts = verdict_rows(results, {"noise sweep": run}, "Theorem 2a", "Theorem 2b")
-    cells = {r["cell"] for r in results.table(run, "rows") if r["recovery_guaranteed"] and not r["mapped"]}
+    cells = {r["cell"] for r in grid_rows(results, run) if r["recovery_guaranteed"] and not r["mapped"]}
     values = [r["sharpness_mean"] for r in results.table(run, "layers") if r["cell"] in cells]
     lowest = min(values, default=math.nan)
     rows = [{"contrast": "lowest mean sharpness of a block below the ceiling", "measure": "affinity sharpness",
@@ -152,7 +163,8 @@ def _judge_trained(results: Results, tier: Tier) -> Finding:
     curves = {level: trained_blocks(results, task, level) for level in levels}
     if min((len(each) for each in curves.get(NOISE, {}).values()), default=0) < 2:
         words = f"At noise {NOISE:g} some training has no blocks to compare."
-        return Finding("undecided", words, [], pictures=pictures(results, task, "training_blocks"))
+        drawn = pictures(results, task, "training_blocks")
+        return Finding("undecided", words, [], pictures=drawn, p_values=NO_EVIDENCE)
     contrasts = step_contrasts(curves[NOISE], f"noise {NOISE:g}", "affinity sharpness")
     means = [mean(contrasts[0].second), *(mean(each.first) for each in contrasts)]
     sentence = f"Sharpness block by block at noise {NOISE:g}, n = {BATCH}: {', '.join(f'{v:.4f}' for v in means)}."
@@ -165,8 +177,7 @@ def _judge_trained(results: Results, tier: Tier) -> Finding:
         sentence += f" Steps that go up on average at other noise levels: {', '.join(others)}."
     blocks = [row for level in levels for row in block_rows(curves[level], f"noise {level:g}", "affinity sharpness")]
     found = judged(sentence, contrasts, blocks=blocks)
-    return Finding(found.answer, found.sentence, found.rows, found.tables,
-                   pictures(results, task, "training_blocks", "affinity_maps_transfusion"))  # fmt: skip
+    return replace(found, pictures=pictures(results, task, "training_blocks", "affinity_maps_transfusion"))
 
 
 def kept_accuracy(rows: list[dict], arm: str) -> dict[int, float]:
@@ -207,7 +218,7 @@ def _judge_loss(results: Results, tier: Tier) -> Finding:
     )
     table = [{"arm": arm, "seed": seed, "kept": value} for arm in kept for seed, value in kept[arm].items()]
     found = judged(sentence, contrasts, losses=table)
-    return Finding(found.answer, found.sentence, found.rows, found.tables, pictures(results, task, "ablation"))
+    return replace(found, pictures=pictures(results, task, "ablation"))
 
 
 CLAIMS: tuple[Claim, ...] = (

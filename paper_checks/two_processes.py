@@ -78,6 +78,11 @@ class TwoProcessTraining:
         """It starts two processes, which a worker process cannot."""
         return True
 
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Tables that claims read."""
+        return ("config.json", "epochs.csv", "results.csv")
+
     def run(self, folder: Path) -> None:
         """Train, evaluate, and leave the tables."""
         in_two_processes(_train_part, self.config, self.control, str(folder))
@@ -110,6 +115,11 @@ class GatherGradients:
     def alone(self) -> bool:
         """It starts two processes, which a worker process cannot."""
         return True
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Its only table."""
+        return ("gradients.csv",)
 
     def run(self, folder: Path) -> None:
         """One row a seed and way."""

@@ -3,7 +3,7 @@
     python -m synthetic.adversary                     every claim, the killed ones too, and 100,000 random batches
     python -m synthetic.adversary --random-batches 0  the gradient search alone
 
-Exit status: 0 the theorems stand and the killed statements fall, 1 otherwise, 2 bad arguments.
+Exit status: 0 the theorems stand and the killed statements fall, 1 otherwise, 2 bad arguments, 70 a crash.
 """
 
 import sys

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from models import commands
-from models.commands import BAD_ARGUMENTS, INTERRUPTED, NOT_WRITTEN, WORKERS_LOST
+from models.commands import BAD_ARGUMENTS, CRASHED, INTERRUPTED, NOT_WRITTEN, WORKERS_LOST
 from synthetic.backends import WorkersLostError
 
 # A sweep's results contradict each other (synthetic/audit.py).
 AUDIT_FAILED = 6
 
-__all__ = ["AUDIT_FAILED", "BAD_ARGUMENTS", "INTERRUPTED", "NOT_WRITTEN", "WORKERS_LOST", "exit_status"]
+__all__ = ["AUDIT_FAILED", "BAD_ARGUMENTS", "CRASHED", "INTERRUPTED", "NOT_WRITTEN", "WORKERS_LOST", "exit_status"]
 
 
 def exit_status(work: Callable[[], int]) -> int:

@@ -8,8 +8,8 @@ A step is forward, loss and backward in float32 on given features, TransFusion w
 all others with NT-Xent. Heads take turns, so that a noisy machine slows them alike; ratios to the MLP head are taken
 round by round.
 
-Exit status: 0 done, 2 bad arguments or an unusable folder, 3 results could not be written, 130 interrupted, 143
-terminated.
+Exit status: 0 done, 2 bad arguments or an unusable folder, 3 results could not be written, 70 a crash, 130 interrupted,
+143 terminated.
 """
 
 import sys

@@ -9,7 +9,7 @@ sharpness 1) and the block model (exact on equiangular batches, a mean-field pre
 every layer.
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
-written, 130 interrupted, 143 terminated. What was finished is kept.
+written, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
 """
 
 import sys

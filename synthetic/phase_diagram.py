@@ -10,8 +10,8 @@ Squares of the plane whose corners disagree, in what was measured or in what is 
 measured point inside the guaranteed region is tested against delta.
 
 Exit status: 0 nothing is violated, 1 something is (a failing batch is kept), 2 bad arguments or an unusable folder or
-scheduler, 3 results could not be written, 4 too many workers died, 130 interrupted, 143 terminated. What was
-finished is kept.
+scheduler, 3 results could not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What
+was finished is kept.
 """
 
 import sys
@@ -279,11 +279,11 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
     verdict = judge_floor(_with_floors(recorder.rows), settings.delta)
-    write_json(out / "verdicts.json", [verdict])
     save_batch_failures(
         out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], recorder.rows,
         settings.delta,
     )  # fmt: skip
+    write_json(out / "verdicts.json", [verdict])
     guaranteed = sum(bool(row["guaranteed"]) for row in recorder.rows)
     print(f"\n{len(recorder.rows)} points measured, {guaranteed} of them guaranteed")
     print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")

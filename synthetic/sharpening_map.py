@@ -9,7 +9,7 @@ block: where does the affinity sharpness rise? Then the sign of Proposition 5's 
 change on equiangular batches (p = 1, 1.5, 2, 3, with and without threshold), and the block model against real stacks.
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
-written, 130 interrupted, 143 terminated. What was finished is kept.
+written, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
 """
 
 import sys

@@ -10,7 +10,7 @@ For every subspace dimension, principal angle, noise level and kind of affinity 
 around the simulated floor and at the proved one; a second part measures how fusion averages noise away (denoising).
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 130 interrupted, 143 terminated. What was finished is kept.
+not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
 """
 
 import sys

@@ -9,8 +9,8 @@
     python -m synthetic.sweep_noise --backend dask --scheduler tcp://HOST:8786     on a dask cluster; the same rows
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 6 the run contradicts itself (audit.json), 130 interrupted, 143 terminated.
-What was finished is kept.
+not be written, 4 too many workers died, 6 the run contradicts itself (audit.json), 70 a crash, 130 interrupted, 143
+terminated. What was finished is kept.
 """
 
 import sys

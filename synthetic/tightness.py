@@ -3,8 +3,9 @@
     python -m synthetic.tightness                             the default grid, a few minutes on two cores
     python -m synthetic.tightness --ambient-dims 256 --num-clusters 8 --cluster-sizes 32 --within-cos 1
 
-Every batch keeps its noise directions while the noise level rises (common random numbers), so that the success curve
-of a few thousand batches is smooth. Exit status: 0, 1 when a breakdown lies below its bound, 2 for bad arguments.
+Every batch keeps its noise directions while the noise level rises (common random numbers), so that the success curve of
+a few thousand batches is smooth. Exit status: 0, 1 when a breakdown lies below its bound, 2 for bad arguments, 70 a
+crash.
 """
 
 import sys

@@ -12,7 +12,7 @@ levels and batch sizes, and compares their breakdown with stacks of ideal weight
 Ablations: loss, learning_rate, depth, attention, supervision; at one noise level and batch size, several seeds.
 
 Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 130 interrupted, 143 terminated. What was finished is kept.
+not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
 """
 
 import sys
@@ -185,7 +185,6 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
 
         run_tasks(tasks, recorder, backend, partial(trainer, device=device), store, "training")
     verdict = _summary(verdicts, recorder.rows)
-    write_json(out / "verdicts.json", [verdict])
     if settings.ablation == "none":
         ideal = ideal_rows(settings)
         write_table(out / "ideal.csv", ideal)
@@ -193,6 +192,8 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
         print_breakdown(recorder.rows, ideal)
     else:
         print_ablation(recorder.rows, settings.ablation)
+    # Last, so that a folder with verdicts has all tables.
+    write_json(out / "verdicts.json", [verdict])
     print(f"\nVerdicts (statements and proofs are this toolkit's own)\n  {verdict}")
     return finish(out, [verdict], options.figures)
 

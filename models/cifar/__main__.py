@@ -8,7 +8,7 @@
     torchrun --nproc-per-node 2 -m models.cifar --out runs/b      several processes: one loss over the whole batch
 
 Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results could not be written, 5 the loss is no
-longer finite (the state is kept), 130 interrupted, 143 terminated. Finished epochs are kept.
+longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
 """
 
 import json

@@ -7,7 +7,7 @@ Three ways to do a step on the same images take turns: the bare encoder (forward
 there, nothing else), the trainer's own step (views, encoder, head, loss, optimiser), and the bare encoder behind the
 pipeline that one would write at first, which augments image by image with Pillow. Ratios are taken round by round.
 
-Exit status: 0 done, 2 bad arguments, 130 interrupted, 143 terminated.
+Exit status: 0 done, 2 bad arguments, 70 a crash, 130 interrupted, 143 terminated.
 """
 
 import sys

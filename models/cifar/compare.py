@@ -6,7 +6,7 @@
 Runs whose configurations differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest
 lower and the largest upper end of their 95 % intervals.
 
-Exit status: 0 done, 2 a folder without results, 3 the table could not be written.
+Exit status: 0 done, 2 a folder without results, 3 the table could not be written, 70 a crash.
 """
 
 import csv

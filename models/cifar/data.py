@@ -102,7 +102,10 @@ class DataConfig:
     split_seed: int = 0
     """Which training images are held out."""
     limit: int | None = None
-    """Only the first so many images of each class, in training (before validation images are held out) and test."""
+    """Only so many images of each class, in training (before validation images are held out) and test: the first."""
+    limit_seed: int | None = None
+    """With limit, training images of each class are drawn with this seed instead of being the first; test images are
+    always the first."""
 
     def __post_init__(self) -> None:
         require_range(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
@@ -112,6 +115,10 @@ class DataConfig:
             require_range(self.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
         if self.limit is not None:
             require_count(self.limit, "limit", 1)
+        if self.limit_seed is not None:
+            require_count(self.limit_seed, "limit_seed", 0)
+            if self.limit is None:
+                raise ValueError("limit_seed: goes with limit, without which no image is left out; must be None")
 
 
 def load_images(config: DataConfig, archives: Mapping[str, Archive] = ARCHIVES) -> Splits:
@@ -141,7 +148,8 @@ def load_images(config: DataConfig, archives: Mapping[str, Archive] = ARCHIVES) 
     parts = {}
     for part in ("train", "test"):
         labels = arrays[f"{part}_labels"]
-        kept = np.arange(len(labels)) if config.limit is None else _first_of_each(labels, config.limit)
+        kept = np.arange(len(labels)) if config.limit is None else _some_of_each(
+            labels, config.limit, config.limit_seed if part == "train" else None)  # fmt: skip
         images = torch.from_numpy(arrays.pop(f"{part}_images"))
         images = images if len(kept) == len(labels) else images[torch.from_numpy(kept)]
         parts[part] = ImageSet(_resized(images, size), torch.from_numpy(labels[kept]), classes, name)
@@ -181,9 +189,14 @@ def _load_digits() -> tuple[Arrays, tuple[str, ...]]:
     }, classes  # fmt: skip
 
 
-def _first_of_each(labels: np.ndarray, limit: int) -> np.ndarray:
-    """Ascending indices of the first ``limit`` of each label."""
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:limit] for label in np.unique(labels)]))
+def _some_of_each(labels: np.ndarray, limit: int, seed: int | None) -> np.ndarray:
+    """Ascending indices of ``limit`` of each label: the first, or drawn with a seed; which of a label depends on that
+    label alone."""
+    members = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
+    if seed is not None:
+        # The third number keeps these draws apart from those of validation images.
+        members = {label: np.random.default_rng([seed, label, 1]).permutation(each) for label, each in members.items()}
+    return np.sort(np.concatenate([each[:limit] for each in members.values()]))
 
 
 def _held_out(labels: np.ndarray, share: float, seed: int, classes: tuple[str, ...]) -> np.ndarray:

@@ -6,7 +6,7 @@
 Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
 depends on the other images: those figures are labelled transductive.
 
-Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 130 interrupted, 143 terminated.
+Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 70 a crash, 130 interrupted, 143 terminated.
 """
 
 import math

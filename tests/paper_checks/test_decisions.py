@@ -7,7 +7,17 @@ import pytest
 from scipy import stats
 
 from paper_checks import decisions
-from paper_checks.decisions import Contrast, against_zero, contrast_row, decide, mean_interval
+from paper_checks.decisions import (
+    Contrast,
+    PValues,
+    against_zero,
+    combined,
+    contrast_row,
+    decide,
+    mean_interval,
+    p_values,
+    student_tails,
+)
 
 SIMULATIONS = 4000
 
@@ -40,7 +50,6 @@ def test_answers():
     assert decide([contrast(up), contrast(down)]) == "contradicted"
     assert decide([contrast(down, "differs")]) == "reproduced"
     assert decide([contrast(unclear, "differs")]) == "undecided"
-    assert decide([contrast(up, "differs"), contrast(down)]) == "contradicted"
     assert decide([against_zero("slope", "a unit", {0: 1.0, 1: 1.1})]) == "reproduced"
 
 
@@ -49,16 +58,58 @@ def test_nothing_is_decided_by_one_run_missing_values_or_equal_arms(values):
     for direction in ("above", "differs"):
         assert decide([contrast(values, direction)]) == "undecided"
         assert decide([contrast([-value for value in values], direction)]) == "undecided"
+        assert p_values([contrast(values, direction)]).claim == 1.0
     row = contrast_row(contrast(values))
     assert row["side"] == "undecided"
     assert not math.isinf(row["low"])
 
 
-def test_a_claim_needs_contrasts_and_a_level_lies_inside():
-    with pytest.raises(ValueError, match=r"^contrasts:"):
-        decide([])
+def test_a_claim_needs_contrasts_of_one_direction_and_a_level_lies_inside():
+    for wrong in ([], [contrast([0.1, 0.2]), contrast([0.1, 0.2], "differs")]):
+        for rule in (decide, p_values):
+            with pytest.raises(ValueError, match=r"^contrasts:"):
+                rule(wrong)
+    with pytest.raises(ValueError, match=r"^tails:"):
+        combined([])
     with pytest.raises(ValueError, match=r"^level:"):
         mean_interval([1.0, 2.0], 1.0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_p_values_say_what_the_rule_says(seed):
+    rng = np.random.default_rng(seed)
+    size, seeds, direction = rng.integers(1, 7), int(rng.integers(2, 7)), ["above", "differs"][seed % 2]
+    shift = rng.choice([-2.0, 0.0, 2.0]) * np.ones(size) if seed % 3 else rng.normal(0.0, 2.0, size)
+    contrasts = [contrast(each, direction) for each in rng.normal(shift[:, None], 1.0, (size, seeds)).tolist()]
+    found, answer = p_values(contrasts), decide(contrasts)
+    assert (found.claim <= 0.05) == (answer != "undecided")
+    if direction == "above":
+        assert (found.reproduced <= 0.025) == (answer == "reproduced")
+        assert (found.contradicted <= 0.025) == (answer == "contradicted")
+    else:
+        assert found.contradicted is None
+
+
+def test_p_values_are_those_of_single_tests():
+    values = np.random.default_rng(0).normal(0.5, 1.0, (3, 6))
+    upper, lower, both = (
+        [stats.ttest_1samp(each, 0.0, alternative=side).pvalue for each in values]
+        for side in ("greater", "less", "two-sided")
+    )
+    found = p_values([contrast(each) for each in values])
+    assert found.reproduced == pytest.approx(max(upper), rel=1e-9)
+    assert found.contradicted == pytest.approx(min(1.0, 3.0 * min(lower)), rel=1e-9)
+    assert p_values([contrast(each, "differs") for each in values]).claim == pytest.approx(max(both), rel=1e-9)
+    assert PValues(0.3, 0.01).claim == 0.02
+    assert PValues(0.9, 0.8).claim == 1.0
+
+
+def test_values_that_leave_no_doubt_or_say_nothing():
+    assert student_tails(0.1, 0.0, 5) == (0.0, 1.0)
+    assert student_tails(-0.1, 0.0, 5) == (1.0, 0.0)
+    assert student_tails(0.0, 0.0, 5) == (0.5, 0.5)
+    for mean, error, count in ((0.1, 0.1, 1), (math.nan, 0.1, 5), (0.1, math.inf, 5)):
+        assert student_tails(mean, error, count) == (1.0, 1.0)
 
 
 def decided(count, direction="above", seeds=5):

@@ -21,6 +21,7 @@ from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training
 from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
+from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, carry_out
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.transformations import TRANSFORMATIONS, transformation_names
@@ -85,7 +86,9 @@ def answers(claim, accuracies, noise=0.004):
         found = accuracies.get((label, features), accuracies.get(label, accuracies.get("base", 0.8)))
         return found + noise * rng.normal()
 
-    return CLAIMS[claim].judge(Planted(accuracy), QUICK).answer
+    finding = CLAIMS[claim].judge(Planted(accuracy), QUICK)
+    assert (finding.p_values.claim <= 0.05) == (finding.answer != "undecided")
+    return finding.answer
 
 
 def label(arm):
@@ -285,12 +288,14 @@ def test_check_fails_where_a_control_is_reproduced():
     assert command._status([entry], options) == 1
     assert command._status([entry], replace(options, check=False)) == 0
     assert command._status([entry], replace(options, control="none")) == 0
+    failed = command.Entry(CLAIMS["D1"], arms_finding("failed"), (), "", "")
+    assert command._status([entry, failed], options) == command._status([failed], replace(options, check=False)) == 4
     theorem = command.Entry(replace(CLAIMS["D1"], kind="theorem"), arms_finding("undecided"), (), "", "")
     assert command._status([theorem], replace(options, control="none")) == 1
 
 
 def arms_finding(answer):
-    return transfusion_training.Finding(answer, "Planted.", [])
+    return transfusion_training.Finding(answer, "Planted.", [], p_values=NO_EVIDENCE)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +328,9 @@ def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch)
 
     monkeypatch.setattr(Training, "run", fail)
     assert status_of(command.main, ["--only", "D1", "--jobs", "1", "--out", str(tmp_path / "run")]) == 4
-    assert "deepfusion-seed0: RuntimeError: planted" in capsys.readouterr().err
+    printed, error = capsys.readouterr()
+    assert "deepfusion-seed0: RuntimeError: planted\nTraceback" in error
+    assert "D1  not run (failed)  Nothing is said: 6 of the 6 tasks" in printed
 
 
 @pytest.mark.parametrize(("claim", "number"), [("T5", signal.SIGINT), ("D1", signal.SIGINT), ("T1", signal.SIGTERM)])

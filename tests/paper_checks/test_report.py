@@ -13,13 +13,14 @@ from PIL import Image
 from figures.catalogue import draw_all
 from paper_checks import report
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import Contrast, contrast_row
+from paper_checks.decisions import Contrast, PValues, contrast_row
 from paper_checks.report import Entry, Meta, print_summary, write_report
+from paper_checks.report_tables import number_tables, side_words
 from tests.command_lines import disk_that_fills
 from theory import whole_files
 
-META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", 5, 754.0, "digits",
-            {"torch": "2.13.0", "device": "cpu (x86_64)"}, "10 epochs", "none")  # fmt: skip
+META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", 5, "A seed draws images.", 754.0,
+            "digits", {"torch": "2.13.0", "device": "cpu (x86_64)"}, "10 epochs", "none")  # fmt: skip
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = 'above <script>alert("x")</script> & | below'
 
@@ -68,10 +69,13 @@ VERDICT = {"contrast": "Theorem 1: spread, gaussian", "measure": "noise 0", "cas
            "bound": 0.0155512, "side": "HOLDS"}  # fmt: skip
 
 
-def entry(name="S1", answer="reproduced", rows=None, pictures=(), sentence="It is so.", **others):
+def entry(name="S1", answer="reproduced", rows=None, pictures=(), sentence="It is so.", p=0.001, failures=(), **others):
+    """With p-values that bear its answer out; p is the smaller one."""
     rows = [accuracy_row()] if rows is None else rows
-    return Entry(claim(name, **others), Finding(answer, sentence, rows), tuple(pictures), f"claims/{name}",
-                 f"python -m paper_checks --tier quick --only {name}")  # fmt: skip
+    values = {"reproduced": PValues(p, 1.0), "contradicted": PValues(1.0, p)}.get(answer, PValues(0.2, 1.0))
+    found = Finding(answer, sentence, rows, p_values=None if others.get("kind") == "theorem" else values)
+    return Entry(claim(name, **others), found, tuple(pictures), f"claims/{name}",
+                 f"python -m paper_checks --tier quick --only {name}", failures)  # fmt: skip
 
 
 @pytest.fixture
@@ -178,9 +182,9 @@ def test_accuracies_are_percentages_with_intervals(tmp_path):
 def test_other_numbers_are_rounded_so_that_something_is_left():
     row = {**accuracy_row(), "measure": "nats", "first": 3.21456, "second": 3.21333, "difference": 0.00123,
            "low": math.nan, "high": math.nan, "side": "undecided"}  # fmt: skip
-    (table,) = report.number_tables([row])
+    (table,) = number_tables([row])
     assert table.rows[0][:5] == ("MLP over linear", "+0.0012 [no interval]", "undecided", "3.2146", "3.2133")
-    (table,) = report.number_tables([VERDICT])
+    (table,) = number_tables([VERDICT])
     assert table.rows == (("Theorem 1: spread, gaussian", "noise 0", "1,200", "0.01309", "0.01555", "HOLDS"),)
     assert table.numeric == (False, False, True, True, True, False)
 
@@ -189,11 +193,11 @@ def test_other_numbers_are_rounded_so_that_something_is_left():
     ("above", "above", "claimed side"), ("below", "above", "other side"), ("below", "differs", "claimed side"),
     ("undecided", "differs", "undecided")])  # fmt: skip
 def test_sides_are_seen_from_the_claim(side, direction, words):
-    assert report.side_words(side, direction) == words
+    assert side_words(side, direction) == words
 
 
 def test_verdicts_and_differences_have_a_table_each():
-    assert [len(table.rows) for table in report.number_tables([accuracy_row(), VERDICT, accuracy_row()])] == [1, 2]
+    assert [len(table.rows) for table in number_tables([accuracy_row(), VERDICT, accuracy_row()])] == [1, 2]
 
 
 def test_results_have_a_row_a_number(entries, tmp_path):
@@ -204,6 +208,46 @@ def test_results_have_a_row_a_number(entries, tmp_path):
     assert rows[0]["bound"] == "0.0155512"
     assert float(rows[3]["difference"]) == accuracy_row()["difference"]
     assert {row["answer"] for row in rows} == {"contradicted", "undecided", "reproduced"}
+
+
+def test_what_stands_over_all_claims_is_said_and_what_that_covers(tmp_path):
+    # Weights 1/2 and 1/2 a claim: .001/.5 x 4, then .012/.5 x 3.5; the theorem is no member.
+    failed = entry("S4", "failed", [], failures=("base-seed0: it broke\n  here",))
+    found = [entry("T1", "reproduced", [VERDICT], kind="theorem"), entry("S1"), entry("S2", "contradicted", p=0.012),
+             entry("S3", "undecided"), failed]  # fmt: skip
+    page = page_of(found, tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    for text in (page.text, markdown.replace("&lt;", "<")):
+        assert "among the 4 of this run" in text
+        assert "1 of 2 answers stand" in text
+        assert "claims of the kind theorem are not among them" in text
+        assert "p = 0.002, adjusted for all claims = 0.008: stands" in text
+        assert "p = 0.024, adjusted for all claims = 0.084: does not stand" in text
+        assert "p = 0.4, adjusted for all claims = 1" in text
+        assert "A seed draws images." in text
+        assert "base-seed0: it broke" in text
+    for cells in ("S1✓ reproducedstands", "S2✗ contradicteddoes not stand", "S3? undecided–", "S4! not run (failed)–"):
+        assert cells in page.text
+    assert [line.split(" | ")[1:3] for line in markdown.splitlines() if line.startswith("| [")] == [
+        ["reproduced", "–"], ["reproduced", "stands"], ["contradicted", "does not stand"], ["undecided", "–"],
+        ["not run (failed)", "–"],
+    ]  # fmt: skip
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stands_over_all_claims"] for row in rows] == ["", "True", "False", "False", "False"]
+    assert [float(row["p_over_all_claims"] or 9) for row in rows] == pytest.approx([9, 0.008, 0.084, 1.0, 1.0])
+    assert [float(row["p_value"] or 9) for row in rows] == pytest.approx([9, 0.002, 0.024, 0.4, 0.4])
+
+
+def test_theorems_alone_are_no_family(tmp_path):
+    text = page_of([entry("T1", "reproduced", [VERDICT], kind="theorem")], tmp_path).text
+    assert "Over all claims:" not in text
+
+
+def test_a_comparison_without_p_values_is_refused(tmp_path):
+    bare = Entry(claim("S1"), Finding("undecided", "So.", []), (), "", "")
+    with pytest.raises(ValueError, match=r"^S1: a comparison must have p-values"):
+        write_report([bare], META, tmp_path)
 
 
 def test_a_control_run_is_said_at_the_top(entries, tmp_path):
@@ -274,7 +318,8 @@ def test_the_summary_is_aligned_and_fits(entries, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     print_summary([*entries, entry("S10", sentence="word " * 60)])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "5 claims: 3 reproduced, 1 contradicted, 1 undecided"
+    assert lines[-2:] == ["5 claims: 3 reproduced, 1 contradicted, 1 undecided",
+                          "Over all 4 trends and comparisons (Holm, 5 %) stand: S1, S2, S10"]  # fmt: skip
     assert max(map(len, lines)) <= 80
-    assert [line[5:].split()[0] for line in lines[:-1]] == ["contradicted", "undecided", *["reproduced"] * 3]
+    assert [line[5:].split()[0] for line in lines[:-2]] == ["contradicted", "undecided", *["reproduced"] * 3]
     assert lines[4].endswith("…")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from paper_checks.tasks import TASK, Command, Results, carry_out, missing, unique
+from paper_checks.tasks import TASK, Command, Results, TaskFailedError, carry_out, last_lines, missing, unique
 from theory.whole_files import write_table
 
 
@@ -17,6 +17,7 @@ class Number:
     value: float
     fails: bool = False
     alone: bool = False
+    leaves: tuple[str, ...] = ("rows.csv",)
 
     def run(self, folder):
         write_table(folder / "rows.csv", [{"value": self.value, "word": "x", "yes": True, "none": None}])
@@ -96,6 +97,19 @@ def test_json_that_is_missing_or_damaged_is_named(tmp_path):
 def test_a_command_that_fails_says_what_it_said(tmp_path):
     task = Command("synthetic.sweep_noise", ("--trials", "0"))
     assert task.name == "sweep_noise-trials-0"
-    with pytest.raises(RuntimeError, match=r"python -m synthetic.sweep_noise --trials 0: ended with status 2.*trials"):
+    line = "python -m synthetic.sweep_noise --trials 0"
+    with pytest.raises(TaskFailedError, match=rf"^{line}: ended with status 2\n.*trials"):
         carry_out(task, tmp_path)
+    assert missing([task], tmp_path) == [task]
+
+
+def test_the_last_lines_of_what_was_said():
+    assert last_lines("a\n\nb  \n \nc\n", 2) == "b\nc"
+    assert last_lines("", 2) == ""
+
+
+def test_a_folder_that_lacks_what_its_task_leaves_is_missing(tmp_path):
+    task = Number("a", 1.0)
+    carry_out(task, tmp_path)
+    (tmp_path / "a" / "rows.csv").unlink()
     assert missing([task], tmp_path) == [task]

@@ -7,6 +7,7 @@ import pytest
 
 from paper_checks import transfusion_stacks as stacks
 from paper_checks import transfusion_theory as theory
+from paper_checks.floor_tails import floor_interval
 from paper_checks.tasks import Command, Results, carry_out, unique
 from paper_checks.tiers import CPU, QUICK
 from theory.whole_files import write_json, write_table
@@ -35,12 +36,22 @@ def plant(results, task, verdicts=None, config=None, **tables):
             write_json(folder / f"{name}.json", content)
 
 
+def found(results, name):
+    """The claim's finding, whose p-values say what it says."""
+    finding = CLAIMS[name].judge(results, QUICK)
+    if CLAIMS[name].kind == "theorem":
+        assert finding.p_values is None
+    else:
+        assert (finding.p_values.claim <= 0.05) == (finding.answer != "undecided")
+    return finding
+
+
 def answer(results, name):
-    return CLAIMS[name].judge(results, QUICK).answer
+    return found(results, name).answer
 
 
 def noise_rows(top_high=0.01, safe=0.99):
-    shared = {"ambient_dim": 64, "batch_size": 32, "mapped": False, "trials": 100}
+    shared = {"ambient_dim": 64, "batch_size": 32, "mapped": False, "trials": 100, "control": "no"}
     return [
         {**shared, "cell": 0, "mapped": True, "noise_level": 0.0, "separated_rate": 1.0, "separated_high": 1.0,
          "separation_guaranteed": False, "recovery_guaranteed": False},
@@ -48,12 +59,16 @@ def noise_rows(top_high=0.01, safe=0.99):
          "separation_guaranteed": True, "recovery_guaranteed": True},
         {**shared, "cell": 2, "noise_level": 3.0, "separated_rate": 0.0, "separated_high": top_high,
          "separation_guaranteed": False, "recovery_guaranteed": False},
+        # A control cell: it leaves the theorem no room, and would spoil every one of these claims.
+        {**shared, "cell": 3, "control": "proved event", "noise_level": 9.0, "separated_rate": 0.5,
+         "separated_high": 0.6, "separation_guaranteed": True, "recovery_guaranteed": True},
     ]  # fmt: skip
 
 
 def plant_noise(results, status="HOLDS", sharpness=1.0, **changes):
     names = ("Theorem 1", "Theorem 2a", "Theorem 2b")
     layers = [{"cell": cell, "layer": layer, "sharpness_mean": sharpness} for cell in (0, 1, 2) for layer in (0, 1)]
+    layers += [{"cell": 3, "layer": 0, "sharpness_mean": 0.1}]
     for task in (*RUNS.values(), theory.far_run(QUICK)):
         plant(results, task, [verdict(name) for name in names], rows=noise_rows(**changes), layers=layers)
     plant(results, RUNS["worst"], [verdict(name, status) for name in names])
@@ -128,14 +143,30 @@ def test_without_noise_nothing_is_said_about_it(results):
     assert answer(results, "T3") == "undecided"
 
 
-@pytest.mark.parametrize(("squared", "expected"), [(0.4, "reproduced"), (1.0, "undecided"), (2.0, "contradicted")])
-def test_squared_against_signed_floors(results, squared, expected):
-    plant_batch(results, floors(squared=squared))
-    finding = CLAIMS["T6"].judge(results, QUICK)
+def plant_signs(results, squared, trials=400):
+    """Counts of recovered batches whose rates pass 95 % at the floors, and floors with the intervals of the counts."""
+    table, rows = floors(squared=squared), []
+    for group, floor in enumerate(table):
+        sizes = sorted({round(multiple * floor["measured"]) for multiple in (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)})
+        rates = [1.0 / (1.0 + math.exp(-math.log(19.0) - 6.0 * math.log(size / floor["measured"]))) for size in sizes]
+        cells = [{"group": group, "cluster_size": size, "trials": trials, "recovered": round(trials * rate)}
+                 for size, rate in zip(sizes, rates)]  # fmt: skip
+        floor["measured_low"], floor["measured_high"] = floor_interval(cells, 0.95, 0.95)
+        floor["group"] = group
+        rows += cells
+    plant(results, theory.batch_run(QUICK), [verdict("Theorem 2c")], floors=table, rows=rows)
+
+
+@pytest.mark.parametrize(("squared", "sides", "expected"), [
+    (0.4, "above", "reproduced"), (1.0, "undecided", "undecided"), (2.0, "below", "contradicted"),
+    # Below 0 at 95 %, but not at 1 - 5 %/m.
+    (1.2, "below", "undecided"),
+])  # fmt: skip
+def test_squared_against_signed_floors(results, squared, sides, expected):
+    plant_signs(results, squared)
+    finding = found(results, "T6")
     assert finding.answer == expected
-    assert {row["side"] for row in finding.rows} == {
-        {"reproduced": "above", "undecided": "undecided", "contradicted": "below"}[expected]
-    }
+    assert {row["side"] for row in finding.rows} == {sides}
 
 
 def plant_fusion(results, status="HOLDS", relu=1.0, softmax=0.25):
@@ -205,7 +236,7 @@ def plant_training(results, steps, diverged=False):
 ])  # fmt: skip
 def test_trained_blocks(results, steps, expected):
     plant_training(results, steps)
-    finding = CLAIMS["T4d"].judge(results, QUICK)
+    finding = found(results, "T4d")
     assert finding.answer == expected
     assert len(finding.rows) == 2
 

@@ -1,3 +1,4 @@
+import ast
 import os
 import signal
 import subprocess
@@ -24,6 +25,14 @@ def raises(error):
         (lambda: 1, 1, ""),
         (raises(ValueError("depth: must be at least 1")), 2, "error: depth: must be at least 1"),
         (raises(OSError(28, "No space left on device", "rows.csv")), 3, "No space left on device: 'rows.csv'"),
+        # 1 says that something is violated, which a crash does not.
+        (
+            raises(ZeroDivisionError("planted")),
+            70,
+            "ZeroDivisionError: planted\nerror: this is an error of",
+        ),
+        (raises(RuntimeError("planted")), 70, "Traceback (most recent call last)"),
+        (raises(MemoryError()), 70, "MemoryError"),
         (raises(KeyboardInterrupt()), 130, "interrupted"),
         (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "terminated"),
     ],
@@ -55,3 +64,19 @@ def test_a_reader_that_leaves_is_no_error():
     process.stdout.close()
     assert process.stderr.read() == b""
     process.wait()
+
+
+def commands_that_list_their_statuses():
+    listed = []
+    for path in (path for room in ("models", "synthetic", "paper_checks") for path in (ROOT / room).rglob("*.py")):
+        text = path.read_text()
+        if "return exit_status(" in text and "Exit status" in text:
+            listed.append(path)
+    return listed
+
+
+def test_every_list_of_exit_statuses_has_a_crash():
+    found = commands_that_list_their_statuses()
+    assert len(found) > 10
+    for path in found:
+        assert ", 70 a crash" in " ".join(ast.get_docstring(ast.parse(path.read_text())).split()), path

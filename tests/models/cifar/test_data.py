@@ -93,6 +93,40 @@ class TestSplits:
         more = load_images(DataConfig(str(path), root=tmp_path / "cache", limit=50, validation_share=0.0))
         assert len(more.train) == 9
 
+    def test_a_limit_with_a_seed_draws_training_images_and_leaves_the_test_images(self):
+        first, again, other = (load_images(DataConfig(image_size=8, limit=20, limit_seed=seed)) for seed in (4, 4, 5))
+        plain = load_images(DataConfig(image_size=8, limit=20))
+        for splits in (again, other, plain):
+            assert_same(first.test, splits.test)
+            assert counts(first.train) == counts(splits.train)
+        assert_same(first.train, again.train)
+        used = [rows(splits.train, splits.validation) for splits in (first, other, plain)]
+        assert used[0] != used[1] != used[2] != used[0]
+        whole = load_images(DataConfig(image_size=8, validation_share=0.0)).train
+        assert all(each <= rows(whole) for each in used)
+        assert_same(load_images(DataConfig(image_size=8, limit=999, limit_seed=4, validation_share=0.0)).train, whole)
+
+    def test_a_draw_is_spread_over_the_class(self):
+        """The first 40 of 140 would never reach the last 20."""
+        whole = load_images(DataConfig(image_size=8, validation_share=0.0)).train
+        last = torch.cat([torch.where(whole.labels == label)[0][-20:] for label in range(10)])
+        drawn = load_images(DataConfig(image_size=8, limit=40, limit_seed=0, validation_share=0.0)).train
+        # 200 of about 1,440 images, of which 400 are drawn: 56 are expected, with a standard deviation of 6.
+        assert 26 < (rows(drawn) & rows(whole.subset(last))).total() < 86
+
+    def test_without_a_seed_a_split_is_what_it_always_was(self):
+        """Written out: the first of each class, and of these the first of a permutation by (seed, class) held out."""
+        whole = load_images(DataConfig(image_size=8, validation_share=0.0)).train
+        splits = load_images(DataConfig(image_size=8, validation_share=0.25, limit=20, split_seed=3))
+        held, kept = [], []
+        for label in range(10):
+            members = np.flatnonzero(whole.labels.numpy() == label)[:20]
+            order = np.random.default_rng([3, label]).permutation(20)
+            held += members[order[:5]].tolist()
+            kept += members[order[5:]].tolist()
+        assert_same(splits.validation, whole.subset(torch.tensor(sorted(held))))
+        assert_same(splits.train, whole.subset(torch.tensor(sorted(kept))))
+
     def test_a_share_that_leaves_nothing_is_refused(self, tmp_path):
         path = write(tmp_path, small_files())
         for share, limit in ((0.9, None), (0.1, 1)):
@@ -171,11 +205,17 @@ class TestSources:
     [
         ("validation_share", 1.0), ("validation_share", -0.1), ("validation_share", float("nan")), ("limit", 0),
         ("limit", -3), ("image_size", 0), ("image_size", 3), ("image_size", 1025), ("split_seed", -1),
+        ("limit_seed", -1),
     ],
 )  # fmt: skip
 def test_configurations_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: must"):
         DataConfig(**{name: value})
+
+
+def test_a_draw_without_a_limit_is_refused():
+    with pytest.raises(ValueError, match=r"^limit_seed: goes with limit"):
+        DataConfig(limit_seed=0)
 
 
 def test_a_command_line():
