@@ -64,8 +64,8 @@ def index_labels(labels: Array, num_points: int | None = None, name: str = "labe
     Labels are compared, never added, subtracted or counted up to, so that their values do not matter.
 
     Args:
-        labels: integers or booleans (n,) of any width and values: a NumPy array, a tensor on any device, or a sequence of
-            Python integers of any size.
+        labels: integers or booleans (n,) of any width and values: a NumPy array, a tensor on any device, or a sequence
+            of Python integers of any size.
         num_points: n, when it is to be checked.
         name: of the argument, for errors.
 

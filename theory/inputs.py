@@ -57,9 +57,7 @@ def as_numpy(array: Array) -> np.ndarray:
     return (array.float() if dtype_name(array.dtype) == "bfloat16" else array).cpu().numpy()
 
 
-def as_floats(
-    value: Array | float, name: str, expected: str = "expected a number or an array of numbers"
-) -> np.ndarray:
+def as_floats(value: Array | float, name: str, expected: str = "expected numbers") -> np.ndarray:
     """A number, an array or a tensor as a float64 array.
 
     Args:
@@ -142,9 +140,8 @@ def as_sizes(cluster_sizes: ClusterSizes, name: str = "cluster_size") -> np.ndar
     except (TypeError, ValueError):
         whole = []
     if not whole or not all(each is not None and 2 <= each <= LARGEST_SIZE for each in whole):
-        raise ValueError(
-            f"{name}: every cluster needs a whole number of at least 2 points (at most 2^53), got {_shown(cluster_sizes)}"
-        )
+        expected = "every cluster needs a whole number of at least 2 points (at most 2^53)"
+        raise ValueError(f"{name}: {expected}, got {_shown(cluster_sizes)}")
     return np.array(whole, dtype=np.int64)
 
 

@@ -73,8 +73,9 @@ class Objective:
 
         Raises:
             ValueError: labels of another shape or type, or without any label that occurs twice; for symnsq_legacy
-                labels other than N different ones and the same again; an affinity asked of an output without readings; embeddings or
-                cosines with NaN or infinity, or with a zero vector where they are normalised or go in tiles.
+                labels other than N different ones and the same again; an affinity asked of an output without readings;
+                embeddings or cosines with NaN or infinity, or with a zero vector where they are normalised or go in
+                tiles.
         """
         index = label_index(labels, len(output.embeddings), output.embeddings.device)
         others_alike(index)
@@ -160,6 +161,4 @@ def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
 def _require_view_pairs(index: Int[Tensor, " n"]) -> None:
     first, second = index[: len(index) // 2], index[len(index) // 2 :]
     if not torch.equal(first, second) or len(first.unique()) < len(first):
-        raise ValueError(
-            "labels: symnsq_legacy needs two views of N samples, N different labels and the same ones again"
-        )
+        raise ValueError("labels: symnsq_legacy needs two views of N samples, N different labels and the same again")
