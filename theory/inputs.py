@@ -91,6 +91,17 @@ def require_range(value: Array | float, name: str, low: float, high: float, clos
         raise ValueError(f"{name}: {expected}, got {float(array[~inside].ravel()[0] if array.ndim else array):g}")
 
 
+def require_above(cosine: Array | float, threshold: Array | float, name: str) -> None:
+    """Refuse cosines that are not in (threshold, 1], elementwise.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    require_range(cosine, name, -1.0, 1.0)
+    if not np.all(as_floats(cosine, name) > as_floats(threshold, "threshold")):
+        raise ValueError(f"{name}: must lie in (threshold, 1], and some is not above the threshold")
+
+
 def require_threshold(threshold: Array | float) -> None:
     """The affinity threshold tau lies in [0, 1)."""
     require_range(threshold, "threshold", 0.0, 1.0, closed="left")
@@ -121,9 +132,7 @@ def require_count(value: int, name: str, low: int, high: int = LARGEST_COUNT) ->
     if whole is None or whole < low:
         raise ValueError(f"{name}: must be a whole number of at least {low}, got {_shown(value)}")
     if whole > high:
-        raise ValueError(
-            f"{name}: must be a whole number of at least {low} and at most {high:.3g}, got {_shown(value)}"
-        )
+        raise ValueError(f"{name}: must be a whole number in [{low}, {high:.4g}], got {_shown(value)}")
     return whole
 
 
@@ -143,6 +152,18 @@ def as_sizes(cluster_sizes: ClusterSizes, name: str = "cluster_size") -> np.ndar
         expected = "every cluster needs a whole number of at least 2 points (at most 2^53)"
         raise ValueError(f"{name}: {expected}, got {_shown(cluster_sizes)}")
     return np.array(whole, dtype=np.int64)
+
+
+def sizes_of_clusters(num_clusters: int, cluster_size: ClusterSizes) -> tuple[int, np.ndarray]:
+    """K, and sizes of one cluster that stands for all or of each of the K.
+
+    Raises:
+        ValueError: fewer than 2 clusters, another number of sizes, or bad ones.
+    """
+    count, sizes = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), as_sizes(cluster_size)
+    if len(sizes) not in (1, count):
+        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
+    return count, sizes
 
 
 def _as_whole(value: object) -> int | None:

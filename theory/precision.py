@@ -54,8 +54,12 @@ def numerical_threshold(dtype: object, condition: float = 1.0) -> float:
     name = dtype_name(dtype)
     if name not in NUMERICAL_THRESHOLD:
         raise ValueError(f"dtype: expected one of {', '.join(NUMERICAL_THRESHOLD)}, got {name}")
-    if not (condition >= 1.0 and math.isfinite(condition)):
-        raise ValueError(f"condition: must lie in [1, inf), got {condition:g}")
+    try:
+        valid = not isinstance(condition, str) and 1.0 <= float(condition) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        valid = False
+    if not valid:
+        raise ValueError(f"condition: must lie in [1, inf), got {str(condition)[:40]}")
     cut = NUMERICAL_THRESHOLD[name] * condition
     if cut >= 1.0:
         raise ValueError(f"condition: {condition:g} leaves no significant digit of a cosine in {name}")
