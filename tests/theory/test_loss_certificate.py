@@ -271,7 +271,7 @@ def test_float32_losses_of_the_worst_and_the_best_affinity_are_accepted(n, k):
         for given_as in (loss, loss.item(), loss.numpy(), [loss.item()], np.array([loss.item()])):
             assert lc.certified_sharpness(given_as) == pytest.approx(sharpness, abs=1e-5)
         rows = (affinity * (target > 0)).sum(1)[:, None]
-        assert lc.check_certificate(loss[None], rows).status is Status.HOLDS
+        assert lc.check_certificate(loss[None], rows).status is not Status.VIOLATED
 
 
 @pytest.mark.parametrize(
