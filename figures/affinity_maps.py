@@ -46,7 +46,7 @@ def _say_diverged(ax: Axes) -> None:
 def draw_map(ax: Axes, rows: pd.DataFrame) -> AxesImage:
     """One matrix, its clusters outlined."""
     values = rows[[f"c{i}" for i in range(len(rows))]].to_numpy()
-    classes = rows["class"].to_numpy()
+    classes = np.unique(rows["class"].to_numpy(), return_inverse=True)[1]
     ideal = 1.0 / (np.bincount(classes)[classes] - 1)
     image = ax.imshow(values / ideal[:, None], cmap="magma_r", vmin=0.0, vmax=1.5, interpolation="nearest")
     for edge in np.flatnonzero(np.diff(classes)) + 0.5:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.stack import resolve_device, trial_chunks, unit_tokens
+from models.stack import resolve_device, trial_chunks, unit_inputs, unit_tokens
 from theory.clusters import cluster_layout
 from theory.inputs import require_count, require_mixing, require_points
 from theory.softmax_fusion import require_inverse_temperature
@@ -62,7 +62,7 @@ class SoftmaxStack(nn.Module):
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         """Layer L's tokens; differentiable."""
-        tokens = unit_tokens(points.to(self.device, self.dtype))
+        tokens = unit_inputs(points, self.device, self.dtype)
         for _ in range(self.depth):
             tokens = self.block(tokens)
         return tokens
@@ -87,7 +87,7 @@ class SoftmaxStack(nn.Module):
         if points.ndim != 3:
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
-        tokens = unit_tokens(torch.as_tensor(points).to(self.device, self.dtype))
+        tokens = unit_inputs(points, self.device, self.dtype)
         return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])
 
     def _measure_chunk(self, tokens: Tensor, trials: slice, layout) -> SoftmaxTrajectory:

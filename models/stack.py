@@ -7,6 +7,7 @@ Large batches go through in row tiles (models/tiled.py), small ones as whole mat
 """
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.clusters import ClusterLayout, cluster_layout
 from theory.inputs import require_count, require_points
+from theory.subspaces import require_query_key_map
 from theory.trajectory import Trajectory, layer_extremes, measure_layer
 
 # Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
@@ -64,7 +66,7 @@ class AttentionStack(nn.Module):
 
     Raises:
         ValueError: depth or tile_rows below 1, threshold or mixing out of range, unknown device, bias_form without
-            "every".
+            "every", a query_key_map with NaN or infinity or without full rank.
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -86,6 +88,8 @@ class AttentionStack(nn.Module):
         tile_rows: int | None = None,
     ) -> None:
         super().__init__()
+        if query_key_map is not None:
+            require_query_key_map(query_key_map)
         if normalize not in ("never", "input", "every"):
             raise ValueError(f"normalize: must be never, input or every, got {normalize!r}")
         if bias_form and (normalize != "every" or not signed):
@@ -104,13 +108,34 @@ class AttentionStack(nn.Module):
         """Points checked, on the stack's device and in its dtype, normalised where asked for.
 
         Raises:
-            ValueError: NaN, infinite or zero points, fewer than two points.
+            ValueError: NaN, infinite or zero points, fewer than two points; points that query_key_map takes to zero;
+                without normalisation, points whose squared norms the stack's dtype cannot hold.
         """
         require_points(points)
         if points.shape[-2] < 2:
             raise ValueError(f"points: a batch needs at least 2 points, got {points.shape[-2]}")
-        tokens = torch.as_tensor(points).to(self.device, self.dtype)
-        return unit_tokens(tokens) if self.normalize != "never" else tokens
+        if self.normalize == "never":
+            _require_ordinary_size(points, self.dtype)
+            tokens = torch.as_tensor(points).to(self.device, self.dtype)
+        else:
+            tokens = unit_inputs(points, self.device, self.dtype)
+        self._require_images(tokens)
+        return tokens
+
+    @torch.no_grad()
+    def _require_images(self, tokens: Tensor) -> None:
+        matrix = self.blocks[0].query_key_map
+        if matrix is None:
+            return
+        if matrix.shape[-1] != tokens.shape[-1]:
+            raise ValueError(f"points: must be {matrix.shape[-1]} wide as query_key_map is, got {tokens.shape[-1]}")
+        lengths, sizes = (torch.linalg.vector_norm(each, dim=-1) for each in (tokens @ matrix.mT, tokens))
+        # A shorter image is the round-off of the product.
+        least = 16 * torch.finfo(tokens.dtype).eps * torch.linalg.matrix_norm(matrix) * sizes
+        seen = (lengths > least) & torch.isfinite(lengths)
+        if not bool(seen.all()):
+            where = tuple((~seen).nonzero()[0].tolist())
+            raise ValueError(f"query_key_map: takes a point to zero or beyond {self.dtype}, first at index {where}")
 
     def forward(
         self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
@@ -249,6 +274,37 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if found.type == "meta":
         raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
     return found
+
+
+def unit_inputs(
+    points: Float[np.ndarray | Tensor, "*trials n D"], device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "*trials n D"]:
+    """Points of any norms but 0 as unit vectors: those whose squares the dtype cannot hold are scaled first."""
+    points = torch.as_tensor(points)
+    largest = points.detach().abs().amax(-1, keepdim=True)
+    low, high = ordinary_sizes(points.shape[-1], dtype)
+    # Others are divided by 1, which changes no bit of them.
+    scale = torch.where((largest >= low) & (largest <= high), 1.0, largest)
+    return unit_tokens((points / scale).to(device, dtype))
+
+
+def ordinary_sizes(dim: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Between which numbers the largest entry of a vector in R^dim must lie for its squared norm to be a full-precision
+    number of the dtype."""
+    limits = torch.finfo(dtype)
+    return math.sqrt(limits.tiny / limits.eps), math.sqrt(limits.max / dim)
+
+
+def _require_ordinary_size(points: Float[np.ndarray | Tensor, "*trials n D"], dtype: torch.dtype) -> None:
+    largest = torch.as_tensor(points).detach().abs().amax(-1)
+    low, high = ordinary_sizes(points.shape[-1], dtype)
+    outside = (largest < low) | (largest > high)
+    if bool(outside.any()):
+        where = tuple(outside.nonzero()[0].tolist())
+        raise ValueError(
+            f"points: tokens that are not normalised need a largest entry in [{low:.3g}, {high:.3g}] in {dtype}, got "
+            f"{float(largest[where]):.3g} at index {where}"
+        )
 
 
 def unit_tokens(tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:

@@ -4,7 +4,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Float
 
-from theory.clusters import as_numpy, cluster_layout
+from theory.clusters import cluster_layout, index_labels, like_labels
 from theory.inputs import Array, require_points, require_range, require_threshold
 from theory.precision import numerical_threshold
 
@@ -94,17 +94,16 @@ def normalize_rows(affinity: Float[Array, "*trials n n"]) -> Float[Array, "*tria
 def target_affinity(labels: Array) -> Float[Array, "n n"]:
     """The ideal affinity: T_ij = 1 / (n_k - 1) for i ~ j in cluster k, 0 elsewhere, diagonal included (theory.md 4).
 
-    Returns an array of the labels' own library and device, float64.
+    Returns an array of the labels' own library and device, float64; of a sequence a NumPy array.
 
     Raises:
         ValueError: fewer than two clusters, or a cluster of one point (its row could not sum to 1).
     """
     cluster_layout(labels)
-    xp = array_namespace(labels)
-    values = as_numpy(labels)
-    positives = values[:, None] == values[None, :]
+    index = index_labels(labels)[1]
+    positives = index[:, None] == index[None, :]
     np.fill_diagonal(positives, False)
-    return xp.asarray(positives / positives.sum(axis=1, keepdims=True), device=device(labels))
+    return like_labels(positives / positives.sum(axis=1, keepdims=True), labels)
 
 
 def _identity(matrix: Array) -> Array:

@@ -17,7 +17,7 @@ Hypotheses: as above; denoising needs clusters in cones (Theorem 2a's hypotheses
 Proof: theory.md, section 2c; what is guaranteed when: 2d.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri_exp
 
+from theory.clusters import pair_counts
 from theory.connectivity import (
     circle_disconnection_probability,
     descent,
@@ -32,9 +33,18 @@ from theory.connectivity import (
     suffices,
     two_gap_rate,
 )
-from theory.inputs import ClusterSizes, as_sizes, require_count, require_mixing, require_range
+from theory.floor_search import LARGEST_FLOOR, last_above
+from theory.inputs import (
+    LARGEST_SIZE,
+    ClusterSizes,
+    require_count,
+    require_mixing,
+    require_range,
+    require_threshold,
+    sizes_of_clusters,
+)
 from theory.noise_free import norm_floor_squared
-from theory.pair_law import NOISE_RANGE, PairLaw
+from theory.pair_law import LARGEST_DIM, NOISE_RANGE, PairLaw
 from theory.simulated_floor import simulated_floor
 from theory.sphere import require_sphere
 
@@ -42,10 +52,6 @@ Method = Literal["bound", "one_step", "exact", "simulated", "isolated"]
 
 # Thresholds stand this far (radians) on the safe side of what they exclude, so that round-off makes no edge.
 ANGLE_MARGIN = 1e-9
-# Floors are walked down to in ranges of this ratio.
-RANGE = 1.05
-# What a float can still hold.
-LARGEST_FLOOR = 10**300
 # Cluster sizes that a denoising floor answers for, unless told otherwise.
 LARGEST_CLUSTER = 65_536
 
@@ -72,15 +78,15 @@ def connectivity_floor(
     """
     require_sphere(subspace_dim, radius)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    radius = float(radius)
+    subspace_dim, radius = int(subspace_dim), float(radius)
     if method == "bound" and subspace_dim == 2:
-        return _last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
+        return last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
-        return _last_above(descent(subspace_dim, radius, squared).two_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).two_step, delta)
     if method == "one_step":
-        return _last_above(descent(subspace_dim, radius, squared).one_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).one_step, delta)
     if method == "isolated":
-        return _last_above(lambda m, until: isolated_point_rate(m, subspace_dim, radius, squared, until), delta)
+        return last_above(lambda m, until: isolated_point_rate(m, subspace_dim, radius, squared, until), delta)
     if method == "exact":
         if subspace_dim != 2:
             raise ValueError(f"method: 'exact' is known for subspace_dim 2 only, got {subspace_dim}")
@@ -94,37 +100,6 @@ def proved_floor(subspace_dim: int, radius: float, delta: float, squared: bool =
     """The best proved floor: Stevens' exact one on the circle, the descent bound elsewhere. Arguments and errors as in
     ``connectivity_floor``."""
     return connectivity_floor(subspace_dim, radius, delta, squared, "exact" if subspace_dim == 2 else "bound")
-
-
-def _last_above(rate: Callable[[int, float], float], delta: float) -> int:
-    """Smallest m >= 2 with rate(m') <= delta for all m' >= m; for delta near 1 it may be slightly larger.
-
-    ``rate(m, until)`` is at least the maximum over m <= m' <= until, closely so over short ranges: walk down from where
-    one range reaches to infinity, in ranges of a few percent.
-    """
-    floor = _bisect(lambda m: rate(m, np.inf) <= delta)
-    while floor > 2:
-        reach = floor
-        floor = _bisect(lambda m, reach=reach: rate(m, reach) <= delta, low=max(2, int(reach / RANGE)), high=reach)
-        if floor > max(2, int(reach / RANGE)):
-            break
-    return floor
-
-
-def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None) -> int:
-    """Smallest m >= ``low`` from which on a condition holds that stays true; true at ``high`` if that is given."""
-    if enough(low):
-        return low
-    if high is None:
-        high = 2 * low
-        while not enough(high):
-            low, high = high, 2 * high
-            if high > LARGEST_FLOOR:
-                raise ArithmeticError("connectivity_floor: the floor exceeds 1e300")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 def _circle_floor(radius: float, delta: float, squared: bool) -> int:
@@ -146,11 +121,19 @@ class Connection:
         threshold: tau, passed by no cross pair (Gaussian: but for its share of delta).
         radius: vartheta in radians: pairs of one cluster at a clean angle below it pass; 0 where there is none.
         delta: what is left of the failure probability for each cluster's connectivity.
+
+    Raises:
+        ValueError: a threshold outside [0, 1), a radius outside [0, pi/2], delta outside (0, 1).
     """
 
     threshold: float
     radius: float
     delta: float
+
+    def __post_init__(self) -> None:
+        require_threshold(self.threshold)
+        require_range(self.radius, "radius", 0.0, np.pi / 2)
+        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
 
     def floor(self, subspace_dim: int, squared: bool = False) -> int | None:
         """Smallest cluster size that is guaranteed; None where noise leaves no radius."""
@@ -214,20 +197,29 @@ def gaussian_connection(
     Raises:
         ValueError: an argument out of range.
     """
-    count = require_count(num_clusters, "num_clusters", 2)
-    sizes = np.broadcast_to(as_sizes(cluster_size), (count,))
+    count, sizes = sizes_of_clusters(num_clusters, cluster_size)
+    return _gaussian_connection(
+        ambient_dim, count, pair_counts(sizes, count), min_principal_angle, noise_level, delta, squared
+    )
+
+
+def _gaussian_connection(
+    ambient_dim: int, count: int, pairs: tuple[int, int], min_principal_angle: float, noise_level: float, delta: float,
+    squared: bool,
+) -> Connection:  # fmt: skip
+    """``gaussian_connection`` for ``pairs`` inside clusters and across them."""
+    require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
+    require_range(min_principal_angle, "min_principal_angle", 0.0, np.pi / 2, closed="right")
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
     if noise_level == 0.0:
         clean = bounded_connection(min_principal_angle, 0.0, count, delta)
         return Connection(clean.threshold, clean.radius, delta / (4 * count))
-    require_range(min_principal_angle, "min_principal_angle", 0.0, np.pi / 2, closed="right")
-    require_range(delta, "delta", 0.0, 1.0, closed="neither")
     require_range(noise_level, "noise_level", *NOISE_RANGE)
-    n, within = int(sizes.sum()), int((sizes * (sizes - 1) // 2).sum())
-    cross = n * (n - 1) // 2 - within
-    log_cross = np.log(delta / ((4 if squared else 2) * cross))
+    within, cross = pairs
+    log_cross = _log_share(delta, (4 if squared else 2) * cross)
     threshold = PairLaw(ambient_dim, noise_level, float(np.cos(min_principal_angle))).quantile(log_cross, upper=True)
     threshold = float(np.clip(threshold, ANGLE_MARGIN, 1.0 - 1e-15))
-    allowed = float(ndtri_exp(np.log(delta / (4 * within))))
+    allowed = float(ndtri_exp(_log_share(delta, 4 * within)))
 
     def shortfall(angle: float) -> float:
         """In normal scores, which are nearly linear in the angle."""
@@ -241,8 +233,19 @@ def gaussian_connection(
     return Connection(threshold, max(float(radius), 0.0), delta / (4 * count))
 
 
+def _log_share(delta: float, ways: int) -> float:
+    """log(delta/ways); the number of ways may be more than a float holds."""
+    return float(np.log(delta / ways)) if ways < LARGEST_FLOOR else float(np.log(delta)) - math.log(ways)
+
+
 def is_guaranteed(connection: Connection, subspace_dim: int, cluster_size: int, squared: bool = False) -> bool:
-    """Whether clusters of at least ``cluster_size`` points are at or above their floor, without looking for it."""
+    """Whether clusters of at least ``cluster_size`` points are at or above their floor, without looking for it.
+
+    Raises:
+        ValueError: fewer than 2 dimensions or points.
+    """
+    subspace_dim = require_count(subspace_dim, "subspace_dim", 2)
+    cluster_size = require_count(cluster_size, "cluster_size", 2)
     if connection.radius <= 0.0:
         return False
     if subspace_dim == 2:
@@ -264,12 +267,13 @@ def gaussian_floor(
     None where the noise leaves no radius. More points shrink the radius, so that the guarantee may end again at some
     larger m: ask ``gaussian_connection`` at the actual sizes. Arguments and errors as there.
     """
-    size = 3
+    require_count(subspace_dim, "subspace_dim", 2)
+    count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3
     while True:
-        # The needed size never falls as m rises, so that climbing to it reaches the smallest m that suffices.
-        connection = gaussian_connection(
-            ambient_dim, num_clusters, size, min_principal_angle, noise_level, delta, squared
-        )
+        # The needed size never falls as m rises, so that climbing to it reaches the smallest m that suffices. It may be
+        # far beyond the cluster sizes of anybody's batch.
+        pairs = count * (size * (size - 1) // 2), count * (count - 1) // 2 * size * size
+        connection = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
         needed = connection.floor(subspace_dim, squared)
         if needed is None or needed <= size:
             return None if needed is None else size
@@ -317,10 +321,14 @@ def residual_noise(
     largest = require_count(max_cluster_size, "max_cluster_size", smallest)
     clusters = require_count(num_clusters, "num_clusters", 1)
     require_range(kappa, "kappa", 0.0, 1.0, closed="right")
-    require_count(depth, "depth", 1)
+    layers = require_count(depth, "depth", 1)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     require_mixing(mixing)
-    own = (1.0 - mixing) ** depth
+    return float(_residual(noise_level, dim, smallest, largest, clusters, kappa, layers, delta, mixing))
+
+
+def _residual(noise_level, dim, smallest, largest, clusters, kappa, depth, delta, mixing) -> float:
+    own = (1.0 - mixing) ** float(depth)
     averaged = (1.0 - own) / np.sqrt(1.0 + (smallest - 2) * kappa)
 
     def tail(ways: float) -> float:
@@ -329,7 +337,7 @@ def residual_noise(
     norm = 1.0 + np.sqrt(largest / dim)
     together = (own + averaged) * (norm + tail(2 * clusters))
     apart = own * (1.0 + tail(2 * clusters * largest)) + averaged * (norm + tail(2 * clusters))
-    return float(noise_level * min(together, apart))
+    return noise_level * min(together, apart)
 
 
 def denoising_floor(
@@ -357,14 +365,29 @@ def denoising_floor(
     """
     require_range(target_angle, "target_angle", 0.0, np.pi / 2, closed="neither")
     require_range(min_within_cos, "min_within_cos", 0.0, 1.0, closed="right")
-    require_count(largest, "largest", 2)
+    largest = require_count(largest, "largest", 2, LARGEST_SIZE)
+    residual_noise(noise_level, ambient_dim, largest, largest, num_clusters, kappa, depth, delta, mixing)
     for size in range(largest, 1, -1):
-        eta = residual_noise(noise_level, ambient_dim, size, size, num_clusters, kappa, depth, delta, mixing)
-        if not eta < residual_limit(target_angle, min_within_cos, size):
+        eta = _residual(noise_level, int(ambient_dim), size, size, int(num_clusters), kappa, int(depth), delta, mixing)
+        if not eta < _limit(target_angle, min_within_cos, size):
             return size + 1 if size < largest else None
     return 2
 
 
 def residual_limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
-    """nu_clean sin(angle): noise below it keeps a fused point within ``angle`` of its clean cluster's cone."""
+    """nu_clean sin(angle): noise below it keeps a fused point within ``angle`` of its clean cluster's cone.
+
+    Args:
+        angle: radians, [0, pi/2].
+        min_within_cos: a of the clean clusters, (0, 1].
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    require_range(angle, "angle", 0.0, np.pi / 2)
+    require_range(min_within_cos, "min_within_cos", 0.0, 1.0, closed="right")
+    return _limit(angle, min_within_cos, require_count(max_cluster_size, "max_cluster_size", 2))
+
+
+def _limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
     return float(np.sqrt(norm_floor_squared(min_within_cos, max_cluster_size)) * np.sin(angle))

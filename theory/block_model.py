@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.inputs import Numbers, require_count, require_mixing, require_range, require_threshold
+from theory.inputs import Numbers, as_floats, require_count, require_mixing, require_range, require_threshold
 from theory.statements import PROPOSITION_5
 from theory.verdicts import Verdict, judge
 
@@ -120,9 +120,9 @@ def trajectory(
     """
     clusters, size = require_count(num_clusters, "num_clusters", 2), require_count(cluster_size, "cluster_size", 2)
     steps = require_count(depth, "depth", 0)
-    w, b = np.broadcast_arrays(np.asarray(within, dtype=float), np.asarray(between, dtype=float))
-    require_range(w, "within", -1.0, 1.0)
-    require_range(b, "between", -1.0, 1.0)
+    require_range(within, "within", -1.0, 1.0)
+    require_range(between, "between", -1.0, 1.0)
+    w, b = np.broadcast_arrays(as_floats(within, "within"), as_floats(between, "between"))
     gram = _eigenvalues(w, b, clusters, size)
     if min(float(g.min()) for g in gram) < -EXACTNESS * clusters * size:
         raise ValueError("between: no batch has such cosines (1 + (m-1) w must be at least -(n-m) b and m b)")
@@ -194,10 +194,15 @@ def sharpening_margin(
     require_range(power, "power", 0.0, np.inf, closed="neither")
     require_mixing(mixing)
     require_threshold(threshold)
-    require_range(np.asarray(within, dtype=float), "within", 0.0, 1.0, closed="neither")
+    require_range(within, "within", 0.0, 1.0, closed="neither")
+    require_range(between, "between", -1.0, 1.0)
     if not np.all((np.asarray(between) > threshold) & (np.asarray(between) < within)):
         raise ValueError("between: must lie strictly between the threshold and within")
-    return margin_formula(within, between, clusters, size, power, mixing, threshold)
+    with np.errstate(invalid="ignore"):
+        margin = margin_formula(within, between, clusters, size, power, mixing, threshold)
+    if not np.isfinite(as_floats(margin, "margin")).all():
+        raise ValueError("power: so large that all affinities vanish in float64")
+    return margin
 
 
 def margin_formula(w, b, clusters, size, power, mixing, threshold):

@@ -70,11 +70,17 @@ class Descent:
 
         Neither bound is monotone, but each of their terms rises to one peak and then falls, so that its maximum over a
         range of m' is known.
+
+        Raises:
+            ValueError: fewer than 2 points, ``until`` below their number.
         """
+        _require_sizes(num_points, until)
         return float((self.weights * _single(self.lens, num_points, until)).sum())
 
     def two_step(self, num_points: float, until: float | None = None) -> float:
-        """The two-step bound for m = ``num_points`` >= 2, never above the one-step bound; ``until`` as there."""
+        """The two-step bound for m = ``num_points`` >= 2, never above the one-step bound; ``until`` and errors as
+        there."""
+        _require_sizes(num_points, until)
         stuck = _single(self.lens, num_points, until)
         if self.neighbours is not None:
             stuck = np.minimum(self.alone(num_points, until) + self.neighbours.stuck(num_points, until), stuck)
@@ -112,6 +118,12 @@ class Neighbours:
     def two_sided(self, m: float, until: float | None = None) -> np.ndarray:
         """Third term of g_2: at least (m - 1) P(no descent, z_1 and z_2 are there), (d,)."""
         return (self.pair_shares * _triple(self.pair_emptied, m, until)).sum(-1)
+
+
+def _require_sizes(num_points: float, until: float | None, low: float = 2.0) -> None:
+    require_range(num_points, "num_points", low, np.inf, closed="left")
+    if until is not None:
+        require_range(until, "until", float(num_points), np.inf)
 
 
 def _log_miss(share: Numbers) -> Numbers:
@@ -228,7 +240,7 @@ def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, sq
     """
     m = require_count(num_points, "num_points", 2)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    bounds = descent(subspace_dim, float(radius), squared)
+    bounds = descent(subspace_dim, radius, squared)
     if bounds.one_step(m, np.inf) <= delta:
         return True
     # Isolated points are part of the two-step bound: where they alone are too many, the rest need not be computed.
@@ -270,7 +282,13 @@ def circle_disconnection_probability(num_points: int, radius: float, squared: bo
 def two_gap_rate(num_points: float, radius: float, squared: bool = False, until: float | None = None) -> float:
     """C(m, 2) (1 - 2 x/2 pi)^{m-1}, x the radius (pi for 2 pi if ``squared``): the expected number of pairs of gaps
     above the radius, the first term of Stevens' sum and a bound on it. With ``until`` its maximum over
-    m <= m' <= until."""
+    m <= m' <= until.
+
+    Raises:
+        ValueError: fewer than 2 points, a radius outside (0, pi], ``until`` below the number of points.
+    """
+    _require_sizes(num_points, until)
+    require_range(radius, "radius", 0.0, np.pi, closed="right")
     rate = _log_miss(radius / (np.pi / 2 if squared else np.pi))
     peak = 0.5 + (1.0 + np.sqrt(1.0 + rate**2 / 4.0)) / rate
     size = np.clip(peak, float(num_points), float(num_points if until is None else until))
@@ -281,7 +299,12 @@ def isolated_point_rate(
     num_points: float, subspace_dim: int, radius: float, squared: bool = False, until: float | None = None
 ) -> float:
     """m (1 - cap)^{m-1}, the expected number of points without a neighbour: what P(not connected) comes close to from
-    below when it is small, but no bound on it. With ``until`` its maximum over m <= m' <= until."""
+    below when it is small, but no bound on it. With ``until`` its maximum over m <= m' <= until.
+
+    Raises:
+        ValueError: no points, an argument out of range, ``until`` below the number of points.
+    """
     require_sphere(subspace_dim, radius)
+    _require_sizes(num_points, until, low=1.0)
     share = (2.0 if squared else 1.0) * float(cap_measure(subspace_dim, radius))
     return float(_single(share, num_points + 1.0, None if until is None else until + 1.0))

@@ -1,10 +1,18 @@
 """Checks of arguments, so that bad input is refused where it enters, by name and with the allowed range."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+from theory.precision import dtype_name
+
+# The largest count: what a float can still hold, with room for sums.
+LARGEST_COUNT = 10**300
+# The largest cluster: float64 holds every whole number up to here.
+LARGEST_SIZE = 2**53
 
 # A NumPy array or a torch tensor; jaxtyping reads shapes and dtypes off either.
 Array = Any
@@ -40,21 +48,58 @@ def _first_false(flags: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(~flags)[0])
 
 
+def as_numpy(array: Array) -> np.ndarray:
+    """A NumPy copy or view of an array or tensor on any device, without its gradients; bfloat16, which NumPy lacks, as
+    float32."""
+    if not hasattr(array, "detach"):
+        return np.asarray(array)
+    array = array.detach()
+    return (array.float() if dtype_name(array.dtype) == "bfloat16" else array).cpu().numpy()
+
+
+def as_floats(value: Array | float, name: str, expected: str = "expected numbers") -> np.ndarray:
+    """A number, an array or a tensor as a float64 array.
+
+    Args:
+        expected: what an error says that the argument should be.
+
+    Raises:
+        ValueError: no real numbers, or integers that no float64 can hold; names the argument.
+    """
+    try:
+        array = as_numpy(value)
+        if array.dtype.kind in "fiubO":
+            return np.asarray(array, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name}: {expected}, got {_shown(value)}")
+
+
 def require_range(value: Array | float, name: str, low: float, high: float, closed: str = "both") -> None:
     """Refuse values outside an interval; ``closed`` is "both", "left", "right" or "neither". NaN is outside.
 
     Raises:
-        ValueError: names the argument, the value and the allowed range.
+        ValueError: names the argument, the value and the allowed range; also of what is no real number.
     """
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value, dtype=float)
-    above = array >= low if closed in ("both", "left") else array > low
-    below = array <= high if closed in ("both", "right") else array < high
+    left, right = "[" if closed in ("both", "left") else "(", "]" if closed in ("both", "right") else ")"
+    expected = f"must lie in {left}{low:g}, {high:g}{right}"
+    array = as_floats(value, name, expected)
+    above = array >= low if left == "[" else array > low
+    below = array <= high if right == "]" else array < high
     inside = above & below
     if not inside.all():
-        left = "[" if closed in ("both", "left") else "("
-        right = "]" if closed in ("both", "right") else ")"
-        worst = array[~inside].ravel()[0] if array.ndim else array
-        raise ValueError(f"{name}: must lie in {left}{low:g}, {high:g}{right}, got {float(worst):g}")
+        raise ValueError(f"{name}: {expected}, got {float(array[~inside].ravel()[0] if array.ndim else array):g}")
+
+
+def require_above(cosine: Array | float, threshold: Array | float, name: str) -> None:
+    """Refuse cosines that are not in (threshold, 1], elementwise.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    require_range(cosine, name, -1.0, 1.0)
+    if not np.all(as_floats(cosine, name) > as_floats(threshold, "threshold")):
+        raise ValueError(f"{name}: must lie in (threshold, 1], and some is not above the threshold")
 
 
 def require_threshold(threshold: Array | float) -> None:
@@ -77,20 +122,64 @@ def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: must be one of {', '.join(choices)}, got {value!r}")
 
 
-def require_count(value: int, name: str, low: int) -> int:
-    """Refuse anything but a whole number of at least ``low``; returns it as an int."""
-    if isinstance(value, bool) or int(value) != value or value < low:
-        raise ValueError(f"{name}: must be a whole number of at least {low}, got {value}")
-    return int(value)
+def require_count(value: int, name: str, low: int, high: int = LARGEST_COUNT) -> int:
+    """Refuse anything but a whole number from ``low`` to ``high``; returns it as an int.
+
+    Raises:
+        ValueError: names the argument and the allowed range; also of infinity, NaN, booleans and what is no number.
+    """
+    whole = _as_whole(value)
+    if whole is None or whole < low:
+        raise ValueError(f"{name}: must be a whole number of at least {low}, got {_shown(value)}")
+    if whole > high:
+        raise ValueError(f"{name}: must be a whole number in [{low}, {high:.4g}], got {_shown(value)}")
+    return whole
 
 
 def as_sizes(cluster_sizes: ClusterSizes, name: str = "cluster_size") -> np.ndarray:
-    """Cluster sizes as an int array (K,); one int stands for clusters that all have this size.
+    """Cluster sizes as an int64 array (K,); one int stands for clusters that all have this size.
 
     Raises:
-        ValueError: a size below 2 (a cluster of one has no within-cluster pair).
+        ValueError: no sizes, a size below 2 (a cluster of one has no within-cluster pair), not whole, or above 2^53.
     """
-    sizes = np.atleast_1d(np.asarray(cluster_sizes))
-    if sizes.size == 0 or not np.all(sizes == np.floor(sizes)) or np.any(sizes < 2):
-        raise ValueError(f"{name}: every cluster needs a whole number of at least 2 points, got {np.ravel(sizes)}")
-    return sizes.astype(int)
+    try:
+        sizes = np.atleast_1d(as_numpy(cluster_sizes))
+        # Not through floats, and not in a narrow type: sums and products of sizes must not wrap around.
+        whole = [_as_whole(each) for each in sizes] if sizes.ndim == 1 and sizes.dtype.kind in "fiuO" else []
+    except (TypeError, ValueError):
+        whole = []
+    if not whole or not all(each is not None and 2 <= each <= LARGEST_SIZE for each in whole):
+        expected = "every cluster needs a whole number of at least 2 points (at most 2^53)"
+        raise ValueError(f"{name}: {expected}, got {_shown(cluster_sizes)}")
+    return np.array(whole, dtype=np.int64)
+
+
+def sizes_of_clusters(num_clusters: int, cluster_size: ClusterSizes) -> tuple[int, np.ndarray]:
+    """K, and sizes of one cluster that stands for all or of each of the K.
+
+    Raises:
+        ValueError: fewer than 2 clusters, another number of sizes, or bad ones.
+    """
+    count, sizes = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), as_sizes(cluster_size)
+    if len(sizes) not in (1, count):
+        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
+    return count, sizes
+
+
+def _as_whole(value: object) -> int | None:
+    """A whole number as an int; None for anything else."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        return None
+    try:
+        whole = int(value)
+        return whole if bool(whole == value) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _shown(value: object) -> str:
+    """A value in an error, shortened."""
+    if isinstance(value, int) and abs(value) > LARGEST_COUNT:
+        return f"{'-' if value < 0 else ''}10^{math.log10(abs(value)):.0f}"
+    text = repr(value) if isinstance(value, str | bytes) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -14,8 +14,8 @@ Proof: theory.md, section 4. Equality: rows that are even over their own cluster
 import numpy as np
 from scipy.special import xlogy
 
-from theory.inputs import Numbers, require_count, require_range
-from theory.precision import ABSOLUTE_MARGIN
+from theory.inputs import Numbers, as_floats, require_count, require_range
+from theory.precision import UNIT_SUM_TOLERANCE, rounding_tolerance
 from theory.statements import THEOREM_4
 from theory.verdicts import Verdict, combine_parts, judge
 
@@ -34,7 +34,7 @@ def binary_divergence(sharpness: Numbers) -> np.ndarray | float:
         ValueError: s outside [0, 1] or NaN.
     """
     require_range(sharpness, "sharpness", 0.0, 1.0)
-    s = np.asarray(sharpness, dtype=float)
+    s = as_floats(sharpness, "sharpness")
     # ln(2s/(1+s)) as log1p keeps the digits that matter close to s = 1, and is -inf close to 0.
     close = np.maximum(s, 0.5)
     own = np.where(s < 0.5, xlogy(s, 2.0 * s / (1.0 + s)), s * np.log1p((close - 1.0) / (1.0 + close)))
@@ -46,57 +46,75 @@ def certified_sharpness(jsd: Numbers) -> np.ndarray | float:
 
     Args:
         jsd: in [0, ln 2], any shape: of one row (then of that row's s_i) or the mean over rows (then of the mean).
+            NumPy, torch in any precision (a loss with its gradient too) or plain numbers. What rounding puts outside
+            counts as 0 or ln 2: up to UNIT_SUM_TOLERANCE of its dtype, and of float32 for plain numbers and float64,
+            which do not tell whether they were computed in float32 (``loss.item()``, a column of a table).
 
     Returns:
-        s of the same shape, a float for a number.
+        s of the same shape in float64, a float for a number.
 
     Raises:
         ValueError: outside [0, ln 2] by more than rounding, or NaN.
     """
-    require_range(jsd, "jsd", -ABSOLUTE_MARGIN, LN2 + ABSOLUTE_MARGIN)
-    value = np.clip(np.asarray(jsd, dtype=float), 0.0, LN2)
+    value = _divergences(jsd, "jsd")
     low, high = np.zeros_like(value), np.ones_like(value)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         # binary is decreasing: where it is still above the value, the true s is larger.
         above = binary_divergence(middle) >= value
         low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return float(low) if np.ndim(jsd) == 0 else low
+    return float(low) if low.ndim == 0 else low
 
 
 def certified_row_sharpness(loss: Numbers, num_rows: int) -> np.ndarray | float:
     """What the mean loss over ``num_rows`` rows guarantees for every single one: binary^-1(min(ln 2, n loss)).
 
+    Args:
+        loss: as in ``certified_sharpness``.
+
     Raises:
-        ValueError: a loss outside [0, ln 2], fewer than one row.
+        ValueError: a loss outside [0, ln 2] by more than rounding, fewer than one row.
     """
-    require_range(loss, "loss", -ABSOLUTE_MARGIN, LN2 + ABSOLUTE_MARGIN)
     count = require_count(num_rows, "num_rows", 1)
-    return certified_sharpness(np.clip(np.multiply(loss, count), 0.0, LN2))
+    return certified_sharpness(np.minimum(_divergences(loss, "loss") * float(count), LN2))
 
 
-def check_certificate(loss: np.ndarray, sharpness: np.ndarray) -> Verdict:
+def _divergences(values: Numbers, name: str) -> np.ndarray:
+    """Divergences as float64 in [0, ln 2], rounding forgiven."""
+    tolerance = max(rounding_tolerance(values), UNIT_SUM_TOLERANCE["float32"])
+    require_range(values, name, -tolerance, LN2 + tolerance)
+    return np.asarray(np.clip(as_floats(values, name), 0.0, LN2))
+
+
+def check_certificate(loss: Numbers, sharpness: Numbers) -> Verdict:
     """Theorem 4 on measured batches: 1 - s never exceeds what the loss certifies, for the mean and for every row.
 
+    Both are taken to be as exact as their dtype: in float32 a loss stands for any up to UNIT_SUM_TOLERANCE above it, so
+    hand over what was computed in float32 as float32.
+
     Args:
-        loss: (trials,), the mean divergence over the rows of each batch.
+        loss: (trials,), the mean divergence over the rows of each batch. NumPy or torch, gradients and all.
         sharpness: (rows, trials), affinity sharpness of every row that the mean is over.
 
     Raises:
-        ValueError: NaN, or values out of range.
+        ValueError: NaN, values out of range, shapes that do not fit.
     """
-    require_range(sharpness, "sharpness", -ABSOLUTE_MARGIN, 1.0 + ABSOLUTE_MARGIN)
-    rows = sharpness.shape[0]
-    mean_cap = 1.0 - certified_sharpness(loss)
-    row_cap = 1.0 - certified_row_sharpness(loss, rows)
+    exactness, row_exactness = rounding_tolerance(loss), rounding_tolerance(sharpness)
+    require_range(loss, "loss", -exactness, LN2 + exactness)
+    require_range(sharpness, "sharpness", -row_exactness, 1.0 + row_exactness)
+    losses, rows = np.atleast_1d(as_floats(loss, "loss")), as_floats(sharpness, "sharpness")
+    if losses.ndim != 1 or rows.ndim != 2 or rows.shape[1] != len(losses) or len(rows) == 0:
+        raise ValueError(f"sharpness: expected shape (rows, trials) for a loss {losses.shape}, got {rows.shape}")
+    largest = np.clip(losses + exactness, 0.0, LN2)
+    mean_cap = 1.0 - certified_sharpness(largest)
+    row_cap = 1.0 - certified_row_sharpness(largest, len(rows))
     return combine_parts(
         THEOREM_4.name,
         [
             # Of evenly sharp rows mean and bound agree: what is left is the rounding of a mean.
             # A loss that certifies sharpness 0 says nothing.
-            judge(f"{THEOREM_4.name}: mean", 1.0 - sharpness.mean(axis=0), mean_cap + ABSOLUTE_MARGIN, mean_cap < 1.0,
+            judge(f"{THEOREM_4.name}: mean", 1.0 - rows.mean(axis=0), mean_cap + row_exactness, mean_cap < 1.0,
                   discrete=True),
-            judge(f"{THEOREM_4.name}: every row", 1.0 - sharpness, row_cap + ABSOLUTE_MARGIN, row_cap < 1.0,
-                  discrete=True),
+            judge(f"{THEOREM_4.name}: every row", 1.0 - rows, row_cap + row_exactness, row_cap < 1.0, discrete=True),
         ],
     )  # fmt: skip

@@ -4,11 +4,12 @@ Definitions: theory.md, section 0 ("Measurements, per layer"). Everything is bat
 on NumPy arrays and torch tensors. ``labels`` are integers (n,), shared by all trials.
 """
 
+import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Bool, Float, Int
 
 from theory.affinity import unit_points
-from theory.clusters import ClusterLayout, cluster_layout
+from theory.clusters import ClusterLayout, cluster_layout, like_labels
 from theory.inputs import Array, require_points, require_range
 
 # Rows per tile of the pair extremes: an n x n matrix is never formed when n is larger.
@@ -106,10 +107,9 @@ def affinity_sharpness(affinity: Float[Array, "*trials n n"], labels: Array) -> 
 def chance_sharpness(labels: Array, include_self: bool = False) -> Float[Array, " n"]:
     """The affinity sharpness of uniform attention: (n_k - 1)/(n - 1), or n_k/n where a row attends to itself too."""
     layout = cluster_layout(labels)
-    xp = array_namespace(labels)
     n = layout.num_points
     levels = [(size / n if include_self else (size - 1) / (n - 1)) for size in layout.sizes for _ in range(size)]
-    return layout.unsort_rows(xp.asarray(levels, dtype=xp.float64, device=device(labels)))
+    return layout.unsort_rows(like_labels(np.array(levels), labels))
 
 
 def false_edges(affinity: Float[Array, "*trials n n"], labels: Array) -> Int[Array, "*trials"]:

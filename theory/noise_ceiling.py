@@ -19,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from theory.inputs import ClusterSizes, as_sizes, require_count, require_range
-from theory.pair_law import NOISE_RANGE, PairLaw
+from theory.clusters import pair_counts
+from theory.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
+from theory.pair_law import LARGEST_DIM, NOISE_RANGE, PairLaw
 from theory.persistence import admits_threshold, norm_product, threshold_interval
+from theory.precision import ABSOLUTE_MARGIN
 from theory.statements import THEOREM_2B
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.verdicts import Verdict, combine_parts, judge, reject_nan
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25
@@ -40,7 +42,7 @@ def bounded_extremes(theta_within: float, theta_between: float, noise_level: flo
         theta_within, theta_between: clean angles in radians, [0, pi].
         noise_level: eps in [0, 1).
     """
-    _require_angles(theta_within, theta_between)
+    theta_within, theta_between = _angles(theta_within, theta_between)
     require_range(noise_level, "noise_level", 0.0, 1.0, closed="left")
     turn = 2.0 * np.arcsin(noise_level)
     return float(np.cos(min(np.pi, theta_within + turn))), float(np.cos(max(0.0, theta_between - turn)))
@@ -48,14 +50,14 @@ def bounded_extremes(theta_within: float, theta_between: float, noise_level: flo
 
 def bounded_separation(theta_within: float, theta_between: float) -> float:
     """eps_sep = sin((theta_b - theta_w)/4): every batch with |e_i| < eps_sep is separated; 0 if theta_b <= theta_w."""
-    _require_angles(theta_within, theta_between)
+    theta_within, theta_between = _angles(theta_within, theta_between)
     return float(np.sin(max(theta_between - theta_within, 0.0) / 4.0))
 
 
 def bounded_threshold_separation(theta_within: float, theta_between: float) -> float:
     """Noise below which a threshold in [0, 1) separates every batch: needs alpha > 0 too, so also
     phi < (pi/2 - theta_w)/2. (60 and 150 degrees with phi = 20 degrees satisfy only the first condition.)"""
-    _require_angles(theta_within, theta_between)
+    theta_within, theta_between = _angles(theta_within, theta_between)
     turn = min((theta_between - theta_within) / 4.0, (np.pi / 2.0 - theta_within) / 2.0)
     return float(np.sin(max(turn, 0.0)))
 
@@ -67,7 +69,8 @@ def bounded_persistence(theta_within: float, theta_between: float, max_cluster_s
         theta_within, theta_between: clean angles in radians, [0, pi].
         max_cluster_size: M, or all sizes.
     """
-    _require_angles(theta_within, theta_between)
+    theta_within, theta_between = _angles(theta_within, theta_between)
+    as_sizes(max_cluster_size, "max_cluster_size")
 
     def slack(turn: float) -> float:
         alpha, beta = np.cos(theta_within + 2.0 * turn), np.cos(max(0.0, theta_between - 2.0 * turn))
@@ -86,7 +89,8 @@ def bounded_persistence(theta_within: float, theta_between: float, max_cluster_s
 
 @dataclass(frozen=True)
 class _Setting:
-    """Checked arguments of the Gaussian functions, with the log probability that a pair of either kind may use up."""
+    """Checked arguments of the Gaussian functions, with the log probability that a pair of either kind may use up;
+    ``sizes`` are one that all clusters have, or one each."""
 
     ambient_dim: int
     sizes: np.ndarray
@@ -105,19 +109,13 @@ def _setting(
     delta: float,
 ) -> _Setting:
     """delta/2 shared out among the unordered within pairs, delta/2 among the cross pairs."""
-    require_count(ambient_dim, "ambient_dim", 2)
-    count = require_count(num_clusters, "num_clusters", 2)
-    sizes = as_sizes(cluster_size)
-    if len(sizes) not in (1, count):
-        raise ValueError(f"cluster_size: expected 1 or {count} of them, got {len(sizes)}")
+    dim = require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
+    count, sizes = sizes_of_clusters(num_clusters, cluster_size)
     require_range(min_within_cos, "min_within_cos", -1.0, 1.0)
     require_range(max_between_cos, "max_between_cos", -1.0, 1.0)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    sizes = np.broadcast_to(sizes, (count,))
-    within_pairs = (sizes * (sizes - 1)).sum() / 2
-    cross_pairs = (sizes.sum() ** 2 - (sizes**2).sum()) / 2
-    budgets = (float(np.log(delta / (2 * pairs))) for pairs in (within_pairs, cross_pairs))
-    return _Setting(ambient_dim, sizes, float(min_within_cos), float(max_between_cos), *budgets)
+    budgets = (float(np.log(delta / (2 * pairs))) for pairs in pair_counts(sizes, count))
+    return _Setting(dim, sizes, float(min_within_cos), float(max_between_cos), *budgets)
 
 
 def gaussian_extremes(
@@ -248,9 +246,10 @@ def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) ->
     return float(np.exp(brentq(excess, start, start + SCAN_STEP, xtol=1e-9) - ROUND_DOWN))
 
 
-def _require_angles(theta_within: float, theta_between: float) -> None:
+def _angles(theta_within: float, theta_between: float) -> tuple[float, float]:
     require_range(theta_within, "theta_within", 0.0, np.pi)
     require_range(theta_between, "theta_between", 0.0, np.pi)
+    return float(theta_within), float(theta_between)
 
 
 # --- thresholds and checks --------------------------------------------------------------------------------------------
@@ -262,7 +261,13 @@ def recommended_threshold(alpha: float, beta: float, cluster_sizes: ClusterSizes
     The middle of Theorem 2a's interval where there is one. Past the persistence ceiling no threshold is good at every
     depth: then the middle of beta+ and alpha, which separates one block; past the separation ceiling beta+, which
     still admits no false edge.
+
+    Raises:
+        ValueError: cosines outside [-1, 1] by more than rounding, bad sizes.
     """
+    for name, cosine in (("alpha", alpha), ("beta", beta)):
+        require_range(cosine, name, -1.0 - ABSOLUTE_MARGIN, 1.0 + ABSOLUTE_MARGIN)
+    as_sizes(cluster_sizes, "cluster_sizes")
     interval = threshold_interval(float(np.clip(alpha, -1.0, 1.0)), float(np.clip(beta, -1.0, 1.0)), cluster_sizes)
     if interval is not None:
         return (interval[0] + interval[1]) / 2.0
@@ -283,6 +288,7 @@ def check_bounded(
     A margin within round-off of 0 counts as attained: the worst case attains the bound, so its cosines are compared
     with a tolerance of 1e-12. A bound that every cosine obeys (-1 or 1) is no claim and is left out.
     """
+    reject_nan(alpha=alpha, beta=beta)
     name = THEOREM_2B.name
     worst_alpha, worst_beta = bounded_extremes(theta_within, theta_between, noise_level)
     every = np.ones(alpha.shape, dtype=bool)

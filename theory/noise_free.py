@@ -19,7 +19,9 @@ from theory.exact_replay import ExactReplay
 from theory.inputs import (
     ClusterSizes,
     Numbers,
+    as_floats,
     as_sizes,
+    require_above,
     require_count,
     require_mixing,
     require_range,
@@ -31,6 +33,8 @@ from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
 
 SPREAD = "Theorem 1b: spread"
+# Eigenvalues of a Gram matrix below zero by this much of its diagonal are round-off.
+GRAM_ROUNDING = 1e-12
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -54,10 +58,20 @@ def contraction_factor(
     Args:
         within: alpha_l > threshold, any shape, floats or mpmath numbers.
         threshold: tau, broadcasts against ``within``.
+
+    Raises:
+        ValueError: an argument out of range.
     """
+    require_threshold(threshold)
+    require_mixing(mixing)
+    require_above(within, threshold, "within")
+    return _contraction(within, as_sizes(cluster_sizes, "cluster_sizes"), threshold, mixing)
+
+
+def _contraction(within: Numbers, sizes: np.ndarray, threshold: Numbers, mixing: Numbers) -> Numbers:
     kappa = (within - threshold) / (1 - threshold)
     rho = None
-    for size in np.unique(as_sizes(cluster_sizes)):
+    for size in np.unique(sizes):
         size = int(size)
         weight = kappa / (size - 2 + kappa)
         overlap = mixing * (size - 2) * weight + 2 * np.minimum(1 - mixing, mixing * weight)
@@ -75,16 +89,23 @@ def spread_bounds(
     """Theorem 1b's bound on 1 - alpha_l at every layer, from the alpha of the layers before it.
 
     Args:
-        alpha: (layers, ...), alpha_l > threshold.
+        alpha: (layers, ...), alpha_l > threshold; where it is not the bound says nothing, and may be infinite or NaN.
         normalized: tokens are normalised at every layer (the bound then chains layer by layer).
 
     Returns:
         (layers, ...): entry 0 is (1 - alpha_0)/nu^2 (or 1 - alpha_0 when normalised).
+
+    Raises:
+        ValueError: an argument out of range.
     """
-    largest = int(as_sizes(cluster_sizes).max())
+    require_threshold(threshold)
+    require_mixing(mixing)
+    require_range(alpha, "alpha", -1.0, 1.0)
+    sizes = as_sizes(cluster_sizes, "cluster_sizes")
+    largest = int(sizes.max())
     bounds = [1 - alpha[0] if normalized else (1 - alpha[0]) / norm_floor_squared(alpha[0], largest)]
     for layer in range(len(alpha) - 1):
-        rho = contraction_factor(alpha[layer], cluster_sizes, threshold, mixing)
+        rho = _contraction(alpha[layer], sizes, threshold, mixing)
         if normalized:
             bounds.append(rho * rho / norm_floor_squared(alpha[layer], largest) * (1 - alpha[layer]))
         else:
@@ -111,10 +132,11 @@ def spread_bound(
     require_mixing(mixing)
     require_range(within, "within", threshold, 1.0, closed="right")
     depth = require_count(depth, "depth", 0)
-    alpha = within
-    bound = (1.0 - within) / norm_floor_squared(within, int(as_sizes(cluster_size).max()))
+    alpha = within = float(within)
+    sizes = as_sizes(cluster_size)
+    bound = (1.0 - within) / norm_floor_squared(within, int(sizes.max()))
     for _ in range(depth):
-        bound *= float(contraction_factor(np.float64(alpha), cluster_size, threshold, mixing)) ** 2
+        bound *= float(_contraction(np.float64(alpha), sizes, threshold, mixing)) ** 2
         alpha = max(alpha, 1.0 - bound)
     return bound
 
@@ -152,7 +174,7 @@ def equiangular_cosines(
         (alpha_l, beta_l): floats when all three are numbers, else arrays (K,) and (K, K) with diagonal alpha_l.
 
     Raises:
-        ValueError: cosines outside [-1, 1] or no threshold with max b+/(nu nu') <= tau < a exists.
+        ValueError: cosines outside [-1, 1] or that no batch has, or no threshold with max b+/(nu nu') <= tau < a.
     """
     require_mixing(mixing)
     layer = require_count(layer, "layer", 0)
@@ -163,7 +185,7 @@ def equiangular_cosines(
         )
     scalar = np.ndim(within) == np.ndim(between) == np.ndim(cluster_size) == 0
     a, b, sizes = _equiangular_inputs(within, between, cluster_size)
-    decay = (1.0 - mixing - mixing / (sizes - 1.0)) ** (2 * layer)
+    decay = (1.0 - mixing - mixing / (sizes - 1.0)) ** (2.0 * layer)
     off = a + (1.0 - a) * (1.0 - decay) / sizes
     diag = a + (1.0 - a) * (1.0 + (sizes - 1.0) * decay) / sizes
     alpha = off / diag
@@ -173,14 +195,31 @@ def equiangular_cosines(
 
 
 def _equiangular_inputs(within, between, cluster_size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """a (K,), b (K, K) and n (K,); K is 2 where all three are numbers, the case that every other K contains."""
     sizes = as_sizes(cluster_size)
-    count = max(len(sizes), np.size(within), 2 if np.ndim(between) == 0 else np.shape(between)[0], 2)
-    sizes = np.broadcast_to(sizes, (count,)).astype(float)
-    within = np.broadcast_to(np.asarray(within, dtype=float), (count,))
-    between = np.array(np.broadcast_to(np.asarray(between, dtype=float), (count, count)))
     require_range(within, "within", 0.0, 1.0, closed="right")
     require_range(between, "between", -1.0, 1.0)
-    return within, between, sizes
+    a, b = as_floats(within, "within"), as_floats(between, "between")
+    count = max(len(sizes), a.size, 2 if b.ndim == 0 else b.shape[0], 2)
+    for name, array, every in (("cluster_size", sizes, 1), ("within", a, 1), ("between", b, 2)):
+        if array.shape not in ((), (1,), (count,) * every):
+            raise ValueError(f"{name}: expected one of {count} clusters or all of them, got shape {array.shape}")
+    sizes = np.broadcast_to(sizes, (count,)).astype(float)
+    a, b = np.broadcast_to(a, (count,)), np.array(np.broadcast_to(b, (count, count)))
+    if not np.array_equal(b, b.T):
+        raise ValueError("between: must be symmetric")
+    # The Gram matrix of the clusters' sums over the square roots of their sizes; inside a cluster it has 1 - a >= 0.
+    gram = np.sqrt(sizes[:, None] * sizes) * b
+    np.fill_diagonal(gram, 1.0 + (sizes - 1.0) * a)
+    if np.linalg.eigvalsh(gram)[0] < -GRAM_ROUNDING * gram.diagonal().max():
+        # What is necessary of any two clusters, and of two sufficient.
+        limit = np.sqrt(gram.diagonal() / sizes)
+        low = float(-(limit[:, None] * limit)[~np.eye(count, dtype=bool)].max())
+        raise ValueError(
+            "between: no batch has such cosines beside within, the Gram matrix has a negative eigenvalue; two clusters "
+            f"need between in [{low:.4g}, {-low:.4g}]{'' if count == 2 else f', {count} clusters more'}"
+        )
+    return a, b, sizes
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

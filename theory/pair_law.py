@@ -17,6 +17,8 @@ from theory.quadrature import gauss_legendre
 
 # Outside, angles or their differences have too few digits left in float64.
 NOISE_RANGE = (1e-6, 1e6)
+# Beyond, the norm's law is too narrow for its digits in float64.
+LARGEST_DIM = 10**9
 # Half-width of every window in standard deviations, and nodes across it: a Gaussian factor of width s then spans
 # about four nodes, which Gauss-Legendre resolves to 1e-12 relative, tails included.
 WINDOW = 13.0
@@ -98,13 +100,13 @@ class PairLaw:
     """Tails and quantiles of cos(x_i, x_j) at one noise level.
 
     Args:
-        ambient_dim: D >= 2.
+        ambient_dim: D, 2 to 1e9.
         noise_level: sigma, with E|e|^2 = sigma^2, in NOISE_RANGE.
         clean_cos: c0 = <u_i, u_j> in [-1, 1].
     """
 
     def __init__(self, ambient_dim: int, noise_level: float, clean_cos: float) -> None:
-        self.dim = require_count(ambient_dim, "ambient_dim", 2)
+        self.dim = require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
         require_range(noise_level, "noise_level", *NOISE_RANGE)
         require_range(clean_cos, "clean_cos", -1.0, 1.0)
         self.clean_cos = float(clean_cos)
@@ -170,7 +172,11 @@ class PairLaw:
         """The cosine whose upper (lower) tail has the given log probability.
 
         Secant steps on the normal score of the tail as a function of the angle, which is nearly a straight line.
+
+        Raises:
+            ValueError: a log probability outside (-inf, 0).
         """
+        require_range(log_probability, "log_probability", -np.inf, 0.0, closed="neither")
         goal = float(ndtri_exp(log_probability))
         # The score rises with the angle for upper tails of the cosine and falls for lower ones.
         sign = 1.0 if upper else -1.0

@@ -12,7 +12,7 @@ Proof: theory.md, section 2a. Sharp: equiangular clusters have beta_l -> b/nu^2 
 import numpy as np
 
 from theory.exact_replay import ExactReplay
-from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range
+from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range, require_threshold
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
 from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, numerical_threshold
 from theory.statements import THEOREM_2A
@@ -23,8 +23,13 @@ NAME = THEOREM_2A.name
 
 
 def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
-    """nu_(1) nu_(2) of the two largest clusters; one size stands for clusters that all have it."""
-    sizes = np.sort(as_sizes(cluster_sizes))[::-1]
+    """nu_(1) nu_(2) of the two largest clusters; one size stands for clusters that all have it.
+
+    Raises:
+        ValueError: alpha outside [-1, 1], bad sizes.
+    """
+    require_range(alpha, "alpha", -1.0, 1.0)
+    sizes = np.sort(as_sizes(cluster_sizes, "cluster_sizes"))[::-1]
     largest, second = int(sizes[0]), int(sizes[min(1, len(sizes) - 1)])
     if largest == second:
         return norm_floor_squared(alpha, largest)
@@ -32,7 +37,13 @@ def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
 
 
 def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
-    """beta+/(nu_(1) nu_(2)): what cross cosines can grow to, and the smallest admissible threshold. Needs alpha > 0."""
+    """beta+/(nu_(1) nu_(2)): what cross cosines can grow to, and the smallest admissible threshold.
+
+    Raises:
+        ValueError: alpha outside (0, 1], beta outside [-1, 1], bad sizes.
+    """
+    require_range(alpha, "alpha", 0.0, 1.0, closed="right")
+    require_range(beta, "beta", -1.0, 1.0)
     return np.maximum(beta, 0.0) / norm_product(alpha, cluster_sizes)
 
 
@@ -57,13 +68,25 @@ def threshold_interval(alpha: float, beta: float, max_cluster_size: ClusterSizes
 
 
 def persists(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, threshold: Numbers) -> Numbers:
-    """The hypotheses for a given threshold, elementwise: alpha > 0 and beta+/(nu nu) <= tau < alpha."""
+    """The hypotheses for a given threshold, elementwise: alpha > 0 and beta+/(nu nu) <= tau < alpha.
+
+    Raises:
+        ValueError: cosines outside [-1, 1], a threshold outside [0, 1), bad sizes.
+    """
+    require_range(alpha, "alpha", -1.0, 1.0)
+    require_threshold(threshold)
+    alpha = np.asarray(alpha)
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) <= threshold) & (threshold < alpha)
 
 
 def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
-    """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise."""
+    """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise.
+
+    Raises:
+        ValueError: cosines outside [-1, 1], bad sizes.
+    """
+    require_range(alpha, "alpha", -1.0, 1.0)
     positive = np.where(alpha > 0.0, alpha, 1.0)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) < alpha)
 

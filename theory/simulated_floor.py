@@ -109,7 +109,13 @@ def _read(path: Path, key: dict) -> SimulatedFloor | None:
 
 
 def allowed_failures(trials: int, delta: float) -> int:
-    """The most failures of ``trials`` whose one-sided 99 % upper limit does not exceed delta; -1 if there is none."""
+    """The most failures of ``trials`` whose one-sided 99 % upper limit does not exceed delta; -1 if there is none.
+
+    Raises:
+        ValueError: fewer than one trial, delta outside (0, 1).
+    """
+    trials = require_count(trials, "trials", 1)
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
     low, high = -1, trials
     while high - low > 1:
         middle = (low + high) // 2
@@ -157,7 +163,15 @@ def count_disconnected(
 
     Args:
         stop_beyond: give up, and return what was counted, once there are more failures than this.
+
+    Raises:
+        ValueError: an argument out of range.
     """
+    num_points, trials = require_count(num_points, "num_points", 1), require_count(trials, "trials", 0)
+    require_sphere(subspace_dim, radius)
+    require_count(seed, "seed", 0)
+    if stop_beyond is not None:
+        require_count(stop_beyond, "stop_beyond", -1)
     rng = np.random.default_rng([seed, subspace_dim, num_points])
     chunk = max(1, CHUNK_BYTES // (4 * num_points * num_points))
     failures = 0

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.inputs import ClusterSizes, Numbers, as_sizes, require_count, require_mixing, require_range
+from theory.inputs import ClusterSizes, Numbers, as_floats, as_sizes, require_count, require_mixing, require_range
 from theory.precision import SPREAD_FLOOR
 from theory.statements import THEOREM_3
 from theory.trajectory import SoftmaxTrajectory
@@ -69,8 +69,10 @@ def mass_bound(
     require_range(alpha, "alpha", -1.0, 1.0)
     require_range(beta, "beta", -1.0, 1.0)
     require_inverse_temperature(inverse_temperature)
-    require_range(cluster_size, "cluster_size", 2, batch_size - 1)
-    return _mass(alpha - beta, inverse_temperature, cluster_size, batch_size)
+    count = require_count(batch_size, "batch_size", 3)
+    require_range(cluster_size, "cluster_size", 2, count - 1)
+    gap = as_floats(alpha, "alpha") - as_floats(beta, "beta")
+    return _mass(gap, inverse_temperature, as_floats(cluster_size, "cluster_size"), count)
 
 
 def _mass(gap: Numbers, inverse_temperature: Numbers, cluster_size: Numbers, batch_size: int) -> Numbers:
@@ -98,7 +100,7 @@ def certified_layers(
         ValueError: as ``certified_depth``.
     """
     sizes = as_sizes(cluster_size)
-    smallest = int(sizes.min())
+    smallest, batch_size = int(sizes.min()), require_count(batch_size, "batch_size", 3)
     mass_bound(alpha, beta, inverse_temperature, smallest, batch_size)
     if 2 * smallest > batch_size or (len(sizes) > 1 and sizes.sum() != batch_size):
         raise ValueError(f"batch_size: clusters of {np.ravel(cluster_size)} points do not fit a batch of {batch_size}")
@@ -156,7 +158,7 @@ def certified_depth(
     """
     start = certified_layers(alpha, beta, min_cross_cos, inverse_temperature, cluster_size, batch_size, 0, mixing)
     bounds = (start.alpha[0], start.beta[0], start.min_cross[0])
-    smallest = int(as_sizes(cluster_size).min())
+    smallest, batch_size = int(as_sizes(cluster_size).min()), int(batch_size)
     for layer in range(require_count(max_depth, "max_depth", 1)):
         if not bounds[0] > bounds[1]:
             return layer
@@ -206,10 +208,11 @@ def mass_cap(spread: Numbers, inverse_temperature: Numbers, cluster_size: Number
     Raises:
         ValueError: spread outside [0, inf), kappa <= 0, a cluster of fewer than 2 or of all points.
     """
-    require_range(spread, "spread", 0.0, np.inf)
+    require_range(spread, "spread", 0.0, np.inf, closed="left")
     require_inverse_temperature(inverse_temperature)
-    require_range(cluster_size, "cluster_size", 2, batch_size - 1)
-    return _mass(spread, inverse_temperature, cluster_size, batch_size)
+    count = require_count(batch_size, "batch_size", 3)
+    require_range(cluster_size, "cluster_size", 2, count - 1)
+    return _mass(spread, inverse_temperature, as_floats(cluster_size, "cluster_size"), count)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

@@ -83,6 +83,27 @@ def separating_map(bases: Float[Array, "K D r"]) -> tuple[Float[Array, "Kr D"], 
     return xp.linalg.pinv(joint), float(values[0] / values[-1])
 
 
+def require_query_key_map(matrix: Array) -> None:
+    """Refuse a map W (d, D) that cannot tell points apart as queries and keys W x.
+
+    Raises:
+        ValueError: another shape, NaN or infinity, or W of less than full rank min(d, D), a zero W included.
+    """
+    values = as_numpy(matrix)
+    if values.ndim != 2 or 0 in values.shape or values.dtype.kind != "f":
+        raise ValueError(f"query_key_map: expected a floating matrix (d, D), got {values.dtype} {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("query_key_map: contains NaN or infinity")
+    # In units of the largest entry, so that squares neither overflow nor vanish.
+    largest = float(np.abs(values).max())
+    singular = np.linalg.svd(values.astype(np.float64) / largest, compute_uv=False) if largest > 0 else np.zeros(1)
+    if not singular[-1] > RANK_TOLERANCE * singular[0]:
+        raise ValueError(
+            f"query_key_map: must have full rank {min(values.shape)}, its smallest singular value is "
+            f"{singular[-1]:.1e} of {singular[0]:.1e} (in units of its largest entry)"
+        )
+
+
 def _require_orthonormal(basis: Array, name: str) -> None:
     gram = as_numpy(array_namespace(basis).matrix_transpose(basis) @ basis)
     error = np.abs(gram - np.eye(gram.shape[-1])).max() if np.isfinite(gram).all() else np.inf

@@ -24,7 +24,20 @@ Layers = TypeVar("Layers", bound="LayerArrays")
 
 @dataclass(frozen=True)
 class LayerArrays:
-    """Arrays whose first axis is the layer and whose last axis is the trial, put together from parts."""
+    """Arrays whose first axis is the layer and whose last axis is the trial, put together from parts.
+
+    Raises:
+        ValueError: an array with NaN or infinity, of which no statement could be judged.
+    """
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            values = np.asarray(getattr(self, f.name))
+            if not np.isfinite(values).all():
+                where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                raise ValueError(
+                    f"{f.name}: contains NaN or infinity, first at index {where} of shape {values.shape} (..., trials)"
+                )
 
     @classmethod
     def stack_layers(cls: type[Layers], layers: list[Layers]) -> Layers:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.heads import Head
 from models.losses.common import require_rows
+from theory.clusters import index_labels
 from theory.inputs import require_count
 
 
@@ -18,23 +19,20 @@ class LabelledFeatures:
     """Rows of one part of a data set.
 
     Raises:
-        ValueError: no rows, features that are not finite and floating, labels that are not whole numbers >= 0, one a
+        ValueError: no rows, features that are not finite and floating, labels that are not a tensor of integers, one a
             row.
     """
 
     features: Float[Tensor, "N d"]
     """Frozen features, one row an image."""
     labels: Int[Tensor, " N"]
-    """Classes, whole numbers from 0 on; on any device."""
+    """Classes, integers of any type and values; on any device."""
 
     def __post_init__(self) -> None:
         require_rows(self.features, "features", minimum=1)
-        labels, count = self.labels, len(self.features)
-        whole = not (labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype is torch.bool)
-        if not whole or tuple(labels.shape) != (count,):
-            raise ValueError(f"labels: expected integers of shape ({count},), got {labels.dtype} {tuple(labels.shape)}")
-        if int(labels.min()) < 0:
-            raise ValueError(f"labels: must lie in [0, inf), got {int(labels.min())}")
+        index_labels(self.labels, len(self.features))
+        if not isinstance(self.labels, Tensor):
+            raise ValueError(f"labels: expected a tensor, got {type(self.labels).__name__}")
 
 
 @torch.no_grad()

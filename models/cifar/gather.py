@@ -11,7 +11,7 @@ others, so they belong inside DistributedDataParallel.
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.cifar.processes import rank, world_size
@@ -36,6 +36,17 @@ def gather_rows(features: Float[Tensor, "n D"]) -> Float[Tensor, "N D"]:
         return features
     _require_equal(features)
     return _GatherRows.apply(features)
+
+
+def gather_labels(labels: Int[Tensor, " n"]) -> Int[Tensor, " N"]:
+    """The labels of all processes' rows, in the order of ``gather_rows``, as int64 of any values. All processes must
+    call it, as there.
+
+    Raises:
+        ValueError: labels that differ in number between processes.
+    """
+    # Bit by bit: a label that became a float would merge with its neighbours from some value on.
+    return gather_rows(labels.long()[:, None].view(torch.float32)).view(torch.int64)[:, 0]
 
 
 class _GatherRows(torch.autograd.Function):

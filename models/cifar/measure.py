@@ -95,7 +95,9 @@ def _measure_reading(reading: Reading, index: Tensor, alike: Tensor, counted: Te
 
 def _unit_or_zero(vectors: Tensor) -> Tensor:
     """Unit vectors in float64; those that are zero stay so."""
-    return torch.nn.functional.normalize(vectors.double(), dim=-1)
+    wide = vectors.double()
+    zero = (wide == 0).all(-1, keepdim=True)
+    return torch.where(zero, 0.0, unit_points(torch.where(zero, 1.0, wide)))
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.cifar.gather import gather_rows
+from models.cifar.gather import gather_labels, gather_rows
 from models.encoders import EncoderConfig, build_encoder
 from models.feature_transform import (
     draw_beta,
@@ -155,9 +155,7 @@ class BatchLearner(Learner):
         def loss_of(features: Tensor) -> Tensor:
             rows = torch.cat([gather_rows(view) for view in features.chunk(2)])
             if self.supervised:
-                # float32 holds every label exactly; half precision would merge classes.
-                classes = gather_rows(batch.labels.float()[:, None])[:, 0].round().long()
-                labels = classes.repeat(2)
+                labels = gather_labels(batch.labels).repeat(2)
             else:
                 labels = view_pair_labels(len(rows) // 2, 2, rows.device)
             return self.objective(self.head(rows, views=2), labels)

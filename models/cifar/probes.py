@@ -20,6 +20,7 @@ from models.cifar.logistic_regression import fit_linear
 from models.losses.common import require_nonzero, require_rows
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
+from theory.clusters import index_among, index_labels
 from theory.inputs import require_choice, require_count, require_range
 from theory.verdicts import clopper_pearson
 
@@ -105,10 +106,9 @@ def probe(
             training rows, zero vectors (knn).
         ArithmeticError: logistic regression does not converge.
     """
-    num_classes = _count_classes(train, validation, test)
+    train, validation, test, num_classes = _with_classes(train, validation, test)
     fitted = LabelledFeatures(
-        torch.cat([train.features, validation.features]),
-        torch.cat([train.labels, validation.labels.to(train.labels.device)]),
+        torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
     )
     if config.kind == "knn":
         accuracies = _knn_accuracies(train, validation, config, num_classes)
@@ -223,24 +223,29 @@ def _knn_accuracies(
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def _count_classes(train: LabelledFeatures, *others: LabelledFeatures) -> int:
-    """Labels lie below this number.
+def _with_classes(
+    train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures
+) -> tuple[LabelledFeatures, LabelledFeatures, LabelledFeatures, int]:
+    """The parts with their labels as 0..K-1, in the order of the labels' values, and K: tables have a column for every
+    class that there is, whatever the labels' values are.
 
     Raises:
         ValueError: one class in train, a class that only another part has, features of different widths.
     """
-    known = train.labels.cpu().unique()
+    known, index = index_labels(train.labels, name="train labels")
     if len(known) < 2:
-        raise ValueError(f"train labels: must hold at least 2 classes, all are {int(known[0])}")
-    for part, name in zip(others, ("validation", "test")):
+        raise ValueError(f"train labels: must hold at least 2 classes, all are {known[0]}")
+    indices = [index]
+    for part, name in ((validation, "validation"), (test, "test")):
         if part.features.shape[1] != train.features.shape[1]:
             width = train.features.shape[1]
             raise ValueError(f"{name} features: must be {width} wide as in train, got {part.features.shape[1]}")
-        labels = part.labels.cpu()
-        unknown = labels[~torch.isin(labels, known)]
-        if len(unknown):
-            raise ValueError(f"{name} labels: must be among the classes of train, {int(unknown[0])} is not")
-    return int(known.max()) + 1
+        indices.append(index_among(known, part.labels, f"{name} labels", of="the classes of train"))
+    parts = (
+        LabelledFeatures(part.features, torch.from_numpy(index).to(train.labels.device))
+        for part, index in zip((train, validation, test), indices)
+    )
+    return (*parts, len(known))
 
 
 def _correct(scores: Tensor, part: LabelledFeatures) -> int:

@@ -1,12 +1,12 @@
 """What the losses share: the precision that they compute in, checks, labels, and when to work in row tiles."""
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.stack import CPU_DENSE_BYTES, GPU_DENSE_BYTES
 from models.tiled import choose_tile_rows
+from theory.clusters import index_labels
 from theory.inputs import Array, require_count
 
 
@@ -58,25 +58,17 @@ def require_nonzero(features: Tensor, name: str) -> None:
         raise ValueError(f"{name}: contains a zero vector; it cannot be normalised")
 
 
-def as_tensor(labels: Array) -> Tensor:
-    """Labels as a tensor; NumPy arrays that run backwards are copied."""
-    return labels if isinstance(labels, Tensor) else torch.as_tensor(np.ascontiguousarray(labels))
-
-
-def label_index(labels: Array, num_points: int, device: torch.device) -> Int[Tensor, " n"]:
-    """Labels of any integer values as 0..K-1 on ``device``.
+def label_index(labels: Array, num_points: int | None, device: torch.device | str) -> Int[Tensor, " n"]:
+    """Labels of any integer values as 0..K-1 on ``device``: their places among the sorted distinct ones.
 
     Args:
-        labels: (num_points,), integers or booleans, a tensor on any device or a NumPy array.
+        labels: (num_points,), as ``theory.clusters.index_labels`` takes them.
+        num_points: None where any number of them will do.
 
     Raises:
         ValueError: labels of another shape or type.
     """
-    values = as_tensor(labels)
-    if values.dtype.is_floating_point or values.dtype.is_complex or tuple(values.shape) != (num_points,):
-        found = f"{values.dtype} of shape {tuple(values.shape)}"
-        raise ValueError(f"labels: expected integers of shape ({num_points},), got {found}")
-    return torch.unique(values.to(device), return_inverse=True)[1]
+    return torch.from_numpy(index_labels(labels, num_points)[1]).to(device)
 
 
 def others_alike(index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.losses.affinity import affinity_jsd, require_affinities
-from models.losses.common import as_tensor, label_index
+from models.losses.common import label_index
 from theory.inputs import Array, require_choice, require_range
 
 Divergence = Literal["jsd", "kl_target", "kl_affinity"]
@@ -73,8 +73,7 @@ def target_of_labels(
     Raises:
         ValueError: labels of another shape or type.
     """
-    values = as_tensor(labels)
-    index = label_index(values, values.numel(), torch.device(device))
+    index = label_index(labels, None, device)
     alike = index[:, None] == index
     alike.fill_diagonal_(False)
     return alike.to(dtype) / alike.sum(-1, keepdim=True).clamp_min(1)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.head_output import HeadOutput, Reading
 from models.losses.affinity import affinity_jsd_from_points
-from models.losses.common import as_tensor, fits_dense, label_index, others_alike, widen
-from models.losses.contrastive import supcon, view_pair_labels
+from models.losses.common import fits_dense, label_index, others_alike, widen
+from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
@@ -73,13 +73,14 @@ class Objective:
 
         Raises:
             ValueError: labels of another shape or type, or without any label that occurs twice; for symnsq_legacy
-                labels other than 0..N-1, 0..N-1; an affinity asked of an output without readings; embeddings or
-                cosines with NaN or infinity, or with a zero vector where they are normalised or go in tiles.
+                labels other than N different ones and the same again; an affinity asked of an output without readings;
+                embeddings or cosines with NaN or infinity, or with a zero vector where they are normalised or go in
+                tiles.
         """
         index = label_index(labels, len(output.embeddings), output.embeddings.device)
         others_alike(index)
         if self.kind == "symnsq_legacy":
-            _require_view_pairs(labels)
+            _require_view_pairs(index)
         with torch.autocast(output.embeddings.device.type, enabled=False):
             streams = [self._of_stream(stream, index) for stream in (output, *output.auxiliary)]
             return sum(streams[1:], start=streams[0]) / len(streams)
@@ -157,8 +158,7 @@ def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
     return wide if wide.dtype == vectors.dtype else F.normalize(wide, dim=-1)
 
 
-def _require_view_pairs(labels: Array) -> None:
-    values = as_tensor(labels)
-    n = len(values)
-    if n % 2 or not torch.equal(values.long(), view_pair_labels(n // 2, 2, values.device)):
-        raise ValueError("labels: symnsq_legacy needs two views of N samples, 0..N-1 and again 0..N-1")
+def _require_view_pairs(index: Int[Tensor, " n"]) -> None:
+    first, second = index[: len(index) // 2], index[len(index) // 2 :]
+    if not torch.equal(first, second) or len(first.unique()) < len(first):
+        raise ValueError("labels: symnsq_legacy needs two views of N samples, N different labels and the same again")

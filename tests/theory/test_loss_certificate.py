@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.losses import affinity_jsd
+from models.heads import HeadConfig, build_head
+from models.losses import Objective, affinity_jsd, view_pair_labels
 from tests import reference_fusion as slow
 from tests.reference import mean_affinity_jsd
 from tests.strategies import cluster_sizes, labels_of
@@ -249,3 +250,72 @@ def test_sharpness_out_of_range_is_refused():
 def test_bad_input_is_named(function, arguments, name):
     with pytest.raises(ValueError, match=f"^{name}:"):
         function(*arguments)
+
+
+# --- what the library computes in other precisions --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [4, 30, 300])
+@pytest.mark.parametrize("k", [2, 5])
+def test_float32_losses_of_the_worst_and_the_best_affinity_are_accepted(n, k):
+    """Their rounding lies on either side of ln 2 and of 0."""
+    labels = torch.arange(n) % k
+    if n // k < 2:
+        return
+    alike = (labels[:, None] == labels).float().fill_diagonal_(0.0)
+    target = alike / alike.sum(1, keepdim=True)
+    outside = (labels[:, None] != labels).float()
+    outside /= outside.sum(1, keepdim=True)
+    for affinity, sharpness in ((outside, 0.0), (target, 1.0)):
+        loss = affinity_jsd(affinity, target)
+        for given_as in (loss, loss.item(), loss.numpy(), [loss.item()], np.array([loss.item()])):
+            assert lc.certified_sharpness(given_as) == pytest.approx(sharpness, abs=1e-5)
+        rows = (affinity * (target > 0)).sum(1)[:, None]
+        assert lc.check_certificate(loss[None], rows).status is not Status.VIOLATED
+
+
+@pytest.mark.parametrize(
+    ("dtype", "accuracy"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)],
+)
+def test_a_loss_is_read_in_its_own_precision_and_without_its_gradient(dtype, accuracy):
+    expected = lc.certified_sharpness(0.3)
+    loss = torch.tensor(0.3, dtype=dtype, requires_grad=True)
+    assert isinstance(lc.certified_sharpness(loss), float)
+    assert lc.certified_sharpness(loss) == pytest.approx(expected, abs=accuracy)
+    assert lc.certified_row_sharpness(loss / 10, 10) == pytest.approx(expected, abs=10 * accuracy)
+    assert lc.certified_sharpness(loss.expand(3)).shape == (3,)
+    assert lc.check_certificate(loss.expand(3), torch.ones(4, 3, dtype=dtype)).status is Status.HOLDS
+
+
+def test_the_loss_that_the_readme_trains_with_is_certified():
+    head = build_head(HeadConfig("transfusion", depth=2, width=16), in_dim=8)
+    points = torch.from_numpy(np.random.default_rng(0).standard_normal((12, 8))).float()
+    loss = Objective("affinity", intermediate=1.0)(head(points, views=2), view_pair_labels(6))
+    assert loss.requires_grad
+    assert 0.0 <= lc.certified_sharpness(loss) <= 1.0
+
+
+@pytest.mark.parametrize("outside", [-2e-3, LN2 + 2e-3])
+@pytest.mark.parametrize("given_as", [float, np.float64, np.float32, torch.tensor, lambda x: torch.tensor([x])])
+def test_what_no_rounding_explains_is_refused(given_as, outside):
+    for function, name in ((lc.certified_sharpness, "jsd"), (lambda v: lc.certified_row_sharpness(v, 2), "loss")):
+        with pytest.raises(ValueError, match=rf"^{name}: must lie in \[.*, 0\.693"):
+            function(given_as(outside))
+
+
+def test_a_verdict_takes_float64_at_its_word():
+    """A float32 loss that is .00005 too small may be rounding; a float64 one is not."""
+    rows = np.full((4, 1), 0.5)
+    loss = np.array([0.75 * np.log(4 / 3) - 5e-5])
+    assert lc.check_certificate(loss, rows).status is Status.VIOLATED
+    assert lc.check_certificate(loss.astype(np.float32), rows).status is Status.HOLDS
+    assert lc.check_certificate((loss - 1e-3).astype(np.float32), rows).status is Status.VIOLATED
+    with pytest.raises(ValueError, match=r"^loss: must lie"):
+        lc.check_certificate(np.array([LN2 + 1e-9]), rows)
+
+
+@pytest.mark.parametrize("rows", [np.ones(3), np.ones((4, 2)), np.ones((0, 1))])
+def test_sharpness_of_other_trials_is_refused(rows):
+    with pytest.raises(ValueError, match=r"^sharpness: expected shape"):
+        lc.check_certificate(np.array([0.1]), rows)

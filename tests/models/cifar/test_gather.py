@@ -9,12 +9,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.gather import gather_rows
+from models.cifar.gather import gather_labels, gather_rows
 from models.cifar.gradient_cache import cached_backward
 from models.losses import nt_xent
 from tests.models.cifar.several_processes import in_processes
 
 WORLD, N, D = 2, 3, 4
+# Neighbours that floats would merge, and bits that are no number as a float.
+EXTREME_LABELS = torch.tensor([2**24, 2**24 + 1, 2**63 - 1, -(2**63), -1, 0x7FC000017FC00001])
 T = 0.3
 
 
@@ -89,6 +91,7 @@ def work(rank):
     found["rows"], found["gradient"] = gathered.detach(), rows.grad
     halves = gather_rows(views()[0][own].bfloat16())
     found["halves"] = halves
+    found["labels"] = gather_labels(EXTREME_LABELS[own])
     found["refusals"] = [
         refusal(random(N + rank, D)),
         refusal(random(N, D + rank)),
@@ -143,6 +146,7 @@ def test_rows_are_in_rank_order_and_gradients_summed_to_their_owner(found):
     for rank, each in enumerate(found):
         assert torch.equal(each["rows"], views()[0])
         assert torch.equal(each["halves"], views()[0].bfloat16())
+        assert torch.equal(each["labels"], EXTREME_LABELS)
         torch.testing.assert_close(each["gradient"], total[rank * N : (rank + 1) * N])
 
 
@@ -161,6 +165,8 @@ def test_differences_are_refused_on_all_ranks(found):
 def test_without_a_group_rows_are_themselves(as_users_call):
     rows = random(N, D).requires_grad_()
     assert gather_rows(rows) is rows
+    assert torch.equal(gather_labels(EXTREME_LABELS), EXTREME_LABELS)
+    assert torch.equal(gather_labels(torch.tensor([3, 0, 200], dtype=torch.uint8)), torch.tensor([3, 0, 200]))
     for wrong in (rows[0], rows.long()):
         with pytest.raises(ValueError, match=r"^features:"):
             gather_rows(wrong)

@@ -1,0 +1,44 @@
+"""The search for a floor: the smallest number of points from which on a failure rate stays below a target.
+
+Rates are not monotone, so that a floor is looked for from above. Source: theory.md, section 2c.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+# Floors are walked down to in ranges of this ratio.
+RANGE = 1.05
+# What a float can still hold.
+LARGEST_FLOOR = 10**300
+
+
+def last_above(rate: Callable[[int, float], float], delta: float) -> int:
+    """Smallest m >= 2 with rate(m') <= delta for all m' >= m; for delta near 1 it may be slightly larger.
+
+    ``rate(m, until)`` is at least the maximum over m <= m' <= until, closely so over short ranges: walk down from where
+    one range reaches to infinity, in ranges of a few percent.
+    """
+    floor = _bisect(lambda m: rate(m, np.inf) <= delta)
+    while floor > 2:
+        reach = floor
+        floor = _bisect(lambda m, reach=reach: rate(m, reach) <= delta, low=max(2, int(reach / RANGE)), high=reach)
+        if floor > max(2, int(reach / RANGE)):
+            break
+    return floor
+
+
+def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None) -> int:
+    """Smallest m >= ``low`` from which on a condition holds that stays true; true at ``high`` if that is given."""
+    if enough(low):
+        return low
+    if high is None:
+        high = 2 * low
+        while not enough(high):
+            low, high = high, 2 * high
+            if high > LARGEST_FLOOR:
+                raise ArithmeticError("connectivity_floor: the floor exceeds 1e300")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
