@@ -28,7 +28,6 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from models.cifar.data import load_images
 from models.commands import WORKERS_LOST, exit_status
 from models.environment import environment
@@ -183,6 +182,9 @@ def judge(claim: Claim, results: Results, tier: Tier, folder: Path, options: Pap
         ValueError: a task's tables are damaged.
     """
     finding = claim.judge(results, tier)
+    # Matplotlib takes a second to import, which worker processes and refused commands are spared.
+    from figures.catalogue import draw_all
+
     own = folder / CLAIMS / claim.id
     own.mkdir(parents=True, exist_ok=True)
     write_json(own / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,

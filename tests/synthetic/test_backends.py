@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from models.stack import AttentionStack
-from synthetic import backends
+from synthetic import backends, dask_cluster
 from synthetic.backends import BackendOptions, WorkersLostError, open_backend
 from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
@@ -300,7 +300,7 @@ def test_bad_arguments_exit_with_2(tmp_path, monkeypatch, capsys, arguments, nam
 @pytest.mark.parametrize("listens", [False, True])
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch, capsys, listens):
     """Nobody listens, or something that is no scheduler and never answers."""
-    monkeypatch.setattr(backends, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -315,6 +315,7 @@ def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch, capsys, listens):
 
 def test_dask_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "synthetic.dask_cluster")
     with (
         pytest.raises(ValueError, match=r"contrastive-theory-toolkit\[dask\]"),
         open_backend(BackendOptions("dask", scheduler="tcp://127.0.0.1:8786"), CPU),
@@ -329,7 +330,7 @@ def test_gpu_batches_stay_in_one_process(options):
 
 
 def test_a_cluster_without_workers(monkeypatch, cluster):
-    monkeypatch.setattr(backends, "WORKER_SECONDS", 1.0)
+    monkeypatch.setattr(dask_cluster, "WORKER_SECONDS", 1.0)
     address = cluster.ensure(0)
     with (
         pytest.raises(ValueError, match=f"{address}: it has no worker after 1 s; start some with `dask worker"),
@@ -341,7 +342,7 @@ def test_a_cluster_without_workers(monkeypatch, cluster):
 # The last two take the cluster apart.
 def test_a_cluster_that_loses_all_its_workers(tmp_path, monkeypatch, capsys, cluster):
     arguments = [*LONGER, "--out", str(tmp_path / "run"), *flags("dask", cluster, 1)]
-    monkeypatch.setattr(backends, "WORKER_SECONDS", 1.0)
+    monkeypatch.setattr(dask_cluster, "WORKER_SECONDS", 1.0)
     killer = when_finished(tmp_path / "run", 2, cluster.workers[0].kill)
     assert main(arguments) == 4
     killer.join()
