@@ -34,7 +34,7 @@ from theory.connectivity import (
 )
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_mixing, require_range
 from theory.noise_free import norm_floor_squared
-from theory.pair_law import NOISE_RANGE, PairLaw
+from theory.pair_law import NOISE_RANGE, pair_log_tail, pair_quantile
 from theory.simulated_floor import simulated_floor
 from theory.sphere import require_sphere
 
@@ -225,13 +225,14 @@ def gaussian_connection(
     n, within = int(sizes.sum()), int((sizes * (sizes - 1) // 2).sum())
     cross = n * (n - 1) // 2 - within
     log_cross = np.log(delta / ((4 if squared else 2) * cross))
-    threshold = PairLaw(ambient_dim, noise_level, float(np.cos(min_principal_angle))).quantile(log_cross, upper=True)
+    level = float(noise_level)
+    threshold = pair_quantile(ambient_dim, level, float(np.cos(min_principal_angle)), log_cross, upper=True)
     threshold = float(np.clip(threshold, ANGLE_MARGIN, 1.0 - 1e-15))
     allowed = float(ndtri_exp(np.log(delta / (4 * within))))
 
     def shortfall(angle: float) -> float:
         """In normal scores, which are nearly linear in the angle."""
-        log_tail = PairLaw(ambient_dim, noise_level, float(np.cos(angle))).log_tail(threshold, upper=False)
+        log_tail = pair_log_tail(ambient_dim, level, float(np.cos(angle)), threshold, upper=False)
         return float(ndtri_exp(min(log_tail, -1e-300))) - allowed
 
     if shortfall(0.0) > 0.0:
