@@ -42,6 +42,14 @@ def own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk():
+    """Files are written whole for processes that are killed; no test survives the machine that is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture
 def as_users_call():
     """Annotations unchecked, as outside the tests: bad shapes and dtypes meet the functions' own checks."""
