@@ -266,7 +266,7 @@ def test_map_can_be_called_again_and_fixes_the_threads(cluster, backend):
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path, cluster, backend):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "3000", "--out", str(out)]
+    command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "1500", "--out", str(out)]
     # A test run in the background of a shell ignores interrupts, and so would the command.
     process = subprocess.Popen(
         [*command, *flags(backend, cluster)], cwd=ROOT, start_new_session=True, text=True,
