@@ -38,7 +38,7 @@ def binary_divergence(sharpness: Numbers) -> np.ndarray | float:
     return _binary(s)
 
 
-def _binary(s: np.ndarray) -> np.ndarray | float:
+def _binary(s: Numbers) -> np.ndarray | float:
     """Unchecked, for the many halvings of its inverse."""
     # ln(2s/(1+s)) as log1p keeps the digits that matter close to s = 1, and is -inf close to 0.
     close = np.maximum(s, 0.5)
