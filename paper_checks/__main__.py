@@ -31,7 +31,6 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from models.cifar.data import load_images
 from models.commands import WORKERS_LOST, exit_status
 from models.environment import environment
@@ -227,6 +226,9 @@ def judge(
         failures: of tasks, by their names.
     """
     finding, failed = _finding(claim, results, tier, failures)
+    # Matplotlib takes a second to import, which worker processes and refused commands are spared.
+    from figures.catalogue import draw_all
+
     own = folder / CLAIMS / claim.id
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)

@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from synthetic.backends import Backend, BackendOptions, WorkersLostError
 from synthetic.records import RunRecorder
 from theory.verdicts import Status, Verdict
@@ -71,6 +70,9 @@ def finish(folder: Path, verdicts: list[Verdict], figures: bool, replay: str = R
     for path in sorted(folder.glob("counterexample-*.npz")):
         print(f"Counterexample: {path} (see it again with {replay} {path})")
     if figures:
+        # Matplotlib takes a second to import, which worker processes and refused commands are spared.
+        from figures.catalogue import draw_all
+
         print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
     return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
 

@@ -19,7 +19,6 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from figures.catalogue import draw_all
 from models.stack import CPU_CHUNK_BYTES
 from synthetic import seeding
 from synthetic.boundaries import crossing_with_interval
@@ -148,6 +147,9 @@ def run(options: TightnessOptions) -> int:
             f"[{r['tightness_low']:.3f}, {r['tightness_high']:.3f}]"
         )
     if folder is not None:
+        # Matplotlib takes a second to import.
+        from figures.catalogue import draw_all
+
         write_table(folder / "tightness.csv", rows)
         print("\n".join(str(path) for path in draw_all(folder)))
     return 0 if all(r["tightness_high"] >= 1.0 for r in rows) else 1

@@ -1,6 +1,8 @@
 """One thread a process, checked annotations, and Hypothesis profiles that do not depend on how busy the machine is."""
 
 import os
+from functools import cache
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -31,9 +33,20 @@ settings.load_profile("default")
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Simulated floors are kept in a folder of the test run, and child processes find it too."""
+    """Simulated floors are kept in a folder of the test run, which all its processes share."""
+    folder = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a folder inside that of the run.
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "floors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONTRASTIVE_THEORY_CACHE", str(tmp_path_factory.mktemp("floors")))
+        patch.setenv("CONTRASTIVE_THEORY_CACHE", str(folder))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk():
+    """Files are written whole for processes that are killed; no test survives the machine that is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
 
 
@@ -43,3 +56,22 @@ def as_users_call():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@cache
+def shares_fixtures(path):
+    """Tests of this file share what one of them has computed."""
+    return 'scope="module"' in (Path(__file__).parents[1] / path).read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests go one by one to the process that is free, but all of a file with shared fixtures to the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class SharedFixturesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            return path if shares_fixtures(path) else nodeid
+
+    return SharedFixturesTogether(config, log) if config.getvalue("dist") == "loadscope" else None

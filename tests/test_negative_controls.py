@@ -267,7 +267,8 @@ def test_the_adversary_does_not_break_what_is_true(claim):
 
 @pytest.mark.parametrize("claim", [*KILLED_CLAIMS, *KILLED_FUSION_CLAIMS], ids=lambda c: c.name)
 def test_the_adversary_refutes_what_is_false(claim):
-    assert attack(claim, restarts=12, steps=60).refuted
+    """With fewer steps than true claims withstand, so that withstanding says something."""
+    assert attack(claim, restarts=12, steps=20).refuted
 
 
 def test_every_killed_statement_is_attacked_or_refuted_by_numbers():

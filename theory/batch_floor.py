@@ -44,7 +44,7 @@ from theory.inputs import (
     sizes_of_clusters,
 )
 from theory.noise_free import norm_floor_squared
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, PairLaw
+from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
 from theory.simulated_floor import simulated_floor
 from theory.sphere import require_sphere
 
@@ -216,14 +216,14 @@ def _gaussian_connection(
         return Connection(clean.threshold, clean.radius, delta / (4 * count))
     require_range(noise_level, "noise_level", *NOISE_RANGE)
     within, cross = pairs
-    log_cross = _log_share(delta, (4 if squared else 2) * cross)
-    threshold = PairLaw(ambient_dim, noise_level, float(np.cos(min_principal_angle))).quantile(log_cross, upper=True)
+    level, log_cross = float(noise_level), _log_share(delta, (4 if squared else 2) * cross)
+    threshold = pair_quantile(ambient_dim, level, float(np.cos(min_principal_angle)), log_cross, upper=True)
     threshold = float(np.clip(threshold, ANGLE_MARGIN, 1.0 - 1e-15))
     allowed = float(ndtri_exp(_log_share(delta, 4 * within)))
 
     def shortfall(angle: float) -> float:
         """In normal scores, which are nearly linear in the angle."""
-        log_tail = PairLaw(ambient_dim, noise_level, float(np.cos(angle))).log_tail(threshold, upper=False)
+        log_tail = pair_log_tail(ambient_dim, level, float(np.cos(angle)), threshold, upper=False)
         return float(ndtri_exp(min(log_tail, -1e-300))) - allowed
 
     if shortfall(0.0) > 0.0:

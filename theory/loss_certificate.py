@@ -34,7 +34,11 @@ def binary_divergence(sharpness: Numbers) -> np.ndarray | float:
         ValueError: s outside [0, 1] or NaN.
     """
     require_range(sharpness, "sharpness", 0.0, 1.0)
-    s = as_floats(sharpness, "sharpness")
+    return _binary(as_floats(sharpness, "sharpness"))
+
+
+def _binary(s: Numbers) -> np.ndarray | float:
+    """Unchecked, for the many halvings of its inverse."""
     # ln(2s/(1+s)) as log1p keeps the digits that matter close to s = 1, and is -inf close to 0.
     close = np.maximum(s, 0.5)
     own = np.where(s < 0.5, xlogy(s, 2.0 * s / (1.0 + s)), s * np.log1p((close - 1.0) / (1.0 + close)))
@@ -61,7 +65,7 @@ def certified_sharpness(jsd: Numbers) -> np.ndarray | float:
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         # binary is decreasing: where it is still above the value, the true s is larger.
-        above = binary_divergence(middle) >= value
+        above = _binary(middle) >= value
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     return float(low) if low.ndim == 0 else low
 

@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 
 from theory.clusters import pair_counts
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, PairLaw
+from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
 from theory.persistence import admits_threshold, norm_product, threshold_interval
 from theory.precision import ABSOLUTE_MARGIN
 from theory.statements import THEOREM_2B
@@ -134,9 +134,9 @@ def gaussian_extremes(
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
     if noise_level == 0.0:
         return setting.within_cos, setting.between_cos
-    within = PairLaw(ambient_dim, noise_level, setting.within_cos)
-    cross = PairLaw(ambient_dim, noise_level, setting.between_cos)
-    return within.quantile(setting.log_within, upper=False), cross.quantile(setting.log_cross, upper=True)
+    dim, level = setting.ambient_dim, float(noise_level)
+    within = pair_quantile(dim, level, setting.within_cos, setting.log_within, upper=False)
+    return within, pair_quantile(dim, level, setting.between_cos, setting.log_cross, upper=True)
 
 
 def within_extremes(alpha: np.ndarray, beta: np.ndarray, extremes: tuple[float, float]) -> np.ndarray:
@@ -224,11 +224,11 @@ def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) ->
     def excess(log_sigma: float) -> float:
         """Negative while the within tail at the cosine that beta requires stays inside its budget."""
         sigma = float(np.exp(log_sigma))
-        beta = PairLaw(setting.ambient_dim, sigma, setting.between_cos).quantile(setting.log_cross, upper=True)
+        beta = pair_quantile(setting.ambient_dim, sigma, setting.between_cos, setting.log_cross, upper=True)
         needed = alpha_needed(beta)
         if needed >= 1.0 - 1e-15:
             return 1.0
-        log_tail = PairLaw(setting.ambient_dim, sigma, setting.within_cos).log_tail(needed, upper=False)
+        log_tail = pair_log_tail(setting.ambient_dim, sigma, setting.within_cos, needed, upper=False)
         return 1.0 - min(log_tail / setting.log_within, 10.0)
 
     # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.

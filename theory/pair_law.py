@@ -9,6 +9,8 @@ Gauss-Legendre quadrature over windows that leave out less than 1e-30 of the mas
 Source: theory.md, section 2b (Gaussian noise).
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, xlogy
 
@@ -208,3 +210,18 @@ class PairLaw:
             if abs(value) < 1e-10:
                 return float(np.cos(angle))
         raise ArithmeticError(f"no quantile found at log probability {log_probability:g}")
+
+
+# Sweeps ask for the same ceilings and floors cell after cell.
+@lru_cache(maxsize=4096)
+def pair_quantile(
+    ambient_dim: int, noise_level: float, clean_cos: float, log_probability: float, *, upper: bool
+) -> float:
+    """``PairLaw(...).quantile(...)``, remembered."""
+    return PairLaw(ambient_dim, noise_level, clean_cos).quantile(log_probability, upper)
+
+
+@lru_cache(maxsize=4096)
+def pair_log_tail(ambient_dim: int, noise_level: float, clean_cos: float, cosine: float, *, upper: bool) -> float:
+    """``PairLaw(...).log_tail(...)``, remembered."""
+    return PairLaw(ambient_dim, noise_level, clean_cos).log_tail(cosine, upper)

@@ -185,8 +185,10 @@ def test_steadiness_that_goes_with_accuracy_is_found():
 
 
 @pytest.mark.parametrize("claim", [name for name in CLAIMS if name not in ("S6", "F1")])
-def test_chance_is_seldom_taken_for_an_effect(claim):
+def test_chance_is_seldom_taken_for_an_effect(claim, monkeypatch):
     """All arms alike: each claim's own wiring, not the rule alone, keeps to the stated error rate."""
+    # The same tasks in every round; to name them takes longer than to judge.
+    monkeypatch.setattr(Arm, "trainings", cache(Arm.trainings))
     rng, found = np.random.default_rng(3), []
     for _ in range(100):
         planted = Planted(lambda label, seed, features: 0.8 + 0.02 * rng.normal(), rng)
@@ -342,7 +344,7 @@ def test_an_interrupt_ends_everything(claim, number, tmp_path):
         # A shell's background jobs ignore interrupts, and so would what they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + 600.0
     # A task is under way.
     while not list(out.glob("tasks/.*.part")) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -352,7 +354,7 @@ def test_an_interrupt_ends_everything(claim, number, tmp_path):
     else:
         time.sleep(2.0)
         process.send_signal(number)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 128 + number, error
     assert "Traceback" not in error
     assert "--resume" in error

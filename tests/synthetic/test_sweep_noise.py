@@ -28,7 +28,7 @@ SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters
 
 def sweep(*arguments):
     return subprocess.run([sys.executable, "-m", "synthetic.sweep_noise", *arguments], cwd=ROOT, capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+                          text=True, timeout=900)  # fmt: skip
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "bounded", "sphere", "worst"])
@@ -94,7 +94,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "synthetic.sweep_noise", *arguments, "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (out / "rows.csv").exists() or len((out / "rows.csv").read_text().splitlines()) < 4:
         assert process.poll() is None, "finished before it could be killed"
         assert time.monotonic() < deadline
@@ -234,10 +234,9 @@ def test_help_names_every_option():
         assert option in result.stdout
 
 
-def test_unknown_options_exit_with_2():
-    result = sweep("--volume", "11")
-    assert result.returncode == 2
-    assert "--volume" in result.stderr
+def test_unknown_options_exit_with_2(capsys):
+    assert status_of(main, ["--volume", "11"]) == 2
+    assert "--volume" in capsys.readouterr().err
 
 
 def test_a_truncated_rows_file_is_refused(tmp_path, capsys):

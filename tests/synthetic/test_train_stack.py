@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures.catalogue import draw_all
 from synthetic import train_stack
 from synthetic.train_stack import main
-from synthetic.training import train
+from synthetic.training import Optimisation, train
 from synthetic.training_report import breakdown, mean_and_spread, usable_rates
 from tests.command_lines import status_of
 from theory.verdicts import Status, Verdict
@@ -43,7 +42,6 @@ def test_a_run_writes_everything(finished):
         "affinity_maps_transfusion",
         "affinity_maps_deepfusion",
     }
-    assert len(draw_all(finished)) == 4
 
 
 def test_an_interrupted_run_is_continued(finished, tmp_path, capsys):
@@ -68,9 +66,16 @@ def test_a_false_certificate_is_noticed(tmp_path):
         result = train(task, device)
         return replace(result, verdict=Verdict("Theorem 4", Status.VIOLATED, 0.5, 0.4, -0.1, -0.2, 1, 1, 0))
 
-    options = train_stack.TrainStack(out=tmp_path / "run", figures=False, backend="serial", quick=True)
-    options = replace(options, noise_levels=(0.5,), ambient_dim=18)
+    options = train_stack.TrainStack(
+        out=tmp_path / "run", figures=False, backend="serial", noise_levels=(0.5,), batch_sizes=(24,), ambient_dim=18,
+        seeds=1, optimisation=Optimisation(steps=2, evaluations=1, evaluation_batches=2),
+    )  # fmt: skip
     assert train_stack.run(options, liar) == 1
+
+
+def test_quick_is_what_the_command_line_says():
+    quick = train_stack.complete(train_stack.TrainSettings(seeds=5), True)
+    assert (quick.optimisation.steps, len(quick.batch_sizes), len(quick.noise_levels), quick.seeds) == (100, 1, 2, 1)
 
 
 @pytest.mark.parametrize("ablation", ["loss", "learning_rate", "depth", "attention", "supervision"])

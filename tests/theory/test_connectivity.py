@@ -69,7 +69,7 @@ def test_finer_rules_change_little(dim, degrees, squared, monkeypatch):
     assert coarse == pytest.approx(fine, rel=0.02)
 
 
-@pytest.mark.parametrize("dim", [3, 4, 8, 16, 32, 64])
+@pytest.mark.parametrize("dim", [3, 8, 64])
 @pytest.mark.parametrize("degrees", [5.0, 30.0, 60.0, 85.0, 90.0])
 @pytest.mark.parametrize("squared", [False, True])
 def test_no_neighbour_is_forgotten(dim, degrees, squared):

@@ -30,7 +30,7 @@ def in_processes(count: int, work: Callable, folder: Path) -> list:
 def _process(rank: int, count: int, work: Callable, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=count, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=count, timeout=timedelta(seconds=600)
     )
     torch.save(work(rank), f"{folder}/{rank}.pt")
     # Nobody leaves while another still waits for an answer.
