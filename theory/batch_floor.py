@@ -35,6 +35,7 @@ from theory.connectivity import (
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_mixing, require_range
 from theory.noise_free import norm_floor_squared
 from theory.pair_law import NOISE_RANGE, PairLaw
+from theory.precision import half_as_float64
 from theory.simulated_floor import simulated_floor
 from theory.sphere import require_sphere
 
@@ -52,6 +53,7 @@ LARGEST_CLUSTER = 65_536
 # --- connectivity -----------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def connectivity_floor(
     subspace_dim: int, radius: float, delta: float, squared: bool = False, method: Method = "bound"
 ) -> int:
@@ -90,6 +92,7 @@ def connectivity_floor(
     raise ValueError(f"method: must be bound, one_step, exact, simulated or isolated, got {method!r}")
 
 
+@half_as_float64
 def proved_floor(subspace_dim: int, radius: float, delta: float, squared: bool = False) -> int:
     """The best proved floor: Stevens' exact one on the circle, the descent bound elsewhere. Arguments and errors as in
     ``connectivity_floor``."""
@@ -157,6 +160,7 @@ class Connection:
         return proved_floor(subspace_dim, self.radius, self.delta, squared) if self.radius > 0.0 else None
 
 
+@half_as_float64
 def bounded_radius(min_principal_angle: float, noise_level: float) -> float:
     """vartheta = theta_b - 4 arcsin(eps).
 
@@ -172,6 +176,7 @@ def bounded_radius(min_principal_angle: float, noise_level: float) -> float:
     return float(min_principal_angle - 4.0 * np.arcsin(noise_level))
 
 
+@half_as_float64
 def bounded_connection(min_principal_angle: float, noise_level: float, num_clusters: int, delta: float) -> Connection:
     """Threshold and radius under noise |e| <= eps, for signed and squared affinities alike.
 
@@ -191,6 +196,7 @@ def bounded_connection(min_principal_angle: float, noise_level: float, num_clust
     return Connection(min(threshold, 1.0 - 1e-15), radius, delta / count)
 
 
+@half_as_float64
 def gaussian_connection(
     ambient_dim: int,
     num_clusters: int,
@@ -250,6 +256,7 @@ def is_guaranteed(connection: Connection, subspace_dim: int, cluster_size: int, 
     return suffices(cluster_size, subspace_dim, connection.radius, connection.delta, squared)
 
 
+@half_as_float64
 def gaussian_floor(
     subspace_dim: int,
     ambient_dim: int,
@@ -279,6 +286,7 @@ def gaussian_floor(
 # --- denoising --------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def residual_noise(
     noise_level: float,
     ambient_dim: int,
@@ -332,6 +340,7 @@ def residual_noise(
     return float(noise_level * min(together, apart))
 
 
+@half_as_float64
 def denoising_floor(
     target_angle: float,
     min_within_cos: float,
@@ -365,6 +374,7 @@ def denoising_floor(
     return 2
 
 
+@half_as_float64
 def residual_limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
     """nu_clean sin(angle): noise below it keeps a fused point within ``angle`` of its clean cluster's cone."""
     return float(np.sqrt(norm_floor_squared(min_within_cos, max_cluster_size)) * np.sin(angle))

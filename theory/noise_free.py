@@ -25,7 +25,7 @@ from theory.inputs import (
     require_range,
     require_threshold,
 )
-from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE
+from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE, half_as_float64
 from theory.statements import THEOREM_1
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -36,11 +36,13 @@ SPREAD = "Theorem 1b: spread"
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def norm_floor_squared(within: Numbers, cluster_size: Numbers) -> Numbers:
     """nu^2 = a + (1 - a)/M: convex combinations of M unit vectors with cosines >= a have at least this squared norm."""
     return within + (1 - within) / cluster_size
 
 
+@half_as_float64
 def contraction_factor(
     within: Numbers,
     cluster_sizes: ClusterSizes,
@@ -65,6 +67,7 @@ def contraction_factor(
     return rho
 
 
+@half_as_float64
 def spread_bounds(
     alpha: np.ndarray,
     cluster_sizes: ClusterSizes,
@@ -92,6 +95,7 @@ def spread_bounds(
     return np.stack(bounds)
 
 
+@half_as_float64
 def spread_bound(
     within: float, cluster_size: ClusterSizes, depth: int, threshold: float = 0.0, mixing: float = 0.5
 ) -> float:
@@ -122,6 +126,7 @@ def spread_bound(
 # --- closed form ------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def equiangular_threshold_interval(
     within: float | Sequence[float], between: float | np.ndarray, cluster_size: ClusterSizes
 ) -> tuple[float, float] | None:
@@ -133,6 +138,7 @@ def equiangular_threshold_interval(
     return (low, high) if low < high else None
 
 
+@half_as_float64
 def equiangular_cosines(
     within: float | Sequence[float],
     between: float | np.ndarray,
@@ -186,6 +192,7 @@ def _equiangular_inputs(within, between, cluster_size) -> tuple[np.ndarray, np.n
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def check_noise_free(
     trajectory: Trajectory,
     cluster_sizes: ClusterSizes,
@@ -216,6 +223,7 @@ def check_noise_free(
     )  # fmt: skip
 
 
+@half_as_float64
 def check_monotone(
     alpha: np.ndarray,
     threshold: Numbers,
@@ -233,6 +241,7 @@ def check_monotone(
     return judge(statement, 1.0 - alpha[1:], bounds, applicable, exact, exact_margin)
 
 
+@half_as_float64
 def check_spread(
     alpha: np.ndarray,
     cluster_sizes: ClusterSizes,
