@@ -72,10 +72,10 @@ def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: fl
     cosines = unit @ xp.matrix_transpose(unit)
     within = [cosines[..., i, i + 1 : rows.stop] for rows in layout.slices for i in range(rows.start, rows.stop - 1)]
     cross = [xp.reshape(block, (*cosines.shape[:-2], -1)) for block in _cross_blocks(cosines, layout)]
-    return quantile(xp.concat(within, axis=-1), level), quantile(xp.concat(cross, axis=-1), 1.0 - level)
+    return linear_quantile(xp.concat(within, axis=-1), level), linear_quantile(xp.concat(cross, axis=-1), 1.0 - level)
 
 
-def quantile(values: Float[Array, "*trials count"], level: float) -> Float[Array, "*trials"]:
+def linear_quantile(values: Float[Array, "*trials count"], level: float) -> Float[Array, "*trials"]:
     """Quantiles over the last axis, linearly interpolated, of any number of values (torch.quantile takes 16 million).
 
     Args:

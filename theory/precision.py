@@ -3,9 +3,9 @@
 Source: theory.md, section 0 ("Floating point") and "What verification means here", point 6.
 
 Half precision (float16, bfloat16) is a way to store numbers here, not to compute with them: every loss, measurement and
-bound widens it first. Points, cosines and affinities are computed, cut and returned as float32 (``widen``), the numbers
-that bounds are made of as float64 (``half_as_float64``). What is said of half-precision numbers is therefore what is said
-of the same numbers in float32 or float64.
+bound widens it first. Points, cosines and affinities are computed, cut and returned as float32 (``widen``), numbers
+that bounds are made of as float64 (``half_as_float64``). What is said of half-precision numbers is therefore what is
+said of the same numbers in float32 or float64.
 """
 
 import dataclasses
@@ -93,7 +93,7 @@ def widen(array: Any, name: str = "array") -> Any:
 
 
 def half_as_float64(function: Function) -> Function:
-    """Decorator of bounds and checks: half-precision arguments arrive as float64, alone, in tuples, lists or dataclasses.
+    """Decorator of bounds and checks: half-precision arguments, also in tuples or dataclasses, arrive as float64.
 
     Arithmetic of NumPy scalars and arrays stays in their own dtype otherwise, and 1 - alpha in float16 has two digits.
     """

@@ -77,7 +77,9 @@ def mass_bound(
 def _mass(gap: Numbers, inverse_temperature: Numbers, cluster_size: Numbers, batch_size: int) -> Numbers:
     """n_k/(n_k + (n - n_k) e^{-kappa gap})."""
     others = (batch_size - cluster_size) / cluster_size
-    return 1.0 / (1.0 + others * np.exp(-inverse_temperature * gap))
+    # Where the exponential overflows the mass is 0, and where its argument does it is 0 or 1.
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + others * np.exp(-inverse_temperature * gap))
 
 
 @half_as_float64
