@@ -36,12 +36,13 @@ def effective_threshold(threshold: Array | float, dtype: object, condition: floa
     Raises:
         ValueError: threshold outside [0, 1), or a condition that leaves no digits.
     """
+    # In half precision the floor would be rounded, to zero in float16.
+    threshold = widen(threshold, "threshold") if hasattr(threshold, "dtype") else threshold
     require_threshold(threshold)
     floor = numerical_threshold(dtype, condition)
     if isinstance(threshold, (int, float)):
         return max(float(threshold), floor)
-    # In half precision the floor itself would be rounded, to zero in float16.
-    return array_namespace(threshold).clip(widen(threshold, "threshold"), floor)
+    return array_namespace(threshold).clip(threshold, floor)
 
 
 def affinity_matrix(

@@ -247,6 +247,7 @@ def gaussian_connection(
     return Connection(threshold, max(float(radius), 0.0), delta / (4 * count))
 
 
+@half_as_float64
 def is_guaranteed(connection: Connection, subspace_dim: int, cluster_size: int, squared: bool = False) -> bool:
     """Whether clusters of at least ``cluster_size`` points are at or above their floor, without looking for it."""
     if connection.radius <= 0.0:

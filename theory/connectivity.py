@@ -244,6 +244,7 @@ def circle_disconnection_probability(num_points: int, radius: float, squared: bo
     """
     m = require_count(num_points, "num_points", 2)
     require_range(radius, "radius", 0.0, np.pi, closed="right")
+    radius = float(radius)
     with mpmath.workdps(30):
         share = mpmath.mpf(radius) / (mpmath.pi if squared else 2 * mpmath.pi)
         count = min(m, int(mpmath.floor(1 / share)))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from theory.inputs import Numbers, require_count, require_range
-from theory.precision import ABSOLUTE_MARGIN
+from theory.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.statements import THEOREM_4
 from theory.verdicts import Verdict, combine_parts, judge
 
@@ -75,6 +75,7 @@ def certified_row_sharpness(loss: Numbers, num_rows: int) -> np.ndarray | float:
     return certified_sharpness(np.clip(np.multiply(loss, count), 0.0, LN2))
 
 
+@half_as_float64
 def check_certificate(loss: np.ndarray, sharpness: np.ndarray) -> Verdict:
     """Theorem 4 on measured batches: 1 - s never exceeds what the loss certifies, for the mean and for every row.
 

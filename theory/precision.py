@@ -114,7 +114,8 @@ def _wide(value: Any) -> Any:
         value = value.detach().cpu().double().numpy() if hasattr(value, "detach") else np.asarray(value, np.float64)
         return value if value.ndim else value[()]
     if type(value) in (tuple, list):
-        return type(value)(map(_wide, value))
+        parts = [_wide(part) for part in value]
+        return value if all(new is old for new, old in zip(parts, value)) else type(value)(parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
         new = {name: _wide(part) for name, part in old.items()}

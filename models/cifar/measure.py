@@ -83,7 +83,8 @@ def _measure_reading(reading: Reading, index: Tensor, alike: Tensor, counted: Te
     others = alike & ~own
     target = target_of_labels(index, index.device, torch.float64)
     jsd, mean = float(affinity_jsd(affinity, target)), cosines.mean(0)
-    within, cross = (linear_quantile(x, level).item() for x, level in ((mean[others], LEVEL), (mean[~alike], 1.0 - LEVEL)))
+    within = linear_quantile(mean[others], LEVEL).item()
+    cross = linear_quantile(mean[~alike], 1.0 - LEVEL).item()
     return {
         "sharpness": torch.where(others, affinity, 0.0).sum(-1)[counted].mean().item(),
         "chance": others.sum(-1)[counted].double().mean().item() / (len(index) - 1),
