@@ -23,6 +23,7 @@ def cosine_gram(points: Float[Array, "*trials n D"]) -> Float[Array, "*trials n 
     Raises:
         ValueError: NaN, infinite or zero points.
     """
+    points = widen(points, "points")
     require_points(points)
     xp = array_namespace(points)
     unit = unit_points(points)

@@ -25,6 +25,7 @@ def pair_extremes(points: Float[Array, "*trials n D"], labels: Array) -> tuple[A
     Raises:
         ValueError: bad points or labels.
     """
+    points = widen(points, "points")
     require_points(points)
     layout = cluster_layout(labels, points.shape[-2])
     xp = array_namespace(points)
@@ -65,6 +66,7 @@ def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: fl
         ValueError: level outside [0, 1/2], bad points or labels.
     """
     require_range(level, "level", 0.0, 0.5)
+    points = widen(points, "points")
     require_points(points)
     layout = cluster_layout(labels, points.shape[-2])
     xp = array_namespace(points)

@@ -76,9 +76,9 @@ def affinity_jsd_from_points(
         ValueError: bad points, labels of another shape or without two points in any cluster, threshold, power or
             tile_rows out of range.
     """
+    points = widen(points, "points")
     require_points(points)
     require_range(power, "power", 1.0, math.inf, closed="left")
-    points = widen(points, "points")
     cut = effective_threshold(float(threshold), points.dtype, condition)
     layout = group_rows(labels)
     if layout.num_points != points.shape[-2]:

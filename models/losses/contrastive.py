@@ -171,7 +171,8 @@ class _TiledContrast(torch.autograd.Function):
                 (d_keys,) = torch.autograd.grad(loss, keys, gradient, create_graph=True)
             return d_keys, None, None, None, None
         anchors = counts > 0
-        weights = anchors * (gradient / (ctx.temperature * anchors.sum()))
+        # A number times a count would be float32.
+        weights = anchors * (gradient / ctx.temperature / anchors.sum())
         shares = 1.0 / counts.clamp_min(1).to(keys.dtype)
         d_keys = torch.zeros_like(keys)
         # The backward pass may run inside somebody's autocast.
