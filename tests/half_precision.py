@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from array_api_compat import array_namespace
 
 from models.head_output import HeadOutput, Reading
 from models.losses import (
@@ -174,7 +175,7 @@ def arrays() -> list[Case]:
     n = 64
     layout, index = cluster_layout(labels(n)), labels(n)
     ordered = layout.sort_matrix
-    mass = lambda y: y.sum(-1)  # noqa: E731
+    mass = lambda y: array_namespace(y).ones_like(y[..., 0])  # noqa: E731
     segments = tiled_measurements.tile_segments(layout, slice(8, 40))
 
     def of_points(name, call, **options):
@@ -203,7 +204,7 @@ def arrays() -> list[Case]:
         of_points("affinity.affinity_matrix", lambda x: affinity.affinity_matrix(x, 0.3, 2, signed=False)),
         Case("affinity.effective_threshold", lambda t: affinity.effective_threshold(t, np.float64),
              lambda: [np.array([0.0, 0.25])], "array"),
-        of_affinity("affinity.normalize_rows", lambda y: affinity.normalize_rows(3 * y)),
+        of_affinity("affinity.normalize_rows", lambda y: affinity.normalize_rows(y[:, : n // 2])),
         of_points("measurements.pair_extremes", lambda x: measurements.pair_extremes(x, index)),
         of_points("measurements.pair_quantiles", lambda x: measurements.pair_quantiles(x, index)),
         of_points("measurements.cluster_integrity", lambda x: measurements.cluster_integrity(x, index, 0.05)),
@@ -226,7 +227,7 @@ def arrays() -> list[Case]:
              lambda c, y: trajectory.measure_softmax_layer(c[None], y[None], mass(y)[None], layout), pair, "array",
              dtype="float64"),
         Case("trajectory.summarize_layer",
-             lambda y: trajectory.summarize_layer((1, 0), y, 2 * y, 0, 1), lambda: [distributions(n)], "array",
+             lambda y: trajectory.summarize_layer((1, 0), y, y, 0, 1), lambda: [distributions(n)], "array",
              dtype="float64"),
         of_affinity("trajectory.row_sharpness", lambda y: trajectory.row_sharpness(y[:8], mass(y[:8])[:, None])),
         of_affinity("trajectory.sharpness_error", lambda y: trajectory.sharpness_error(y[:8], mass(y[:8])[:, None])),

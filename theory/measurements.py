@@ -211,6 +211,7 @@ def _cross_blocks(matrix: Array, layout: ClusterLayout) -> list[Array]:
 
 def count_cross_edges(affinity: Float[Array, "*trials n n"], layout: ClusterLayout) -> Int[Array, "*trials"]:
     """Unordered pairs of different clusters with a positive affinity either way; rows and columns in cluster order."""
+    affinity = widen(affinity, "affinity")
     xp = array_namespace(affinity)
     transposed = xp.matrix_transpose(affinity)
     counts = [
