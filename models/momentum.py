@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.losses.common import require_nonzero, require_rows, widen
+from models.losses.common import require_logits, require_nonzero, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
 
@@ -192,10 +192,9 @@ def moco_logits(
             queries, keys = unit_points(queries), unit_points(keys)
             negatives = unit_points(negatives) if len(negatives) else negatives
         positives = (queries * keys).sum(-1, keepdim=True)
-        logits = torch.cat([positives, queries @ negatives.mT], dim=1) / temperature
-    if not bool(torch.isfinite(logits).all()):
-        raise ValueError(f"temperature: scores overflow when divided by {temperature:g}")
-    return logits
+        scores = torch.cat([positives, queries @ negatives.mT], dim=1)
+        require_logits(temperature, float(scores.detach().abs().max()), max(scores.shape), dtype)
+        return scores / temperature
 
 
 def moco_loss(

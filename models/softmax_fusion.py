@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.stack import resolve_device, trial_chunks, unit_inputs, unit_tokens
 from theory.clusters import cluster_layout
-from theory.inputs import require_count, require_mixing, require_points
+from theory.inputs import require_count, require_mixing, require_points, require_range
 from theory.softmax_fusion import require_inverse_temperature
 from theory.trajectory import SoftmaxTrajectory, measure_softmax_layer
 
@@ -23,7 +23,7 @@ class SoftmaxStack(nn.Module):
 
     Args:
         depth: L >= 1.
-        inverse_temperature: kappa > 0, a number or a tensor (trials, 1, 1).
+        inverse_temperature: kappa > 0, a number or a tensor (trials, 1, 1), finite in ``dtype``.
         mixing: lambda in (0, 1], likewise.
         normalize: "input" or "every" (Theorem 3b's blocks).
         device, dtype: where and in which precision the stack computes; float64 for verdicts.
@@ -47,6 +47,9 @@ class SoftmaxStack(nn.Module):
             raise ValueError(f"normalize: must be input or every, got {normalize!r}")
         require_inverse_temperature(inverse_temperature)
         require_mixing(mixing)
+        # A number that float64 holds may be infinite in the stack's dtype.
+        kappa = torch.as_tensor(inverse_temperature, dtype=torch.float64)
+        require_range(kappa, "inverse_temperature", 0.0, torch.finfo(dtype).max, closed="right")
         self.depth, self.normalize = require_count(depth, "depth", 1), normalize
         self.device, self.dtype = resolve_device(device), dtype
         self.register_buffer("inverse_temperature", torch.as_tensor(inverse_temperature, dtype=dtype))
@@ -56,8 +59,11 @@ class SoftmaxStack(nn.Module):
     def weigh(
         self, cosines: Float[Tensor, "*trials n n"], inverse_temperature: Tensor
     ) -> tuple[Float[Tensor, "*trials n n"], Float[Tensor, "*trials n"]]:
-        """exp(kappa (C - 1)), which cannot overflow, and its row sums."""
-        weights = torch.exp(inverse_temperature * (cosines - 1.0))
+        """exp(kappa C) over its largest entry of the row, which neither overflows nor leaves a row empty; row sums.
+
+        The largest entry is 1 but for rounding, which a large kappa would blow up to zero or infinity.
+        """
+        weights = torch.exp(inverse_temperature * (cosines - cosines.detach().amax(dim=-1, keepdim=True)))
         return weights, weights.sum(dim=-1)
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:

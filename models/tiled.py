@@ -91,6 +91,8 @@ class RowTiledMixing(torch.autograd.Function):
 
     Backward, with s the row masses, y the fused points and G' = lambda G / s (0 for rows without neighbours):
     dA_ij = G'_i . (x_j - y_i) where A_ij > 0; dx += A^T G', besides what passes by; dq = dA k; dk = dA^T q.
+
+    A backward pass that is itself to be differentiated (create_graph) goes through whole matrices, O(n^2).
     """
 
     @staticmethod
@@ -102,9 +104,12 @@ class RowTiledMixing(torch.autograd.Function):
         return moved
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         points, queries, keys, scale, cut, mixing, moved, mass = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            given = (points, queries, keys, scale, cut, mixing)
+            plain = (ctx.block.mixing, ctx.plain_cut)
+            return None, None, None, *_differentiable_gradients(given, plain, gradient)
         weight = ctx.block.mixing if mixing is None else mixing
         projected = Projection(queries, keys, scale, ctx.plain_cut if cut is None else cut)
         occupied = (mass > 0).unsqueeze(-1)
@@ -139,6 +144,31 @@ class RowTiledMixing(torch.autograd.Function):
         if mixing is not None:
             d_mixing = ((gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing).sum_to_size(mixing.shape)
         return None, None, None, d_points, d_queries, d_keys, d_scale, d_cut, d_mixing
+
+
+def _differentiable_gradients(
+    given: tuple[Tensor | None, ...], plain: tuple[Tensor | float, Tensor | float | None], gradient: Tensor
+) -> list[Tensor | None]:
+    """The gradients of RowTiledMixing by operations that can be differentiated again, from whole matrices.
+
+    Args:
+        given: points, queries, keys, scale, cut and mixing.
+        plain: mixing and cut where they are numbers.
+    """
+    # Queries and keys may be one tensor; as views of it each gets the gradient of its own place.
+    own = [None if value is None else value.view_as(value) for value in given]
+    points, queries, keys, scale, cut, mixing = own
+    weight, level = (plain[0] if mixing is None else mixing), (plain[1] if cut is None else cut)
+    cosines = queries @ keys.mT
+    cosines = cosines if scale is None else cosines / scale
+    affinity = (cosines - level).relu()
+    affinity = affinity.masked_fill(torch.eye(points.shape[-2], dtype=torch.bool, device=points.device), 0.0)
+    mass = affinity.sum(-1, keepdim=True)
+    fused = torch.where(mass > 0, (affinity @ points) / torch.where(mass > 0, mass, 1.0), points)
+    moved = torch.lerp(points, fused, weight)
+    wanted = [value for value in own if value is not None and value.requires_grad]
+    found = iter(torch.autograd.grad(moved, wanted, gradient, create_graph=True, allow_unused=True))
+    return [next(found) if value is not None and value.requires_grad else None for value in own]
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -19,7 +19,8 @@ from theory.inputs import require_points
 from theory.noise_ceiling import check_bounded, within_extremes
 from theory.noise_free import check_noise_free
 from theory.persistence import admits_threshold, check_persistence
-from theory.verdicts import Status, Verdict, culprits
+from theory.rates import culprits
+from theory.verdicts import Status, Verdict
 
 FIELDS = {"statement", "points", "labels", "threshold", "mixing", "depth", "query_key_map", "condition",
           "clean_angles", "noise_level", "extremes", "seed", "cell", "trial"}  # fmt: skip

@@ -22,8 +22,9 @@ from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, recommended_threshold
 from theory.noise_free import norm_floor_squared
 from theory.persistence import persists
+from theory.rates import RateCell, judge_rates
 from theory.statements import DENOISING
-from theory.verdicts import RateCell, Verdict, judge_rates
+from theory.verdicts import Verdict
 
 # Multiplications that one row may take; larger batches get fewer trials, but at least two.
 ROW_BUDGET = 2e11

@@ -16,7 +16,7 @@ from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.training_batches import BatchSource, TrainingBatch
 from theory.clusters import as_numpy
 from theory.loss_certificate import certified_sharpness, check_certificate
-from theory.measurements import recovered
+from theory.measurements import linear_quantile, recovered
 from theory.verdicts import Status, Verdict, combine_cells
 
 # Shares of within-cluster and cross cosines that the quantile integrity leaves out.
@@ -122,7 +122,7 @@ def _measure_reading(reading: Reading, masks: Masks) -> dict:
     return {
         "sharpness": sharpness.mean().item(),
         "integrity": (within.min() - cross.max()).item(),
-        "quantile_integrity": (torch.quantile(within, LEVEL) - torch.quantile(cross, 1.0 - LEVEL)).item(),
+        "quantile_integrity": (linear_quantile(within, LEVEL) - linear_quantile(cross, 1.0 - LEVEL)).item(),
         "jsd": float(loss[0]),
         "certified": float(certified_sharpness(loss)[0]),
         "attention": float("nan"),

@@ -17,8 +17,9 @@ from theory.batch_floor import Connection, bounded_connection, gaussian_connecti
 from theory.clusters import as_numpy, cluster_layout
 from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes, is_connected
+from theory.rates import RateCell, clopper_pearson, judge_rates
 from theory.statements import THEOREM_2C
-from theory.verdicts import RateCell, Verdict, clopper_pearson, judge_rates
+from theory.verdicts import Verdict
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
 
@@ -163,5 +164,5 @@ def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
 
 
 def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
-    """One verdict for Theorem 2c (theory.verdicts.judge_rates)."""
+    """One verdict for Theorem 2c (theory.rates.judge_rates)."""
     return judge_rates(THEOREM_2C.name, floor_cells(rows), delta)

@@ -14,8 +14,9 @@ from theory.measurements import chance_sharpness
 from theory.noise_ceiling import within_extremes
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
+from theory.rates import RateCell, clopper_pearson, judge_rates
 from theory.statements import STATEMENTS, THEOREM_1, THEOREM_2A, THEOREM_2B
-from theory.verdicts import RateCell, Status, Verdict, clopper_pearson, combine_cells, judge_rates
+from theory.verdicts import Status, Verdict, combine_cells
 
 # What theory guarantees, and the outcome that must then be seen.
 GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",

@@ -41,8 +41,9 @@ from synthetic.run_options import RunOptions, finish, settings_of, telling_how_t
 from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
+from theory.rates import trials_to_notice
 from theory.statements import STATEMENTS
-from theory.verdicts import Verdict, trials_to_notice
+from theory.verdicts import Verdict
 
 # Batch sizes around the simulated floor at which recovery is measured.
 MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)

@@ -6,22 +6,24 @@ from jaxtyping import Float
 
 from theory.clusters import cluster_layout, index_labels, like_labels
 from theory.inputs import Array, require_points, require_range, require_threshold
-from theory.precision import numerical_threshold
+from theory.precision import numerical_threshold, widen
 
 
 def unit_points(points: Float[Array, "*trials n D"]) -> Float[Array, "*trials n D"]:
-    """Points divided by their norms, without overflow or underflow on the way."""
+    """Points divided by their norms, without overflow or underflow on the way; half precision as float32."""
+    points = widen(points, "points")
     xp = array_namespace(points)
     scaled = points / xp.max(xp.abs(points), axis=-1, keepdims=True)
     return scaled / xp.linalg.vector_norm(scaled, axis=-1, keepdims=True)
 
 
 def cosine_gram(points: Float[Array, "*trials n D"]) -> Float[Array, "*trials n n"]:
-    """Cosines C_ij of all pairs; the diagonal is exactly 1.
+    """Cosines C_ij of all pairs; the diagonal is exactly 1. Half precision is computed and returned in float32.
 
     Raises:
         ValueError: NaN, infinite or zero points.
     """
+    points = widen(points, "points")
     require_points(points)
     xp = array_namespace(points)
     unit = unit_points(points)
@@ -35,6 +37,8 @@ def effective_threshold(threshold: Array | float, dtype: object, condition: floa
     Raises:
         ValueError: threshold outside [0, 1), or a condition that leaves no digits.
     """
+    # In half precision the floor would be rounded, to zero in float16.
+    threshold = widen(threshold, "threshold") if hasattr(threshold, "dtype") else threshold
     require_threshold(threshold)
     floor = numerical_threshold(dtype, condition)
     if isinstance(threshold, (int, float)):
@@ -56,7 +60,7 @@ def affinity_matrix(
     signs are ignored: |C_ij|^power where |C_ij| > cut (the truncated squared output of theory.md 0 with power 2).
 
     Args:
-        points: the batch, any norms.
+        points: the batch, any norms; half precision is computed, cut and returned as float32.
         threshold: tau in [0, 1), a number or an array that broadcasts against (..., 1, 1).
         power: positive exponent; 2 gives the squared output.
         condition: condition number of a map that was applied to the points.
@@ -65,6 +69,7 @@ def affinity_matrix(
         ValueError: bad points, threshold outside [0, 1), power not positive.
     """
     require_range(power, "power", 0.0, float("inf"), closed="neither")
+    points = widen(points, "points")
     xp = array_namespace(points)
     cut = effective_threshold(threshold, points.dtype, condition)
     cosines = cosine_gram(points)
@@ -79,11 +84,12 @@ def affinity_matrix(
 
 
 def normalize_rows(affinity: Float[Array, "*trials n n"]) -> Float[Array, "*trials n n"]:
-    """Each row divided by its sum; rows that sum to zero stay zero.
+    """Each row divided by its sum; rows that sum to zero stay zero. Half precision comes back as float32.
 
     Raises:
         ValueError: an entry is negative or not finite.
     """
+    affinity = widen(affinity, "affinity")
     xp = array_namespace(affinity)
     if not bool(xp.all(affinity >= 0)) or not bool(xp.all(xp.isfinite(affinity))):
         raise ValueError("affinity: entries must lie in [0, inf)")

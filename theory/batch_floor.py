@@ -34,17 +34,11 @@ from theory.connectivity import (
     two_gap_rate,
 )
 from theory.floor_search import LARGEST_FLOOR, last_above
-from theory.inputs import (
-    LARGEST_SIZE,
-    ClusterSizes,
-    require_count,
-    require_mixing,
-    require_range,
-    require_threshold,
-    sizes_of_clusters,
-)
+from theory.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_mixing, require_range, require_threshold
+from theory.inputs import sizes_of_clusters as _sizes_of
 from theory.noise_free import norm_floor_squared
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
+from theory.precision import half_as_float64
 from theory.simulated_floor import simulated_floor
 from theory.sphere import require_sphere
 
@@ -58,6 +52,7 @@ LARGEST_CLUSTER = 65_536
 # --- connectivity -----------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def connectivity_floor(
     subspace_dim: int, radius: float, delta: float, squared: bool = False, method: Method = "bound"
 ) -> int:
@@ -96,6 +91,7 @@ def connectivity_floor(
     raise ValueError(f"method: must be bound, one_step, exact, simulated or isolated, got {method!r}")
 
 
+@half_as_float64
 def proved_floor(subspace_dim: int, radius: float, delta: float, squared: bool = False) -> int:
     """The best proved floor: Stevens' exact one on the circle, the descent bound elsewhere. Arguments and errors as in
     ``connectivity_floor``."""
@@ -140,6 +136,7 @@ class Connection:
         return proved_floor(subspace_dim, self.radius, self.delta, squared) if self.radius > 0.0 else None
 
 
+@half_as_float64
 def bounded_radius(min_principal_angle: float, noise_level: float) -> float:
     """vartheta = theta_b - 4 arcsin(eps).
 
@@ -155,6 +152,7 @@ def bounded_radius(min_principal_angle: float, noise_level: float) -> float:
     return float(min_principal_angle - 4.0 * np.arcsin(noise_level))
 
 
+@half_as_float64
 def bounded_connection(min_principal_angle: float, noise_level: float, num_clusters: int, delta: float) -> Connection:
     """Threshold and radius under noise |e| <= eps, for signed and squared affinities alike.
 
@@ -174,6 +172,7 @@ def bounded_connection(min_principal_angle: float, noise_level: float, num_clust
     return Connection(min(threshold, 1.0 - 1e-15), radius, delta / count)
 
 
+@half_as_float64
 def gaussian_connection(
     ambient_dim: int,
     num_clusters: int,
@@ -197,7 +196,7 @@ def gaussian_connection(
     Raises:
         ValueError: an argument out of range.
     """
-    count, sizes = sizes_of_clusters(num_clusters, cluster_size)
+    count, sizes = _sizes_of(num_clusters, cluster_size)
     return _gaussian_connection(
         ambient_dim, count, pair_counts(sizes, count), min_principal_angle, noise_level, delta, squared
     )
@@ -238,6 +237,7 @@ def _log_share(delta: float, ways: int) -> float:
     return float(np.log(delta / ways)) if ways < LARGEST_FLOOR else float(np.log(delta)) - math.log(ways)
 
 
+@half_as_float64
 def is_guaranteed(connection: Connection, subspace_dim: int, cluster_size: int, squared: bool = False) -> bool:
     """Whether clusters of at least ``cluster_size`` points are at or above their floor, without looking for it.
 
@@ -253,6 +253,7 @@ def is_guaranteed(connection: Connection, subspace_dim: int, cluster_size: int, 
     return suffices(cluster_size, subspace_dim, connection.radius, connection.delta, squared)
 
 
+@half_as_float64
 def gaussian_floor(
     subspace_dim: int,
     ambient_dim: int,
@@ -283,6 +284,7 @@ def gaussian_floor(
 # --- denoising --------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def residual_noise(
     noise_level: float,
     ambient_dim: int,
@@ -340,6 +342,7 @@ def _residual(noise_level, dim, smallest, largest, clusters, kappa, depth, delta
     return noise_level * min(together, apart)
 
 
+@half_as_float64
 def denoising_floor(
     target_angle: float,
     min_within_cos: float,
@@ -374,6 +377,7 @@ def denoising_floor(
     return 2
 
 
+@half_as_float64
 def residual_limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
     """nu_clean sin(angle): noise below it keeps a fused point within ``angle`` of its clean cluster's cone.
 

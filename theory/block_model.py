@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.inputs import Numbers, as_floats, require_count, require_mixing, require_range, require_threshold
+from theory.precision import half_as_float64
 from theory.statements import PROPOSITION_5
 from theory.verdicts import Verdict, judge
 
@@ -47,6 +48,7 @@ class ReluAttention:
         require_range(self.power, "power", 0.0, np.inf, closed="neither")
         require_mixing(self.mixing)
 
+    @half_as_float64
     def weights(self, within: Numbers, between: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """Raw affinity to oneself, to a member of the own cluster, to a point of another."""
         inner, outer = (np.maximum(c - self.threshold, 0.0) ** self.power for c in (within, between))
@@ -69,6 +71,7 @@ class SoftmaxAttention:
         require_range(self.inverse_temperature, "inverse_temperature", 0.0, np.inf, closed="neither")
         require_mixing(self.mixing)
 
+    @half_as_float64
     def weights(self, within: Numbers, between: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """As in ReluAttention, over exp(inverse_temperature)."""
         inner, outer = (np.exp(self.inverse_temperature * (c - 1.0)) for c in (within, between))
@@ -105,6 +108,7 @@ class BlockTrajectory:
         return (self.sharpness >= self.sharpness.max(axis=0) - EXACTNESS).argmax(axis=0)
 
 
+@half_as_float64
 def trajectory(
     within: Numbers, between: Numbers, num_clusters: int, cluster_size: int, depth: int, attention: Attention
 ) -> BlockTrajectory:
@@ -170,6 +174,7 @@ def _sharpness(w, b, clusters, size, attention):
     return own + (size - 1) * inner
 
 
+@half_as_float64
 def sharpening_margin(
     within: Numbers,
     between: Numbers,
@@ -205,6 +210,7 @@ def sharpening_margin(
     return margin
 
 
+@half_as_float64
 def margin_formula(w, b, clusters, size, power, mixing, threshold):
     """The margin itself, arguments unchecked; of floats, arrays, or mpmath numbers."""
     a_w, a_b = (w - threshold) ** power, (b - threshold) ** power
@@ -218,6 +224,7 @@ def margin_formula(w, b, clusters, size, power, mixing, threshold):
     return (b - threshold) * gain - spent - shrunk
 
 
+@half_as_float64
 def check_sharpening(
     margin: np.ndarray,
     before: tuple[np.ndarray, np.ndarray],
@@ -244,6 +251,7 @@ def _contrast(within, between, threshold):
         return np.log(np.maximum(within - threshold, 0.0)) - np.log(np.maximum(between - threshold, 0.0))
 
 
+@half_as_float64
 def check_exactness(name: str, measured: tuple[np.ndarray, np.ndarray], predicted: BlockTrajectory) -> Verdict:
     """The block model on equiangular batches: measured cosines within EXACTNESS of the predicted ones.
 

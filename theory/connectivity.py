@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.precision import half_as_float64
 from theory.quadrature import gauss_legendre
 from theory.sphere import (
     TINY,
@@ -160,6 +161,7 @@ def _times(exponent: Numbers, rate: Numbers) -> Numbers:
     return np.where(exponent <= 0.0, 0.0, exponent * np.where(exponent <= 0.0, 1.0, rate))
 
 
+@half_as_float64
 @lru_cache(maxsize=64)
 def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     """The descent integrals.
@@ -230,6 +232,7 @@ def _neighbours(bounds: Descent) -> Neighbours:
     )
 
 
+@half_as_float64
 def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool = False) -> bool:
     """Whether ``num_points`` points, and any larger number, are proved to be connected with probability 1 - delta.
 
@@ -251,6 +254,7 @@ def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, sq
 # --- exactly, on the circle, and heuristically ------------------------------------------------------------------------
 
 
+@half_as_float64
 def circle_disconnection_probability(num_points: int, radius: float, squared: bool = False) -> float:
     """P(not connected) of m uniform points on a circle, exactly: two or more of the gaps exceed the radius.
 
@@ -262,6 +266,7 @@ def circle_disconnection_probability(num_points: int, radius: float, squared: bo
     """
     m = require_count(num_points, "num_points", 2)
     require_range(radius, "radius", 0.0, np.pi, closed="right")
+    radius = float(radius)
     with mpmath.workdps(30):
         share = mpmath.mpf(radius) / (mpmath.pi if squared else 2 * mpmath.pi)
         count = min(m, int(mpmath.floor(1 / share)))
@@ -279,6 +284,7 @@ def circle_disconnection_probability(num_points: int, radius: float, squared: bo
     return float(min(max(total, 0), 1))
 
 
+@half_as_float64
 def two_gap_rate(num_points: float, radius: float, squared: bool = False, until: float | None = None) -> float:
     """C(m, 2) (1 - 2 x/2 pi)^{m-1}, x the radius (pi for 2 pi if ``squared``): the expected number of pairs of gaps
     above the radius, the first term of Stevens' sum and a bound on it. With ``until`` its maximum over
@@ -295,6 +301,7 @@ def two_gap_rate(num_points: float, radius: float, squared: bool = False, until:
     return float(0.5 * np.exp(np.log(size) + np.log(size - 1.0) - rate * (size - 1.0)))
 
 
+@half_as_float64
 def isolated_point_rate(
     num_points: float, subspace_dim: int, radius: float, squared: bool = False, until: float | None = None
 ) -> float:

@@ -1,7 +1,8 @@
 """What is measured on a batch: pair extremes, cluster integrity, affinity sharpness, false edges, fragments.
 
 Definitions: theory.md, section 0 ("Measurements, per layer"). Everything is batched over leading trial axes and runs
-on NumPy arrays and torch tensors. ``labels`` are integers (n,), shared by all trials.
+on NumPy arrays and torch tensors. ``labels`` are integers (n,), shared by all trials. Half precision is computed and
+returned in float32.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from theory.affinity import unit_points
 from theory.clusters import ClusterLayout, cluster_layout, like_labels
 from theory.inputs import Array, require_points, require_range
+from theory.precision import widen
 
 # Rows per tile of the pair extremes: an n x n matrix is never formed when n is larger.
 TILE_ROWS = 1024
@@ -24,6 +26,7 @@ def pair_extremes(points: Float[Array, "*trials n D"], labels: Array) -> tuple[A
     Raises:
         ValueError: bad points or labels.
     """
+    points = widen(points, "points")
     require_points(points)
     layout = cluster_layout(labels, points.shape[-2])
     xp = array_namespace(points)
@@ -49,6 +52,7 @@ def _within_range(cosines: Array) -> Array:
 
 def cosine_extremes(cosines: Float[Array, "*trials n n"], layout: ClusterLayout) -> tuple[Array, Array]:
     """alpha and beta (*trials,) read off a cosine matrix whose rows stand in cluster order."""
+    cosines = widen(cosines, "cosines")
     xp = array_namespace(cosines)
     alphas = [xp.min(cosines[..., rows, rows], axis=(-2, -1)) for rows in layout.slices]
     betas = [xp.max(block, axis=(-2, -1)) for block in _cross_blocks(cosines, layout)]
@@ -63,6 +67,7 @@ def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: fl
         ValueError: level outside [0, 1/2], bad points or labels.
     """
     require_range(level, "level", 0.0, 0.5)
+    points = widen(points, "points")
     require_points(points)
     layout = cluster_layout(labels, points.shape[-2])
     xp = array_namespace(points)
@@ -70,11 +75,26 @@ def pair_quantiles(points: Float[Array, "*trials n D"], labels: Array, level: fl
     cosines = unit @ xp.matrix_transpose(unit)
     within = [cosines[..., i, i + 1 : rows.stop] for rows in layout.slices for i in range(rows.start, rows.stop - 1)]
     cross = [xp.reshape(block, (*cosines.shape[:-2], -1)) for block in _cross_blocks(cosines, layout)]
-    return _quantile(xp.concat(within, axis=-1), level), _quantile(xp.concat(cross, axis=-1), 1.0 - level)
+    return linear_quantile(xp.concat(within, axis=-1), level), linear_quantile(xp.concat(cross, axis=-1), 1.0 - level)
 
 
-def _quantile(values: Array, level: float) -> Array:
+def linear_quantile(values: Float[Array, "*trials count"], level: float) -> Float[Array, "*trials"]:
+    """Quantiles over the last axis, linearly interpolated, of any number of values (torch.quantile takes 16 million).
+
+    Args:
+        values: at least one on the last axis.
+        level: in [0, 1].
+
+    Raises:
+        ValueError: no values, NaN among them, or a level out of range.
+    """
+    require_range(level, "level", 0.0, 1.0)
+    values = widen(values, "values")
     xp = array_namespace(values)
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise ValueError(f"values: needs at least one, got shape {tuple(values.shape)}")
+    if bool(xp.any(xp.isnan(values))):
+        raise ValueError("values: contains NaN")
     ordered = xp.sort(values, axis=-1)
     place = level * (values.shape[-1] - 1)
     low = min(int(place), values.shape[-1] - 1)
@@ -101,6 +121,7 @@ def affinity_sharpness(affinity: Float[Array, "*trials n n"], labels: Array) -> 
         ValueError: bad labels, or an affinity that is not square, negative or not finite.
     """
     layout = _layout_of(affinity, labels)
+    affinity = widen(affinity, "affinity")
     return layout.unsort_rows(own_cluster_mass(layout.sort_matrix(affinity), layout))
 
 
@@ -172,6 +193,7 @@ def is_connected(edges: Bool[Array, "*trials m m"]) -> Bool[Array, "*trials"]:
 
 def own_cluster_mass(affinity: Float[Array, "*trials n n"], layout: ClusterLayout) -> Float[Array, "*trials n"]:
     """Each row's sum over its own cluster without itself; rows and columns in cluster order."""
+    affinity = widen(affinity, "affinity")
     xp = array_namespace(affinity)
     return xp.concat(
         [xp.sum(affinity[..., rows, rows], axis=-1) - _diagonal(affinity, rows) for rows in layout.slices], axis=-1
@@ -189,6 +211,7 @@ def _cross_blocks(matrix: Array, layout: ClusterLayout) -> list[Array]:
 
 def count_cross_edges(affinity: Float[Array, "*trials n n"], layout: ClusterLayout) -> Int[Array, "*trials"]:
     """Unordered pairs of different clusters with a positive affinity either way; rows and columns in cluster order."""
+    affinity = widen(affinity, "affinity")
     xp = array_namespace(affinity)
     transposed = xp.matrix_transpose(affinity)
     counts = [
@@ -199,6 +222,7 @@ def count_cross_edges(affinity: Float[Array, "*trials n n"], layout: ClusterLayo
 
 
 def _layout_of(affinity: Array, labels: Array) -> ClusterLayout:
+    affinity = widen(affinity, "affinity")
     xp = array_namespace(affinity)
     if affinity.ndim < 2 or affinity.shape[-1] != affinity.shape[-2]:
         raise ValueError(f"affinity: expected shape (..., n, n), got {tuple(affinity.shape)}")

@@ -23,7 +23,7 @@ from theory.clusters import pair_counts
 from theory.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
 from theory.persistence import admits_threshold, norm_product, threshold_interval
-from theory.precision import ABSOLUTE_MARGIN
+from theory.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.statements import THEOREM_2B
 from theory.verdicts import Verdict, combine_parts, judge, reject_nan
 
@@ -35,6 +35,7 @@ ROUND_DOWN = 1e-8
 # --- bounded noise ----------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def bounded_extremes(theta_within: float, theta_between: float, noise_level: float) -> tuple[float, float]:
     """(alpha, beta) that noise of norm at most ``noise_level`` can do no worse than; both are attained.
 
@@ -48,12 +49,14 @@ def bounded_extremes(theta_within: float, theta_between: float, noise_level: flo
     return float(np.cos(min(np.pi, theta_within + turn))), float(np.cos(max(0.0, theta_between - turn)))
 
 
+@half_as_float64
 def bounded_separation(theta_within: float, theta_between: float) -> float:
     """eps_sep = sin((theta_b - theta_w)/4): every batch with |e_i| < eps_sep is separated; 0 if theta_b <= theta_w."""
     theta_within, theta_between = _angles(theta_within, theta_between)
     return float(np.sin(max(theta_between - theta_within, 0.0) / 4.0))
 
 
+@half_as_float64
 def bounded_threshold_separation(theta_within: float, theta_between: float) -> float:
     """Noise below which a threshold in [0, 1) separates every batch: needs alpha > 0 too, so also
     phi < (pi/2 - theta_w)/2. (60 and 150 degrees with phi = 20 degrees satisfy only the first condition.)"""
@@ -62,6 +65,7 @@ def bounded_threshold_separation(theta_within: float, theta_between: float) -> f
     return float(np.sin(max(turn, 0.0)))
 
 
+@half_as_float64
 def bounded_persistence(theta_within: float, theta_between: float, max_cluster_size: ClusterSizes) -> float:
     """eps_persist: below it Theorem 2a holds for every noisy batch, at every depth; 0 if the clean batch fails.
 
@@ -118,6 +122,7 @@ def _setting(
     return _Setting(dim, sizes, float(min_within_cos), float(max_between_cos), *budgets)
 
 
+@half_as_float64
 def gaussian_extremes(
     ambient_dim: int,
     num_clusters: int,
@@ -149,6 +154,7 @@ def within_extremes(alpha: np.ndarray, beta: np.ndarray, extremes: tuple[float, 
     return (alpha >= extremes[0]) & (beta <= extremes[1])
 
 
+@half_as_float64
 def gaussian_separation(
     ambient_dim: int,
     num_clusters: int,
@@ -177,6 +183,7 @@ def gaussian_separation(
     return _smallest_root(setting, lambda beta: beta)
 
 
+@half_as_float64
 def gaussian_threshold_separation(
     ambient_dim: int,
     num_clusters: int,
@@ -192,6 +199,7 @@ def gaussian_threshold_separation(
     return _smallest_root(setting, lambda beta: max(beta, 0.0))
 
 
+@half_as_float64
 def gaussian_persistence(
     ambient_dim: int,
     num_clusters: int,
@@ -255,6 +263,7 @@ def _angles(theta_within: float, theta_between: float) -> tuple[float, float]:
 # --- thresholds and checks --------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def recommended_threshold(alpha: float, beta: float, cluster_sizes: ClusterSizes) -> float:
     """A threshold for batches whose cosines obey ``alpha`` and ``beta`` (bounds at one noise level).
 
@@ -274,6 +283,7 @@ def recommended_threshold(alpha: float, beta: float, cluster_sizes: ClusterSizes
     return min((max(beta, 0.0) + max(alpha, beta, 0.0)) / 2.0, 0.999)
 
 
+@half_as_float64
 def check_bounded(
     alpha: np.ndarray,
     beta: np.ndarray,

@@ -27,7 +27,7 @@ from theory.inputs import (
     require_range,
     require_threshold,
 )
-from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE
+from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE, half_as_float64
 from theory.statements import THEOREM_1
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -40,11 +40,13 @@ GRAM_ROUNDING = 1e-12
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def norm_floor_squared(within: Numbers, cluster_size: Numbers) -> Numbers:
     """nu^2 = a + (1 - a)/M: convex combinations of M unit vectors with cosines >= a have at least this squared norm."""
     return within + (1 - within) / cluster_size
 
 
+@half_as_float64
 def contraction_factor(
     within: Numbers,
     cluster_sizes: ClusterSizes,
@@ -79,6 +81,7 @@ def _contraction(within: Numbers, sizes: np.ndarray, threshold: Numbers, mixing:
     return rho
 
 
+@half_as_float64
 def spread_bounds(
     alpha: np.ndarray,
     cluster_sizes: ClusterSizes,
@@ -113,6 +116,7 @@ def spread_bounds(
     return np.stack(bounds)
 
 
+@half_as_float64
 def spread_bound(
     within: float, cluster_size: ClusterSizes, depth: int, threshold: float = 0.0, mixing: float = 0.5
 ) -> float:
@@ -144,6 +148,7 @@ def spread_bound(
 # --- closed form ------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def equiangular_threshold_interval(
     within: float | Sequence[float], between: float | np.ndarray, cluster_size: ClusterSizes
 ) -> tuple[float, float] | None:
@@ -155,6 +160,7 @@ def equiangular_threshold_interval(
     return (low, high) if low < high else None
 
 
+@half_as_float64
 def equiangular_cosines(
     within: float | Sequence[float],
     between: float | np.ndarray,
@@ -225,6 +231,7 @@ def _equiangular_inputs(within, between, cluster_size) -> tuple[np.ndarray, np.n
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def check_noise_free(
     trajectory: Trajectory,
     cluster_sizes: ClusterSizes,
@@ -255,6 +262,7 @@ def check_noise_free(
     )  # fmt: skip
 
 
+@half_as_float64
 def check_monotone(
     alpha: np.ndarray,
     threshold: Numbers,
@@ -272,6 +280,7 @@ def check_monotone(
     return judge(statement, 1.0 - alpha[1:], bounds, applicable, exact, exact_margin)
 
 
+@half_as_float64
 def check_spread(
     alpha: np.ndarray,
     cluster_sizes: ClusterSizes,

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import gammaln, ive, log_ndtr, ndtri_exp, xlogy
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.precision import half_as_float64
 from theory.quadrature import gauss_legendre
 
 # Outside, angles or their differences have too few digits left in float64.
@@ -32,6 +33,7 @@ UNIFORM_ORDER = 20
 HANKEL_FROM, HANKEL_TERMS = 2.0, 12
 
 
+@half_as_float64
 def scaled_log_bessel(order: float, x: Numbers) -> Numbers:
     """log[ I_order(x) e^{-x} (x/2)^{-order} ], finite for x >= 0 and any order >= -1/2.
 
@@ -79,6 +81,7 @@ def _hankel_series(order: float, x: np.ndarray) -> np.ndarray:
     return np.log(series) - 0.5 * np.log(2.0 * np.pi * x) - order * np.log(x / 2.0)
 
 
+@half_as_float64
 def log_norm_density(norm: Numbers, mean_norm: Numbers, scale: float, dim: int) -> Numbers:
     """Log density of |m + s g| at ``norm``, for a vector m of length ``mean_norm`` and g standard normal in R^dim."""
     order = dim / 2.0 - 1.0
@@ -107,6 +110,7 @@ class PairLaw:
         clean_cos: c0 = <u_i, u_j> in [-1, 1].
     """
 
+    @half_as_float64
     def __init__(self, ambient_dim: int, noise_level: float, clean_cos: float) -> None:
         self.dim = require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
         require_range(noise_level, "noise_level", *NOISE_RANGE)
@@ -137,6 +141,7 @@ class PairLaw:
         with np.errstate(divide="ignore"):
             return angles, np.log(weights) + np.log(density) + peak
 
+    @half_as_float64
     def log_tail(self, cosine: float, upper: bool) -> float:
         """log P(cos > cosine) if ``upper`` else log P(cos <= cosine), accurate to 1e-6 for tails down to 1e-40."""
         require_range(cosine, "cosine", -1.0, 1.0, closed="neither")
@@ -166,10 +171,12 @@ class PairLaw:
             return -np.inf
         return float(peak + np.log(np.exp(exponents - peak).sum()))
 
+    @half_as_float64
     def tail(self, cosine: float, upper: bool) -> float:
         """P(cos > cosine) if ``upper`` else P(cos <= cosine)."""
         return float(np.exp(self.log_tail(cosine, upper)))
 
+    @half_as_float64
     def quantile(self, log_probability: float, upper: bool) -> float:
         """The cosine whose upper (lower) tail has the given log probability.
 

@@ -14,7 +14,7 @@ import numpy as np
 from theory.exact_replay import ExactReplay
 from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range, require_threshold
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
-from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, numerical_threshold
+from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64, numerical_threshold
 from theory.statements import THEOREM_2A
 from theory.trajectory import Trajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -22,6 +22,7 @@ from theory.verdicts import Verdict, combine_parts, judge
 NAME = THEOREM_2A.name
 
 
+@half_as_float64
 def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """nu_(1) nu_(2) of the two largest clusters; one size stands for clusters that all have it.
 
@@ -36,6 +37,7 @@ def norm_product(alpha: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     return (norm_floor_squared(alpha, largest) * norm_floor_squared(alpha, second)) ** 0.5
 
 
+@half_as_float64
 def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """beta+/(nu_(1) nu_(2)): what cross cosines can grow to, and the smallest admissible threshold.
 
@@ -47,6 +49,7 @@ def cross_cap(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Num
     return np.maximum(beta, 0.0) / norm_product(alpha, cluster_sizes)
 
 
+@half_as_float64
 def threshold_interval(alpha: float, beta: float, max_cluster_size: ClusterSizes) -> tuple[float, float] | None:
     """Thresholds [low, high) that keep the batch apart at every depth, or None where there are none.
 
@@ -67,6 +70,7 @@ def threshold_interval(alpha: float, beta: float, max_cluster_size: ClusterSizes
     return (low, float(alpha)) if low < alpha else None
 
 
+@half_as_float64
 def persists(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, threshold: Numbers) -> Numbers:
     """The hypotheses for a given threshold, elementwise: alpha > 0 and beta+/(nu nu) <= tau < alpha.
 
@@ -80,6 +84,7 @@ def persists(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes, thresho
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) <= threshold) & (threshold < alpha)
 
 
+@half_as_float64
 def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes) -> Numbers:
     """True where some threshold satisfies the hypotheses: alpha > 0 and beta+ < alpha nu_(1) nu_(2), elementwise.
 
@@ -91,6 +96,7 @@ def admits_threshold(alpha: Numbers, beta: Numbers, cluster_sizes: ClusterSizes)
     return (alpha > 0.0) & (cross_cap(positive, beta, cluster_sizes) < alpha)
 
 
+@half_as_float64
 def check_persistence(
     trajectory: Trajectory,
     cluster_sizes: ClusterSizes,

@@ -1,9 +1,21 @@
 """Floating point, in one place: the smallest cut that means anything, and how close is too close to call.
 
 Source: theory.md, section 0 ("Floating point") and "What verification means here", point 7.
+
+Half precision (float16, bfloat16) is a way to store numbers here, not to compute with them: every loss, measurement and
+bound widens it first. Points, cosines and affinities are computed, cut and returned as float32 (``widen``), numbers
+that bounds are made of as float64 (``half_as_float64``). What is said of half-precision numbers is therefore what is
+said of the same numbers in float32 or float64.
 """
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace
 
 # Cosines that are zero in exact arithmetic come out at about 1e-17 in float64, and a row whose only "neighbours" are
 # round-off would normalise that round-off to weight 1. Every cut is therefore at least NUMERICAL_THRESHOLD[dtype],
@@ -27,6 +39,12 @@ UNIT_SUM_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "bfloat16": 1e-1, "floa
 # Digits of a high-precision re-evaluation, and below which difference its two sides count as equal.
 EXACT_DIGITS = 50
 EXACT_EQUALITY = 1e-30
+
+
+# What half precision is computed, and returned, in.
+WIDER = {"float16": "float32", "bfloat16": "float32"}
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def dtype_name(dtype: object) -> str:
@@ -64,3 +82,55 @@ def numerical_threshold(dtype: object, condition: float = 1.0) -> float:
     if cut >= 1.0:
         raise ValueError(f"condition: {condition:g} leaves no significant digit of a cosine in {name}")
     return cut
+
+
+def widen(array: Any, name: str = "array") -> Any:
+    """Half precision as float32; float32 and float64 as they are, and so are integers and booleans.
+
+    Args:
+        array: a NumPy array or a torch tensor; of a tensor the result can be differentiated.
+        name: what the array is called in an error.
+
+    Raises:
+        ValueError: a floating dtype without a place in NUMERICAL_THRESHOLD (eight bits, extended precision), or a
+            complex one.
+    """
+    dtype = dtype_name(array.dtype)
+    if dtype in WIDER:
+        xp = array_namespace(array)
+        return xp.astype(array, getattr(xp, WIDER[dtype]))
+    if dtype not in NUMERICAL_THRESHOLD and dtype.startswith(("float", "complex", "longdouble", "clongdouble")):
+        raise ValueError(f"{name}: expected one of {', '.join(NUMERICAL_THRESHOLD)}, got {dtype}")
+    return array
+
+
+def half_as_float64(function: Function) -> Function:
+    """Decorator of bounds and checks: half-precision arguments, also in tuples or dataclasses, arrive as float64.
+
+    Arithmetic of NumPy scalars and arrays stays in their own dtype otherwise, and 1 - alpha in float16 has two digits.
+    """
+
+    @functools.wraps(function)
+    def widened(*args: Any, **options: Any) -> Any:
+        return function(*map(_wide, args), **{name: _wide(value) for name, value in options.items()})
+
+    return widened
+
+
+def _wide(value: Any) -> Any:
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None:
+        if dtype_name(dtype) not in WIDER:
+            return value
+        # NumPy has no bfloat16: a tensor is widened before it becomes an array.
+        value = value.detach().cpu().double().numpy() if hasattr(value, "detach") else np.asarray(value, np.float64)
+        return value if value.ndim else value[()]
+    if type(value) in (tuple, list):
+        parts = [_wide(part) for part in value]
+        return value if all(new is old for new, old in zip(parts, value)) else type(value)(parts)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        new = {name: _wide(part) for name, part in old.items()}
+        changed = {name: part for name, part in new.items() if part is not old[name]}
+        return dataclasses.replace(value, **changed) if changed else value
+    return value

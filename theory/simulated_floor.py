@@ -22,6 +22,7 @@ from theory.affinity import unit_points
 from theory.connectivity import isolated_point_rate
 from theory.inputs import require_count, require_range
 from theory.measurements import is_connected
+from theory.precision import half_as_float64
 from theory.sphere import require_sphere
 from theory.whole_files import replacing
 
@@ -46,6 +47,7 @@ class SimulatedFloor:
     failures: int
 
 
+@half_as_float64
 def simulated_floor(
     subspace_dim: int, radius: float, delta: float, squared: bool = False, seed: int = 0, cache: Path | None = None
 ) -> SimulatedFloor:
@@ -150,6 +152,7 @@ def _search(subspace_dim: int, radius: float, delta: float, squared: bool, seed:
     return SimulatedFloor(size, trials, failures)
 
 
+@half_as_float64
 def count_disconnected(
     num_points: int,
     subspace_dim: int,

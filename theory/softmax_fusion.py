@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.inputs import ClusterSizes, Numbers, as_floats, as_sizes, require_count, require_mixing, require_range
-from theory.precision import SPREAD_FLOOR
+from theory.precision import SPREAD_FLOOR, half_as_float64
 from theory.statements import THEOREM_3
 from theory.trajectory import SoftmaxTrajectory
 from theory.verdicts import Verdict, combine_parts, judge
@@ -52,6 +52,7 @@ def require_inverse_temperature(value: Numbers) -> None:
     require_range(value, "inverse_temperature", 0.0, np.inf, closed="neither")
 
 
+@half_as_float64
 def mass_bound(
     alpha: Numbers, beta: Numbers, inverse_temperature: Numbers, cluster_size: Numbers, batch_size: int
 ) -> Numbers:
@@ -78,9 +79,12 @@ def mass_bound(
 def _mass(gap: Numbers, inverse_temperature: Numbers, cluster_size: Numbers, batch_size: int) -> Numbers:
     """n_k/(n_k + (n - n_k) e^{-kappa gap})."""
     others = (batch_size - cluster_size) / cluster_size
-    return 1.0 / (1.0 + others * np.exp(-inverse_temperature * gap))
+    # Where the exponential overflows the mass is 0, and where its argument does it is 0 or 1.
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + others * np.exp(-inverse_temperature * gap))
 
 
+@half_as_float64
 def certified_layers(
     alpha: Numbers,
     beta: Numbers,
@@ -130,6 +134,7 @@ def _next_bounds(a, b, g, inverse_temperature, smallest, batch_size, mixing):
     )
 
 
+@half_as_float64
 def certified_depth(
     alpha: float,
     beta: float,
@@ -166,6 +171,7 @@ def certified_depth(
     return max_depth
 
 
+@half_as_float64
 def spread_caps(
     min_cos: Numbers,
     inverse_temperature: Numbers,
@@ -202,6 +208,7 @@ def spread_caps(
     return np.stack(np.broadcast_arrays(*spreads))
 
 
+@half_as_float64
 def mass_cap(spread: Numbers, inverse_temperature: Numbers, cluster_size: Numbers, batch_size: int) -> Numbers:
     """(c): largest possible in-cluster mass, self included, where 1 - min C <= spread; n_k/n at spread 0.
 
@@ -218,6 +225,7 @@ def mass_cap(spread: Numbers, inverse_temperature: Numbers, cluster_size: Number
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
+@half_as_float64
 def check_softmax_fusion(
     trajectory: SoftmaxTrajectory,
     cluster_sizes: ClusterSizes,

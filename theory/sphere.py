@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import betainc, betaln
 
 from theory.inputs import Numbers, require_count, require_range
+from theory.precision import half_as_float64
 from theory.quadrature import gauss_legendre
 
 NODES = 48
@@ -16,12 +17,14 @@ NODES = 48
 TINY = 1e-300
 
 
+@half_as_float64
 def distance_density(subspace_dim: int, angle: Numbers) -> Numbers:
     """f_r(d) = sin^{r-2} d / B((r-1)/2, 1/2): density of the angle between a fixed and a uniform point of S^{r-1}."""
     sine = np.maximum(np.sin(angle), TINY)
     return np.exp((subspace_dim - 2) * np.log(sine) - betaln((subspace_dim - 1) / 2, 0.5))
 
 
+@half_as_float64
 def cap_measure(subspace_dim: int, angle: Numbers) -> Numbers:
     """cap_r(psi): share of S^{r-1} within ``angle`` of a point; of S^0, a pair of points, 0, 1/2 or 1.
 
@@ -40,11 +43,13 @@ def cap_measure(subspace_dim: int, angle: Numbers) -> Numbers:
     return np.where(angle <= np.pi / 2, half, 1.0 - half)
 
 
+@half_as_float64
 def arccos(cosine: Numbers) -> Numbers:
     """arccos of the clipped argument: 0 above 1, pi below -1."""
     return np.arccos(np.clip(cosine, -1.0, 1.0))
 
 
+@half_as_float64
 def azimuth(side: Numbers, left: Numbers, right: Numbers) -> Numbers:
     """Angle at a point between the directions to two others at distances ``left`` and ``right``, themselves ``side``
     apart (spherical law of cosines); 0 or pi where there is no such triangle."""
@@ -52,6 +57,7 @@ def azimuth(side: Numbers, left: Numbers, right: Numbers) -> Numbers:
     return arccos((np.cos(side) - np.cos(left) * np.cos(right)) / np.where(np.abs(sines) < TINY, TINY, sines))
 
 
+@half_as_float64
 def cap_intersection(
     subspace_dim: int, distance: Numbers, radius: Numbers, other: Numbers, nodes: int = NODES
 ) -> Numbers:
@@ -77,6 +83,7 @@ def cap_intersection(
     return (w * distance_density(subspace_dim, p) * share).sum(-1)
 
 
+@half_as_float64
 def lens(subspace_dim: int, distance: Numbers, radius: float, squared: bool = False) -> Numbers:
     """lens_r(d): share of the points that are neighbours of x and closer to the root than x (theory.md 2c).
 
@@ -93,6 +100,7 @@ def lens(subspace_dim: int, distance: Numbers, radius: float, squared: bool = Fa
     return 2.0 * (near + cap_intersection(subspace_dim, np.pi - np.asarray(distance), radius, distance))
 
 
+@half_as_float64
 def reach(
     subspace_dim: int, radius: float, distance: Numbers, far: Numbers, turn: Numbers, squared: bool = False,
     nodes: int = 16,

@@ -1,4 +1,8 @@
-"""Subspaces: principal angles, the affinity between subspaces, and the map that separates them (theory.md 1)."""
+"""Subspaces: principal angles, the affinity between subspaces, and the map that separates them (theory.md 1).
+
+Half precision is computed and returned in float32. Bases whose columns it has rounded too far are refused as not
+orthonormal; most in bfloat16 are.
+"""
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -6,6 +10,7 @@ from jaxtyping import Float
 
 from theory.clusters import as_numpy
 from theory.inputs import Array
+from theory.precision import widen
 
 # Singular values of [U_1 .. U_K] below this, relative to the largest, count as linear dependence.
 RANK_TOLERANCE = 1e-10
@@ -23,6 +28,7 @@ def principal_angles(basis_a: Float[Array, "*trials D r"], basis_b: Float[Array,
     Raises:
         ValueError: columns that are not orthonormal.
     """
+    basis_a, basis_b = widen(basis_a, "basis_a"), widen(basis_b, "basis_b")
     for name, basis in (("basis_a", basis_a), ("basis_b", basis_b)):
         _require_orthonormal(basis, name)
     xp = array_namespace(basis_a, basis_b)
@@ -51,8 +57,9 @@ def smallest_principal_angle(bases: Float[Array, "*trials K D r"]) -> Array:
 
 def subspace_affinity(basis_a: Float[Array, "*trials D r"], basis_b: Float[Array, "*trials D s"]) -> Array:
     """Root mean square cosine of the principal angles, in [0, 1] (Soltanolkotabi and Candes 2012)."""
-    xp = array_namespace(basis_a, basis_b)
-    return xp.sqrt(xp.mean(xp.cos(principal_angles(basis_a, basis_b)) ** 2, axis=-1))
+    angles = principal_angles(basis_a, basis_b)
+    xp = array_namespace(angles)
+    return xp.sqrt(xp.mean(xp.cos(angles) ** 2, axis=-1))
 
 
 def separating_map(bases: Float[Array, "K D r"]) -> tuple[Float[Array, "Kr D"], float]:
@@ -66,6 +73,7 @@ def separating_map(bases: Float[Array, "K D r"]) -> tuple[Float[Array, "Kr D"], 
     Raises:
         ValueError: columns not orthonormal, K r > D, or subspaces that are not linearly independent.
     """
+    bases = widen(bases, "bases")
     _require_orthonormal(bases, "bases")
     xp = array_namespace(bases)
     count, ambient, dim = bases.shape

@@ -2,7 +2,7 @@
 
 The definitions are those of theory.md, section 0, and the results those of ``theory.trajectory.measure_layer``; rows
 and columns stand in cluster order throughout. Each tile is seen once: ``read_cosines`` before its cosines become an
-affinity, ``read_affinity`` after.
+affinity, ``read_affinity`` after. What is kept of tiles in half precision is float32.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from theory.clusters import ClusterLayout, as_numpy
 from theory.inputs import Array
+from theory.precision import widen
 from theory.trajectory import LEAK, Trajectory, sharpness_error, summarize_layer
 
 
@@ -79,6 +80,7 @@ def tile_segments(layout: ClusterLayout, rows: slice) -> tuple[Segment, ...]:
 
 def read_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...]) -> TileCosines:
     """Extremes of one tile. A point's cosine with itself is the largest there is, so it cannot be the minimum."""
+    cosines = widen(cosines, "cosines")
     xp = array_namespace(cosines)
     n = cosines.shape[-1]
     lowest = [xp.min(cosines[s.local, s.own], axis=-1) for s in segments]
@@ -107,6 +109,7 @@ def read_affinity(
         cut: the effective threshold.
         components: of this layer, changed in place.
     """
+    affinity, row_mass = widen(affinity, "affinity"), widen(row_mass, "row_mass")
     xp = array_namespace(affinity)
     n = affinity.shape[-1]
     own_mass = []

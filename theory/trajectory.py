@@ -2,7 +2,8 @@
 
 Definitions: theory.md, section 0. The stack hands over one layer at a time; nothing of size n x n is kept.
 ``Trajectory`` is of ReLU attention, which may leave rows without neighbours and never attends to itself;
-``SoftmaxTrajectory`` of softmax attention, in which everybody attends to everybody and to himself.
+``SoftmaxTrajectory`` of softmax attention, in which everybody attends to everybody and to himself. What a block hands
+over in half precision is summed in float32; trajectories are float64.
 """
 
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from theory.clusters import ClusterLayout, as_numpy
 from theory.inputs import Array
 from theory.measurements import cosine_extremes, count_components, count_cross_edges, own_cluster_mass
+from theory.precision import widen
 
 # Mass outside the own cluster above which a row is taken to leak, whatever the cosines say.
 LEAK = 1e-9
@@ -139,6 +141,7 @@ def measure_layer(
     """
     xp = array_namespace(affinity)
     alpha, beta = extremes
+    cut = widen(cut, "cut") if hasattr(cut, "dtype") else cut
     cuts = np.broadcast_to(as_numpy(cut).astype(np.float64).reshape(-1), alpha.shape)
     ordered, mass = layout.sort_matrix(affinity), layout.sort_rows(row_mass)
 
@@ -159,6 +162,7 @@ def measure_layer(
 
 def row_sharpness(own_mass: Float[Array, "*trials rows"], row_mass: Float[Array, "*trials rows"]) -> Array:
     """s_i = mass inside the own cluster over what the block divides by, (*trials, rows); 0 without neighbours."""
+    own_mass, row_mass = widen(own_mass, "own_mass"), widen(row_mass, "row_mass")
     xp = array_namespace(row_mass)
     return own_mass / xp.where(row_mass > 0, row_mass, xp.ones_like(row_mass))
 
@@ -210,6 +214,7 @@ def measure_softmax_layer(
         cosines: before any weight was made from them.
         weights: exponentials, the diagonal included, not yet normalised; ``row_mass`` are their row sums.
     """
+    cosines, weights, row_mass = (widen(array) for array in (cosines, weights, row_mass))
     xp = array_namespace(weights)
     ordered = layout.sort_matrix(cosines)
     alpha, beta = cosine_extremes(ordered, layout)

@@ -19,9 +19,9 @@ from models.losses.divergence import target_of_labels
 from models.losses.readout import read_affinity
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
-from theory.inputs import Array, require_count, require_range
+from theory.inputs import Array, require_count
 from theory.loss_certificate import certified_sharpness
-from theory.measurements import pair_quantiles
+from theory.measurements import linear_quantile, pair_quantiles
 from theory.noise_ceiling import bounded_separation
 from theory.precision import numerical_threshold
 
@@ -83,7 +83,8 @@ def _measure_reading(reading: Reading, index: Tensor, alike: Tensor, counted: Te
     others = alike & ~own
     target = target_of_labels(index, index.device, torch.float64)
     jsd, mean = float(affinity_jsd(affinity, target)), cosines.mean(0)
-    within, cross = _quantiles(mean[others], (LEVEL,))[0], _quantiles(mean[~alike], (1.0 - LEVEL,))[0]
+    within = linear_quantile(mean[others], LEVEL).item()
+    cross = linear_quantile(mean[~alike], 1.0 - LEVEL).item()
     return {
         "sharpness": torch.where(others, affinity, 0.0).sum(-1)[counted].mean().item(),
         "chance": others.sum(-1)[counted].double().mean().item() / (len(index) - 1),
@@ -278,7 +279,7 @@ def ceiling_report(
 
 
 def _angle_quantiles(phi: Tensor) -> dict[str, float]:
-    found = zip(ANGLE_LEVELS, _quantiles(phi, ANGLE_LEVELS))
+    found = [(level, linear_quantile(phi, level).item()) for level in ANGLE_LEVELS]
     return {**{f"phi_q{round(100 * level):02d}": value for level, value in found}, "phi_max": phi.max().item()}
 
 
@@ -313,19 +314,6 @@ def _unit(features: Tensor, name: str, minimum: int = 1) -> Tensor:
 def _require_alike(first: Tensor, second: Tensor, name: str, other: str) -> None:
     if first.shape != second.shape:
         raise ValueError(f"{other}: must have the shape of {name}, {tuple(first.shape)}, got {tuple(second.shape)}")
-
-
-def _quantiles(values: Tensor, levels: tuple[float, ...]) -> list[float]:
-    """Linearly interpolated, for any number of values: torch.quantile takes 16 million at most."""
-    ordered = values.flatten().sort().values
-    found = []
-    for level in levels:
-        require_range(level, "level", 0.0, 1.0)
-        place = level * (len(ordered) - 1)
-        low = min(math.floor(place), len(ordered) - 1)
-        high = min(low + 1, len(ordered) - 1)
-        found.append(torch.lerp(ordered[low], ordered[high], place - low).item())
-    return found
 
 
 def _clipped(cosine: Tensor) -> float:

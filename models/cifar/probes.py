@@ -22,7 +22,7 @@ from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
 from theory.clusters import index_among, index_labels
 from theory.inputs import require_choice, require_count, require_range
-from theory.verdicts import clopper_pearson
+from theory.rates import clopper_pearson
 
 ProbeKind = Literal["knn", "linear"]
 

@@ -1,4 +1,8 @@
-"""What the losses share: the precision that they compute in, checks, labels, and when to work in row tiles."""
+"""What the losses share: the precision that they compute in, checks, labels, and when to work in row tiles.
+
+Every loss of half-precision input (bfloat16, float16) is computed in float32, also under autocast, and returned in
+float32; gradients come back in the input's dtype, rounded once.
+"""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,11 +12,14 @@ from models.stack import CPU_DENSE_BYTES, GPU_DENSE_BYTES
 from models.tiled import choose_tile_rows
 from theory.clusters import index_labels
 from theory.inputs import Array, require_count
+from theory.precision import widen
 
+__all__ = [
+    "as_matrix", "fits_dense", "label_index", "others_alike", "require_logits", "require_nonzero",
+    "require_rows", "rows_of_tiles", "target_of_index", "widen",
+]  # fmt: skip
 
-def widen(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Half precision as float32; float32 and float64 as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+FLOAT64_MAX = torch.finfo(torch.float64).max
 
 
 def fits_dense(n: int, values: Tensor) -> bool:
@@ -58,6 +65,27 @@ def require_nonzero(features: Tensor, name: str) -> None:
         raise ValueError(f"{name}: contains a zero vector; it cannot be normalised")
 
 
+def require_logits(temperature: float, largest: float, terms: int, dtype: torch.dtype) -> None:
+    """Refuse a temperature at which scores divided by it, sums of ``terms`` of them, or their gradients overflow.
+
+    Args:
+        temperature: positive.
+        largest: bound on the scores' absolute values.
+        terms: how many of them are added at most, over a row or over the rows.
+        dtype: in which they are computed.
+
+    Raises:
+        ValueError: names the temperature.
+    """
+    # Differences of two scores are twice as large, their gradients go with 1/temperature, and a factor of 2 is left for
+    # rounding. NaN fails the comparison.
+    if not 4.0 * terms * max(largest, 1.0) <= min(torch.finfo(dtype).max * temperature, FLOAT64_MAX):
+        raise ValueError(
+            f"temperature: must be larger, scores of up to {largest:g} overflow in {dtype} when {terms} of them are "
+            f"divided by {temperature:g} and added"
+        )
+
+
 def label_index(labels: Array, num_points: int | None, device: torch.device | str) -> Int[Tensor, " n"]:
     """Labels of any integer values as 0..K-1 on ``device``: their places among the sorted distinct ones.
 
@@ -81,3 +109,30 @@ def others_alike(index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     if not bool((counts > 0).any()):
         raise ValueError("labels: some label must occur at least twice, every one occurs once")
     return counts
+
+
+def target_of_index(index: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n n"]:
+    """T_ij = 1/(n_k - 1) for i ~ j in cluster k, 0 elsewhere, from labels 0..K-1; a cluster of one has a zero row."""
+    alike = index[:, None] == index
+    alike.fill_diagonal_(False)
+    wide = torch.promote_types(dtype, torch.float32)
+    return (alike.to(wide) / alike.sum(-1, keepdim=True).clamp_min(1)).to(dtype)
+
+
+def as_matrix(values: Array, name: str) -> Tensor:
+    """Numbers of any real dtype, NumPy or torch, as a floating tensor: integers and booleans become float32, NumPy's
+    extended precision float64. Nothing is lost otherwise, and half precision stays what it is.
+
+    Raises:
+        ValueError: complex numbers, or what is no number; names the argument.
+    """
+    if not isinstance(values, Tensor):
+        array = np.ascontiguousarray(values)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+        # torch knows neither extended precision nor the other byte order.
+        wide = np.dtype(np.float32 if array.dtype.kind != "f" else f"=f{min(array.dtype.itemsize, 8)}")
+        values = torch.as_tensor(array.astype(wide, copy=False))
+    if values.dtype.is_complex:
+        raise ValueError(f"{name}: expected real numbers, got {values.dtype}")
+    return values if values.dtype.is_floating_point else values.to(torch.float32)

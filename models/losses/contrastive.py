@@ -15,7 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.losses.common import label_index, others_alike, require_nonzero, require_rows, rows_of_tiles, widen
+from models.losses.common import (
+    label_index,
+    others_alike,
+    require_logits,
+    require_nonzero,
+    require_rows,
+    rows_of_tiles,
+    widen,
+)
 from models.tiled import row_tiles
 from theory.affinity import unit_points
 from theory.inputs import Array, require_count, require_range
@@ -73,8 +81,8 @@ def supcon(
 ) -> Float[Tensor, ""]:
     """Supervised contrastive loss, L_out of Khosla et al., over the anchors that have a positive.
 
-    Memory is O(n (D + tile_rows)) forward and backward where it works in tiles, O(n^2) where it does not. In tiles it
-    can be differentiated once.
+    Memory is O(n (D + tile_rows)) forward and backward where it works in tiles, O(n^2) where it does not, and where a
+    backward pass is to be differentiated again (create_graph).
 
     Args:
         features: all views of all samples.
@@ -101,10 +109,7 @@ def supcon(
             keys = unit_points(keys)
         # |z_i.z_j| <= max |z|^2.
         largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
-        if not largest / temperature <= torch.finfo(keys.dtype).max:
-            raise ValueError(
-                f"temperature: inner products of up to {largest:g} overflow when divided by {temperature:g}"
-            )
+        require_logits(temperature, largest, len(keys), keys.dtype)
         rows = rows_of_tiles(keys, tile_rows)
         if rows is None:
             return _dense_contrast(keys, index, counts, float(temperature))
@@ -158,11 +163,16 @@ class _TiledContrast(torch.autograd.Function):
         return total / (counts > 0).sum()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         keys, index, counts, log_sums = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            with torch.autocast(keys.device.type, enabled=False):
+                loss = _dense_contrast(keys, index, counts, ctx.temperature)
+                (d_keys,) = torch.autograd.grad(loss, keys, gradient, create_graph=True)
+            return d_keys, None, None, None, None
         anchors = counts > 0
-        weights = anchors * (gradient / (ctx.temperature * anchors.sum()))
+        # A number times a count would be float32.
+        weights = anchors * (gradient / ctx.temperature / anchors.sum())
         shares = 1.0 / counts.clamp_min(1).to(keys.dtype)
         d_keys = torch.zeros_like(keys)
         # The backward pass may run inside somebody's autocast.

@@ -14,19 +14,19 @@ section 4, needs for its certificate.)
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
-from models.losses.affinity import affinity_jsd, require_affinities
-from models.losses.common import label_index
+from models.losses.affinity import affinity_jsd, prepare_affinities
+from models.losses.common import label_index, target_of_index
 from theory.inputs import Array, require_choice, require_range
 
 Divergence = Literal["jsd", "kl_target", "kl_affinity"]
 
 
 def affinity_divergence(
-    affinity: Float[Tensor, "*trials n n"],
-    target: Float[Tensor, "n n"],
+    affinity: Real[Array, "*trials n n"],
+    target: Shaped[Array, "n n"],
     kind: Divergence = "jsd",
     smoothing: float = 1e-4,
 ) -> Float[Tensor, "*trials"]:
@@ -34,10 +34,13 @@ def affinity_divergence(
 
     Args:
         affinity: Y, zero diagonal, rows summing to 1, or to 0 where a row has no neighbours.
-        target: T, likewise; a constant.
+        target: T, likewise; a constant, of any real dtype, as in ``affinity_jsd``.
         kind: jsd, JSD(Y || T), in [0, ln 2]; kl_target, KL(T || Y'), Y' smoothed; kl_affinity, KL(Y || T'), T'
-            smoothed. Neither KL is exactly 0 at Y = T because of the smoothing.
+            smoothed. Neither KL is exactly 0 at Y = T because of the smoothing. Rounding below 0 is put back to 0.
         smoothing: weight of the uniform distribution in the second argument of a KL, in (0, 1); jsd ignores it.
+
+    Returns:
+        (*trials,), in the wider of the two dtypes and float32 at least.
 
     Raises:
         ValueError: an unknown kind, smoothing out of range, a KL of matrices with a diagonal; otherwise as
@@ -47,11 +50,10 @@ def affinity_divergence(
     require_range(smoothing, "smoothing", 0.0, 1.0, closed="neither")
     if kind == "jsd":
         return affinity_jsd(affinity, target)
-    require_affinities(affinity, target)
+    affinity, target = prepare_affinities(affinity, target)
     for matrix, name in ((affinity, "affinity"), (target, "target")):
         if bool((matrix.diagonal(dim1=-2, dim2=-1) != 0).any()):
             raise ValueError(f"{name}: must have a zero diagonal")
-    target = target.detach().to(affinity.device, affinity.dtype)
     uniform = _uniform(affinity)
     rows = torch.where(affinity.sum(-1, keepdim=True) > 0, affinity, uniform)
     if kind == "kl_target":
@@ -59,7 +61,9 @@ def affinity_divergence(
     else:
         divergence = _relative_entropy(rows, (1.0 - smoothing) * target + smoothing * uniform)
     counted = target.sum(-1) > 0
-    return torch.where(counted, divergence, 0.0).sum(-1) / counted.sum()
+    mean = torch.where(counted, divergence, 0.0).sum(-1) / counted.sum()
+    # The value is raised, the gradient passes.
+    return mean + (mean.detach().clamp_min(0.0) - mean.detach())
 
 
 def target_of_labels(
@@ -69,14 +73,14 @@ def target_of_labels(
 
     Args:
         labels: integers (n,), any values and order; NumPy or torch, on any device.
+        dtype: any floating one; half precision is rounded to once.
 
     Raises:
-        ValueError: labels of another shape or type.
+        ValueError: labels of another shape or type, a dtype that is not floating.
     """
-    index = label_index(labels, None, device)
-    alike = index[:, None] == index
-    alike.fill_diagonal_(False)
-    return alike.to(dtype) / alike.sum(-1, keepdim=True).clamp_min(1)
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype: expected a floating dtype, got {dtype}")
+    return target_of_index(label_index(labels, None, device), dtype)
 
 
 def _uniform(like: Float[Tensor, "*trials n n"]) -> Float[Tensor, "n n"]:

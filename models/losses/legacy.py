@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.losses.common import require_nonzero, require_rows, widen
+from models.losses.common import require_logits, require_nonzero, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_range
 
@@ -42,7 +42,7 @@ def symnsq_legacy(
 
     Raises:
         ValueError: views of different or other shapes, without rows, with NaN, infinity or a zero vector; temperature
-            not positive.
+            not positive, or so small that the squares overflow.
     """
     return _row_losses(view_a, view_b, temperature).mean()
 
@@ -59,8 +59,9 @@ def _row_losses(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"], temp
         unit_a, unit_b = unit_points(widen(view_a)), unit_points(widen(view_b))
         first = unit_a @ torch.cat([unit_b, unit_a]).mT
         second = unit_b @ torch.cat([unit_a, unit_b]).mT
-        squares = (torch.cat([first, second]) / temperature).square()
         n = len(unit_a)
+        require_logits(temperature, 1.0 / temperature, 2 * n, first.dtype)
+        squares = (torch.cat([first, second]) / temperature).square()
         weights = squares * (1.0 - torch.eye(2 * n, dtype=squares.dtype, device=squares.device))
         weights = weights / (weights.sum(-1, keepdim=True) + TINY)
         target = torch.eye(n, dtype=squares.dtype, device=squares.device).repeat(2, 2)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.losses.common import widen
+from models.losses.common import require_logits, widen
 from theory.inputs import require_choice, require_range
 from theory.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
 
@@ -24,8 +24,8 @@ def read_affinity(
     """Y, zero diagonal, rows summing to 1, or to 0 where a row has no mass. Differentiable with finite gradients.
 
     Args:
-        cosines: may exceed 1 by rounding; half precision is computed, and returned, in float32.
-        readout: raw affinity off the diagonal, with cut the numerical threshold of the cosines' dtype:
+        cosines: may exceed 1 by rounding; half precision is computed, cut and returned as float32.
+        readout: raw affinity off the diagonal, with cut the numerical threshold of the dtype that it is computed in:
             squared_relu, ReLU(C - cut)^2; relu, ReLU(C - cut); squared, C^2 where |C| > cut, signs ignored;
             softmax, exp(C/temperature) over its sum over j != i, which leaves no row without mass.
         temperature: of the softmax, in units of the cosine; others ignore it.
@@ -41,11 +41,11 @@ def read_affinity(
     largest = float(cosines.detach().abs().max())
     if not largest <= 1.0 + UNIT_SUM_TOLERANCE[dtype_name(cosines.dtype)]:
         raise ValueError(f"cosines: must lie in [-1, 1], the largest absolute value is {largest:g}")
-    cut, cosines = numerical_threshold(cosines.dtype), widen(cosines)
+    cosines = widen(cosines, "cosines")
+    cut = numerical_threshold(cosines.dtype)
     own = torch.eye(cosines.shape[-1], dtype=torch.bool, device=cosines.device)
     if readout == "softmax":
-        if not 1.0 / temperature <= torch.finfo(cosines.dtype).max:
-            raise ValueError(f"temperature: cosines overflow when divided by {temperature:g}")
+        require_logits(temperature, 1.0, cosines.shape[-1], cosines.dtype)
         raw = torch.softmax((cosines / temperature).masked_fill(own, -math.inf), dim=-1)
     elif readout == "squared":
         raw = torch.where(cosines.abs() > cut, cosines.square(), 0.0)

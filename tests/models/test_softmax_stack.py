@@ -166,3 +166,21 @@ def test_bad_arguments_are_named(as_users_call, arguments, options, name):
 def test_bad_batches_are_named(as_users_call, points, labels, name):
     with pytest.raises(ValueError, match=f"^{name}:"):
         SoftmaxStack(1, 1.0).measure(points, np.array(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_any_inverse_temperature_is_finite_or_refused(dtype):
+    """A cosine of 1 + 2e-16 with itself, times kappa, overflowed from 1e19 on, and one of 1 - 1e-16 left rows empty."""
+    points, labels = points_of(3, 8, 4), np.repeat([0, 1], 4)
+    largest = torch.finfo(dtype).max
+    for kappa in (1e-320, 1e-50, 1e5, 1e10, 1e17, 1e20, 1e38, largest):
+        stack = SoftmaxStack(2, kappa, dtype=dtype)
+        found = stack.measure(points, labels)
+        assert all(np.isfinite(getattr(found, name)).all() for name in ARRAYS), kappa
+        assert torch.isfinite(stack(torch.from_numpy(points))).all()
+        if kappa >= 1e20:
+            np.testing.assert_allclose(found.mass_mean[0], 1.0, atol=1e-6)
+    with pytest.raises(ValueError, match="inverse_temperature: must lie in"):
+        SoftmaxStack(2, np.inf, dtype=dtype)
+    with pytest.raises(ValueError, match="inverse_temperature: must lie in"):
+        SoftmaxStack(2, 1e39, dtype=torch.float32)

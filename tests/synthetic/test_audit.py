@@ -108,7 +108,7 @@ def find_everything_sound(monkeypatch):
 
 
 def noise_verdict(cells):
-    from theory.verdicts import judge_rates
+    from theory.rates import judge_rates
 
     return judge_rates("r", cells, 0.05)
 

@@ -1,7 +1,7 @@
 """Which counts of a noise sweep say what about Theorem 2b."""
 
 from synthetic import report
-from theory.verdicts import judge_rates
+from theory.rates import judge_rates
 
 
 def rate_row(cell, **changes):

@@ -15,7 +15,8 @@ from synthetic.one_block import OneBlockResult, OneBlockTask, one_block, run_one
 from synthetic.sweep_batch import BatchSettings, SweepBatch, build_models, main, run, with_floor_trials
 from tests.command_lines import status_of
 from theory import whole_files
-from theory.verdicts import Status, trials_to_notice
+from theory.rates import trials_to_notice
+from theory.verdicts import Status
 
 SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
          "--trials", "60", "--floor-trials", "60", "--denoising.ambient-dims", "64",

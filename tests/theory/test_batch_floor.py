@@ -25,8 +25,8 @@ from theory.batch_floor import (
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, two_gap_rate
 from theory.measurements import is_connected
 from theory.pair_law import PairLaw
+from theory.rates import clopper_pearson
 from theory.simulated_floor import allowed_failures, simulated_floor
-from theory.verdicts import clopper_pearson
 
 pytestmark = pytest.mark.theorems
 RADII = st.floats(0.35, 1.57)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import theory.connectivity as connectivity
 from tests import reference
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
+from theory.rates import clopper_pearson
 from theory.simulated_floor import count_disconnected
-from theory.verdicts import clopper_pearson
 
 pytestmark = pytest.mark.theorems
 DIMS = st.sampled_from([2, 3, 4, 5, 8])

@@ -108,3 +108,36 @@ def test_chance_is_uniform_attention():
 def test_bad_input_is_named(call, names, as_users_call):
     with pytest.raises(ValueError, match=names):
         call()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_quantiles_are_numpys(count):
+    values = np.random.default_rng(count).standard_normal((3, count))
+    for level in (0.0, 0.05, 1 / 3, 0.95, 1.0):
+        expected = np.quantile(values, level, axis=-1)
+        np.testing.assert_allclose(m.linear_quantile(values, level), expected, rtol=1e-13)
+        np.testing.assert_allclose(m.linear_quantile(torch.from_numpy(values), level), expected, rtol=1e-13)
+
+
+def test_quantiles_of_more_values_than_torch_takes():
+    values = torch.zeros(2**24 + 1)
+    values[: 2**24 // 10] = 1.0
+    with pytest.raises(RuntimeError, match="too large"):
+        torch.quantile(values, 0.5)  # noqa: TID251
+    assert [float(m.linear_quantile(values, level)) for level in (0.05, 0.89, 0.91)] == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "names"),
+    [
+        (np.ones(0), 0.5, "values: needs at least one"),
+        (np.array(1.0), 0.5, "values: needs at least one"),
+        (np.array([1.0, np.nan]), 0.5, "values: contains NaN"),
+        (np.ones(3), 1.1, "level: must lie in"),
+        (np.ones(3), -0.1, "level: must lie in"),
+        (np.ones(3), np.nan, "level: must lie in"),
+    ],
+)
+def test_bad_quantiles_are_named(values, level, names, as_users_call):
+    with pytest.raises(ValueError, match=names):
+        m.linear_quantile(values, level)

@@ -9,8 +9,9 @@ import torch
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from tests.strategies import labels_of
-from theory import block_model, loss_certificate, noise_ceiling, noise_free, persistence, softmax_fusion, verdicts
-from theory.verdicts import RateCell, Status
+from theory import block_model, loss_certificate, noise_ceiling, noise_free, persistence, rates, softmax_fusion, verdicts
+from theory.rates import RateCell
+from theory.verdicts import Status
 
 SIZES = (3, 3)
 # Two clusters of orthogonal points: no cosine is positive, no row has a neighbour.
@@ -57,7 +58,7 @@ def certified_layers_check():
 
 
 def rate_check():
-    return verdicts.judge_rates("s", [RateCell("a", "kept", 0, 100, applicable=0, pool="all")], 0.05)
+    return rates.judge_rates("s", [RateCell("a", "kept", 0, 100, applicable=0, pool="all")], 0.05)
 
 
 def judge_check():
@@ -78,7 +79,7 @@ def test_nothing_is_claimed_of_nothing(ask):
 
 
 def test_every_judge_of_theory_is_asked():
-    modules = (block_model, loss_certificate, noise_ceiling, noise_free, persistence, softmax_fusion, verdicts)
+    modules = (block_model, loss_certificate, noise_ceiling, noise_free, persistence, rates, softmax_fusion, verdicts)
     judges = {name for module in modules for name, value in inspect.getmembers(module, inspect.isfunction)
               if name.startswith(("check_", "judge"))}  # fmt: skip
     asked = {name for name in judges if any(name in inspect.getsource(ask) for ask in JUDGES)}

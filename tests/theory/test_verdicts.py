@@ -8,19 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from theory.exact_replay import ExactReplay
-from theory.verdicts import (
-    FALSE_ALARM,
-    RateCell,
-    Status,
-    clopper_pearson,
-    combine_cells,
-    combine_parts,
-    contradictions,
-    culprits,
-    judge,
-    judge_rates,
-    trials_to_notice,
-)
+from theory.rates import FALSE_ALARM, RateCell, clopper_pearson, contradictions, culprits, judge_rates, trials_to_notice
+from theory.verdicts import Status, combine_cells, combine_parts, judge
 
 ALL = np.ones(3, dtype=bool)
 

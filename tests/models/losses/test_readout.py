@@ -12,7 +12,8 @@ from tests import reference_losses
 from theory.affinity import affinity_matrix
 
 READOUTS = get_args(Readout)
-CUTS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 5e-2}
+# Half precision is computed in float32, and cut there.
+CUTS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-5}
 
 
 def cosines(heads=2, n=6, dim=3, seed=0):
@@ -46,7 +47,7 @@ def test_one_head_of_tokens_is_the_stacks_affinity(dtype):
 
 
 @pytest.mark.parametrize("dtype", list(CUTS))
-def test_the_cut_is_that_of_the_dtype(dtype):
+def test_the_cut_is_that_of_the_dtype_computed_in(dtype):
     cut = CUTS[dtype]
     c = torch.zeros(1, 3, 3, dtype=dtype)
     c[0, 0, 1], c[0, 1, 0], c[0, 2, 0] = 0.9 * cut, 1.5 * cut, -1.5 * cut

@@ -1,0 +1,187 @@
+"""Bounds, checks and geometry called with float16 numbers; and what the battery of half precision leaves out, and why.
+
+The numbers are multiples of 1/16 or 1/8, which float16 represents exactly.
+"""
+
+import numpy as np
+
+from tests.half_precision import Case
+from theory import (
+    batch_floor,
+    block_model,
+    connectivity,
+    loss_certificate,
+    noise_ceiling,
+    noise_free,
+    pair_law,
+    persistence,
+    quadrature,
+    simulated_floor,
+    softmax_fusion,
+    sphere,
+    trajectory,
+    verdicts,
+)
+
+
+def numbers() -> list[Case]:
+    """Bounds, their checks and the geometry behind them: float16 arrays where they take arrays, scalars else."""
+    a, b, t, p = np.array([0.5, 0.75, 0.875]), np.array([0.25, -0.125, 0.375]), np.array(0.375), np.array(0.0625)
+    one, angle = np.array(0.75), np.array(1.125)
+    layers = np.array([[0.5, 0.75], [0.625, 0.875], [0.75, 0.9375]])
+    turns = np.array([0.25, 0.75, 1.5])
+    kinds = (np.zeros((3, 2), int), np.ones((3, 2), int))
+
+    def path(x):
+        return trajectory.Trajectory(x, x - x, x, x, x - x, *kinds, kinds[0])
+
+    def soft(x):
+        masses = np.stack([x, x], axis=1)
+        return trajectory.SoftmaxTrajectory(x, x / 2, x / 4, masses / 2, masses, x)
+
+    def case(name, call, *values, **options):
+        return Case(name, call, lambda: list(values), "number", dtype="float64", **options)
+
+    nf, ps, nc, bf, sf, sp, co = (
+        noise_free,
+        persistence,
+        noise_ceiling,
+        batch_floor,
+        softmax_fusion,
+        sphere,
+        connectivity,
+    )
+    law = lambda s: pair_law.PairLaw(16, s, s)  # noqa: E731
+    relu = lambda t, m: block_model.ReluAttention(t, 2.0, m)  # noqa: E731
+    return [
+        case("noise_free.norm_floor_squared", lambda a: nf.norm_floor_squared(a, 7), a),
+        case("noise_free.contraction_factor", lambda a, t, m: nf.contraction_factor(a, (5, 9), t, m), a, t, one),
+        case("noise_free.spread_bounds", lambda x, t: nf.spread_bounds(x, 7, t), layers, t),
+        case("noise_free.spread_bound", lambda a, t, m: nf.spread_bound(a, 7, 3, t, m), one, t, one),
+        case("noise_free.equiangular_threshold_interval",
+             lambda a, b: nf.equiangular_threshold_interval(a, b, 7), one, p),
+        case("noise_free.equiangular_cosines", lambda a, b, m: nf.equiangular_cosines(a, b, 7, 2, m), one, p, t),
+        case("noise_free.check_noise_free", lambda x, t: nf.check_noise_free(path(x), 7, t, 0.5), layers, t),
+        case("noise_free.check_monotone", lambda x, t: nf.check_monotone(x, t, "rises"), layers, t),
+        case("noise_free.check_spread", lambda x, t: nf.check_spread(x, 7, t, 0.5), layers, t),
+        case("persistence.norm_product", lambda a: ps.norm_product(a, (5, 9)), a),
+        case("persistence.cross_cap", lambda a, b: ps.cross_cap(a, b, (5, 9)), a, b),
+        case("persistence.threshold_interval", lambda a, b: ps.threshold_interval(a, b, (5, 9)), one, p),
+        case("persistence.persists", lambda a, b, t: ps.persists(a, b, (5, 9), t), a, b, t),
+        case("persistence.admits_threshold", lambda a, b: ps.admits_threshold(a, b, (5, 9)), a, b),
+        case("persistence.check_persistence",
+             lambda x, t: ps.check_persistence(path(x), 7, t, 0.5, unit_inputs=True), layers, t),
+        case("noise_ceiling.bounded_extremes", nc.bounded_extremes, t, angle, p),
+        case("noise_ceiling.bounded_separation", nc.bounded_separation, t, angle),
+        case("noise_ceiling.bounded_threshold_separation", nc.bounded_threshold_separation, t, angle),
+        case("noise_ceiling.bounded_persistence", lambda w, b: nc.bounded_persistence(w, b, 7), t, angle),
+        *(
+            case(f"noise_ceiling.{f.__name__}", lambda a, b, d, f=f: f(16, 3, 4, a, b, d), one, t, p)
+            for f in (nc.gaussian_separation, nc.gaussian_threshold_separation, nc.gaussian_persistence)
+        ),
+        case("noise_ceiling.gaussian_extremes", lambda a, b, d, s: nc.gaussian_extremes(16, 3, 4, a, b, d, s),
+             one, t, p, t),
+        case("noise_ceiling.recommended_threshold", lambda a, b: nc.recommended_threshold(a, b, 7), one, p),
+        case("noise_ceiling.check_bounded", lambda a, b, w, v, s: nc.check_bounded(a, b, w, v, s, 7),
+             a, b, t, angle, p),
+        case("pair_law.scaled_log_bessel", lambda x: pair_law.scaled_log_bessel(3.0, x), turns),
+        case("pair_law.log_norm_density", lambda x, m, s: pair_law.log_norm_density(x, m, s, 5), turns, one, t),
+        case("pair_law.PairLaw", lambda s, c: (law(s).log_tail(c, True), law(s).tail(c, False)), t, one),
+        case("pair_law.PairLaw", lambda s, q: law(s).quantile(-q, True), t, one),
+        case("batch_floor.connectivity_floor", lambda r, d: bf.connectivity_floor(2, r, d, method="exact"), t, p),
+        case("batch_floor.proved_floor", lambda r, d: bf.proved_floor(2, r, d), t, p),
+        case("batch_floor.bounded_radius", bf.bounded_radius, angle, p),
+        case("batch_floor.bounded_connection", lambda a, s, d: bf.bounded_connection(a, s, 3, d), angle, p, p),
+        case("batch_floor.gaussian_connection", lambda a, s, d: bf.gaussian_connection(64, 3, 9, a, s, d), angle, p, p),
+        case("batch_floor.gaussian_floor", lambda a, s, d: bf.gaussian_floor(2, 64, 3, a, s, d), angle, p, p),
+        case("batch_floor.is_guaranteed",
+             lambda a, d: bf.is_guaranteed(bf.Connection(a, a, d), 2, 30), t, p),
+        case("batch_floor.residual_noise",
+             lambda s, k, d, m: bf.residual_noise(s, 64, 8, 16, 3, k, 4, d, m), t, one, p, one),
+        case("batch_floor.denoising_floor",
+             lambda g, a, s, d: bf.denoising_floor(g, a, s, 4096, 3, 0.5, 6, d, largest=64), angle, one, p, p),
+        case("batch_floor.residual_limit", lambda g, a: bf.residual_limit(g, a, 9), angle, one),
+        case("block_model.ReluAttention", lambda a, b, t: relu(t, t).weights(a, b), a, b, t),
+        case("block_model.SoftmaxAttention", lambda a, b, k: block_model.SoftmaxAttention(k).weights(a, b), a, b, t),
+        case("block_model.trajectory", lambda a, b, t, m: block_model.trajectory(a, b, 3, 5, 4, relu(t, m)),
+             a, b, p, one),
+        case("block_model.trajectory",
+             lambda a, b, k: block_model.trajectory(a, b, 3, 5, 4, block_model.SoftmaxAttention(k)), a, b, t),
+        case("block_model.sharpening_margin",
+             lambda a, b, t, m: block_model.sharpening_margin(a, np.abs(b), 3, 5, 2.0, m, t), a, b, p, one),
+        case("block_model.margin_formula",
+             lambda a, b, t, m: block_model.margin_formula(a, b, 3, 5, 2.0, m, t), a, np.abs(b), p, one),
+        case("block_model.check_sharpening", lambda m, a, b: block_model.check_sharpening(m, (a, b), (b, a)),
+             b, a, np.abs(b)),
+        case("block_model.check_exactness",
+             lambda x: block_model.check_exactness(
+                 "exact", (x, x), block_model.BlockTrajectory(np.arange(3), x / 3, x, x)), layers),
+        case("softmax_fusion.mass_bound", lambda a, b, k: sf.mass_bound(a, b, k, 4, 12), a, b, angle),
+        case("softmax_fusion.mass_cap", lambda s, k: sf.mass_cap(s, k, 4, 12), turns, angle),
+        case("softmax_fusion.certified_layers",
+             lambda a, b, k, m: sf.certified_layers(a, b, b, k, 4, 12, 3, m), a, b, angle, t),
+        case("softmax_fusion.certified_depth", lambda a, b, k: sf.certified_depth(a, b, b, k, 4, 12), one, p, angle),
+        case("softmax_fusion.spread_caps", lambda a, k, m: sf.spread_caps(a, k, 3, m, 12), a, angle, t),
+        case("softmax_fusion.check_softmax_fusion",
+             lambda x, k: sf.check_softmax_fusion(soft(x), (4, 4), k, 0.5, normalized=False), layers, angle),
+        case("sphere.distance_density", lambda x: sp.distance_density(5, x), turns),
+        case("sphere.cap_measure", lambda x: sp.cap_measure(5, x), turns),
+        case("sphere.arccos", sp.arccos, b),
+        case("sphere.azimuth", sp.azimuth, turns, angle, angle),
+        case("sphere.cap_intersection", lambda x, r, o: sp.cap_intersection(5, x, r, o), turns, angle, one),
+        case("sphere.lens", lambda x, r: sp.lens(5, x, r), turns, one),
+        case("sphere.reach", lambda r, d, f, w: sp.reach(4, r, d, f, w), one, turns[:1], turns[1:2], turns[:1]),
+        case("connectivity.descent", lambda r: (co.descent(3, r).cap, co.descent(3, r).lens), angle),
+        case("connectivity.suffices", lambda r, d: co.suffices(40, 3, r, d), one, t),
+        case("connectivity.circle_disconnection_probability",
+             lambda r: co.circle_disconnection_probability(30, r), t),
+        case("connectivity.two_gap_rate", lambda r: co.two_gap_rate(30, r), t),
+        case("connectivity.isolated_point_rate", lambda r: co.isolated_point_rate(30, 3, r), t),
+        case("simulated_floor.count_disconnected", lambda r: simulated_floor.count_disconnected(9, 3, r, 20), one),
+        case("loss_certificate.binary_divergence", loss_certificate.binary_divergence, a),
+        case("loss_certificate.certified_sharpness", loss_certificate.certified_sharpness, np.array([0.25, 0.5])),
+        case("loss_certificate.certified_row_sharpness",
+             lambda x: loss_certificate.certified_row_sharpness(x, 3), np.array([0.125, 0.0625])),
+        case("loss_certificate.check_certificate",
+             lambda x, s: loss_certificate.check_certificate(x, s), np.array([0.125, 0.1875]), layers),
+        case("quadrature.gauss_legendre", lambda low, high: quadrature.gauss_legendre(low, high, 5), b, a),
+        case("verdicts.judge", lambda x: verdicts.judge("small", x, x / 2, np.ones(2, bool)), layers),
+    ]  # fmt: skip
+
+
+LABELS = "takes labels, sizes or counts only"
+CHECK = "raises or returns its argument; it computes nothing"
+RESULT = "holds results that are float64 already"
+EXEMPT = {
+    **dict.fromkeys(
+        ("losses.contrastive.view_pair_labels", "affinity.target_affinity", "measurements.chance_sharpness",
+         "clusters.cluster_layout", "clusters.group_rows", "clusters.contiguous_labels", "clusters.ClusterLayout",
+         "tiled_measurements.tile_segments", "tiled_measurements.Segment", "simulated_floor.allowed_failures",
+         "inputs.as_sizes", "verdicts.clopper_pearson"), LABELS),
+    "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
+    **dict.fromkeys(
+        ("inputs.require_points", "inputs.require_range", "inputs.require_threshold", "inputs.require_mixing",
+         "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
+         "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan"), CHECK),
+    "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
+    "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
+    "measurements.count_components": "takes booleans",
+    "measurements.is_connected": "takes booleans",
+    "clusters.as_numpy": "changes the library, not the numbers",
+    **dict.fromkeys(
+        ("trajectory.LayerArrays", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
+         "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
+         "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
+         "connectivity.Neighbours", "simulated_floor.SimulatedFloor", "batch_floor.Connection", "verdicts.Verdict",
+         "verdicts.Status"), RESULT),
+    "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",
+    "simulated_floor.simulated_floor": "searches with count_disconnected, minutes long",
+    "simulated_floor.cache_folder": "a path",
+    "verdicts.judge_failure_rate": "takes counts and probabilities, which are compared and not computed with",
+    "verdicts.combine_parts": "takes verdicts",
+    "verdicts.combine_cells": "takes verdicts",
+    **dict.fromkeys(("precision.dtype_name", "precision.numerical_threshold", "precision.widen",
+                     "precision.half_as_float64"), "what the battery rests on, tested by itself"),
+}  # fmt: skip
+# Modules without a function of numbers.
+EXEMPT_MODULES = {"statements": "words", "whole_files": "files"}
