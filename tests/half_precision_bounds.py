@@ -142,8 +142,6 @@ def numbers() -> list[Case]:
         case("loss_certificate.certified_sharpness", loss_certificate.certified_sharpness, np.array([0.25, 0.5])),
         case("loss_certificate.certified_row_sharpness",
              lambda x: loss_certificate.certified_row_sharpness(x, 3), np.array([0.125, 0.0625])),
-        case("loss_certificate.check_certificate",
-             lambda x, s: loss_certificate.check_certificate(x, s), np.array([0.125, 0.1875]), layers),
         case("quadrature.gauss_legendre", lambda low, high: quadrature.gauss_legendre(low, high, 5), b, a),
         case("verdicts.judge", lambda x: verdicts.judge("small", x, x / 2, np.ones(2, bool)), layers),
     ]  # fmt: skip
@@ -157,12 +155,16 @@ EXEMPT = {
         ("losses.contrastive.view_pair_labels", "affinity.target_affinity", "measurements.chance_sharpness",
          "clusters.cluster_layout", "clusters.group_rows", "clusters.contiguous_labels", "clusters.ClusterLayout",
          "tiled_measurements.tile_segments", "tiled_measurements.Segment", "simulated_floor.allowed_failures",
-         "inputs.as_sizes", "verdicts.clopper_pearson"), LABELS),
+         "inputs.as_sizes", "clusters.index_labels", "clusters.index_among", "clusters.like_labels",
+         "clusters.pair_counts", "inputs.sizes_of_clusters"), LABELS),
     "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
     **dict.fromkeys(
         ("inputs.require_points", "inputs.require_range", "inputs.require_threshold", "inputs.require_mixing",
          "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
-         "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan"), CHECK),
+         "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
+         "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
+    "noise_ceiling.within_extremes": "compares numbers and computes nothing",
+    "floor_search.last_above": "searches whole numbers",
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",
@@ -177,11 +179,15 @@ EXEMPT = {
     "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",
     "simulated_floor.simulated_floor": "searches with count_disconnected, minutes long",
     "simulated_floor.cache_folder": "a path",
-    "verdicts.judge_failure_rate": "takes counts and probabilities, which are compared and not computed with",
+    **dict.fromkeys(
+        ("rates.clopper_pearson", "rates.judge_rates", "rates.contradictions", "rates.culprits", "rates.noticed_rates",
+         "rates.trials_to_notice", "rates.RateCell"),
+        "takes counts and probabilities, which are compared and not computed with"),
+    "loss_certificate.check_certificate": "allows for the rounding of its arguments' dtype; tested by itself",
     "verdicts.combine_parts": "takes verdicts",
     "verdicts.combine_cells": "takes verdicts",
     **dict.fromkeys(("precision.dtype_name", "precision.numerical_threshold", "precision.widen",
-                     "precision.half_as_float64"), "what the battery rests on, tested by itself"),
+                     "precision.rounding_tolerance", "precision.half_as_float64"), "what the battery rests on, tested by itself"),
 }  # fmt: skip
 # Modules without a function of numbers.
 EXEMPT_MODULES = {"statements": "words", "whole_files": "files"}

@@ -139,6 +139,7 @@ def gaussian_extremes(
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
     if noise_level == 0.0:
         return setting.within_cos, setting.between_cos
+    require_range(noise_level, "noise_level", *NOISE_RANGE)
     dim, level = setting.ambient_dim, float(noise_level)
     within = pair_quantile(dim, level, setting.within_cos, setting.log_within, upper=False)
     return within, pair_quantile(dim, level, setting.between_cos, setting.log_cross, upper=True)

@@ -157,7 +157,11 @@ def noticed_rates(cells: Sequence[RateCell], delta: float) -> tuple[float, float
     that some pool calls VIOLATED, and the smallest of any one cell, the others sound, that does not come out HOLDS.
 
     1 where no rate would have been: too few trials.
+
+    Raises:
+        ValueError: delta outside (0, 1).
     """
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
     pools = _pools(cells)
     in_all = [_noticed(pool.counted, delta, FALSE_ALARM / (len(cells) + len(pools))) for pool in pools]
     in_one = [_noticed(cell.counted, delta, DOUBT / len(cells)) for cell in cells]

@@ -22,9 +22,9 @@ from theory import (
     pair_law,
     persistence,
     precision,
+    rates,
     simulated_floor,
     softmax_fusion,
-    verdicts,
 )
 
 NUMERIC = re.compile(r"\b(int|float|Numbers|ClusterSizes)\b")
@@ -130,6 +130,7 @@ CASES = [
     _case(noise_ceiling.gaussian_separation, 0.0, **LAYOUT, **COSINES),
     _case(noise_ceiling.gaussian_threshold_separation, 0.0, **LAYOUT, **COSINES),
     _case(noise_ceiling.recommended_threshold, 0.0, 1.0, alpha=0.9, beta=0.1, cluster_sizes=200),
+    _case(measurements.linear_quantile, 0.0, 1.0, values=np.linspace(0.0, 1.0, 9), level=0.25),
     _case(noise_free.contraction_factor, 0.0, 1.0, within=0.9, cluster_sizes=200, threshold=0.1, mixing=0.5),
     _case(noise_free.equiangular_cosines, -1.0, 1.0, within=0.9, between=0.1, cluster_size=200, layer=200, mixing=0.5),
     _case(noise_free.equiangular_threshold_interval, 0.0, 1.0, within=0.9, between=0.1, cluster_size=200),
@@ -156,13 +157,17 @@ CASES = [
     _case(softmax_fusion.certified_depth, 0, 200, **SOFTMAX, min_cross_cos=0.0, mixing=0.5, max_depth=200),
     _case(softmax_fusion.spread_caps, 0.0, 1.0, min_cos=0.5, inverse_temperature=5.0, depth=3, mixing=0.5,
           batch_size=200),
-    _case(verdicts.clopper_pearson, 0.0, 1.0, successes=30, trials=200, confidence=0.95),
+    _case(rates.clopper_pearson, 0.0, 1.0, successes=30, trials=200, confidence=0.95),
+    _case(rates.trials_to_notice, 1, rate=0.08, delta=0.05, cells=200),
+    _case(rates.noticed_rates, 0.0, 1.0, cells=[rates.RateCell("a", "kept", 3, 200, pool="all")], delta=0.05),
+    _case(rates.RateCell, place="a", claim="kept", failures=3, trials=200),
 ]  # fmt: skip
 
 KERNEL = "an elementwise formula inside integrals and searches, whose arguments are checked where those begin"
 JUDGES = "holds measured arrays against bounds, whose arguments the bounds check"
 CHECK = "is such a check itself"
 LABELS_OR_ARRAYS = "its number is a count that is compared with an array's"
+REMEMBERED = "hands its arguments, which must be hashable, to PairLaw, and remembers the answer"
 EXEMPT = {
     "noise_free.norm_floor_squared": KERNEL,
     "pair_law.log_norm_density": KERNEL,
@@ -180,7 +185,12 @@ EXEMPT = {
     "softmax_fusion.check_softmax_fusion": JUDGES,
     "loss_certificate.check_certificate": JUDGES,
     "verdicts.judge": JUDGES,
-    "verdicts.judge_failure_rate": JUDGES,
+    "noise_ceiling.within_extremes": JUDGES,
+    "pair_law.pair_log_tail": REMEMBERED,
+    "pair_law.pair_quantile": REMEMBERED,
+    "rates.judge_rates": JUDGES,
+    "rates.contradictions": JUDGES,
+    "rates.culprits": JUDGES,
     **{f"inputs.{name}": CHECK for name in (
         "as_floats", "as_sizes", "require_above", "require_count", "require_mixing", "require_range",
         "require_threshold", "sizes_of_clusters")},

@@ -9,7 +9,16 @@ import torch
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from tests.strategies import labels_of
-from theory import block_model, loss_certificate, noise_ceiling, noise_free, persistence, rates, softmax_fusion, verdicts
+from theory import (
+    block_model,
+    loss_certificate,
+    noise_ceiling,
+    noise_free,
+    persistence,
+    rates,
+    softmax_fusion,
+    verdicts,
+)
 from theory.rates import RateCell
 from theory.verdicts import Status
 
