@@ -19,10 +19,12 @@ from models.cifar.__main__ import main
 from models.cifar.checkpoint import load_checkpoint
 from models.cifar.config import HeadChoice, TrainConfig
 from models.cifar.data import DataConfig, ImageSet, Splits
-from models.cifar.evaluate import config_from, evaluate, load_learner
+from models.cifar.evaluate import evaluate, load_learner
 from models.cifar.evaluate import main as evaluate_main
-from models.cifar.methods import Batch, MethodConfig, MethodName, build_learner
+from models.cifar.method_config import METHODS, MethodName, MomentumContrast, SupCon, method_of
+from models.cifar.methods import Batch, build_learner
 from models.cifar.optim import OptimiserConfig
+from models.cifar.stored_config import config_from
 from models.cifar.train import DivergedError, check, fit, new_learner
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
@@ -41,6 +43,11 @@ def config(**changes):
     settings = {"encoder": ENCODER, "head": HEAD, "epochs": 2, "batch_size": 8, "measure_images": 6,
                 "optimiser": OptimiserConfig("adamw", 1e-3)}  # fmt: skip
     return TrainConfig(**{**settings, **changes})
+
+
+def with_queue(method):
+    """A queue that batches do not fill evenly, where there is one."""
+    return method_of(method, **({"queue_size": 13} if issubclass(METHODS[method], MomentumContrast) else {}))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,7 @@ def weights(state):
 @pytest.mark.parametrize("head", get_args(HeadKind))
 @pytest.mark.parametrize("method", get_args(MethodName))
 def test_every_method_trains_every_head(method, head, splits, tmp_path):
-    options = config(method=MethodConfig(method, queue_size=13), head=replace(HEAD, kind=head), epochs=1)
+    options = config(method=with_queue(method), head=replace(HEAD, kind=head), epochs=1)
     before = new_learner(options)
     state = fit(options, splits, CPU, tmp_path)
     assert state.epoch == 1
@@ -92,7 +99,7 @@ def test_the_same_configuration_gives_the_same_weights(splits, tmp_path):
 def test_a_stopped_training_goes_on_to_the_same_weights(method, splits, tmp_path, monkeypatch):
     """Stopped in the middle of the second epoch, dropout and queue included."""
     head = replace(HEAD, kind="deepfusion", dropout=0.3)
-    options = config(method=MethodConfig(method, queue_size=13), head=head, epochs=3)
+    options = config(method=with_queue(method), head=head, epochs=3)
     whole, part = tmp_path / "whole", tmp_path / "part"
     whole.mkdir()
     part.mkdir()
@@ -148,7 +155,7 @@ def test_chunks_change_nothing_but_rounding(method, splits, tmp_path):
     for chunk in (None, 5):
         folder = tmp_path / str(chunk)
         folder.mkdir()
-        options = config(method=MethodConfig(method, queue_size=13), head=replace(HEAD, kind="mlp"), chunk=chunk,
+        options = config(method=with_queue(method), head=replace(HEAD, kind="mlp"), chunk=chunk,
                          epochs=1)  # fmt: skip
         found.append(fit(options, splits, CPU, folder))
     assert found[1].epochs[0]["loss"] == pytest.approx(found[0].epochs[0]["loss"], rel=1e-5)
@@ -167,7 +174,7 @@ def _half_of_a_batch(rank, method):
 
 def _learner_and_batch(method):
     head = replace(HEAD, kind="transfusion" if method == "transfusion" else "mlp")
-    learner = build_learner(MethodConfig(method), ENCODER, head.resolve(method), torch.Generator().manual_seed(0))
+    learner = build_learner(method_of(method), ENCODER, head.resolve(method), torch.Generator().manual_seed(0))
     learner = learner.double()
     generator = torch.Generator().manual_seed(1)
     views = torch.rand(2, 8, 3, 8, 8, generator=generator, dtype=torch.float64)
@@ -201,7 +208,7 @@ def test_a_run_of_two_processes(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
     for method in ("simclr", "moco", "transfusion"):
         options = config(optimiser=OptimiserConfig("sgd", 1e30, warmup_epochs=0), epochs=9,
-                         method=MethodConfig(method, queue_size=13))  # fmt: skip
+                         method=with_queue(method))  # fmt: skip
         folder = tmp_path / method
         folder.mkdir()
         with pytest.raises(DivergedError, match="try a smaller learning_rate"):
@@ -219,7 +226,7 @@ def test_an_epoch_that_cannot_be_measured_is_kept(splits, tmp_path, capsys):
 
 def test_half_precision_does_not_merge_classes():
     """bfloat16 has no 257: labels must not pass through it."""
-    learner = build_learner(MethodConfig("supcon"), ENCODER, HEAD.resolve("supcon"), torch.Generator().manual_seed(0))
+    learner = build_learner(SupCon(), ENCODER, HEAD.resolve("supcon"), torch.Generator().manual_seed(0))
     seen = []
     learner.objective = lambda output, labels: seen.append(labels) or output.embeddings.sum()
     views = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -250,8 +257,6 @@ def test_impossible_settings_are_refused(splits, tmp_path):
         fit(changed, splits, CPU, tmp_path, resume=True)
     with pytest.raises(ValueError, match="validation_share: must be above 0"):
         config(data=DataConfig(validation_share=0.0))
-    with pytest.raises(ValueError, match="supervised: goes with transfusion only"):
-        MethodConfig("simclr", supervised=True)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a checkpoint, or a damaged one"):
@@ -261,7 +266,7 @@ def test_impossible_settings_are_refused(splits, tmp_path):
 def test_a_configuration_survives_the_checkpoint():
     from dataclasses import asdict
 
-    for original in (config(), config(head=HeadChoice(), method=MethodConfig("moco_ft", union=True), chunk=3)):
+    for original in (config(), config(head=HeadChoice(), method=method_of("moco_ft", union=True), chunk=3)):
         assert config_from(TrainConfig, to_plain(asdict(original))) == original
     with pytest.raises(ValueError, match="unknown epoch_count"):
         config_from(TrainConfig, {"epoch_count": 3})
@@ -293,7 +298,8 @@ def test_the_commands(tmp_path, capsys):
         (["--epochs", "0"], "epochs"),
         (["--data.dataset", str(tmp_path / "nowhere")], "nowhere"),
         (["--device", "cuda:77"], "device"),
-        (["--method.queue-size", "0"], "queue_size"),
+        (["--method.name", "moco", "--method.queue-size", "0"], "queue_size"),
+        (["--method.queue-size", "9"], "--method.queue-size: is no setting of simclr"),
         (["--resume", "--out", str(tmp_path / "typo")], "no run to continue"),
         (["--batch-size", "100000", "--out", str(tmp_path / "large")], "batch_size"),
     ):
