@@ -21,6 +21,7 @@ from models.cifar.config import HeadChoice, TrainConfig
 from models.cifar.data import DataConfig, ImageSet, Splits
 from models.cifar.evaluate import evaluate, load_learner
 from models.cifar.evaluate import main as evaluate_main
+from models.cifar.idle import without_idle
 from models.cifar.method_config import METHODS, MethodName, MomentumContrast, SupCon, method_of
 from models.cifar.methods import Batch, build_learner
 from models.cifar.optim import OptimiserConfig
@@ -42,7 +43,8 @@ HEAD = HeadChoice("mlp", out_dim=8, width=8, depth=1, num_heads=1)
 def config(**changes):
     settings = {"encoder": ENCODER, "head": HEAD, "epochs": 2, "batch_size": 8, "measure_images": 6,
                 "optimiser": OptimiserConfig("adamw", 1e-3)}  # fmt: skip
-    return TrainConfig(**{**settings, **changes})
+    # HEAD has sizes for all kinds.
+    return without_idle(TrainConfig(**{**settings, **changes}))
 
 
 def with_queue(method):
