@@ -1,5 +1,5 @@
-"""Losses: of affinities (affinity.py, divergence.py, read off by readout.py), of features (contrastive.py, legacy.py) or
-of their scores (info_nce.py), and objectives, which put any but the last on any head (objectives.py)."""
+"""Losses: of affinities (affinity.py, divergence.py, read off by readout.py), of features (contrastive.py, legacy.py),
+of scores (info_nce.py), and objectives, which put any but the last on any head (objectives.py)."""
 
 from models.losses.affinity import affinity_jsd, affinity_jsd_from_points
 from models.losses.contrastive import nt_xent, supcon, view_pair_labels
