@@ -25,7 +25,7 @@ from models.cifar.idle import without_idle
 from models.cifar.method_config import METHODS, MethodName, MomentumContrast, SupCon, method_of
 from models.cifar.methods import Batch, build_learner
 from models.cifar.optim import OptimiserConfig
-from models.cifar.stored_config import config_from
+from models.cifar.stored_config import config_from, differences
 from models.cifar.train import DivergedError, check, fit, new_learner
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
@@ -268,10 +268,31 @@ def test_impossible_settings_are_refused(splits, tmp_path):
 def test_a_configuration_survives_the_checkpoint():
     from dataclasses import asdict
 
-    for original in (config(), config(head=HeadChoice(), method=method_of("moco_ft", union=True), chunk=3)):
-        assert config_from(TrainConfig, to_plain(asdict(original))) == original
+    for original in (config(), config(head=HeadChoice(), method=method_of("moco_ft", union=True), chunk=3),
+                     *(config(method=method_of(name)) for name in METHODS)):  # fmt: skip
+        stored = json.loads(json.dumps(to_plain(asdict(original))))
+        assert config_from(TrainConfig, stored) == original
+        assert differences(stored, original) == []
+        assert differences(stored, replace(original, seed=9, compile=True)) == ["seed"]
+    moco = to_plain(asdict(config(method=method_of("moco"))))
+    assert differences(moco, config()) == ["method.name"]
+    assert differences(moco, config(method=method_of("moco", momentum=0.5))) == ["method.momentum"]
     with pytest.raises(ValueError, match="unknown epoch_count"):
         config_from(TrainConfig, {"epoch_count": 3})
+
+
+def test_checkpoints_of_one_configuration_for_all_methods_are_refused(splits, tmp_path, capsys):
+    """As earlier versions wrote them: which of the settings were meant is not known."""
+    fit(config(epochs=1), splits, CPU, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    stored = load_checkpoint(path)
+    stored["config"]["method"] |= {"queue_size": 12, "intermediate": 1.0}
+    torch.save(stored, path)
+    refused = "its method simclr has unknown intermediate, queue_size; earlier versions"
+    with pytest.raises(ValueError, match=refused):
+        fit(config(epochs=1), splits, CPU, tmp_path, resume=True)
+    assert evaluate_main([str(path)]) == 2
+    assert refused in capsys.readouterr().err
 
 
 def test_the_commands(tmp_path, capsys):
