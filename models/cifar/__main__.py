@@ -90,7 +90,7 @@ def _require_same_run(folder: Path | None, config: TrainConfig) -> list[dict]:
             stored[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"--resume {folder}: has no whole {name}.json, so there is no run to continue") from error
-    names = differences(stored["config"], config)
+    names = differences(stored["config"], config, f"--resume {folder}")
     if names:
         raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
     return list(stored["environment"].get("runs", []))

@@ -105,7 +105,7 @@ def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner
         ValueError: not a checkpoint, a damaged one, or one of an earlier version.
     """
     state = load_checkpoint(path, device)
-    config = config_from(TrainConfig, state["config"])
+    config = config_from(TrainConfig, state["config"], str(path))
     learner = new_learner(config)
     try:
         learner.load_state_dict(state["learner"])

@@ -129,7 +129,7 @@ def _trained(learner: Learner) -> nn.ModuleList:
 
 
 def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -> None:
-    names = differences(stored["config"], config)
+    names = differences(stored["config"], config, f"--resume {path}")
     if names:
         raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
     if stored["processes"] != world_size():

@@ -284,6 +284,8 @@ def test_a_configuration_survives_the_checkpoint():
     assert differences(moco, config(method=method_of("moco", momentum=0.5))) == ["method.momentum"]
     with pytest.raises(ValueError, match="unknown epoch_count"):
         config_from(TrainConfig, {"epoch_count": 3})
+    with pytest.raises(ValueError, match=r"^here: its configuration is no table"):
+        config_from(TrainConfig, [], "here")
 
 
 def test_checkpoints_of_one_configuration_for_all_methods_are_refused(splits, tmp_path, capsys):
@@ -297,7 +299,7 @@ def test_checkpoints_of_one_configuration_for_all_methods_are_refused(splits, tm
     with pytest.raises(ValueError, match=refused):
         fit(config(epochs=1), splits, CPU, tmp_path, resume=True)
     assert evaluate_main([str(path)]) == 2
-    assert refused in capsys.readouterr().err
+    assert f"{path}: {refused}" in capsys.readouterr().err
 
 
 def test_the_commands(tmp_path, capsys):

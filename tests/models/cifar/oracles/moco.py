@@ -9,8 +9,8 @@ With unit features q, k and negatives n_1, n_2, ...
 After the optimiser's step the copy moves, copy <- m copy + (1 - m) network, and the keys enter the queue. If the method
 is symmetric each view is query once and key once: the loss is the mean of both, and the keys of both enter.
 
-Feature transformation pulls a pair apart before it is scored, q' = l q + (1 - l) k and k' = l k + (1 - l) q with
-l = 1 + Beta(a, a) in [1, 2] (extrapolation; l = Beta(a, a) would push it together), and mixes the negatives in pairs,
+Feature transformation pulls a pair apart before it is scored, q' = w q + (1 - w) k and k' = w k + (1 - w) q with
+w = 1 + Beta(a, a) in [1, 2] (extrapolation; w = Beta(a, a) would push it together), and mixes the negatives in pairs,
 n'_j = w n_j + (1 - w) n_p(j) with w = Beta(b, b). Weights are one a coordinate, or one a row. Queries meet the
 negatives untransformed.
 """
@@ -46,10 +46,10 @@ def transformed_pair(q: Tensor, k: Tensor, method: MoCoFeatureTransform, draws: 
     """q' and k'."""
     if method.positives == "none":
         return q, k
-    l = beta_draws(method.positive_beta, q, method.dimension_wise, draws)  # noqa: E741
+    w = beta_draws(method.positive_beta, q, method.dimension_wise, draws)
     if method.positives == "extrapolate":
-        l = 1 + l  # noqa: E741
-    return l * q + (1 - l) * k, l * k + (1 - l) * q
+        w = 1 + w
+    return w * q + (1 - w) * k, w * k + (1 - w) * q
 
 
 def transformed_queue(queue: Tensor, method: MoCoFeatureTransform, draws: torch.Generator) -> Tensor:

@@ -49,7 +49,7 @@ def train(
                 for stream in (FIRST_VIEW, SECOND_VIEW)
             )
             loss = loss_of(first, second, labels[chosen], epoch, generator_of(config, METHOD, epoch, step))
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=False)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             take_step(gradients, learning_rate(config, epoch * steps + step, steps))
             after_step()
             losses.append(float(loss.detach()))
@@ -77,7 +77,7 @@ def torch_step(config: OptimiserConfig, parameters: list[nn.Parameter]) -> Step:
     groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if config.kind == "adamw":
-        optimiser: torch.optim.Optimizer = torch.optim.AdamW(groups, betas=(config.momentum, 0.999))
+        optimiser = torch.optim.AdamW(groups, betas=(config.momentum, 0.999))
     else:
         optimiser = torch.optim.SGD(groups, lr=1.0, momentum=config.momentum, nesterov=config.nesterov)
 
