@@ -17,7 +17,7 @@ from tests.models.cifar.oracles.simclr import train_simclr
 from tests.models.cifar.oracles.transfusion import train_transfusion
 
 SGD = OptimiserConfig("sgd", 0.1, momentum=0.8, weight_decay=0.05, nesterov=True)
-ADAMW = OptimiserConfig("adamw", 3e-3, weight_decay=0.3, schedule="constant")
+ADAMW = OptimiserConfig("adamw", 3e-3, momentum=0.8, weight_decay=0.3, schedule="constant")
 LARS = OptimiserConfig("lars", 20.0, momentum=0.7, weight_decay=0.1, warmup_epochs=2)
 # Seven keys: neither filled nor emptied evenly by batches of four.
 QUEUE = {"queue_size": 7, "momentum": 0.6}
