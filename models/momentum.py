@@ -16,14 +16,14 @@ need any (models/encoders.py).
 """
 
 import copy
-import math
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.losses.common import require_logits, require_nonzero, require_rows, widen
+from models.losses.common import require_nonzero, require_rows, widen
+from models.losses.info_nce import info_nce
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
 
@@ -153,30 +153,29 @@ class FeatureQueue(nn.Module):
         self._enqueued = int(state)
 
 
-def moco_logits(
+def moco_loss(
     queries: Float[Tensor, "n D"],
     keys: Float[Tensor, "n D"],
     negatives: Float[Tensor, "K D"],
     temperature: float = 0.2,
     *,
     normalize: bool = True,
-) -> Float[Tensor, "n columns"]:
-    """Scores of every query, (n, 1 + K), divided by the temperature: its own key in column 0, then the negatives.
+) -> Float[Tensor, ""]:
+    """InfoNCE (models/losses/info_nce.py) of every query with its own key against all negatives.
 
-    Half precision is computed in float32, also under autocast. Gradients reach whatever requires them.
+    It is 0 without negatives, and ln(1 + K) where all rows are equal. Half precision is computed in float32, also under
+    autocast. Gradients reach whatever requires them.
 
     Args:
         queries, keys: row i of both shows sample i.
         negatives: K >= 0 rows.
         temperature: t > 0, in units of the score.
-        normalize: scores are cosines; False takes inner products, for features that have been transformed on purpose
-            (models/feature_transform.py).
+        normalize: scores are cosines; False takes inner products.
 
     Raises:
         ValueError: other shapes, no queries, NaN or infinity, or (normalised) a zero vector; temperature not positive,
-            or so small that the logits overflow.
+            or so small that the scores overflow.
     """
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
     for rows, name, minimum in ((queries, "queries", 1), (keys, "keys", 1), (negatives, "negatives", 0)):
         require_rows(rows, name, minimum)
         if normalize:
@@ -191,26 +190,7 @@ def moco_logits(
         if normalize:
             queries, keys = unit_points(queries), unit_points(keys)
             negatives = unit_points(negatives) if len(negatives) else negatives
-        positives = (queries * keys).sum(-1, keepdim=True)
-        scores = torch.cat([positives, queries @ negatives.mT], dim=1)
-        require_logits(temperature, float(scores.detach().abs().max()), max(scores.shape), dtype)
-        return scores / temperature
-
-
-def moco_loss(
-    queries: Float[Tensor, "n D"],
-    keys: Float[Tensor, "n D"],
-    negatives: Float[Tensor, "K D"],
-    temperature: float = 0.2,
-    *,
-    normalize: bool = True,
-) -> Float[Tensor, ""]:
-    """InfoNCE with one positive: the mean over queries of -ln of the softmax weight of a query's own key.
-
-    It is 0 without negatives, and ln(1 + K) where all rows are equal. Arguments and errors are those of moco_logits.
-    """
-    logits = moco_logits(queries, keys, negatives, temperature, normalize=normalize)
-    return (logits.logsumexp(1) - logits[:, 0]).mean()
+        return info_nce((queries * keys).sum(-1), queries @ negatives.mT, temperature)
 
 
 def _tensors(named: Any) -> dict[str, Tensor]:

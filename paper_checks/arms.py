@@ -18,6 +18,8 @@ from models.cifar.checkpoint import NAME as CHECKPOINT
 from models.cifar.config import TrainConfig
 from models.cifar.data import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
+from models.cifar.idle import without_idle
+from models.cifar.method_config import MethodConfig, method_of
 from models.cifar.train import check, fit
 from models.stack import resolve_device
 from paper_checks.tasks import Results
@@ -87,11 +89,14 @@ def images(config: DataConfig, control: Control) -> Splits:
 
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A configuration with some settings changed, named as on the command line: "method.name", "epochs".
+    """A configuration with some settings changed, named as on the command line: "method.name", "epochs". Another
+    method's other settings are its defaults.
 
     Raises:
         ValueError: an unknown setting, or a value out of range.
     """
+    if isinstance(config, MethodConfig) and changes.get("name", config.name) != config.name:
+        return method_of(**changes)
     here = {name: value for name, value in changes.items() if "." not in name}
     for group in dict.fromkeys(name.split(".", 1)[0] for name in changes if "." in name):
         inner = {name.split(".", 1)[1]: value for name, value in changes.items() if name.startswith(f"{group}.")}
@@ -132,8 +137,9 @@ class Arm:
 
     def trainings(self, tier: Tier) -> list[Training]:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
-        config = changed(tier.config, dict(self.changes))
-        return [Training(self.label(tier), seeded(config, seed), tier.device, tier.control, config == tier.config)
+        # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
+        config, base = (without_idle(each) for each in (changed(tier.config, dict(self.changes)), tier.config))
+        return [Training(self.label(tier), seeded(config, seed), tier.device, tier.control, config == base)
                 for seed in tier.all_seeds]  # fmt: skip
 
     def values(self, results: Results, tier: Tier, column: str = "accuracy", *,
@@ -157,6 +163,8 @@ MOCO = BASE.with_(method__name="moco")
 
 def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, Any]]:
     found = []
+    if isinstance(config, MethodConfig) and config.name != base.name:
+        found, base = [(f"{prefix}name", config.name)], type(config)()
     hints = typing.get_type_hints(type(config))
     for name in hints:
         one, other = getattr(config, name), getattr(base, name)

@@ -22,7 +22,8 @@ from models.losses import (
     supcon,
     symnsq_legacy,
 )
-from models.momentum import moco_logits, moco_loss
+from models.losses.info_nce import info_nce
+from models.momentum import moco_loss
 from theory import affinity, measurements, subspaces, tiled_measurements, trajectory
 from theory.clusters import cluster_layout
 
@@ -165,8 +166,8 @@ def losses() -> list[Case]:
             features,
             64,
         )
-    for function in (moco_logits, moco_loss):
-        add(f"momentum.{function.__name__}", lambda x, f=function: f(*halves(x[8:]), x[:8]), features, 64)
+    add("momentum.moco_loss", lambda x: moco_loss(*halves(x[8:]), x[:8]), features, 64)
+    add("losses.info_nce.info_nce", lambda c: info_nce(c[:, 0], c[:, 1:]), lambda n: [cosines(n)], 64)
     return cases
 
 

@@ -169,7 +169,6 @@ EXEMPT = {
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",
     "measurements.is_connected": "takes booleans",
-    "clusters.as_numpy": "changes the library, not the numbers",
     **dict.fromkeys(
         ("trajectory.LayerArrays", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
          "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
@@ -186,8 +185,9 @@ EXEMPT = {
     "loss_certificate.check_certificate": "allows for the rounding of its arguments' dtype; tested by itself",
     "verdicts.combine_parts": "takes verdicts",
     "verdicts.combine_cells": "takes verdicts",
-    **dict.fromkeys(("precision.dtype_name", "precision.numerical_threshold", "precision.widen",
-                     "precision.rounding_tolerance", "precision.half_as_float64"), "what the battery rests on, tested by itself"),
+    **dict.fromkeys(
+        ("precision.dtype_name", "precision.numerical_threshold", "precision.widen", "precision.rounding_tolerance",
+         "precision.half_as_float64"), "what the battery rests on, tested by itself"),
 }  # fmt: skip
 # Modules without a function of numbers.
 EXEMPT_MODULES = {"statements": "words", "whole_files": "files"}

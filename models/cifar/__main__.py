@@ -2,6 +2,7 @@
 
     python -m models.cifar                                        SimCLR on scikit-learn's digits, a minute or two
     python -m models.cifar --method.name transfusion              or supcon, moco, moco_ft, deepfusion
+    python -m models.cifar --method.name moco_ft --help           the options of one of them; others are refused
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
@@ -23,17 +24,18 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-import tyro
 
+from models.cifar.command_line import parse_training
 from models.cifar.config import TrainConfig
 from models.cifar.data import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.processes import first_process_first, join_group, leave_group, rank
-from models.cifar.train import DivergedError, check, differences, fit
+from models.cifar.stored_config import differences
+from models.cifar.train import DivergedError, check, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.environment import environment
 from models.stack import resolve_device
-from theory.whole_files import PART, to_plain, write_json, write_table
+from theory.whole_files import PART, write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _require_same_run(folder: Path | None, config: TrainConfig) -> list[dict]:
             stored[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"--resume {folder}: has no whole {name}.json, so there is no run to continue") from error
-    names = differences(stored["config"], to_plain(asdict(config)))
+    names = differences(stored["config"], config, f"--resume {folder}")
     if names:
         raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
     return list(stored["environment"].get("runs", []))
@@ -189,7 +191,7 @@ def _device(name: str) -> torch.device:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(tyro.cli(CifarRun, args=arguments, prog="python -m models.cifar", description=__doc__)),
+        lambda: run(parse_training(CifarRun, arguments, "python -m models.cifar", __doc__)),
         {DivergedError: DIVERGED, torch.OutOfMemoryError: BAD_ARGUMENTS},
     )
 

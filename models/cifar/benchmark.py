@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import tyro
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from models.cifar.command_line import parse_training
 from models.cifar.config import TrainConfig
 from models.cifar.data import ImageSet
 from models.cifar.train import make_batch, start, training_step
@@ -140,9 +140,7 @@ def run(options: BenchmarkOptions) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(
-            tyro.cli(BenchmarkOptions, args=arguments, prog="python -m models.cifar.benchmark", description=__doc__)
-        )
+        lambda: run(parse_training(BenchmarkOptions, arguments, "python -m models.cifar.benchmark", __doc__))
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from models.cifar.data import DataConfig
-from models.cifar.methods import HEAD_OF, MethodConfig, MethodName
+from models.cifar.method_config import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
 from models.cifar.optim import OptimiserConfig
 from models.cifar.views import ViewConfig
 from models.encoders import EncoderConfig
@@ -26,8 +26,8 @@ class HeadChoice(HeadConfig):
         # An automatic head has sizes that must do for every kind.
         self.resolve("transfusion" if self.kind == "auto" else "simclr")
 
-    def resolve(self, method: MethodName) -> HeadConfig:
-        """The head for a method.
+    def resolve(self, method: str) -> HeadConfig:
+        """The head for a method, named.
 
         Raises:
             ValueError: as HeadConfig.
@@ -41,10 +41,10 @@ class TrainConfig:
     """A training. The same configuration gives the same weights on one machine and device.
 
     Raises:
-        ValueError: a value out of range, named.
+        ValueError: a value out of range, or that goes beyond the epochs; named.
     """
 
-    method: MethodConfig = field(default_factory=MethodConfig)
+    method: MethodConfig = field(default_factory=SimCLR)
     """What is trained."""
     data: DataConfig = field(default_factory=DataConfig)
     """On which images."""
@@ -90,3 +90,13 @@ class TrainConfig:
         require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
         if self.data.validation_share == 0.0:
             raise ValueError("validation_share: must be above 0, the probes choose on validation images")
+        if self.encoder.in_channels != 3:
+            raise ValueError(f"in_channels: must be 3, images are red, green and blue, got {self.encoder.in_channels}")
+        if self.optimiser.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs: must not exceed the {self.epochs} epochs, got {self.optimiser.warmup_epochs}"
+            )
+        if isinstance(self.method, MoCoFeatureTransform) and self.method.transform_from_epoch >= self.epochs:
+            raise ValueError(
+                f"transform_from_epoch: must be below the {self.epochs} epochs, got {self.method.transform_from_epoch}"
+            )

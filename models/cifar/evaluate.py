@@ -11,11 +11,10 @@ Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 70 a cr
 
 import math
 import sys
-import typing
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import tyro
@@ -26,6 +25,7 @@ from models.cifar.data import Splits, load_images
 from models.cifar.features import LabelledFeatures, encode_set
 from models.cifar.methods import Learner
 from models.cifar.probes import ProbeConfig, probe
+from models.cifar.stored_config import config_from
 from models.cifar.train import new_learner
 from models.cifar.views import evaluation_view
 from models.commands import exit_status
@@ -98,39 +98,14 @@ def print_results(rows: list[dict]) -> None:
               f"   {row['validation_accuracy']:10.2%}   {row['chosen']}{note}")  # fmt: skip
 
 
-def config_from(kind: type, values: dict) -> Any:
-    """A configuration back from the plain numbers and words that a checkpoint holds.
-
-    Raises:
-        ValueError: fields that the configuration does not have, or values out of range.
-    """
-    hints = typing.get_type_hints(kind)
-    unknown = set(values) - {each.name for each in fields(kind)}
-    if unknown:
-        raise ValueError(f"checkpoint: its configuration has unknown {', '.join(sorted(unknown))}")
-    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
-
-
-def _value(hint: Any, value: Any) -> Any:
-    options = typing.get_args(hint) or (hint,)
-    nested = next((each for each in options if is_dataclass(each)), None)
-    if isinstance(value, dict) and nested is not None:
-        return config_from(nested, value)
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and Path in options:
-        return Path(value)
-    return value
-
-
 def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
     """Configuration and trained networks of a checkpoint.
 
     Raises:
-        ValueError: not a checkpoint, or a damaged one.
+        ValueError: not a checkpoint, a damaged one, or one of an earlier version.
     """
     state = load_checkpoint(path, device)
-    config = config_from(TrainConfig, state["config"])
+    config = config_from(TrainConfig, state["config"], str(path))
     learner = new_learner(config)
     try:
         learner.load_state_dict(state["learner"])

@@ -32,7 +32,7 @@ class OptimiserConfig:
 
     Raises:
         ValueError: an unknown choice, learning_rate not positive, momentum outside [0, 1), weight_decay or
-            warmup_epochs negative, nesterov without momentum.
+            warmup_epochs negative, nesterov without momentum or with adamw.
     """
 
     kind: OptimiserKind = "sgd"
@@ -45,11 +45,11 @@ class OptimiserConfig:
     weight_decay: float = 5e-4
     """At least 0; biases and parameters of normalisation have none. adamw multiplies it by the learning rate only."""
     warmup_epochs: int = 1
-    """Epochs in which the learning rate rises linearly to its peak."""
+    """Epochs in which the learning rate rises linearly to its peak; at most all."""
     schedule: Schedule = "cosine"
     """After the warm-up: cosine falls to zero at the end, constant stays."""
     nesterov: bool = False
-    """Look ahead by one step of momentum; adamw ignores it."""
+    """Of sgd and lars: look ahead by one step of momentum."""
 
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(OptimiserKind))
@@ -58,6 +58,8 @@ class OptimiserConfig:
         require_range(self.momentum, "momentum", 0.0, 1.0, closed="left")
         require_range(self.weight_decay, "weight_decay", 0.0, math.inf, closed="left")
         require_count(self.warmup_epochs, "warmup_epochs", 0)
+        if self.nesterov and self.kind == "adamw":
+            raise ValueError("nesterov: goes with sgd and lars only, not with adamw")
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov: needs a momentum above 0")
 

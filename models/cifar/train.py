@@ -22,11 +22,14 @@ from models.cifar.checkpoint import NAME, load_checkpoint, save_checkpoint
 from models.cifar.config import TrainConfig
 from models.cifar.data import ImageSet, Splits
 from models.cifar.gradient_cache import cached_backward
+from models.cifar.idle import require_no_idle
 from models.cifar.measure import gradient_norm
+from models.cifar.method_config import MomentumContrast
 from models.cifar.methods import LARGEST_QUEUE, Batch, Learner, build_learner
 from models.cifar.optim import build_optimiser, learning_rate, set_learning_rate
 from models.cifar.processes import everywhere, rank, world_size
 from models.cifar.progress import measure_epoch
+from models.cifar.stored_config import differences
 from models.cifar.views import make_view
 from theory.whole_files import to_plain, write_table
 
@@ -96,8 +99,9 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
     """The configuration with what it left to the data filled in, before anything is written.
 
     Raises:
-        ValueError: settings that do not fit each other, the images or the device; named.
+        ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
     """
+    require_no_idle(config)
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
     if config.precision == "fp16" and device.type != "cuda":
@@ -113,7 +117,7 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
     if config.chunk is not None and world_size() > 1:
         raise ValueError("chunk: goes with one process only")
-    if config.method.queue_size is None:
+    if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
         size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
         config = replace(config, method=replace(config.method, queue_size=size))
     new_learner(config)
@@ -125,7 +129,7 @@ def _trained(learner: Learner) -> nn.ModuleList:
 
 
 def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -> None:
-    names = differences(stored["config"], to_plain(asdict(config)))
+    names = differences(stored["config"], config, f"--resume {path}")
     if names:
         raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
     if stored["processes"] != world_size():
@@ -140,18 +144,6 @@ def _restore(state: TrainState, stored: dict, config: TrainConfig, path: Path) -
     state.epoch = stored["epoch"]
     for table in TABLES:
         setattr(state, table, stored[table])
-
-
-def differences(first: dict, second: dict, prefix: str = "") -> list[str]:
-    """Dotted names of settings that differ; where images are kept and whether code is compiled do not matter."""
-    names = []
-    for name in sorted({*first, *second}):
-        one, other = first.get(name), second.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            names += differences(one, other, f"{prefix}{name}.")
-        elif one != other and f"{prefix}{name}" not in ("data.root", "compile"):
-            names.append(f"{prefix}{name}")
-    return names
 
 
 def store(state: TrainState, config: TrainConfig, folder: Path, name: str = NAME) -> None:
@@ -246,7 +238,7 @@ def _train_epoch(
 ) -> dict:  # fmt: skip
     """One pass over the images; the epoch's row."""
     state.learner.train()
-    warm = min(config.optimiser.warmup_epochs * steps, config.epochs * steps)
+    warm = config.optimiser.warmup_epochs * steps
     losses, norms, begun = [], [], time.perf_counter()
     bar = tqdm(total=steps * config.batch_size, disable=None if rank() == 0 else True, unit="image", leave=False,
                desc=f"epoch {state.epoch + 1}/{config.epochs}")  # fmt: skip

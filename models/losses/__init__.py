@@ -1,9 +1,10 @@
 """Losses: of affinities (affinity.py, divergence.py, read off by readout.py), of features (contrastive.py, legacy.py),
-and objectives, which put any of them on any head (objectives.py)."""
+of scores (info_nce.py), and objectives, which put any but the last on any head (objectives.py)."""
 
 from models.losses.affinity import affinity_jsd, affinity_jsd_from_points
 from models.losses.contrastive import nt_xent, supcon, view_pair_labels
 from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
+from models.losses.info_nce import info_nce
 from models.losses.legacy import symnsq_legacy
 from models.losses.objectives import OBJECTIVES, Objective, ObjectiveKind, objective_from_name
 from models.losses.readout import Readout, read_affinity
@@ -17,6 +18,7 @@ __all__ = [
     "affinity_divergence",
     "affinity_jsd",
     "affinity_jsd_from_points",
+    "info_nce",
     "nt_xent",
     "objective_from_name",
     "read_affinity",

@@ -1,0 +1,89 @@
+"""Arms: a tier is a pattern for trainings of all methods and heads; each training has the settings that it reads."""
+
+import pytest
+
+from models.cifar.idle import idle_settings
+from models.cifar.method_config import MoCo, MoCoFeatureTransform, SimCLR, method_of
+from paper_checks import deep_fusion, feature_transform, simclr, transfusion_training
+from paper_checks.arms import MOCO, SIMCLR, Arm, changed
+from paper_checks.tiers import CPU, GPU, QUICK
+
+FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
+
+
+def first(arm, tier):
+    return arm.trainings(tier)[0].config
+
+
+def test_another_method_starts_from_its_own_defaults():
+    warm = changed(QUICK.config, {"method.temperature": 0.1})
+    assert warm.method == SimCLR(temperature=0.1)
+    assert changed(warm, {"method.name": "moco"}).method == MoCo()
+    assert changed(warm, {"method.name": "simclr", "method.normalize": False}).method == SimCLR(
+        temperature=0.1, normalize=False
+    )
+    assert changed(warm, {"method.name": "moco_ft", "method.union": True}).method == MoCoFeatureTransform(union=True)
+    with pytest.raises(ValueError, match=r"^queue_size: is no setting of supcon"):
+        changed(warm, {"method.name": "supcon", "method.queue_size": 9})
+    with pytest.raises(ValueError, match=r"^queue_size: no such setting"):
+        changed(warm, {"method.queue_size": 9})
+
+
+def test_labels_name_the_method_and_what_differs_from_its_defaults():
+    assert MOCO.label(QUICK) == "moco"
+    assert MOCO.with_(method__momentum=0.5, epochs=3).label(QUICK) == "moco,momentum=0.5,epochs=3"
+    # MoCo's own default.
+    assert MOCO.with_(method__temperature=0.2).label(QUICK) == "moco"
+    assert MOCO.with_(method__temperature=0.5).label(QUICK) == "moco,temperature=0.5"
+
+
+def test_sizes_that_an_arms_head_does_not_read_make_no_other_training():
+    assert GPU.config.head.width == 512
+    assert first(SIMCLR, GPU).head.width == 64
+    assert first(Arm((("method.name", "transfusion"),)), GPU).head.width == 512
+    assert first(SIMCLR.with_(head__num_heads=2), GPU) == first(SIMCLR, GPU)
+    assert SIMCLR.trainings(GPU)[0].transformations
+    assert not MOCO.trainings(GPU)[0].transformations
+
+
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU], ids=lambda tier: tier.name)
+def test_no_training_of_any_claim_has_a_setting_that_nothing_reads(tier):
+    trainings = [task for family in FAMILIES for claim in family.CLAIMS for task in claim.tasks(tier)
+                 if hasattr(task, "config")]  # fmt: skip
+    assert len(trainings) > 100
+    assert not [task.name for task in trainings if idle_settings(task.config)]
+
+
+def test_what_the_claims_compare_is_what_their_words_say():
+    """F2 to F6, S3 and T9 by the settings that their arms differ in."""
+    transformed = {name: first(arm, QUICK).method for name, arm in feature_transform.TRANSFORMED.items()}
+    assert transformed == {
+        "neither": method_of("moco"),
+        "positives": method_of("moco_ft", negatives="none"),
+        "negatives": method_of("moco_ft", positives="none"),
+        "both": method_of("moco_ft"),
+    }
+    assert first(feature_transform.INTERPOLATED, QUICK).method == method_of(
+        "moco_ft", positives="interpolate", negatives="none"
+    )
+    for given, arm in feature_transform.POSITIVE_BETAS.items():
+        assert first(arm, QUICK).method == method_of("moco_ft", negatives="none", positive_beta=given)
+    for given, arm in feature_transform.NEGATIVE_BETAS.items():
+        assert first(arm, QUICK).method == method_of("moco_ft", positives="none", negative_beta=given)
+    queues = feature_transform._queues(QUICK)
+    assert {name: {first(arm, QUICK).method.queue_size for arm in arms.values()} for name, arms in queues.items()} == {
+        name: {QUICK.small_queue, None} for name in ("original", "transformed", "union")
+    }
+    assert all(first(arm, QUICK).method.union for arm in queues["union"].values())
+    starts = [first(arm, QUICK).method for arm in feature_transform._starts(QUICK).values()]
+    assert starts == [method_of("moco_ft"), method_of("moco_ft", transform_from_epoch=5), method_of("moco")]
+    inner = [first(arm, QUICK).method for arm in simclr.INNER_PRODUCTS.values()]
+    assert inner == [SimCLR(temperature=t, normalize=False) for t in (0.5, 1.0, 10.0)]
+    assert [first(arm, QUICK).method for arm in simclr.NORMALISED.values()] == [SimCLR(temperature=t)
+                                                                               for t in (0.1, 0.5, 1.0)]  # fmt: skip
+    for name, arm in transfusion_training.SUPERVISIONS.items():
+        options = {"supervised": name == "labels"}
+        assert first(arm, QUICK).method == method_of("transfusion", **options)
+        assert first(transfusion_training._without(arm), QUICK).method == method_of(
+            "transfusion", intermediate=0.0, **options
+        )
