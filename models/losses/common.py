@@ -4,6 +4,7 @@ Every loss of half-precision input (bfloat16, float16) is computed in float32, a
 float32; gradients come back in the input's dtype, rounded once.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
