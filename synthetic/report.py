@@ -214,7 +214,8 @@ def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdic
 def print_audit(cells: Sequence[Cell], complaints: list[str]) -> None:
     """One line where all is well, else the complaints."""
     if complaints:
-        print(f"Audit: {len(complaints)} complaints; the run contradicts itself, believe none of it")
+        count = f"{len(complaints)} complaint{'s' if len(complaints) > 1 else ''}"
+        print(f"Audit: {count}; the run contradicts itself, believe none of it")
         for text in complaints[:20]:
             print(f"  {text}")
         return

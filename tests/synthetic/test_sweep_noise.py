@@ -19,7 +19,7 @@ from synthetic.grid import Ceilings, SweepSettings, build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
 from tests.command_lines import disk_that_fills, status_of
 from tests.test_negative_controls import OneFalseEdge
-from theory import noise_ceiling, whole_files
+from theory import noise_ceiling, persistence, whole_files
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
@@ -131,7 +131,9 @@ def options(out, **changes):
 
 def test_a_violation_fails_the_run_and_can_be_replayed(tmp_path, monkeypatch, capsys):
     damaged = type("Damaged", (AttentionStack,), {"block_type": OneFalseEdge})
-    assert run(options(tmp_path / "run"), damaged) == 1
+    # The audit, which sends a batch of every cell through layers of its own, notices too.
+    assert run(options(tmp_path / "run"), damaged) == 6
+    assert {v["status"] for v in json.loads((tmp_path / "run" / "verdicts.json").read_text())[:2]} == {"VIOLATED"}
     files = sorted((tmp_path / "run").glob("counterexample-*.npz"))
     assert any("theorem_2a" in f.name for f in files)
     assert any("theorem_1" in f.name for f in files)
@@ -144,6 +146,14 @@ def test_a_violation_fails_the_run_and_can_be_replayed(tmp_path, monkeypatch, ca
     assert "VIOLATED" in capsys.readouterr().out
 
 
+def test_a_bound_that_does_not_hold_is_a_violation(tmp_path, monkeypatch):
+    """The run is sound, so that its audit passes; the theorem is what is wrong."""
+    monkeypatch.setattr(persistence, "cross_cap", lambda alpha, beta, sizes: 0.9 * np.maximum(beta, 0.0))
+    assert run(options(tmp_path / "run", noise_levels=(0.2,), threshold=0.5)) == 1
+    assert json.loads((tmp_path / "run" / "audit.json").read_text())["complaints"] == []
+    assert list((tmp_path / "run").glob("counterexample-theorem_2a*.npz"))
+
+
 def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
     """Tight clusters in a high dimension leave the union bound little slack: 20 % more noise breaks it."""
     true_ceiling = noise_ceiling.gaussian_separation
@@ -154,7 +164,8 @@ def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
     geometry = Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0)
     tight = options(tmp_path / "run", ambient_dims=(64,), batch_sizes=(64,), trials=200, depth=1, geometry=geometry,
                     noise_levels=(level,))  # fmt: skip
-    assert run(tight) == 1
+    assert run(tight) == 6, "the audit knows that theory promises less"
+    assert json.loads((tmp_path / "run" / "verdicts.json").read_text())[-1]["status"] == "VIOLATED"
     (file,) = (tmp_path / "run").glob("counterexample-theorem_2b_separation*.npz")
     assert main(["--replay", str(file)]) == 1
 
