@@ -32,6 +32,42 @@ def test_measurements_are_the_obvious_loop(noise, threshold, shuffled):
                 assert getattr(trajectory, name)[layer, trial] == pytest.approx(expected[name], abs=1e-9), name
 
 
+@pytest.mark.parametrize("tile_rows", [None, 3])
+@pytest.mark.parametrize("offset", [-0.02, -1e-6, 1e-6, 0.02])
+def test_edges_begin_at_the_cut(offset, tile_rows):
+    """Two clusters on a circle. The closest cross pair, and then the only pair of a cluster, stands a little above or
+    below the cut."""
+    across, inside = np.cos(0.9), np.cos(0.4)
+    angles = np.array([0.0, 0.4, 1.3, 1.7])
+    points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None])
+    for cut, edges, pieces in ((across - offset, int(offset > 0), 1), (inside - offset, 0, 1 if offset > 0 else 2)):
+        measured = AttentionStack(1, cut, tile_rows=tile_rows).measure(points, np.array([0, 0, 1, 1]))
+        assert (measured.alpha[0, 0], measured.beta[0, 0]) == pytest.approx((inside, across), abs=1e-14)
+        assert (measured.false_edges[0, 0], measured.fragments[0, 0]) == (edges, pieces)
+        assert bool(measured.recovered[0, 0]) == (edges == 0 and pieces == 1)
+
+
+@pytest.mark.parametrize(("gap", "separated"), [(-0.02, False), (-1e-9, False), (1e-9, True), (0.02, True)])
+def test_separated_means_that_alpha_exceeds_beta(gap, separated):
+    angles = np.array([0.0, 0.6, 1.2 + gap, 1.8 + gap])
+    points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None])
+    assert AttentionStack(1, 0.1).measure(points, np.array([0, 0, 1, 1])).separated[0, 0] == separated
+
+
+@pytest.mark.parametrize("tile_rows", [None, 5])
+def test_every_block_mixes(tile_rows):
+    """Layers 0..L, each by the obvious loop from the one before: depth L mixes L times and measures L + 1 layers."""
+    points, labels = batch(trials=1, noise=0.2)
+    stack = AttentionStack(3, 0.2, 0.3, tile_rows=tile_rows)
+    tokens, alphas = points[0], []
+    for _ in range(4):
+        unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+        alphas.append((unit @ unit.T)[labels[:, None] == labels].min())
+        tokens = 0.7 * tokens + 0.3 * affinity_matrix(tokens, 0.2) @ tokens
+    np.testing.assert_allclose(stack.measure(torch.from_numpy(points), labels).alpha[:, 0], alphas, atol=1e-12)
+    assert len(set(np.round(alphas, 6))) == 4
+
+
 def test_chunks_do_not_change_trials(monkeypatch):
     points, labels = batch(trials=7)
     threshold = torch.linspace(0.1, 0.6, 7)[:, None, None]
