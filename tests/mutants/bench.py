@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,7 +31,14 @@ from tests.mutants.engine import (
 )
 from theory.whole_files import write_whole
 
+# Where outcomes are kept, unless the environment variable names another folder.
+FOLDER, FOLDER_VARIABLE = "runs/mutants", "MUTANTS_OUT"
 COLUMNS = ("name", "path", "tests", "tests_by", "sweep", "sweep_by")
+
+
+def folder_of(root: Path) -> Path:
+    """The bench's folder of a project."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or root / FOLDER)
 
 
 class Bench:

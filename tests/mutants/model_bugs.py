@@ -34,7 +34,7 @@ TILED = bugs_in(
 
 SOFTMAX_STACK = bugs_in(
     "models/softmax_fusion.py", "models/softmax_stack",
-    ("softmax_lerp_swapped", "/ mass.unsqueeze(-1), mixing)", "/ mass.unsqueeze(-1), 1.0 - mixing)"),
+    ("softmax_mixes_the_wrong_way_round", "/ mass.unsqueeze(-1), mixing)", "/ mass.unsqueeze(-1), 1.0 - mixing)"),
     ("temperature_for_its_inverse", "torch.exp(inverse_temperature * (cosines - 1.0))",
      "torch.exp((cosines - 1.0) / inverse_temperature)"),
 )  # fmt: skip

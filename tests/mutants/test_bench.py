@@ -4,12 +4,11 @@ A bug that the tests do not notice is a failed test. What the sweep does not not
 some bugs lie where a sweep that trusts the code cannot look.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.mutants.bench import Bench
+from tests.mutants.bench import Bench, folder_of
 from tests.mutants.catalogue import BUGS
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.mutants
 
 @pytest.fixture(scope="session")
 def bench():
-    return Bench(ROOT, Path(os.environ.get("MUTANTS_OUT", ROOT / "runs" / "mutants")), BUGS)
+    return Bench(ROOT, folder_of(ROOT), BUGS)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -88,7 +88,7 @@ MEASUREMENTS = bugs_in(
 )  # fmt: skip
 
 TRAJECTORY = bugs_in(
-    "theory/trajectory.py", "models/stack models/tiled theory/measurements",
+    "theory/trajectory.py", "models/stack models/softmax_stack models/tiled",
     ("recovered_with_false_edges", "(self.false_edges == 0) & (self.fragments == 1)",
      "(self.false_edges == 0) | (self.fragments == 1)", SWEEP),
     ("separated_although_not_quite", "return self.alpha > self.beta", "return self.alpha > self.beta - 0.05", SWEEP),
