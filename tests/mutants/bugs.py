@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# The fourth entry of a bug whose line the default noise sweep runs.
+# The fourth entry of a bug that the default noise sweep could notice.
 SWEEP = True
 
 
@@ -15,7 +15,8 @@ class Bug:
         path: the source file, from the project's root.
         old: text that occurs exactly once in the file; ``new`` takes its place.
         tests: test files that are asked first, quickest first.
-        sweep: the default noise sweep runs the line, so that it can be asked too.
+        sweep: the default noise sweep runs the line and could tell: its numbers come out differently, or the line is
+            part of what judges them.
     """
 
     name: str
