@@ -3,7 +3,7 @@
 from tests.mutants.bugs import SWEEP, bugs_in
 
 EXPERIMENT = bugs_in(
-    "synthetic/experiment.py", "synthetic/sweep_noise",
+    "synthetic/experiment.py", "synthetic/experiment synthetic/sweep_noise",
     ("seeds_shared_across_cells", "self.seed, self.index, trials, stream)", "self.seed, 0, trials, stream)", SWEEP),
     ("last_trial_dropped", "min(start + chunk, self.trials))", "min(start + chunk, self.trials - 1))", SWEEP),
     ("noise_drawn_from_the_points", "(seeding.POINTS, seeding.NOISE)", "(seeding.POINTS, seeding.POINTS)", SWEEP),
@@ -18,7 +18,7 @@ EXPERIMENT = bugs_in(
 )  # fmt: skip
 
 SEEDING = bugs_in(
-    "synthetic/seeding.py", "synthetic/union_of_subspaces synthetic/noise synthetic/sweep_noise",
+    "synthetic/seeding.py", "synthetic/seeding synthetic/experiment",
     ("each_trial_drawn_twice", "generator(seed, cell, trial, stream)", "generator(seed, cell, trial // 2, stream)",
      SWEEP),
     ("streams_not_told_apart", "[seed, *key]", "[seed, *key[:-1]]", SWEEP),
@@ -44,7 +44,7 @@ UNION_OF_SUBSPACES = bugs_in(
 )  # fmt: skip
 
 BOUNDARIES = bugs_in(
-    "synthetic/boundaries.py", "synthetic/boundaries synthetic/sweep_noise",
+    "synthetic/boundaries.py", "synthetic/boundaries",
     ("crossing_interpolated_from_the_wrong_end", "share = (rates[i - 1] - goal)", "share = (goal - rates[i])", SWEEP),
     ("rates_not_monotone", "isotonic_regression(rates, increasing=False).x", "np.asarray(rates, dtype=float)", SWEEP),
     ("crossing_not_in_the_logarithm", "np.exp(-falling_crossing(-np.log(sizes)[::-1]",
