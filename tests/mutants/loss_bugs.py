@@ -16,7 +16,6 @@ AFFINITY_LOSS = bugs_in(
 LABELS = bugs_in(
     "theory/clusters.py", "theory/measurements theory/affinity",
     ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
-    ("within_pairs_ordered", "size * (size - 1) // 2 for size", "size * (size - 1) for size"),
     ("labels_taken_for_sorted", 'order = None if in_order else', 'order = None if in_order or len(values) > 12 else'),
 )  # fmt: skip
 
