@@ -50,6 +50,20 @@ def nothing_waits_for_the_disk():
         yield
 
 
+def pytest_terminal_summary(terminalreporter, config):
+    """After planted bugs: how many were noticed, and where the table is."""
+    if config.getoption("markexpr") != "mutants":
+        return
+    # Here, because the copies that bugs are planted in have no bench.
+    from tests.mutants.bench import folder_of
+
+    table = folder_of(config.rootpath) / "table.txt"
+    if table.exists():
+        terminalreporter.section("planted bugs")
+        totals = table.read_text(encoding="utf-8").rsplit("\n\n", 1)[-1]
+        terminalreporter.write(f"{totals}\nevery bug: {table}\n")
+
+
 @pytest.fixture
 def as_users_call():
     """Annotations unchecked, as outside the tests: bad shapes and dtypes meet the functions' own checks."""

@@ -35,6 +35,31 @@ def test_bias_is_a_threshold():
         torch.testing.assert_close(biased(x), plain(x), rtol=0, atol=1e-12)
 
 
+def test_appended_biases_shift_and_shrink_cosines():
+    """[x; b].[y; -b] over the product of the norms, for unit x and y: (C - b^2)/(1 + b^2)."""
+    x = points(1, (6, 4))
+    block = TransFusionBlock(0.36, bias_form=True)
+    unit = torch.nn.functional.normalize(x, dim=-1)
+    appended = [torch.cat([unit, torch.full_like(unit[:, :1], bias)], dim=-1) for bias in (0.6, -0.6)]
+    expected = torch.nn.functional.cosine_similarity(appended[0][:, None], appended[1][None], dim=-1)
+    torch.testing.assert_close(block.attend(x).cosines, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 3.0])
+def test_weights_are_powers_of_what_exceeds_the_threshold(power):
+    x = points(8, (7, 3))
+    block = TransFusionBlock(0.2, power=power)
+    raw, mass = block.affinity(block.attend(x))
+    for i, row in enumerate(x):
+        for j, other in enumerate(x):
+            excess = max(float(torch.nn.functional.cosine_similarity(row, other, dim=0)) - 0.2, 0.0)
+            assert float(raw[i, j]) == pytest.approx(excess**power if j != i else 0.0, abs=1e-12)
+    torch.testing.assert_close(mass, raw.sum(-1))
+    torch.testing.assert_close(block(x), AttentionStack(1, 0.2, power=power).tokens(x))
+    mixed = 0.5 * x + 0.5 * torch.from_numpy(affinity_matrix(x.numpy(), 0.2, power)) @ x
+    torch.testing.assert_close(block(x)[mass > 0], mixed[mass > 0])
+
+
 def test_bias_is_learned():
     x = points(2)
     stack = AttentionStack(2, 0.25, normalize="every", bias_form=True)

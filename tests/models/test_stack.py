@@ -32,6 +32,42 @@ def test_measurements_are_the_obvious_loop(noise, threshold, shuffled):
                 assert getattr(trajectory, name)[layer, trial] == pytest.approx(expected[name], abs=1e-9), name
 
 
+@pytest.mark.parametrize("tile_rows", [None, 3])
+@pytest.mark.parametrize("offset", [-0.02, -1e-6, 1e-6, 0.02])
+def test_edges_begin_at_the_cut(offset, tile_rows):
+    """Two clusters on a circle. The closest cross pair, and then the only pair of a cluster, stands a little above or
+    below the cut."""
+    across, inside = np.cos(0.9), np.cos(0.4)
+    angles = np.array([0.0, 0.4, 1.3, 1.7])
+    points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None])
+    for cut, edges, pieces in ((across - offset, int(offset > 0), 1), (inside - offset, 0, 1 if offset > 0 else 2)):
+        measured = AttentionStack(1, cut, tile_rows=tile_rows).measure(points, np.array([0, 0, 1, 1]))
+        assert (measured.alpha[0, 0], measured.beta[0, 0]) == pytest.approx((inside, across), abs=1e-14)
+        assert (measured.false_edges[0, 0], measured.fragments[0, 0]) == (edges, pieces)
+        assert bool(measured.recovered[0, 0]) == (edges == 0 and pieces == 1)
+
+
+@pytest.mark.parametrize(("gap", "separated"), [(-0.02, False), (-1e-9, False), (1e-9, True), (0.02, True)])
+def test_separated_means_that_alpha_exceeds_beta(gap, separated):
+    angles = np.array([0.0, 0.6, 1.2 + gap, 1.8 + gap])
+    points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None])
+    assert AttentionStack(1, 0.1).measure(points, np.array([0, 0, 1, 1])).separated[0, 0] == separated
+
+
+@pytest.mark.parametrize("tile_rows", [None, 5])
+def test_every_block_mixes(tile_rows):
+    """Layers 0..L, each by the obvious loop from the one before: depth L mixes L times and measures L + 1 layers."""
+    points, labels = batch(trials=1, noise=0.2)
+    stack = AttentionStack(3, 0.2, 0.3, tile_rows=tile_rows)
+    tokens, alphas = points[0], []
+    for _ in range(4):
+        unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+        alphas.append((unit @ unit.T)[labels[:, None] == labels].min())
+        tokens = 0.7 * tokens + 0.3 * affinity_matrix(tokens, 0.2) @ tokens
+    np.testing.assert_allclose(stack.measure(torch.from_numpy(points), labels).alpha[:, 0], alphas, atol=1e-12)
+    assert len(set(np.round(alphas, 6))) == 4
+
+
 def test_chunks_do_not_change_trials(monkeypatch):
     points, labels = batch(trials=7)
     threshold = torch.linspace(0.1, 0.6, 7)[:, None, None]
@@ -54,6 +90,21 @@ def test_trace_and_truncated_output():
     unsigned = AttentionStack(2, 0.2, normalize="input", signed=False)(torch.from_numpy(points))
     expected = affinity_matrix(trace.points[-1].numpy(), 0.2, power=2, signed=False)
     np.testing.assert_allclose(unsigned, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("normalize", "first", "second"), [("never", 3.0, None), ("input", 1.0, None), ("every", 1.0, 1.0)]
+)
+def test_where_tokens_are_normalised(normalize, first, second):
+    points, _ = batch(trials=1, noise=0.2)
+    points *= 3.0 / np.linalg.norm(points, axis=-1, keepdims=True)
+    stack = AttentionStack(1, 0.1, normalize=normalize)
+    torch.testing.assert_close(stack.prepare(points).norm(dim=-1), torch.full((1, 13), first, dtype=torch.float64))
+    _, trace = stack(points, return_trace=True)
+    assert trace.points[0].norm(dim=-1).max() == pytest.approx(first)
+    # Averages of points that differ are shorter, unless they are normalised again.
+    norms = trace.points[1].norm(dim=-1)
+    assert torch.allclose(norms, torch.ones_like(norms)) if second else (norms < 0.999 * first).all()
 
 
 def test_inputs_are_left_alone():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from synthetic.noise import add_noise
 from synthetic.seeding import trial_generators
-from synthetic.union_of_subspaces import cone_clusters, subspace_bases
+from synthetic.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
 from tests.strategies import labels_of
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import bounded_extremes
@@ -49,6 +49,21 @@ def test_worst_case_attains_both_angular_bounds(level, within):
     expected = bounded_extremes(float(np.arccos(within)), np.pi / 2, level)
     np.testing.assert_allclose(alpha, expected[0], atol=1e-9)
     np.testing.assert_allclose(beta, expected[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("closest", [(0, 1), (0, 2), (1, 2)])
+def test_worst_case_turns_the_closest_clusters(closest):
+    """Of clusters at different angles the closest ones are turned towards each other, wherever they stand."""
+    between = np.full((3, 3), 0.1)
+    between[closest] = between[closest[::-1]] = 0.4
+    labels, rngs = labels_of((3, 3, 3)), trial_generators(0, 1, range(2), 0)
+    points = equiangular_clusters(0.8, between, (3, 3, 3), 12, rngs)
+    observed = add_noise(points, labels, 0.15, "worst", rngs)
+    expected = bounded_extremes(float(np.arccos(0.8)), float(np.arccos(0.4)), 0.15)
+    for trial in range(2):
+        np.testing.assert_allclose(pair_extremes(observed[trial], labels), expected, atol=1e-9)
+    moved = np.unique(labels[np.abs(observed - points).max(axis=(0, 2)) > 1e-9])
+    assert {*closest} <= {*moved.tolist()}
 
 
 def test_no_noise_is_no_noise():

@@ -28,6 +28,20 @@ def test_the_graph_is_that_of_the_truncated_block(squared, threshold):
     assert list(~false & ~pieces) == recovered(output, torch.from_numpy(labels)).tolist()
 
 
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("offset", [-0.01, -1e-6, 1e-6, 0.01])
+def test_edges_begin_at_the_cut(offset, squared):
+    """Two clusters on a circle; the closest cross pair, and then each cluster's only pair, stand a little above or
+    below the cut. Where signs are ignored the second cluster is turned to the other side."""
+    across, inside = np.cos(0.9), np.cos(0.4)
+    angles = np.array([0.0, 0.4, 1.3, 1.7])
+    points = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None])
+    points[:, 2:] *= -1.0 if squared else 1.0
+    for cut, expected in ((across - offset, (offset > 0, False)), (inside - offset, (False, offset < 0))):
+        false, pieces = one_block(points, np.array([0, 0, 1, 1]), cut, squared)
+        assert (false[0], pieces[0]) == expected
+
+
 def test_a_task_counts_what_its_batches_show():
     model = SubspaceModel(12, 3, 3, np.pi / 3, "bounded")
     link = model.connection(20, 0.05, 0.05, False)

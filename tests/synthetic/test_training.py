@@ -112,6 +112,9 @@ def test_measurements_are_the_double_loop():
         assert layer.jsd[number] == pytest.approx(float(reference.mean_affinity_jsd(affinity, classes)), abs=1e-12)
         within, cross = reference.extremes(points, classes)
         assert layer.integrity[number] == pytest.approx(min(within) - max(cross), abs=1e-12)
+        # Every pair counts from both of its ends.
+        quantiles = np.quantile(np.tile(within, 2), 0.05) - np.quantile(np.tile(cross, 2), 0.95)
+        assert layer.quantile_integrity[number] == pytest.approx(quantiles, abs=1e-12)
         cosines = points @ points.T - 3.0 * np.eye(len(points))
         assert found.neighbour_accuracy[number] == (classes[cosines.argmax(1)] == classes).mean()
     assert (layer.certified <= layer.sharpness).all()

@@ -34,6 +34,25 @@ def test_tiles_do_not_change_the_extremes(monkeypatch):
     np.testing.assert_allclose(m.pair_extremes(points, labels), whole, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_no_pair_is_overlooked(shuffled):
+    """Every pair in turn has the extreme cosine of its kind, or the only edge, in one direction or both."""
+    labels = np.repeat([0, 1, 2], [2, 4, 3])
+    labels = np.random.default_rng(0).permutation(labels) if shuffled else labels
+    layout = cluster_layout(labels)
+    for i in range(9):
+        for j in range(9):
+            cosines, edges = np.full((9, 9), 0.1), np.zeros((9, 9))
+            edges[i, j] = 1.0
+            if i != j:
+                cosines[i, j] = cosines[j, i] = -0.5 if labels[i] == labels[j] else 0.7
+            alpha, beta = m.cosine_extremes(layout.sort_matrix(cosines), layout)
+            expected = (0.1, 0.1) if i == j else (-0.5, 0.1) if labels[i] == labels[j] else (0.1, 0.7)
+            assert (alpha, beta) == expected, (i, j)
+            assert m.false_edges(edges, labels) == (labels[i] != labels[j])
+            assert m.fragments(edges, labels).sum() == 9 - (i != j and labels[i] == labels[j])
+
+
 @given(any_batch(), st.sampled_from([0.0, 0.3, 0.8]))
 def test_graph_measurements_are_the_loops(batch, threshold):
     points, labels = batch

@@ -128,6 +128,35 @@ def test_contraction_bounds_the_overlap_of_rows(size, mixing, kappa):
         assert rho == pytest.approx(1 - mixing * kappa * size / (size - 2 + kappa), abs=1e-15)
 
 
+@pytest.mark.parametrize("size", [2, 3, 6, 40])
+@pytest.mark.parametrize("mixing", [0.2, 0.5, 0.8, 1.0])
+def test_contraction_is_exact_where_all_weights_are_equal(size, mixing):
+    """Coincident neighbours weigh 1/(M - 1) each: x_1 - x_2 becomes (1 - lambda - lambda/(M - 1))(x_1 - x_2)."""
+    rho = nf.contraction_factor(np.float64(1.0), size, 0.3, mixing)
+    assert rho == pytest.approx(abs(1.0 - mixing - mixing / (size - 1)), abs=1e-14)
+
+
+def test_contraction_above_one_half_may_be_worst_for_a_small_cluster():
+    """mixing = .9: clusters of 2 contract by |1 - 1.8| = .8, clusters of 20 by .05: all sizes count."""
+    assert nf.contraction_factor(np.float64(1.0), (20, 2), 0.0, 0.9) == pytest.approx(0.8)
+    assert nf.contraction_factor(np.float64(1.0), 20, 0.0, 0.9) == pytest.approx(abs(0.1 - 0.9 / 19))
+
+
+def test_unequal_sizes_start_from_the_largest():
+    """The norm bound is that of the largest cluster wherever it stands; alpha = .5, M = 20: nu^2 = .525."""
+    for sizes in ((2, 20), (20, 2)):
+        assert nf.spread_bounds(np.array([[0.5]]), sizes)[0, 0] == pytest.approx(0.5 / 0.525, rel=1e-14)
+        assert nf.spread_bound(0.5, sizes, 0) == pytest.approx(0.5 / 0.525, rel=1e-14)
+
+
+def test_alpha_is_compared_with_the_layer_before():
+    """A fall that stays above the first layer is a fall."""
+    verdict = nf.check_monotone(np.array([[0.5], [0.9], [0.8]]), 0.3, "alpha never decreases")
+    assert verdict.status is Status.VIOLATED
+    assert verdict.measured == pytest.approx(0.2)
+    assert verdict.bound == pytest.approx(0.1)
+
+
 def test_bounds_by_hand():
     first = nf.spread_bounds(np.array([[0.5], [0.6]]), (20, 2))[:, 0]
     assert first[0] == pytest.approx(0.5 / (0.5 + 0.5 / 20))

@@ -135,6 +135,36 @@ def test_hypotheses_at_their_ends():
     assert not pt.admits_threshold(1.0, 1.0, 5)
 
 
+def test_hypotheses_need_nu():
+    """b alone below the threshold is not enough: alpha = .5, M = 4 has nu^2 = .5 + .5/4 = .625, so that b = .3 needs
+    tau >= .48, and b = .4 is above .5 * .625 and has no threshold at all."""
+    for threshold, holds in ((0.31, False), (0.47, False), (0.481, True), (0.499, True), (0.5, False)):
+        assert pt.persists(0.5, 0.3, 4, threshold) == holds, threshold
+    betas = np.array([0.3, 0.312, 0.313, 0.4, -0.2])
+    np.testing.assert_array_equal(pt.admits_threshold(np.full(5, 0.5), betas, 4), [True, True, False, False, True])
+    # Without cross cosines to keep below, alpha must still be positive.
+    np.testing.assert_array_equal(pt.admits_threshold(np.array([0.0, -0.1, 0.1]), np.full(3, -0.2), 4), [0, 0, 1])
+
+
+def test_hypotheses_of_unequal_sizes_are_those_of_the_two_largest():
+    nu = np.sqrt((0.5 + 0.5 / 16) * (0.5 + 0.5 / 5))
+    for sizes in ((16, 5, 2), (2, 16, 5), (5, 2, 16)):
+        assert pt.cross_cap(0.5, 0.2, sizes) == pytest.approx(0.2 / nu, rel=1e-14)
+        assert pt.admits_threshold(0.5, 0.5 * nu - 1e-9, sizes)
+        assert not pt.admits_threshold(0.5, 0.5 * nu + 1e-9, sizes)
+    # Two clusters of the largest size: its own nu twice, whatever the others have.
+    assert pt.cross_cap(0.5, 0.2, (2, 16, 16)) == pytest.approx(0.2 / (0.5 + 0.5 / 16), rel=1e-14)
+
+
+def test_the_cap_is_no_looser_than_stated():
+    """One per mille above the cap is a violation, one below is none."""
+    cap = 0.3 / (0.6 + 0.4 / 5)
+    for factor, status in ((1.001, Status.VIOLATED), (0.999, Status.HOLDS)):
+        trajectory = measured([0.6, 0.8, 0.9], beta=[0.3, factor * cap, 0.3])
+        verdict = pt.check_persistence(trajectory, (5, 5), 0.5, 0.5, unit_inputs=True)
+        assert verdict.status is status, str(verdict)
+
+
 def test_coincident_points_have_an_interval():
     """Round-off carries cosines of equal points past 1; the measured extremes stay in range."""
     points = np.random.default_rng(0).standard_normal((200, 2, 7)).repeat(3, axis=1)

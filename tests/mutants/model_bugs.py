@@ -1,0 +1,114 @@
+"""Bugs in models/: attention, stacks, tiles, softmax stacks, momentum, transformations, losses of features, probes."""
+
+from tests.mutants.bugs import SWEEP, bugs_in
+
+ATTENTION = bugs_in(
+    "models/attention.py", "models/attention models/stack",
+    ("lerp_swapped", "torch.lerp(own, torch.where(occupied, fused, own), self.mixing)",
+     "torch.lerp(torch.where(occupied, fused, own), own, self.mixing)", SWEEP),
+    ("points_attend_to_themselves", ".fill_(-1.0)", ".fill_(1.0)", SWEEP),
+    ("bias_form_not_scaled", "scale = 1.0 + bias**2", "scale = 1.0 + 0.0 * bias"),
+    ("power_ignored", "else rectified**self.power", "else rectified"),
+    ("map_transposed_twice", "points @ self.query_key_map.mT", "points @ self.query_key_map.mT.abs()", SWEEP),
+)  # fmt: skip
+
+STACK = bugs_in(
+    "models/stack.py", "models/stack models/tiled",
+    ("output_not_squared", "block.rectify(attention) ** 2", "block.rectify(attention) ** 1"),
+    ("one_block_too_few", "for _ in range(depth + 1)", "for _ in range(depth)", SWEEP),
+    ("first_block_does_not_mix", "tokens = block.mix(tokens, affinity, row_mass)",
+     "tokens = block.mix(tokens, affinity, row_mass) if layer else tokens", SWEEP),
+    ("inputs_not_normalised", 'if self.normalize != "never" else tokens', 'if self.normalize == "every" else tokens'),
+    ("unsigned_output_of_positive_cosines", "attention.cosines.abs()", "attention.cosines.clamp_min(0.0)"),
+)  # fmt: skip
+
+TILED = bugs_in(
+    "models/tiled.py", "models/tiled",
+    ("tiled_level_of_the_wrong_sign", "level = -(pull * fused)", "level = (pull * fused)"),
+    ("lonely_rows_shrink", "1.0 - weight * occupied.to(points.dtype)",
+     "1.0 - weight * torch.ones_like(mass)[..., None]"),
+    ("tiled_mixing_not_divided", "(gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing)",
+     "(gradient * (moved - points)).sum((-2, -1), keepdim=True) * mixing)"),
+    ("tiled_keys_not_divided", "queries[..., rows, :] / divisor", "queries[..., rows, :]"),
+)  # fmt: skip
+
+SOFTMAX_STACK = bugs_in(
+    "models/softmax_fusion.py", "models/softmax_stack",
+    ("softmax_mixes_the_wrong_way_round", "/ mass.unsqueeze(-1), mixing)", "/ mass.unsqueeze(-1), 1.0 - mixing)"),
+    ("temperature_for_its_inverse", "torch.exp(inverse_temperature * (cosines - 1.0))",
+     "torch.exp((cosines - 1.0) / inverse_temperature)"),
+)  # fmt: skip
+
+TRANSFORMATION = bugs_in(
+    "models/feature_transform.py", "models/feature_transform",
+    ("keys_moved_from_the_new_queries", "weights * keys + (1.0 - weights) * queries",
+     "weights * keys + (1.0 - weights) * new_queries"),
+    ("beta_of_small_parameters", "(-uniform).log1p() / shape_parameter", "(-uniform).log1p()"),
+)  # fmt: skip
+
+MOMENTUM = bugs_in(
+    "models/momentum.py", "models/momentum",
+    ("momentum_for_one_minus_momentum", "for name in old], 1.0 - momentum)", "for name in old], momentum)"),
+    ("oldest_features_kept", "features[-self.size :]", "features[: self.size]"),
+    ("buffers_not_copied", "buffer.copy_(new_buffers[name])", "buffer.copy_(buffer)"),
+    ("positives_not_divided_by_temperature", "torch.cat([positives, queries @ negatives.mT], dim=1) / temperature",
+     "torch.cat([positives, queries @ negatives.mT / temperature], dim=1)"),
+)  # fmt: skip
+
+CONTRASTIVE = bugs_in(
+    "models/losses/contrastive.py", "models/losses/contrastive",
+    ("positives_averaged_with_the_anchor", "/ counts.clamp_min(1), log_sums", "/ (counts + 1), log_sums"),
+    ("tiled_gradient_of_rows_only", "d_keys.addmm_(slope.mT, keys[rows])",
+     "d_keys.addmm_(slope.mT, keys[rows], alpha=0.0)"),
+    ("mean_over_all_rows", "rows, 0.0).sum() / anchors.sum()", "rows, 0.0).mean()"),
+)  # fmt: skip
+
+OTHER_LOSSES = (
+    *bugs_in("models/losses/legacy.py", "models/losses/legacy",
+             ("second_view_not_swapped", "second = unit_b @ torch.cat([unit_a, unit_b]).mT",
+              "second = unit_b @ torch.cat([unit_b, unit_a]).mT")),
+    *bugs_in("models/losses/divergence.py", "models/losses/divergence",
+             ("other_divergence", "_relative_entropy(rows, (1.0 - smoothing) * target",
+              "_relative_entropy(target, (1.0 - smoothing) * rows"),
+             ("smoothing_not_taken_off", "(1.0 - smoothing) * rows + smoothing * uniform",
+              "rows + smoothing * uniform")),
+    *bugs_in("models/losses/objectives.py", "models/losses/objectives",
+             ("intermediate_mean_of_two", "self.intermediate * (len(readings) - 1))", "self.intermediate)"),
+             ("supcon_temperature_of_simclr", '"supcon": 0.1', '"supcon": 0.5'),
+             ("tiled_power_of_the_other_readout", 'power = 2.0 if self.readout == "squared_relu" else 1.0',
+              "power = 2.0")),
+    *bugs_in("models/losses/readout.py", "models/losses/readout",
+             ("square_of_the_other_readout", 'raw.square() if readout == "squared_relu"',
+              'raw.square() if readout == "relu"'),
+             ("heads_by_the_last", "raw.masked_fill(own, 0.0).mean(0)", "raw.masked_fill(own, 0.0)[-1]")),
+)  # fmt: skip
+
+PROBES = bugs_in(
+    "models/cifar/probes.py", "models/cifar/probes",
+    ("chosen_on_the_test_images", "accuracies = _knn_accuracies(train, validation, config",
+     "accuracies = _knn_accuracies(train, test, config"),
+    ("neighbours_without_validation", "knn_scores(fitted.features, fitted.labels, test.features",
+     "knn_scores(train.features, train.labels, test.features"),
+    ("linear_not_fitted_again", "fit_linear(fitted, weight", "fit_linear(train, weight"),
+    ("votes_without_temperature", "((cosines - cosines[:, :1]) / temperature).exp()",
+     "(cosines - cosines[:, :1]).exp()"),
+    ("worst_candidate_chosen", "max(accuracies, key=", "min(accuracies, key="),
+    ("narrow_interval", "clopper_pearson(correct, trials)", "clopper_pearson(correct, trials, 0.9)"),
+)  # fmt: skip
+
+OPTIMISERS = bugs_in(
+    "models/cifar/optim.py", "models/cifar/optim",
+    ("biases_decayed", '"weight_decay": 0.0, "adapt": False', '"weight_decay": weight_decay, "adapt": False'),
+    ("lars_upside_down", 'group["eta"] * size / slope', 'group["eta"] * slope / size'),
+    ("schedule_ends_at_the_peak", "1.0 + math.cos(math.pi *", "1.0 + math.cos(2.0 * math.pi *"),
+)  # fmt: skip
+
+VIEWS = bugs_in(
+    "models/cifar/views.py", "models/cifar/views",
+    ("hue_turned_twice", "(turn * (3.0 / math.pi))", "(turn * (6.0 / math.pi))"),
+)  # fmt: skip
+
+BUGS = (
+    *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *OTHER_LOSSES, *PROBES,
+    *OPTIMISERS, *VIEWS,
+)  # fmt: skip
