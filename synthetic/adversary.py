@@ -23,12 +23,12 @@ from synthetic.counterexamples import Counterexample
 from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
 from synthetic.random_fusion import search_random_fusion
 from synthetic.random_search import search_random
-from synthetic.records import write_json
 from theory.affinity import unit_points
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count
 from theory.precision import RELATIVE_MARGIN
 from theory.verdicts import Status, Verdict
+from theory.whole_files import write_json
 
 # A killed statement counts as refuted only by a violation well above round-off.
 CLEAR_VIOLATION = 1e-6

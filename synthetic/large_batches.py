@@ -28,9 +28,10 @@ from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
 from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.commands import exit_status
-from synthetic.records import RunRecorder, write_table
+from synthetic.records import RunRecorder
 from theory.affinity import target_affinity
 from theory.inputs import require_count, require_range
+from theory.whole_files import write_table
 
 AMBIENT_DIM = 128
 SIZES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)

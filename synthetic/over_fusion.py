@@ -27,7 +27,7 @@ from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.fusion_counterexamples import FusionCounterexample
 from synthetic.mean_field import BatchKind, draw_batches, mean_cosines
-from synthetic.records import RunRecorder, Tables, write_json
+from synthetic.records import RunRecorder, Tables
 from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.clusters import contiguous_labels
@@ -38,6 +38,7 @@ from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_ca
 from theory.statements import THEOREM_2A, THEOREM_3
 from theory.trajectory import SoftmaxTrajectory, Trajectory
 from theory.verdicts import Status, Verdict, combine_cells
+from theory.whole_files import write_json
 
 CURVES = Tables("curves", "depths")
 BLOCK_MODEL = "Block model"

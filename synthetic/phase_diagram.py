@@ -36,11 +36,12 @@ from synthetic.one_block import (
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import CELLS_ALONE, RunRecorder, write_json, write_table
+from synthetic.records import CELLS_ALONE, RunRecorder
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import is_guaranteed
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
+from theory.whole_files import write_json, write_table
 
 # Squares whose corners differ by more than this in their rate are divided.
 RATE_STEP = 0.08

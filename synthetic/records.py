@@ -9,7 +9,7 @@ import torch
 
 from figures.run_folder import DamagedFileError, read_json, read_table
 from models.environment import environment
-from theory.whole_files import PART, to_plain, write_json, write_table
+from theory.whole_files import PART, GrowingTable, to_plain, write_json
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class RunRecorder:
         self.tables = tables
         self.rows_path = self.path / f"{tables.rows}.csv"
         self.details_path = None if tables.details is None else self.path / f"{tables.details}.csv"
+        self._rows_table = GrowingTable(self.rows_path)
+        self._details_table = None if self.details_path is None else GrowingTable(self.details_path)
         self.rows: list[dict] = []
         self.details: list[dict] = []
         config = to_plain(config)
@@ -117,9 +119,9 @@ class RunRecorder:
         """Store a finished cell, with its details if the run keeps them."""
         self.rows = sorted([*self.rows, row], key=lambda r: r["cell"])
         self.details = sorted([*self.details, *details], key=lambda r: tuple(r[key] for key in self.tables.keys))
-        if self.details_path is not None:
-            write_table(self.details_path, self.details)
-        write_table(self.rows_path, self.rows)
+        if self._details_table is not None:
+            self._details_table.write(self.details)
+        self._rows_table.write(self.rows)
 
 
 def _read_keyed(path: Path, keys: list[str]) -> pd.DataFrame:

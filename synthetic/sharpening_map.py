@@ -25,12 +25,13 @@ from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.mean_field import draw_batches
 from synthetic.random_fusion import search_block_model
-from synthetic.records import RunRecorder, Tables, write_json, write_table
+from synthetic.records import RunRecorder, Tables
 from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from theory.block_model import ReluAttention, trajectory
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count, require_mixing, require_range
 from theory.precision import numerical_threshold
+from theory.whole_files import write_json, write_table
 
 MAP = Tables("map", None)
 # The map's axes: mean cosine inside clusters, and, geometrically, between them.

@@ -36,7 +36,7 @@ from synthetic.one_block import (
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import CELLS_ALONE, RunRecorder, write_json, write_table
+from synthetic.records import CELLS_ALONE, RunRecorder
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
@@ -44,6 +44,7 @@ from theory.inputs import require_count, require_range
 from theory.rates import trials_to_notice
 from theory.statements import STATEMENTS
 from theory.verdicts import Verdict
+from theory.whole_files import write_json, write_table
 
 # Batch sizes around the simulated floor at which recovery is measured.
 MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)

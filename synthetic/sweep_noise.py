@@ -29,12 +29,13 @@ from synthetic.controls import control_cells
 from synthetic.counterexamples import replay_file, save_failures, save_suspects
 from synthetic.experiment import StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
-from synthetic.records import RunRecorder, write_json, write_table
+from synthetic.records import RunRecorder
 from synthetic.report import print_audit, print_report, summarize_boundaries, summarize_cell, summarize_verdicts
 from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from synthetic.sweeps import run_cells
 from theory.statements import THEOREM_2B
 from theory.verdicts import Status
+from theory.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)

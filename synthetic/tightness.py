@@ -23,12 +23,13 @@ from models.stack import CPU_CHUNK_BYTES
 from synthetic import seeding
 from synthetic.boundaries import crossing_with_interval
 from synthetic.commands import exit_status
-from synthetic.records import RunRecorder, write_table
+from synthetic.records import RunRecorder
 from synthetic.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
 from theory.clusters import ClusterLayout, cluster_layout, contiguous_labels
 from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes
 from theory.noise_ceiling import gaussian_separation
+from theory.whole_files import write_table
 
 # Multiples of the bound that a tenth of the batches tries first; all of them then look between the ends of the interval
 # that those give, and a margin (in bounds) beyond.

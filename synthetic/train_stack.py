@@ -33,7 +33,7 @@ from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
 from synthetic.ideal_weights import measure_ideal, noise_law
-from synthetic.records import RunRecorder, Tables, write_json, write_table
+from synthetic.records import RunRecorder, Tables
 from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from synthetic.training import Optimisation, TrainingResult, TrainingTask, train
 from synthetic.training_batches import BatchSource, Subspaces, Supervision
@@ -41,6 +41,7 @@ from synthetic.training_report import breakdown_rows, print_ablation, print_brea
 from theory.inputs import require_count, require_range
 from theory.pair_law import NOISE_RANGE
 from theory.verdicts import Status, Verdict, combine_cells
+from theory.whole_files import write_json, write_table
 
 TRAININGS = Tables("trainings", "history", ("cell", "step", "layer"), count="history_rows")
 # Noise levels of the default run, as multiples of the separation ceiling of the largest batch, and of ablations.

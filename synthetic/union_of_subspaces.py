@@ -95,21 +95,24 @@ def cone_clusters(
     if dim < 2 and min_within_cos < 1.0:
         raise ValueError(f"subspace_dim: a cone with min_within_cos {min_within_cos:g} < 1 needs at least 2, got {dim}")
     half_angle = np.arccos(min_within_cos) / 2.0
-    cluster = np.repeat(np.arange(count), sizes)
-    weights = np.empty((len(rngs), sizes.sum(), dim))
-    for trial, rng in enumerate(rngs):
-        axes = unit_points(rng.standard_normal((count, dim))) if centers is None else _coordinates(centers, bases)
-        axes = axes[cluster]
-        if dim < 2:
-            weights[trial] = axes
-            continue
-        draw = rng.standard_normal((sizes.sum(), dim))
-        tangent = unit_points(draw - (draw * axes).sum(-1, keepdims=True) * axes)
-        angle = half_angle * rng.random(sizes.sum()) ** (1.0 / (dim - 1))
-        first = np.cumsum(sizes) - sizes
-        tangent[first + 1] = -tangent[first]
-        angle[first] = angle[first + 1] = half_angle
-        weights[trial] = np.cos(angle)[:, None] * axes + np.sin(angle)[:, None] * tangent
+    total, first = int(sizes.sum()), np.cumsum(sizes) - sizes
+    drawn, draws, radii = [], [], []
+    # Each trial draws in this order from its own generator; what is made of it is worked out for all of them together.
+    for rng in rngs:
+        drawn += [rng.standard_normal((count, dim))] if centers is None else []
+        if dim >= 2:
+            draws.append(rng.standard_normal((total, dim)))
+            radii.append(rng.random(total))
+    axes = unit_points(np.stack(drawn)) if centers is None else _coordinates(centers, bases)[None]
+    axes = np.broadcast_to(axes, (len(rngs), count, dim))[:, np.repeat(np.arange(count), sizes)]
+    if dim < 2:
+        return _embed(axes, bases, sizes)
+    draw = np.stack(draws)
+    tangent = unit_points(draw - (draw * axes).sum(-1, keepdims=True) * axes)
+    angle = half_angle * np.stack(radii) ** (1.0 / (dim - 1))
+    tangent[:, first + 1] = -tangent[:, first]
+    angle[:, first] = angle[:, first + 1] = half_angle
+    weights = np.cos(angle)[..., None] * axes + np.sin(angle)[..., None] * tangent
     return _embed(weights, bases, sizes)
 
 

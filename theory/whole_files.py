@@ -77,12 +77,37 @@ def to_plain(value: object) -> object:
 
 def write_table(path: Path, rows: list[dict]) -> None:
     """Rows as CSV, floats in the shortest form that reads back to the same number; what a row lacks is empty."""
+    GrowingTable(path).write(rows)
+
+
+class GrowingTable:
+    """A table that is written again and again as it gets more rows; each row is turned into text once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._names: list[str] = []
+        # By identity: the rows themselves are kept, so that no other one can take their place.
+        self._lines: dict[int, tuple[dict, str]] = {}
+
+    def write(self, rows: list[dict]) -> None:
+        """All rows, the file whole or not at all. Rows that were written before must not have been changed.
+
+        Raises:
+            OSError: the file could not be written.
+        """
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        if names != self._names:
+            self._names, self._lines = names, {}
+        for row in rows:
+            if id(row) not in self._lines:
+                self._lines[id(row)] = row, _csv_line([row.get(name) for name in names])
+        write_whole(self.path, _csv_line(names) + "".join(self._lines[id(row)][1] for row in rows))
+
+
+def _csv_line(values: list) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
-    write_whole(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerow(_cell(value) for value in values)
+    return text.getvalue()
 
 
 def _cell(value: object) -> object:

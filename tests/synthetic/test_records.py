@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from figures.run_folder import DamagedFileError, read_table
-from synthetic import records
 from synthetic.records import RunFolderError, RunRecorder, Tables
-from theory.whole_files import to_plain, write_json, write_table, write_whole
+from theory.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
 ROW = {"cell": 0, "x": 0.1 + 0.2, "name": "a, b", "missing": float("nan"), "flag": True}
@@ -59,8 +58,8 @@ def test_layers_of_an_unfinished_cell_are_dropped(tmp_path, monkeypatch):
     """A kill between the two files leaves layers without a row; the cell is then computed again."""
     recorder = RunRecorder(tmp_path / "run", {}, False, CPU)
     recorder.add(ROW, LAYERS)
-    true_write = records.write_table
-    monkeypatch.setattr(records, "write_table", lambda p, r: true_write(p, r) if p.name == "layers.csv" else None)
+    true_write = GrowingTable.write
+    monkeypatch.setattr(GrowingTable, "write", lambda t, rows: t.path.name == "layers.csv" and true_write(t, rows))
     recorder.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
     again = RunRecorder(tmp_path / "run", {}, True, CPU)
     assert again.finished == {0}
@@ -142,3 +141,16 @@ def test_cells_with_different_numbers_of_details(tmp_path):
     again = RunRecorder(tmp_path / "run", {}, True, CPU, tables)
     assert again.finished == {0, 1}
     assert {row["cell"] for row in again.details} == {0, 1}
+
+
+def test_a_growing_table_is_what_is_written_at_once(tmp_path):
+    """Rows in front of others, new columns, NaN and NumPy numbers; and a row is turned into text once."""
+    rows = [{"cell": 2, "a": 0.1, "b": float("nan")}, {"cell": 5, "a": np.float64(1 / 3), "b": None}]
+    table = GrowingTable(tmp_path / "grown.csv")
+    table.write(rows)
+    for more in ({"cell": 1, "a": 7.0, "b": 1e-300}, {"cell": 3, "a": "x, y", "c": np.int64(4)}):
+        rows = sorted([*rows, more], key=lambda row: row["cell"])
+        table.write(rows)
+        write_table(tmp_path / "whole.csv", rows)
+        assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert read_table(tmp_path / "grown.csv")["a"].tolist() == ["7.0", "0.1", "x, y", repr(1 / 3)]
