@@ -279,11 +279,11 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
                 outline += outline_rows(plane)
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
-    verdict = judge_floor(_with_floors(recorder.rows), settings.delta)
+    rows = _with_floors(recorder.rows)
+    verdict = judge_floor(rows, settings.delta)
     save_batch_failures(
-        out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], recorder.rows,
-        settings.delta,
-    )  # fmt: skip
+        out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], rows, settings.delta
+    )
     write_json(out / "verdicts.json", [verdict])
     guaranteed = sum(bool(row["guaranteed"]) for row in recorder.rows)
     print(f"\n{len(recorder.rows)} points measured, {guaranteed} of them guaranteed")

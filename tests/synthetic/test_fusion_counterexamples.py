@@ -46,7 +46,8 @@ def test_a_planted_violation_is_kept_and_seen_again(statement, tmp_path, as_user
         # A batch alone may round differently from the one in five hundred; rounding is all that EXACTNESS = 0 sees.
         assert all(status is Status.VIOLATED for status in found) or statement == "block_model"
         assert Status.VIOLATED in found
-    assert all(replay_file(path).status is Status.HOLDS for path in kept), "nothing is wrong once the plant is gone"
+    # Nothing is wrong once the plant is gone; of a loss that certifies nothing, nothing is said.
+    assert {replay_file(path).status for path in kept} <= {Status.HOLDS, Status.NOT_APPLICABLE}
 
 
 def test_the_command_replays_them(tmp_path, capsys, as_users_call):

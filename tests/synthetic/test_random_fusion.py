@@ -51,7 +51,9 @@ def test_cosines_that_no_batch_has_are_refused():
 def test_what_is_true_holds_on_random_batches(as_users_call, draw):
     found = verdicts(draw, 12)
     assert all(v.status is not Status.VIOLATED for v in found), [str(v) for v in found]
-    assert all(v.applicable == rf.BATCHES_A_SHAPE for v in found)
+    # A loss of nearly ln 2 certifies nothing, and such a batch does not count.
+    least = 1 if draw is rf.certificate_shape else rf.BATCHES_A_SHAPE
+    assert all(least <= v.applicable <= rf.BATCHES_A_SHAPE for v in found)
     assert sum(v.status is Status.HOLDS for v in found) >= 9
 
 

@@ -56,7 +56,9 @@ def test_theorem_4(batch):
     assert sharpness.mean() >= lc.certified_sharpness(loss) - ROUNDING
     assert np.all(sharpness >= lc.certified_row_sharpness(loss, len(labels)) - ROUNDING)
     verdict = lc.check_certificate(np.array([loss]), sharpness[:, None])
-    assert verdict.status is Status.HOLDS, str(verdict)
+    # What the loss certifies of the mean it certifies of no row more: without it nothing is said.
+    says_something = 1.0 - lc.certified_sharpness(loss) < 1.0
+    assert verdict.status is (Status.HOLDS if says_something else Status.NOT_APPLICABLE), str(verdict)
 
 
 @given(affinities())
@@ -194,7 +196,7 @@ def test_check_notices_false_certificates():
         (LN2 / 4 * 0.99, Status.HOLDS, Status.VIOLATED),
         # Below binary(3/4) the mean speaks too.
         (0.09, Status.VIOLATED, Status.VIOLATED),
-        (LN2 / 4, Status.HOLDS, Status.HOLDS),
+        (LN2 / 4, Status.HOLDS, Status.NOT_APPLICABLE),
     ],
 )
 def test_each_part_sees_its_own_violation(monkeypatch, loss, mean, rows):

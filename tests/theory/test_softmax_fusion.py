@@ -297,7 +297,7 @@ def test_nothing_is_claimed_where_the_floor_reaches_zero(monkeypatch):
     assert np.isnan(sf.certified_layers(0.9, -0.85, -0.85, 0.1, 2, 4, 1, 1.0).alpha[1])
     anything = replace(layers, alpha=np.array([[0.9], [-1.0], [-1.0]]), mass_min=np.ones_like(layers.mass_min))
     seen = parts_of(monkeypatch, anything, (2, 2), 0.1, True, mixing=1.0)[1]
-    assert seen["b: alpha"] is Status.HOLDS
+    assert seen["b: alpha"] is Status.NOT_APPLICABLE
 
 
 def test_every_cluster_is_held_against_its_own_size():
