@@ -118,7 +118,7 @@ def judge_rates(statement: str, cells: Sequence[RateCell], delta: float) -> Verd
         failed at rate delta).
     UNDECIDED in between; NOT_APPLICABLE if no trial satisfies the hypotheses.
     The detail says which failure rates would have been noticed with probability 95 %: of all cells of a pool together
-    (VIOLATED), and of any one cell alone, the one with the fewest trials included (anything but HOLDS).
+    (VIOLATED), of any one cell of a pool alone, and of any one cell at all (anything but HOLDS).
 
     Raises:
         ValueError: delta outside (0, 1).
@@ -140,21 +140,23 @@ def judge_rates(statement: str, cells: Sequence[RateCell], delta: float) -> Verd
         status = Status.HOLDS if confirmed and not doubtful else Status.UNDECIDED
         told = max(doubtful if doubtful else pools if pools else cells, key=lambda cell: cell.rate)
     worst = max(cells, key=lambda cell: cell.rate)
-    in_all, in_one = noticed_rates(cells, delta)
+    in_all, in_one, anywhere = noticed_rates(cells, delta)
     detail = (
         f"{told.failures:,} of {told.counted:,} trials failed {told.claim} {told.place}; worst of {len(cells)} cells "
         f"{worst.rate:.1%}; would have been noticed with probability {1.0 - UNSEEN:.0%}: a failure rate of "
-        f"{_percent(in_all)} in all cells, of {_percent(in_one)} in any one"
+        f"{_percent(in_all)} in all cells at the limit, of {_percent(in_one)} in any one there, of "
+        f"{_percent(anywhere)} in any one at all"
     )
     return Verdict(
         statement, status, told.rate, delta, delta - told.rate, (delta - told.rate) / max(delta, told.rate),
-        sum(counted.values()), sum(trials.values()), -1, detail, in_all, in_one,
+        sum(counted.values()), sum(trials.values()), -1, detail, in_all, in_one, anywhere,
     )  # fmt: skip
 
 
-def noticed_rates(cells: Sequence[RateCell], delta: float) -> tuple[float, float]:
+def noticed_rates(cells: Sequence[RateCell], delta: float) -> tuple[float, float, float]:
     """What ``judge_rates`` would have noticed with probability 95 %: the smallest failure rate of all cells together
-    that some pool calls VIOLATED, and the smallest of any one cell, the others sound, that does not come out HOLDS.
+    that some pool calls VIOLATED; and the smallest of one cell alone, the others sound, that does not come out HOLDS:
+    whichever cell of the pools it is, and whichever cell at all.
 
     1 where no rate would have been: too few trials.
 
@@ -164,8 +166,9 @@ def noticed_rates(cells: Sequence[RateCell], delta: float) -> tuple[float, float
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     pools = _pools(cells)
     in_all = [_noticed(pool.counted, delta, FALSE_ALARM / (len(cells) + len(pools))) for pool in pools]
-    in_one = [_noticed(cell.counted, delta, DOUBT / len(cells)) for cell in cells]
-    return min(in_all, default=1.0), max(in_one, default=1.0)
+    alone = [(_noticed(cell.counted, delta, DOUBT / len(cells)), cell.pool is not None) for cell in cells]
+    in_one = [rate for rate, pooled in alone if pooled]
+    return min(in_all, default=1.0), max(in_one, default=1.0), max((rate for rate, _ in alone), default=1.0)
 
 
 def _percent(rate: float) -> str:

@@ -39,7 +39,8 @@ class Verdict:
         applicable: cases that satisfy the hypotheses; ``cases`` is how many were looked at.
         where: index of the tightest case, usually its trial; -1 when there is none.
         detail: a sentence for people.
-        noticed_in_all, noticed_in_one: of statements in probability, what would have been noticed (``judge_rates``).
+        noticed_in_all, noticed_in_one, noticed_anywhere: of statements in probability, which failure rates would have
+            been noticed (theory.rates.judge_rates).
     """
 
     statement: str
@@ -54,6 +55,7 @@ class Verdict:
     detail: str = ""
     noticed_in_all: float = float("nan")
     noticed_in_one: float = float("nan")
+    noticed_anywhere: float = float("nan")
 
     def __str__(self) -> str:
         if self.status is Status.NOT_APPLICABLE:

@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures") / "run"
     sweep(["--ambient-dims", "16", "--batch-sizes", "12", "18", "--geometry.num-clusters", "3",
-           "--geometry.subspace-dim", "2", "--trials", "20", "--depth", "3", "--out", str(out)])  # fmt: skip
+           "--geometry.subspace-dim", "2", "--trials", "20", "--depth", "3", "--control-trials", "30",
+           "--out", str(out)])  # fmt: skip
     return out
 
 

@@ -26,7 +26,7 @@ from theory import whole_files
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
-         "--trials", "20", "--depth", "3", "--no-figures"]  # fmt: skip
+         "--trials", "20", "--depth", "3", "--control-trials", "100", "--no-figures"]  # fmt: skip
 # Long enough to be interrupted.
 LONGER = [*SMALL, "--batch-sizes", "12", "24", "--trials", "100"]
 FILES = ("rows.csv", "layers.csv", "boundaries.csv", "verdicts.json", "config.json")
@@ -334,7 +334,7 @@ def test_a_task_that_kills_every_worker_ends_the_run(tmp_path, cluster, capsys, 
     options = {"backend": backend, "jobs": 2 if backend == "loky" else None,
                "scheduler": cluster.ensure(2) if backend == "dask" else None}  # fmt: skip
     sweep = SweepNoise(out=out, ambient_dims=(16,), batch_sizes=(12,), trials=20, depth=3, figures=False,
-                       geometry=Geometry(num_clusters=3, subspace_dim=2), **options)  # fmt: skip
+                       controls=False, geometry=Geometry(num_clusters=3, subspace_dim=2), **options)  # fmt: skip
     last = build_cells(sweep)[0][-1].threshold
     assert exit_status(lambda: run(sweep, partial(deadly_stack, last))) == 4
     error = capsys.readouterr().err

@@ -170,14 +170,18 @@ def test_a_verdict_says_what_it_would_have_noticed():
     cells = [rate(3, TRIALS, place=str(i)) for i in range(FLOORS)]
     verdict = judge_rates("r", cells, DELTA)
     assert verdict.status is Status.HOLDS
-    assert f"{verdict.noticed_in_all:.1%} in all cells, of {verdict.noticed_in_one:.1%} in any one" in verdict.detail
-    assert verdict.noticed_in_one <= 0.08
+    told = f"{verdict.noticed_in_all:.1%} in all cells at the limit, of {verdict.noticed_in_one:.1%} in any one there"
+    assert told in verdict.detail
+    assert verdict.noticed_in_one == verdict.noticed_anywhere <= 0.08
     failures = first(lambda f: status_of([rate(f, TRIALS), *cells[1:]]) is not Status.HOLDS, TRIALS)
     assert binom.sf(failures - 1, TRIALS, verdict.noticed_in_one) == pytest.approx(0.95, abs=1e-6)
     pooled = first(lambda f: status_of([rate(f, FLOORS * TRIALS)]) is Status.VIOLATED, FLOORS * TRIALS)
     # One pool in place of 24 cells: its test has a level of its own, so that the two agree only roughly.
     assert binom.sf(pooled - 1, FLOORS * TRIALS, verdict.noticed_in_all) == pytest.approx(0.95, abs=0.05)
     assert "no size" in judge_rates("r", [rate(0, 2)], DELTA).detail
+    # A small cell away from the limit is seen less well, and said to be.
+    beside = judge_rates("r", [*cells, rate(0, 100, place="x", pool=None)], DELTA)
+    assert beside.noticed_anywhere > 0.15 > 0.085 > beside.noticed_in_one
 
 
 def test_trials_are_chosen_for_power():
