@@ -23,7 +23,7 @@ from theory import noise_ceiling, persistence, whole_files
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
-         "--trials", "60", "--depth", "3", "--no-controls"]  # fmt: skip
+         "--trials", "20", "--depth", "3", "--no-controls"]  # fmt: skip
 
 
 def sweep(*arguments):
@@ -33,7 +33,9 @@ def sweep(*arguments):
 
 @pytest.mark.parametrize("noise", ["gaussian", "bounded", "sphere", "worst"])
 def test_a_small_sweep_of_every_noise(tmp_path, capsys, noise):
-    assert main([*SMALL, "--noise", noise, "--out", str(tmp_path / "run")]) == 0
+    drawn = noise == "gaussian"
+    arguments = ["--trials", "60", "--noise", noise, *([] if drawn else ["--no-figures"])]
+    assert main([*SMALL, *arguments, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     for name in ("Theorem 1: HOLDS", "Theorem 2a: HOLDS", "Theorem 2b: HOLDS"):
         assert name in printed
@@ -56,7 +58,7 @@ def test_a_small_sweep_of_every_noise(tmp_path, capsys, noise):
     assert (rated["alpha_min"] >= rated["alpha_rate_bound"] - 1e-12).all()
     verdicts = json.loads((tmp_path / "run" / "verdicts.json").read_text())
     assert [v["status"] for v in verdicts] == ["HOLDS"] * 3
-    for name in ("success_against_noise", "layers", "tightness"):
+    for name in ("success_against_noise", "layers", "tightness") if drawn else ():
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 5_000
         assert (tmp_path / "run" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert not list((tmp_path / "run").glob("counterexample*"))
@@ -125,7 +127,7 @@ def options(out, **changes):
     from synthetic.experiment import Geometry
 
     settings = {"ambient_dims": (16,), "batch_sizes": (12,), "geometry": Geometry(num_clusters=3, subspace_dim=2),
-                "trials": 60, "depth": 3, "figures": False, "controls": False, **changes}  # fmt: skip
+                "trials": 20, "depth": 3, "figures": False, "controls": False, **changes}  # fmt: skip
     return SweepNoise(out=out, **settings)
 
 
