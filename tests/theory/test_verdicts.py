@@ -177,6 +177,9 @@ def test_a_verdict_says_what_it_would_have_noticed():
     pooled = first(lambda f: status_of([rate(f, FLOORS * TRIALS)]) is Status.VIOLATED, FLOORS * TRIALS)
     # One pool in place of 24 cells: its test has a level of its own, so that the two agree only roughly.
     assert binom.sf(pooled - 1, FLOORS * TRIALS, verdict.noticed_in_all) == pytest.approx(0.95, abs=0.05)
+    # In a cell of fewer trials a failure rate has to be larger to be noticed.
+    few = judge_rates("r", [rate(3, TRIALS // 4), *cells[1:]], DELTA)
+    assert few.noticed_in_one > verdict.noticed_in_one
     assert "no size" in judge_rates("r", [rate(0, 2)], DELTA).detail
 
 
