@@ -42,15 +42,17 @@ PRECISION = (
 )  # fmt: skip
 
 # Which rows are in order is found from places among sorted labels: differences of labels are formed nowhere.
-LABELS = bugs_in(
-    "theory/clusters.py", "labels theory/measurements theory/affinity",
-    ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
-    ("labels_taken_for_sorted", "order = None if in_order else", "order = None if in_order or len(index) > 12 else"),
-    ("labels_compared_as_float64", "np.unique(values, return_inverse=True)",
-     "np.unique(values.astype(np.float64), return_inverse=True)"),
-    ("labels_in_order_of_their_first_row", "found, index.reshape(-1).astype(np.int64, copy=False)",
-     "found, (len(found) - 1 - index.reshape(-1)).astype(np.int64, copy=False)"),
-    ("labels_of_two_types_compared_as_float64", 'np.result_type(values, own).kind in "iub"', "True"),
+LABELS = (
+    *bugs_in("theory/clusters.py", "theory/measurements labels",
+             ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
+             ("labels_taken_for_sorted", "order = None if in_order else",
+              "order = None if in_order or len(index) > 12 else")),
+    *bugs_in("theory/clusters.py", "labels theory/measurements",
+             ("labels_compared_as_float64", "np.unique(values, return_inverse=True)",
+              "np.unique(values.astype(np.float64), return_inverse=True)"),
+             ("labels_in_reversed_order", "found, index.reshape(-1).astype(np.int64, copy=False)",
+              "found, (len(found) - 1 - index.reshape(-1)).astype(np.int64, copy=False)"),
+             ("labels_of_two_types_compared_as_float64", 'np.result_type(values, own).kind in "iub"', "True")),
 )  # fmt: skip
 
 BUGS = (*AFFINITY_LOSS, *INFO_NCE, *PRECISION, *LABELS)
