@@ -69,7 +69,7 @@ REPORT = bugs_in(
 )  # fmt: skip
 
 GRID = bugs_in(
-    "synthetic/grid.py", "synthetic/audit synthetic/sweep_noise",
+    "synthetic/grid.py", "synthetic/grid synthetic/audit",
     ("threshold_of_the_level_before", "noise_extremes(settings.noise, laws[dim, n], float(level))",
      "noise_extremes(settings.noise, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
     ("threshold_of_the_first_group", "noise_extremes(settings.noise, laws[dim, n],",
