@@ -43,9 +43,6 @@ TRAINER = bugs_in(
     ("both_views_identical", "for stream in (FIRST_VIEW, SECOND_VIEW)", "for stream in (FIRST_VIEW, FIRST_VIEW)"),
     ("same_views_every_epoch", "generator_of(config, stream, epoch, place)", "generator_of(config, stream, 0, place)"),
     ("same_views_every_step", "place = step * world_size() + rank()", "place = rank()"),
-    ("same_draws_every_epoch", "for part in (config.seed, stream, epoch, step)",
-     "for part in (config.seed, stream, 0, step)"),
-    ("seed_ignored", "for part in (config.seed, stream,", "for part in (0, stream,"),
     ("method_draws_alike_every_step", "generator_of(config, METHOD, epoch, step)",
      "generator_of(config, METHOD, epoch)"),
     ("schedule_begins_anew_every_epoch", "learning_rate(state.epoch * steps + step,", "learning_rate(step,"),
@@ -55,6 +52,13 @@ TRAINER = bugs_in(
     ("same_order_every_epoch", "generator_of(config, ORDER, epoch)", "generator_of(config, ORDER, 0)"),
     ("nothing_follows_the_step", "state.learner.after_step()", "state.learner.training"),
     ("warmup_of_one_epoch", "config.optimiser.warmup_epochs * steps", "1 * steps"),
+)  # fmt: skip
+
+DRAWS = bugs_in(
+    "models/cifar/train.py", "models/cifar/parts models/cifar/train",
+    ("same_draws_every_epoch", "for part in (config.seed, stream, epoch, step)",
+     "for part in (config.seed, stream, 0, step)"),
+    ("seed_ignored", "for part in (config.seed, stream,", "for part in (0, stream,"),
 )  # fmt: skip
 
 EVALUATION = (
@@ -74,4 +78,4 @@ EVALUATION = (
               "splits.test")),
 )  # fmt: skip
 
-BUGS = (*METHODS, *TRAINER, *EVALUATION)
+BUGS = (*METHODS, *TRAINER, *DRAWS, *EVALUATION)
