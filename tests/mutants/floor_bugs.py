@@ -108,7 +108,7 @@ SPHERE = bugs_in(
 )  # fmt: skip
 
 SEARCHES = (
-    *bugs_in("theory/floor_search.py", "theory/batch_floor",
+    *bugs_in("theory/floor_search.py", "theory/floor_search theory/batch_floor",
              ("floor_of_the_first_crossing", "rate(m, np.inf) <= delta", "rate(m, m) <= delta"),
              ("floor_a_point_too_small", "    return high\n", "    return max(high - 1, 2)\n"),
              ("ranges_not_walked_down", "while floor > 2:", "while floor > 10**9:")),
