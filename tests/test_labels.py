@@ -97,6 +97,9 @@ def test_places_among_values_of_another_type():
     for stranger in (2**63 + 7, -7, 0):
         with pytest.raises(ValueError, match=rf"^test labels: must be among the classes of train, {stranger} is not"):
             index_among(values, [7, stranger], "test labels", of="the classes of train")
+    values = index_labels(np.array([2**63 + 5, 2**62], dtype=np.uint64))[0]
+    with pytest.raises(ValueError, match=f"{2**62 + 1} is not"):
+        index_among(values, np.array([2**62 + 1]))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def bugs_in(path: str, tests: str, *entries: tuple) -> tuple[Bug, ...]:
     Args:
         tests: names of test files below tests/, separated by spaces, without test_ and .py: "theory/persistence".
     """
-    files = tuple("tests/{}/test_{}.py".format(*name.rsplit("/", 1)) for name in tests.split())
+    places = [("tests/" + name).rpartition("/") for name in tests.split()]
+    files = tuple(f"{folder}/test_{name}.py" for folder, _, name in places)
     return tuple(Bug(name, path, old, new, files, bool(rest)) for name, old, new, *rest in entries)
 
 

@@ -1,21 +1,27 @@
 """All planted bugs."""
 
 from tests.mutants import (
+    audit_bugs,
     figure_bugs,
+    floor_bugs,
     loss_bugs,
     model_bugs,
     synthetic_bugs,
     theory_bugs,
     training_bugs,
+    training_figure_bugs,
     verdict_bugs,
 )
 
 BUGS = (
     *theory_bugs.BUGS,
+    *floor_bugs.BUGS,
     *verdict_bugs.BUGS,
     *synthetic_bugs.BUGS,
+    *audit_bugs.BUGS,
     *model_bugs.BUGS,
     *loss_bugs.BUGS,
     *training_bugs.BUGS,
     *figure_bugs.BUGS,
+    *training_figure_bugs.BUGS,
 )

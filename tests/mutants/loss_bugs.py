@@ -1,22 +1,58 @@
-"""Bugs in the affinity loss and in how labels are read."""
+"""Bugs in the affinity loss, in the precision and range that losses compute in, and in how labels are read."""
 
 from tests.mutants.bugs import bugs_in
 
-AFFINITY_LOSS = bugs_in(
-    "models/losses/affinity.py", "models/losses/affinity models/losses/objectives",
-    ("mass_outside_forgotten", "0.5 * (inside + LN2 * outside)", "0.5 * inside"),
-    ("empty_rows_by_the_formula", "torch.where(affinity.sum(-1) > 0, rows, LN2)",
-     "torch.where(affinity.sum(-1) > 0, rows, 0.5 * LN2)"),
-    ("mean_with_the_lonely_rows", "rows, 0.0).sum(-1) / counted.sum()", "rows, 0.0).mean(-1)"),
-    ("slope_of_the_outside_forgotten", "(slope * affinity).sum(-1, keepdim=True) + 0.5 * LN2 * outside",
-     "(slope * affinity).sum(-1, keepdim=True)"),
-    ("power_not_differentiated", "scale * power / safe[s.local]", "scale / safe[s.local]"),
+AFFINITY_LOSS = (
+    *bugs_in("models/losses/jsd.py", "models/losses/affinity models/losses/affinity_dtypes models/losses/objectives",
+             ("empty_rows_by_the_formula", "torch.where(affinity.sum(-1) > 0, rows, LN2)",
+              "torch.where(affinity.sum(-1) > 0, rows, 0.5 * LN2)"),
+             ("mean_with_the_lonely_rows", "rows, 0.0).sum(-1) / counted.sum()", "rows, 0.0).mean(-1)"),
+             ("slope_of_the_target", "2.0 * affinity / torch.where(affinity > 0, affinity + target, 1.0)",
+              "2.0 * target / torch.where(affinity > 0, affinity + target, 1.0)")),
+    *bugs_in("models/losses/jsd.py", "models/losses/affinity_dtypes",
+             ("divergence_above_ln_2", "values.clamp(0.0, CAPS[values.dtype])", "values.clamp_min(0.0)"),
+             ("divergence_below_0", "values.clamp(0.0, CAPS", "values.clamp(-1.0, CAPS"),
+             ("ln_2_rounded_up", "float(np.nextafter(np.float32(LN2), np.float32(0.0)))", "float(np.float32(LN2))")),
+    *bugs_in("models/losses/tiled_jsd.py",
+             "models/losses/affinity models/losses/second_derivatives models/losses/objectives",
+             ("mass_outside_forgotten", "0.5 * (inside + LN2 * outside)", "0.5 * inside"),
+             ("slope_of_the_outside_forgotten", "(slope * affinity).sum(-1, keepdim=True) + 0.5 * LN2 * outside",
+              "(slope * affinity).sum(-1, keepdim=True)"),
+             ("power_not_differentiated", "scale * power / safe[s.local]", "scale / safe[s.local]")),
+    *bugs_in("models/losses/tiled_jsd.py", "models/losses/second_derivatives",
+             ("second_derivatives_forgotten", "if torch.is_grad_enabled():", "if False:"),
+             ("second_derivatives_of_another_power", "torch.where(logits > 0, logits, 1.0) ** power",
+              "torch.where(logits > 0, logits, 1.0) ** 2")),
 )  # fmt: skip
 
-LABELS = bugs_in(
-    "theory/clusters.py", "theory/measurements theory/affinity",
-    ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
-    ("labels_taken_for_sorted", 'order = None if in_order else', 'order = None if in_order or len(values) > 12 else'),
+INFO_NCE = bugs_in(
+    "models/losses/info_nce.py", "models/losses/info_nce half_precision",
+    ("positive_left_out_of_its_sum", "logits.logsumexp(1)", "logits[:, 1:].logsumexp(1)"),
+    ("info_nce_in_half_precision", "[widen(positives)[:, None], widen(negatives)]", "[positives[:, None], negatives]"),
 )  # fmt: skip
 
-BUGS = (*AFFINITY_LOSS, *LABELS)
+PRECISION = (
+    *bugs_in("models/losses/affinity.py", "models/losses/affinity_dtypes half_precision",
+             ("points_not_widened", 'points = widen(points, "points")', "points = points * 1"),
+             ("sums_checked_in_their_own_precision", "UNIT_SUM_TOLERANCE[dtype_name(matrix.dtype)]",
+              "UNIT_SUM_TOLERANCE[dtype_name(wide.dtype)]")),
+    *bugs_in("models/losses/common.py", "models/losses/temperatures",
+             ("overflow_of_logits_unchecked", "min(torch.finfo(dtype).max * temperature, FLOAT64_MAX)", "FLOAT64_MAX"),
+             ("overflow_of_sums_unchecked", "4.0 * terms * max(largest, 1.0)", "1.0 * max(largest, 1.0)")),
+)  # fmt: skip
+
+# Which rows are in order is found from places among sorted labels: differences of labels are formed nowhere.
+LABELS = (
+    *bugs_in("theory/clusters.py", "theory/measurements labels",
+             ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
+             ("labels_taken_for_sorted", "order = None if in_order else",
+              "order = None if in_order or len(index) > 12 else")),
+    *bugs_in("theory/clusters.py", "labels theory/measurements",
+             ("labels_compared_as_float64", "np.unique(values, return_inverse=True)",
+              "np.unique(values.astype(np.float64), return_inverse=True)"),
+             ("labels_in_reversed_order", "found, index.reshape(-1).astype(np.int64, copy=False)",
+              "found, (len(found) - 1 - index.reshape(-1)).astype(np.int64, copy=False)"),
+             ("labels_of_two_types_compared_as_float64", 'np.result_type(values, own).kind in "iub"', "True")),
+)  # fmt: skip
+
+BUGS = (*AFFINITY_LOSS, *INFO_NCE, *PRECISION, *LABELS)

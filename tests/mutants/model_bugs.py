@@ -18,7 +18,7 @@ STACK = bugs_in(
     ("one_block_too_few", "for _ in range(depth + 1)", "for _ in range(depth)", SWEEP),
     ("first_block_does_not_mix", "tokens = block.mix(tokens, affinity, row_mass)",
      "tokens = block.mix(tokens, affinity, row_mass) if layer else tokens", SWEEP),
-    ("inputs_not_normalised", 'if self.normalize != "never" else tokens', 'if self.normalize == "every" else tokens'),
+    ("inputs_not_normalised", 'if self.normalize == "never":', 'if self.normalize != "every":'),
     ("unsigned_output_of_positive_cosines", "attention.cosines.abs()", "attention.cosines.clamp_min(0.0)"),
 )  # fmt: skip
 
@@ -35,8 +35,8 @@ TILED = bugs_in(
 SOFTMAX_STACK = bugs_in(
     "models/softmax_fusion.py", "models/softmax_stack",
     ("softmax_mixes_the_wrong_way_round", "/ mass.unsqueeze(-1), mixing)", "/ mass.unsqueeze(-1), 1.0 - mixing)"),
-    ("temperature_for_its_inverse", "torch.exp(inverse_temperature * (cosines - 1.0))",
-     "torch.exp((cosines - 1.0) / inverse_temperature)"),
+    ("temperature_for_its_inverse", "torch.exp(inverse_temperature * (cosines",
+     "torch.exp(1.0 / inverse_temperature * (cosines"),
 )  # fmt: skip
 
 TRANSFORMATION = bugs_in(
@@ -51,8 +51,15 @@ MOMENTUM = bugs_in(
     ("momentum_for_one_minus_momentum", "for name in old], 1.0 - momentum)", "for name in old], momentum)"),
     ("oldest_features_kept", "features[-self.size :]", "features[: self.size]"),
     ("buffers_not_copied", "buffer.copy_(new_buffers[name])", "buffer.copy_(buffer)"),
-    ("positives_not_divided_by_temperature", "torch.cat([positives, queries @ negatives.mT], dim=1) / temperature",
-     "torch.cat([positives, queries @ negatives.mT / temperature], dim=1)"),
+    ("positives_not_divided_by_temperature", "info_nce((queries * keys).sum(-1), ",
+     "info_nce((queries * keys).sum(-1) * temperature, "),
+    ("newest_row_of_the_queue_dropped", "% self.size\n        self.rows", "% max(self.size - 1, 1)\n        self.rows"),
+    ("queue_written_from_its_first_row", "torch.arange(last - len(newest), last, device=self.rows.device) % self.size",
+     "torch.arange(len(newest), device=self.rows.device)"),
+    ("queue_in_the_order_of_its_rows", "[self.rows[oldest : len(self)], self.rows[:oldest]]",
+     "[self.rows[: len(self)], self.rows[:0]]"),
+    ("copy_in_the_graph", "    @torch.no_grad()\n    def forward(self", "    def forward(self"),
+    ("copy_needs_gradients", ".requires_grad_(False)", ""),
 )  # fmt: skip
 
 CONTRASTIVE = bugs_in(
@@ -98,6 +105,9 @@ PROBES = bugs_in(
 
 OPTIMISERS = bugs_in(
     "models/cifar/optim.py", "models/cifar/optim",
+    ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
+    ("nesterov_ignored", "nesterov=config.nesterov)", "nesterov=False)"),
+    ("momentum_of_adamw_ignored", "betas=(config.momentum, 0.999)", "betas=(0.9, 0.999)"),
     ("biases_decayed", '"weight_decay": 0.0, "adapt": False', '"weight_decay": weight_decay, "adapt": False'),
     ("lars_upside_down", 'group["eta"] * size / slope', 'group["eta"] * slope / size'),
     ("schedule_ends_at_the_peak", "1.0 + math.cos(math.pi *", "1.0 + math.cos(2.0 * math.pi *"),

@@ -20,6 +20,12 @@ def test_there_are_enough_bugs_in_every_package_and_names_are_unique():
     assert max(Counter((bug.path, bug.old, bug.new) for bug in BUGS).values()) == 1
 
 
+def test_every_figure_has_bugs():
+    drawn = {path.name for path in (ROOT / "figures").glob("*.py") if "def draw" in path.read_text(encoding="utf-8")}
+    counts = Counter(bug.path for bug in BUGS)
+    assert {f"figures/{name}" for name in drawn if counts[f"figures/{name}"] < 2} == set()
+
+
 @pytest.mark.parametrize("path", sorted({bug.path for bug in BUGS}))
 def test_every_bug_can_be_planted(path):
     source = (ROOT / path).read_text(encoding="utf-8")

@@ -1,18 +1,44 @@
-"""Bugs in what judges: theory/verdicts.py, and the rows, guarantees and verdicts of the sweeps."""
+"""Bugs in what judges: verdicts, rates, and the rows, guarantees and verdicts of the sweeps."""
 
 from tests.mutants.bugs import SWEEP, bugs_in
 
-VERDICTS = bugs_in(
-    "theory/verdicts.py", "theory/verdicts synthetic/sweep_noise",
+RATES = bugs_in(
+    "theory/rates.py", "theory/verdicts synthetic/report",
     ("interval_of_twice_the_tail", "tail = (1.0 - confidence) / 2.0", "tail = 1.0 - confidence", SWEEP),
     ("lower_limit_of_a_success_more", "betaincinv(successes, trials - successes + 1, tail)",
      "betaincinv(successes + 1, trials - successes, tail)", SWEEP),
     ("upper_limit_of_a_success_less", "betaincinv(successes + 1, trials - successes, 1.0 - tail)",
      "betaincinv(successes, trials - successes + 1, 1.0 - tail)", SWEEP),
-    ("holds_at_lower_confidence", "clopper_pearson(failures, trials, 0.90)[1]",
-     "clopper_pearson(failures, trials, 0.10)[1]", SWEEP),
-    ("holds_by_the_rate", "Status.HOLDS if high <= delta", "Status.HOLDS if rate <= delta", SWEEP),
-    ("violated_at_twice_delta", "Status.VIOLATED if low > delta", "Status.VIOLATED if low > 2 * delta", SWEEP),
+    ("holds_at_lower_confidence", "pool.confirmation(delta) <= UNSEEN", "pool.confirmation(delta) <= 0.4", SWEEP),
+    ("holds_by_the_rate", "pool.confirmation(delta) <= UNSEEN", "pool.rate <= delta", SWEEP),
+    ("one_pool_confirms_all", "all(pool.confirmation(delta)", "any(pool.confirmation(delta)", SWEEP),
+    ("violated_at_twice_delta", "cell.excess(delta) <= FALSE_ALARM / len(tests)",
+     "cell.excess(2.0 * delta) <= FALSE_ALARM / len(tests)", SWEEP),
+    ("false_alarms_not_shared", "FALSE_ALARM / len(tests)", "FALSE_ALARM", SWEEP),
+    ("only_pools_can_contradict", "tests = [*cells, *_pools(cells)]", "tests = _pools(cells) or [*cells]", SWEEP),
+    ("worst_cell_may_be_twice_delta", "if confirmed and not doubtful else", "if confirmed else", SWEEP),
+    ("doubts_not_shared", "cell.excess(delta) <= DOUBT / len(cells)", "cell.excess(delta) <= DOUBT", SWEEP),
+    ("places_counted_once_a_promise",
+     "places[cell.place] = max(places.get(cell.place, cell), cell, key=lambda c: c.failures)",
+     "places[cell.place, cell.claim] = cell", SWEEP),
+    ("place_counted_by_its_best_promise", "places[cell.place] = max(places", "places[cell.place] = min(places", SWEEP),
+    ("excess_of_a_failure_more", "betainc(self.failures, self.trials - self.failures + 1, delta)",
+     "betainc(self.failures + 1, self.trials - self.failures, delta)", SWEEP),
+    ("excess_among_the_applicable_only", "betainc(self.failures, self.trials - self.failures + 1, delta)",
+     "betainc(self.failures, self.counted - self.failures + 1, delta)"),
+    ("confirmation_by_a_failure_less", "betaincc(self.failures + 1, self.counted - self.failures, delta)",
+     "betaincc(max(self.failures, 1), self.counted - max(self.failures, 1) + 1, delta)", SWEEP),
+    ("trials_outside_the_hypotheses_confirm", "return self.trials if self.applicable is None else self.applicable",
+     "return self.trials"),
+    ("noticed_rates_swapped", "return min(in_all, default=1.0), max(in_one, default=1.0)",
+     "return max(in_one, default=1.0), min(in_all, default=1.0)", SWEEP),
+    ("noticed_in_the_largest_cell", "max(in_one, default=1.0)", "min(in_one, default=1.0)", SWEEP),
+    ("critical_number_one_too_small", "int(binom.isf(level, trials, delta)) + 1",
+     "int(binom.isf(level, trials, delta))", SWEEP),
+)  # fmt: skip
+
+VERDICTS = bugs_in(
+    "theory/verdicts.py", "theory/verdicts synthetic/sweep_noise",
     ("least_serious_status_wins", "min((v.status for v in verdicts), key=SEVERITY.index)",
      "max((v.status for v in verdicts), key=SEVERITY.index)", SWEEP),
     ("bound_with_a_tolerance", "~close & ~(measured <= bound)", "~close & ~(measured <= bound + 0.01)", SWEEP),
@@ -22,11 +48,19 @@ VERDICTS = bugs_in(
 )  # fmt: skip
 
 REPORT = bugs_in(
-    "synthetic/report.py", "synthetic/sweep_noise",
+    "synthetic/report.py", "synthetic/report synthetic/audit synthetic/sweep_noise",
     ("recovery_of_the_first_layer_only", "trajectory.recovered.all(axis=0)", "trajectory.recovered[0]", SWEEP),
-    ("false_alarms_not_shared", "1.0 - FALSE_ALARM / len(guaranteed)", "1.0 - FALSE_ALARM", SWEEP),
     ("persistence_judged_by_separation", '"persistence": "admits_threshold"', '"persistence": "separated"', SWEEP),
-    ("worst_cell_may_be_twice_delta", "worst.measured <= delta else", "worst.measured <= 2 * delta else", SWEEP),
+    ("every_guaranteed_cell_confirms",
+     'return AT_CEILING if row["noise_level"] == closest[_group(row, name)] else None', "return AT_CEILING", SWEEP),
+    ("quietest_cell_confirms", 'max(closest.get(_group(row, name), 0.0), row["noise_level"])',
+     'min(closest.get(_group(row, name), 9.0), row["noise_level"])', SWEEP),
+    ("proved_event_in_no_pool", 'return EVENT if row["control"] == PROVED_EVENT else None', "return None", SWEEP),
+    ("proved_event_confirmed_on_the_grid", 'return EVENT if row["control"] == PROVED_EVENT', "return EVENT if True",
+     SWEEP),
+    ("successes_taken_for_failures", 'int(row["trials"]) - int(row[GUARANTEES[name]])', "int(row[GUARANTEES[name]])",
+     SWEEP),
+    ("audit_of_a_cell_not_kept", '"; ".join(audit_cell(cell, result, row, layers)) or "passed"', '"passed"'),
     ("rate_promised_by_the_best_trial", "trajectory.alpha[0].min()), float(trajectory.beta[0].max())",
      "trajectory.alpha[0].max()), float(trajectory.beta[0].max())", SWEEP),
     ("recovery_guaranteed_at_any_threshold", "persists and recommended", "persists"),
@@ -35,11 +69,14 @@ REPORT = bugs_in(
 )  # fmt: skip
 
 GRID = bugs_in(
-    "synthetic/grid.py", "synthetic/sweep_noise",
-    ("threshold_of_the_level_before", "_threshold(settings, laws[dim, n], float(level))",
-     "_threshold(settings, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
-    ("threshold_of_the_first_group", "_threshold(settings, laws[dim, n],",
-     "_threshold(settings, laws[dim, settings.batch_sizes[0]],", SWEEP),
+    "synthetic/grid.py", "synthetic/grid synthetic/audit",
+    ("threshold_of_the_level_before", "noise_extremes(settings.noise, laws[dim, n], float(level))",
+     "noise_extremes(settings.noise, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
+    ("threshold_of_the_first_group", "noise_extremes(settings.noise, laws[dim, n],",
+     "noise_extremes(settings.noise, laws[dim, settings.batch_sizes[0]],", SWEEP),
+    ("separation_and_persistence_swapped", "return separation, persistence\n",
+     "return persistence, separation\n", SWEEP),
+    ("ceilings_of_the_group_not_looked_at", "_with_ceilings(even, ceiling, settings.noise)", "even"),
     ("guaranteed_a_tenth_too_far", "(level <= ceiling if noise", "(level <= 1.1 * ceiling if noise", SWEEP),
     ("ceilings_swapped", "Ceilings(gaussian_separation(*law), gaussian_persistence(*law))",
      "Ceilings(gaussian_persistence(*law), gaussian_separation(*law))", SWEEP),
@@ -64,4 +101,4 @@ DENOISING = bugs_in(
     ("kappa_without_the_threshold", "(alpha - threshold) / (1.0 - threshold)", "alpha"),
 )  # fmt: skip
 
-BUGS = (*VERDICTS, *REPORT, *GRID, *ONE_BLOCK, *SWEEP_BATCH, *DENOISING)
+BUGS = (*RATES, *VERDICTS, *REPORT, *GRID, *ONE_BLOCK, *SWEEP_BATCH, *DENOISING)

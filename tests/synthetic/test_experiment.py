@@ -99,3 +99,11 @@ def test_the_clean_cross_cosine_is_that_of_the_closest_subspaces():
     cosines = [float(np.cos(principal_angles(a, b)[0])) for i, a in enumerate(bases) for b in bases[:i]]
     assert max(cosines) - min(cosines) > 0.05
     assert geometry.clean_cosines(bases) == pytest.approx((0.9, max(cosines)), abs=1e-12)
+
+
+def test_the_batch_that_is_kept_is_the_one_that_failed(monkeypatch):
+    verdict = replace(run_cell(CELL).verdicts["theorem_2a"], status=Status.VIOLATED, where=5)
+    monkeypatch.setattr(experiment, "check_cell", lambda *arguments: {"theorem_2a": verdict})
+    ((trial, points),) = run_cell(CELL).suspects.values()
+    assert trial == 5
+    np.testing.assert_array_equal(points, np.concatenate(list(CELL.batches()))[5])

@@ -36,6 +36,9 @@ def test_the_proved_event_is_judged_where_it_fails_most():
     event = {"extremes_guaranteed": True, "separation_guaranteed": False, "trials": 40_000}
     rows = [rate_row(0, **event, within_extremes=38_200, control="proved event"), rate_row(1)]
     assert [cell.pool for cell, _, _ in report.rate_cells(rows)] == [report.EVENT, report.AT_CEILING]
+    # On the grid, where it hardly ever fails, it confirms nothing.
+    calm = rate_row(2, **{**event, "trials": 200}, within_extremes=200)
+    assert [cell.pool for cell, _, _ in report.rate_cells([calm])] == [None]
     assert rate_status(rows) == "HOLDS"
     # Both budgets doubled by mistake: 9 % in place of 4.6 %.
     assert (

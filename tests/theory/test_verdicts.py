@@ -178,6 +178,9 @@ def test_a_verdict_says_what_it_would_have_noticed():
     pooled = first(lambda f: status_of([rate(f, FLOORS * TRIALS)]) is Status.VIOLATED, FLOORS * TRIALS)
     # One pool in place of 24 cells: its test has a level of its own, so that the two agree only roughly.
     assert binom.sf(pooled - 1, FLOORS * TRIALS, verdict.noticed_in_all) == pytest.approx(0.95, abs=0.05)
+    # In a cell of fewer trials a failure rate has to be larger to be noticed.
+    few = judge_rates("r", [rate(3, TRIALS // 4), *cells[1:]], DELTA)
+    assert few.noticed_in_one > verdict.noticed_in_one
     assert "no size" in judge_rates("r", [rate(0, 2)], DELTA).detail
     # A small cell away from the limit is seen less well, and said to be.
     beside = judge_rates("r", [*cells, rate(0, 100, place="x", pool=None)], DELTA)

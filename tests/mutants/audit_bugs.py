@@ -1,0 +1,49 @@
+"""Bugs in the noise sweep's control cells and in its audit, which must not be blind.
+
+A bug in the audit alone changes no number of a sound run: only the tests can notice it.
+"""
+
+from tests.mutants.bugs import SWEEP, bugs_in
+
+CONTROLS = bugs_in(
+    "synthetic/controls.py", "synthetic/audit synthetic/sweep_noise",
+    ("controls_numbered_as_the_grid", "index=first_index + i", "index=i", SWEEP),
+    ("controls_take_the_grids_threshold", "recommended_threshold(*extremes, sizes), False",
+     "settings.threshold or 0.3, False", SWEEP),
+    ("controls_without_what_theory_allows", "settings.seed, extremes, name)", "settings.seed, None, name)", SWEEP),
+    ("controls_allowed_twice_their_noise", "noise_extremes(settings.noise, law, level)",
+     "noise_extremes(settings.noise, law, 2.0 * level)", SWEEP),
+    ("event_control_of_few_trials", "0.5, settings.control_trials)", "0.5, FEW_TRIALS)", SWEEP),
+)  # fmt: skip
+
+AUDIT = bugs_in(
+    "synthetic/audit.py", "synthetic/audit",
+    ("audit_tolerance_of_one", "TOLERANCE = 1e-9", "TOLERANCE = 1.0"),
+    ("audit_replays_against_itself", "abs(measured - plain[name])", "abs(measured - measured)"),
+    ("audit_replays_one_layer", "for _ in range(cell.depth + 1):\n        key", "for _ in range(1):\n        key"),
+    ("audit_replays_without_mixing", "(1.0 - cell.mixing) * x + cell.mixing * share @ x, x)", "x, x)"),
+    ("audit_compares_no_counts", "if row[name] != count]", "if count < 0]"),
+    ("audit_knows_no_other_shape", "getattr(trajectory, name).shape != expected]", "trajectory is None]"),
+    ("audit_takes_batches_for_distinct", "result.distinct != cell.trials and not few", "False"),
+    ("audit_caps_by_the_largest_cluster_twice", "sorted(sizes)[-1], sorted(sizes)[-2]",
+     "sorted(sizes)[-1], sorted(sizes)[-1]"),
+    ("audit_looks_at_the_streams_of_one_cell", "for cell in cells:\n        trials",
+     "for cell in cells[:1]:\n        trials"),
+    ("audit_counts_no_streams", "len(streams) == count else", "len(streams) <= count else"),
+    ("audit_believes_the_threshold", "abs(cell.threshold - middle)", "abs(middle - middle)"),
+    ("audit_believes_guarantees", '_guaranteed"] and not kept', '_guaranteed"] and None'),
+    ("audit_forgives_budgets", "- 1.0) <= 1e-4", "- 1.0) <= 10.0"),
+    ("audit_believes_the_rows", "if row[name] != value]", "if value is None]"),
+    ("audit_forgets_missing_cells", "!= [cell.index for cell in cells]:", "== []:"),
+    ("audit_forgets_the_cells_complaints", 'for row in rows if row["audit"] != "passed"]',
+     'for row in rows if row["audit"] == ""]'),
+    ("audit_believes_holds", "cdf(failures, trials, delta) <= 0.05]", "cdf(failures, trials, delta) <= 1.0]"),
+)  # fmt: skip
+
+EXIT_STATUS = bugs_in(
+    "synthetic/sweep_noise.py", "synthetic/audit",
+    ("complaints_do_not_fail_the_run", "return AUDIT_FAILED if complaints else status", "return status"),
+    ("controls_left_out", "cells = [*grid, *(cell for cell, _ in controls)]", "cells = grid"),
+)  # fmt: skip
+
+BUGS = (*CONTROLS, *AUDIT, *EXIT_STATUS)
