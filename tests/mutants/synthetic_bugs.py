@@ -43,7 +43,7 @@ NOISE = bugs_in(
 UNION_OF_SUBSPACES = bugs_in(
     "synthetic/union_of_subspaces.py", "synthetic/union_of_subspaces",
     ("cones_twice_as_wide", "np.arccos(min_within_cos) / 2.0", "np.arccos(min_within_cos)", SWEEP),
-    ("extreme_cosine_not_attained", "-tangent[first]", "tangent[first]", SWEEP),
+    ("extreme_cosine_not_attained", "-tangent[:, first]", "tangent[:, first]", SWEEP),
     ("equiangular_not_equiangular", "vectors[:, keep] * np.sqrt(values[keep])", "vectors[:, keep] * values[keep]",
      SWEEP),
     ("principal_angles_squared", "np.sqrt(cosine) * blocks[0]", "cosine * blocks[0]"),
