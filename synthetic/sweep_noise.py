@@ -78,8 +78,9 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             flush=True,
         )
         with telling_how_to_continue(recorder, f"of {len(cells)} cells"):
+            # Controls first: what is wrong with the toolkit shows in seconds.
             run_cells(
-                cells, recorder,
+                [*cells[len(grid):], *grid], recorder,
                 lambda cell: partial(summarize_cell, ceilings=known[cell.index],
                                      recommended=settings.threshold is None or bool(cell.control)),
                 lambda cell, result: save_suspects(out, cell, result), device, backend, stack_factory,

@@ -161,8 +161,8 @@ def _times(exponent: Numbers, rate: Numbers) -> Numbers:
     return np.where(exponent <= 0.0, 0.0, exponent * np.where(exponent <= 0.0, 1.0, rate))
 
 
-@lru_cache(maxsize=64)
 @half_as_float64
+@lru_cache(maxsize=64)
 def descent(subspace_dim: int, radius: float, squared: bool = False) -> Descent:
     """The descent integrals.
 

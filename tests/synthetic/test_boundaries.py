@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synthetic.boundaries import crossing_with_interval, falling_crossing, rising_crossing
-from theory.verdicts import clopper_pearson
+from theory.rates import clopper_pearson
 
 
 def test_the_crossing_is_interpolated_between_its_neighbours():

@@ -58,12 +58,12 @@ def test_the_bound_is_above_what_is_simulated(dim, degrees, size, squared):
 def test_finer_rules_change_little(dim, degrees, squared, monkeypatch):
     radius, size = float(np.radians(degrees)), {3: 200, 4: 150, 8: 200}[dim]
     coarse = descent(dim, radius, squared).two_step(size)
-    descent.cache_clear()
+    descent.__wrapped__.cache_clear()
     monkeypatch.setattr(connectivity, "DISTANCE_NODES", 64)
     monkeypatch.setattr(connectivity, "NEIGHBOUR_NODES", 20)
     monkeypatch.setattr(connectivity, "NEIGHBOUR_GROUPS", 80)
     fine = descent(dim, radius, squared).two_step(size)
-    descent.cache_clear()
+    descent.__wrapped__.cache_clear()
     # A hundredth of the probability is a thousandth of the floor.
     assert coarse == pytest.approx(fine, rel=0.02)
 
