@@ -1,5 +1,7 @@
 """Which counts of a noise sweep say what about Theorem 2b."""
 
+import pytest
+
 from synthetic import report
 from theory.rates import judge_rates
 
@@ -47,6 +49,20 @@ def test_the_proved_event_is_judged_where_it_fails_most():
     assert (
         rate_status([rate_row(0, **event, within_extremes=38_000, control="proved event"), rate_row(1)]) == "UNDECIDED"
     )
+
+
+def test_the_measured_boundary_is_where_success_falls_to_one_minus_delta():
+    """A quarter of the way from .9 at noise 2 down to .5 at noise 3; control and noise-free cells play no part."""
+    levels, columns = {1.0: 1.0, 2.0: 0.9, 3.0: 0.5, 4.0: 0.1}, ("rate", "low", "high")
+    rows = [
+        {"ambient_dim": 8, "batch_size": 9, "mapped": False, "control": "no", "noise_level": level,
+         "separation_ceiling": 1.5, "persistence_ceiling": 0.75,
+         **{f"{outcome}_{column}": rate for outcome in ("separated", "admits_threshold") for column in columns}}
+        for level, rate in levels.items()
+    ]  # fmt: skip
+    beside = [{**rows[0], "control": "sharp cap", "separated_rate": 0.0}, {**rows[0], "mapped": True}]
+    for row, ceiling, tightness in zip(report.summarize_boundaries([*beside, *rows], 0.2), (1.5, 0.75), (1.5, 3.0)):
+        assert (row["bound"], row["measured"], row["tightness"]) == pytest.approx((ceiling, 2.25, tightness))
 
 
 def test_noise_free_rows_are_no_rates():

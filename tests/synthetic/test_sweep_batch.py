@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
+from synthetic import seeding
 from synthetic.boundaries import rising_crossing
 from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
 from synthetic.one_block import OneBlockResult, OneBlockTask, one_block, run_one_block
 from synthetic.sweep_batch import BatchSettings, SweepBatch, build_models, main, run, with_floor_trials
+from synthetic.union_of_subspaces import cone_clusters, subspace_bases
 from tests.command_lines import status_of
 from theory import whole_files
 from theory.rates import trials_to_notice
@@ -165,6 +167,20 @@ def test_floors_are_tried_often_enough(tmp_path):
     assert trials == [10, trials_to_notice(0.08, 0.05, 2), 10]
     fixed = with_floor_trials(work, replace(settings, floor_trials=30))
     assert fixed[1][0].cell.trials == 30
+
+
+def test_the_ratio_of_affinities_is_that_of_the_observed_batch():
+    """kappa = (alpha - tau)/(1 - tau) of every batch, drawn and worked out here once more."""
+    (row,) = measure_denoising(DenoisingSettings(ambient_dims=(64,), cluster_sizes=(6,), trials=3), 5)
+    bases = subspace_bases(2, 64, 4, seeding.generator(5, seeding.ARRANGEMENT, 64))
+    kappas = []
+    for trial in range(3):
+        points, noise = (seeding.trial_generators(5, 0, [trial], stream) for stream in (seeding.POINTS, seeding.NOISE))
+        x = cone_clusters(bases, (6, 6), 0.9, points)[0] + 0.3 / 8.0 * noise[0].standard_normal((12, 64))
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        alpha = min((x[:6] @ x[:6].T).min(), (x[6:] @ x[6:].T).min())
+        kappas.append((alpha - row["threshold"]) / (1.0 - row["threshold"]))
+    assert (row["applicable"], row["kappa"]) == (3, pytest.approx(np.mean(kappas), rel=1e-12))
 
 
 def test_the_denoising_verdict_counts_broken_bounds(monkeypatch):

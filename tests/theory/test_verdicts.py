@@ -23,6 +23,12 @@ def test_clear_cases():
     assert judge("s", np.array([9.0, 0.1, 0.1]), 0.5, ~ALL).status is Status.NOT_APPLICABLE
 
 
+@pytest.mark.parametrize("excess", [1e-8, 1e-4, 0.009])
+def test_a_bound_has_no_tolerance_of_its_own(excess):
+    assert judge("s", np.array([0.1, 0.5 + excess, 0.1]), 0.5, ALL).status is Status.VIOLATED
+    assert judge("s", np.array([0.1, 0.5 - excess, 0.1]), 0.5, ALL).status is Status.HOLDS
+
+
 def test_nan_is_never_a_pass():
     for measured, bound in ((np.nan, 1.0), (0.0, np.nan)):
         with pytest.raises(ValueError, match="NaN"):
