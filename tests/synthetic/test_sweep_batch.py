@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,19 @@ def test_a_run_leaves_tables_figures_and_verdicts(finished):
         assert (finished / f"{name}.png").stat().st_size > 10_000
     verdicts = json.loads((finished / "verdicts.json").read_text())
     assert [verdict["statement"] for verdict in verdicts] == ["Theorem 2c", "Theorem 2c (denoising)"]
+
+
+def test_the_exact_rate_is_stevens_for_all_clusters(finished):
+    """On circles without noise three clusters are recovered together, each with the probability that no two of its gaps
+    exceed the radius; elsewhere nobody knows it."""
+    rows = pd.read_csv(finished / "rows.csv")
+    known = rows[(rows["subspace_dim"] == 2) & (rows["noise_level"] == 0.0)]
+    assert rows["exact_rate"].notna().sum() == len(known) > 0
+    for row in known.itertuples():
+        turn = 2.0 * np.pi if row.affinity == "signed" else np.pi
+        m, x = row.cluster_size, np.radians(row.radius_deg)
+        terms = [(-1) ** j * (j - 1) * comb(m, j) * max(1.0 - j * x / turn, 0.0) ** (m - 1) for j in range(2, m + 1)]
+        assert row.exact_rate == pytest.approx((1.0 - sum(terms)) ** 3, abs=1e-9)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from scipy.stats import chi
 
 from tests import reference
 from tests.reference_sphere import uniform_points
-from theory.batch_floor import residual_noise
+from theory.batch_floor import residual_limit, residual_noise
 
 pytestmark = pytest.mark.theorems
 DELTA = 0.5
@@ -172,3 +172,15 @@ def test_sizes_enter_where_they_hurt():
         norm = 1 + np.sqrt(900 / 7) + tail
         by_hand = 0.4 * min((q + factor) * norm, q * (1 + own) + factor * norm)
         assert residual_noise(0.4, 7, 5, 900, 3, 0.5, depth, 0.05, mixing) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize(("within", "size", "degrees"), [(0.9, 2, 30.0), (0.5, 8, 10.0), (0.2, 100, 60.0)])
+def test_noise_at_its_limit_turns_the_shortest_fused_point_by_the_angle(within, size, degrees):
+    """The shortest convex combination of points with equal cosines is their mean; noise across it turns it by
+    arctan of their ratio at most, and noise at the worst slant by arcsin."""
+    gram = np.full((size, size), within) + (1.0 - within) * np.eye(size)
+    shortest = np.sqrt(gram.mean())
+    limit = residual_limit(np.radians(degrees), within, size)
+    slants = np.linspace(0.0, np.pi, 100_001)
+    turned = np.arctan2(limit * np.sin(slants), shortest - limit * np.cos(slants))
+    assert np.degrees(turned.max()) == pytest.approx(degrees, rel=1e-6)
