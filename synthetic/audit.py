@@ -17,6 +17,7 @@ from synthetic import seeding
 from synthetic.experiment import Cell, CellResult
 from synthetic.grid import SweepSettings
 from theory.pair_law import PairLaw
+from theory.rates import RateCell, judge_rates
 from theory.verdicts import Verdict
 
 # Cosines of two computations agree to about 1e-14; what depends on which side of a cut a cosine lies is not compared
@@ -154,9 +155,25 @@ def audit_run(cells: Sequence[Cell], rows: Sequence[dict], settings: SweepSettin
                        for name, value in told.items() if row[name] != value]  # fmt: skip
         if cell.extremes is not None:
             complaints += [f"cell {cell.index}: {text}" for text in _bounds(cell, row, settings)]
+    if rate is not None:
+        complaints += _rule(settings.delta)
     if rate is not None and rate.status == "HOLDS":
         complaints += _confirmed(rows, settings.delta)
     return complaints
+
+
+def _rule(delta: float) -> list[str]:
+    """That the rule for rates turns where exact binomial probabilities say: planted counts on either side."""
+    trials = int(np.ceil(200 / delta))
+    failures = np.arange(trials + 1)
+    unconfirmed = int(np.argmax(binom.cdf(failures, trials, delta) > 0.05))
+    # One cell, which is its own pool: two tests share the chance of a false alarm.
+    broken = int(np.argmax(binom.sf(failures - 1, trials, delta) <= 1e-3 / 2))
+    planted = {unconfirmed - 1: "HOLDS", unconfirmed: "UNDECIDED", broken - 1: "UNDECIDED", broken: "VIOLATED"}
+    found = {count: judge_rates("planted", [RateCell("here", "kept", count, trials, pool="planted")], delta).status
+             for count in planted}  # fmt: skip
+    return [f"the rule calls {count} failures in {trials} trials {found[count]}, not {expected}"
+            for count, expected in planted.items() if found[count] != expected]  # fmt: skip
 
 
 def _shared_streams(cells: Sequence[Cell]) -> list[str]:

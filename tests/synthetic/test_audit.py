@@ -15,7 +15,7 @@ from synthetic.experiment import Cell, Geometry, run_cell
 from synthetic.grid import Ceilings, SweepSettings, build_cells
 from synthetic.report import summarize_cell
 from synthetic.sweep_noise import SweepNoise, run
-from theory import exact_replay, noise_ceiling, persistence
+from theory import exact_replay, noise_ceiling, persistence, rates
 from theory.trajectory import Trajectory
 from theory.verdicts import Status
 
@@ -102,6 +102,10 @@ def spend_delta_twice(monkeypatch):
     monkeypatch.setattr(noise_ceiling, "_setting", lambda *law: true(*law[:-1], 2 * law[-1]))
 
 
+def hold_too_easily(monkeypatch):
+    monkeypatch.setattr(rates, "UNSEEN", 0.06)
+
+
 def find_everything_sound(monkeypatch):
     monkeypatch.setattr("synthetic.report.judge_rates", lambda name, cells, delta: replace(
         noise_verdict(cells), statement=name, status=Status.HOLDS))  # fmt: skip
@@ -127,6 +131,7 @@ def noise_verdict(cells):
         (take_the_smallest_cluster, "threshold is"),
         (spend_delta_twice, "of delta, not"),
         (find_everything_sound, "do not confirm"),
+        (hold_too_easily, "the rule calls"),
     ],
 )  # fmt: skip
 def test_the_sweep_notices(tmp_path, monkeypatch, capsys, plant, said):

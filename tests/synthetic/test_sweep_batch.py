@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from synthetic import seeding
+from synthetic import dask_cluster, seeding
 from synthetic.boundaries import rising_crossing
 from synthetic.counterexamples import Counterexample
 from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
@@ -129,7 +129,8 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
      (["--resume"], "--out"), (["--backend", "dask"], "--scheduler"),
      (["--quick", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler")],
 )  # fmt: skip
-def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
+def test_bad_arguments_are_named(arguments, name, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 1.0)
     out = tmp_path / "run"
     assert status_of(main, [*arguments, *([] if "--resume" in arguments else ["--out", str(out)])]) == 2
     captured = capsys.readouterr()
