@@ -1,6 +1,7 @@
 """A dask cluster as a backend of sweeps; imported only by runs that use one, and only where the extra [dask] is."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import CancelledError, Client, KilledWorker
+from distributed.comm import CommClosedError
 from joblib._dask import DaskDistributedBackend
 
 from synthetic.backends import WorkersLostError
@@ -16,12 +18,19 @@ from synthetic.backends import WorkersLostError
 CONNECT_SECONDS, WORKER_SECONDS = 8.0, 30.0
 
 
+def drop_closed_connections(record: logging.LogRecord) -> bool:
+    """A filter of asyncio's log: when a client closes, questions under way meet a closed connection, and nobody waits
+    for their answers; asyncio would print a traceback of each. Tasks that are lost are reported by themselves."""
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
+
+
 def connect(address: str) -> Client:
     """A client of the scheduler there, which has a worker.
 
     Raises:
         ValueError: nothing answers within CONNECT_SECONDS, or there is no worker within WORKER_SECONDS.
     """
+    logging.getLogger("asyncio").addFilter(drop_closed_connections)
     answer: SimpleQueue[Client | Exception] = SimpleQueue()
 
     def ask() -> None:

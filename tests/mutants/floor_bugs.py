@@ -12,6 +12,10 @@ BATCH_FLOOR = bugs_in(
     ("delta_not_shared_by_clusters", "1.0 - 1e-15), radius, delta / count)", "1.0 - 1e-15), radius, delta)"),
     ("gaussian_delta_not_split", "max(float(radius), 0.0), delta / (4 * count))",
      "max(float(radius), 0.0), delta / count)"),
+)  # fmt: skip
+
+LIMIT = bugs_in(
+    "theory/batch_floor.py", "theory/batch_floor_tails",
     ("residual_limit_without_the_root", "np.sqrt(norm_floor_squared(min_within_cos, max_cluster_size))",
      "norm_floor_squared(min_within_cos, max_cluster_size)"),
 )  # fmt: skip
@@ -117,4 +121,4 @@ SEARCHES = (
              ("simulated_radius_doubled", "> np.cos(radius)", "> np.cos(2.0 * radius)")),
 )  # fmt: skip
 
-BUGS = (*BATCH_FLOOR, *DENOISING, *TERMS, *TABLES, *CIRCLE, *SPHERE, *SEARCHES)
+BUGS = (*LIMIT, *BATCH_FLOOR, *DENOISING, *TERMS, *TABLES, *CIRCLE, *SPHERE, *SEARCHES)

@@ -1,5 +1,6 @@
 """Sweeps over joblib's backends: the same bytes everywhere, and what happens when workers, schedulers or disks fail."""
 
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed.comm import CommClosedError
 
 from synthetic import backends, dask_cluster
 from synthetic.backends import BackendOptions, WorkersLostError, open_backend
@@ -289,6 +291,14 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path
             process.wait()
     if backend == "dask":
         wait_until(lambda: not any(cluster.client.processing().values()))
+
+
+def test_a_closing_client_prints_no_tracebacks(cluster, caplog):
+    """Of connections that it closed itself; what else goes wrong in asyncio is still told."""
+    dask_cluster.connect(cluster.ensure(1)).close()
+    for error in (CommClosedError("closed"), OSError("lost")):
+        logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=error)
+    assert [type(record.exc_info[1]) for record in caplog.records if record.name == "asyncio"] == [OSError]
 
 
 def test_a_worker_killed_mid_run_changes_nothing(tmp_path, cluster, local_run):
