@@ -11,17 +11,20 @@ from typing import Any
 from distributed import CancelledError, Client, KilledWorker
 from distributed.comm import CommClosedError
 from joblib._dask import DaskDistributedBackend
+from tornado.iostream import StreamClosedError
 
 from synthetic.backends import WorkersLostError
 
 # Seconds to wait for a scheduler to answer, and for a cluster without workers to get one.
 CONNECT_SECONDS, WORKER_SECONDS = 8.0, 30.0
+# Who logs what nobody waited for.
+EVENT_LOOPS = ("asyncio", "tornado.application")
 
 
 def drop_closed_connections(record: logging.LogRecord) -> bool:
-    """A filter of asyncio's log: when a client closes, questions under way meet a closed connection, and nobody waits
-    for their answers; asyncio would print a traceback of each. Tasks that are lost are reported by themselves."""
-    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
+    """A filter of the event loop's logs: when a client closes, questions under way meet a closed connection, and nobody
+    waits for their answers; a traceback of each would be printed. Tasks that are lost are reported by themselves."""
+    return not (record.exc_info and isinstance(record.exc_info[1], (CommClosedError, StreamClosedError)))
 
 
 def connect(address: str) -> Client:
@@ -30,7 +33,8 @@ def connect(address: str) -> Client:
     Raises:
         ValueError: nothing answers within CONNECT_SECONDS, or there is no worker within WORKER_SECONDS.
     """
-    logging.getLogger("asyncio").addFilter(drop_closed_connections)
+    for name in EVENT_LOOPS:
+        logging.getLogger(name).addFilter(drop_closed_connections)
     answer: SimpleQueue[Client | Exception] = SimpleQueue()
 
     def ask() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from distributed.comm import CommClosedError
+from tornado.iostream import StreamClosedError
 
 from synthetic import backends, dask_cluster
 from synthetic.backends import BackendOptions, WorkersLostError, open_backend
@@ -296,9 +297,11 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path
 def test_a_closing_client_prints_no_tracebacks(cluster, caplog):
     """Of connections that it closed itself; what else goes wrong in asyncio is still told."""
     dask_cluster.connect(cluster.ensure(1)).close()
-    for error in (CommClosedError("closed"), OSError("lost")):
-        logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=error)
-    assert [type(record.exc_info[1]) for record in caplog.records if record.name == "asyncio"] == [OSError]
+    for name in dask_cluster.EVENT_LOOPS:
+        caplog.clear()
+        for error in (CommClosedError("closed"), StreamClosedError(), OSError("lost"), ValueError("wrong")):
+            logging.getLogger(name).error("exception was never retrieved", exc_info=error)
+        assert [type(record.exc_info[1]) for record in caplog.records if record.name == name] == [OSError, ValueError]
 
 
 def test_a_worker_killed_mid_run_changes_nothing(tmp_path, cluster, local_run):
