@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from paper_checks.decisions import PValues, combined
-from synthetic.boundaries import rising_crossing
+from synthetic.measure.boundaries import rising_crossing
 from theory.rates import clopper_pearson
 
 # Clopper-Pearson limits are asked for by their confidence, which float64 cannot tell from 1 much closer to it.

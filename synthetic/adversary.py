@@ -1,152 +1,32 @@
-"""The adversary: gradient ascent on the violation of Theorems 1 to 4 and Proposition 5, and random batches beside it.
+"""The adversary: gradient ascent on the violation of every statement, the killed ones too, and random cases beside it.
 
-    python -m synthetic.adversary                     every claim, the killed ones too, and 100,000 random batches
-    python -m synthetic.adversary --random-batches 0  the gradient search alone
+    python -m synthetic.adversary                          every statement on trial, and 100,000 random batches of each
+    python -m synthetic.adversary --random-batches 0       the gradient search alone
+    python -m synthetic.adversary --statements MINE.py     statements of your own as well (synthetic/trials/example.py)
+    python -m synthetic.adversary --out DIR/adversary.json    keep verdicts, tables, figure and counterexamples
 
-Exit status: 0 the theorems stand and the killed statements fall, 1 otherwise, 2 bad arguments, 70 a crash.
+Every trial's negative controls run first: damaged stacks, blocks and losses that its check has to find out.
+
+Exit status: 0 the theorems stand, the killed statements fall and the damaged parts are found out, 1 otherwise, 2 bad
+arguments, 70 a crash.
 """
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 import tyro
-from tqdm import tqdm
 
-from synthetic.claims import DEPTH, KILLED_CLAIMS, TRUE_CLAIMS, Claim
-from synthetic.commands import exit_status
-from synthetic.counterexamples import Counterexample
-from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
-from synthetic.random_fusion import search_random_fusion
-from synthetic.random_search import search_random
-from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
+from synthetic.runs.statuses import exit_status
+from synthetic.trials.prosecution import Prosecution, prosecute
+from synthetic.trials.registry import load_statements, trials
+from synthetic.trials.search import Shape, search, unnoticed
+from synthetic.trials.trial import Trial
 from theory.inputs import require_count
-from theory.precision import RELATIVE_MARGIN
 from theory.verdicts import Status, Verdict
-from theory.whole_files import write_json
-
-# A killed statement counts as refuted only by a violation well above round-off.
-CLEAR_VIOLATION = 1e-6
-
-
-@dataclass(frozen=True)
-class Attack:
-    """The best of all restarts against one claim.
-
-    Attributes:
-        claim: what was attacked.
-        closest: largest violation among restarts that respect the hypothesis (negative: never violated), -inf if none.
-        sizes: cluster sizes of that restart.
-        parameters: its parameters.
-        inside: restarts that ended inside the hypothesis, of ``restarts``.
-    """
-
-    claim: Claim
-    closest: float
-    sizes: tuple[int, ...]
-    parameters: dict[str, np.ndarray]
-    inside: int
-    restarts: int
-
-    @property
-    def refuted(self) -> bool:
-        """A counterexample was found: beyond round-off for true claims, clearly for killed ones."""
-        return self.closest > (RELATIVE_MARGIN if self.claim.true else CLEAR_VIOLATION)
-
-    def verdict(self) -> Verdict:
-        """As a verdict on the claim: measured is the closest approach, the bound 0."""
-        if not np.isfinite(self.closest):
-            return Verdict(
-                f"Adversary, {self.claim.name}",
-                Status.NOT_APPLICABLE,
-                cases=self.restarts,
-                detail="no restart satisfies the hypotheses",
-            )
-        status = Status.VIOLATED if self.refuted else Status.HOLDS
-        # At the bound itself the claim is attained, which "<=" allows; round-off can land on either side.
-        approach = min(self.closest, 0.0) if status is Status.HOLDS else self.closest
-        return Verdict(f"Adversary, {self.claim.name}", status, approach, 0.0, -approach, -approach, self.inside,
-                       self.restarts, detail=f"closest approach at sizes {self.sizes}")  # fmt: skip
-
-
-def attack(claim: Claim, restarts: int = 48, steps: int = 200, seed: int = 0, rate: float = 0.05) -> Attack:
-    """Adam on violation - penalty for leaving the hypothesis, all restarts of one size at once.
-
-    The best point of the whole ascent counts, not the last.
-
-    Raises:
-        ValueError: fewer than one restart or step.
-    """
-    require_count(restarts, "restarts", 1)
-    require_count(steps, "steps", 1)
-    best = Attack(claim, -np.inf, claim.sizes[0], {}, 0, 0)
-    for sizes in claim.sizes:
-        generator = torch.Generator().manual_seed(seed)
-        parameters = {k: v.requires_grad_() for k, v in claim.start(generator, restarts, sizes).items()}
-        optimizer = torch.optim.Adam(parameters.values(), lr=rate)
-        inside = torch.zeros(restarts, dtype=torch.bool)
-        for _ in range(steps):
-            slack, violation = claim.evaluate(parameters, sizes)
-            valid = (slack > 0.0) & torch.isfinite(violation)
-            inside |= valid
-            reached = torch.where(valid, violation, -torch.inf).detach()
-            where = int(reached.argmax())
-            if reached[where].item() > best.closest:
-                kept = {k: v[where].detach().numpy().copy() for k, v in parameters.items()}
-                best = Attack(claim, reached[where].item(), sizes, kept, best.inside, best.restarts)
-            objective = torch.where(torch.isfinite(violation), violation, 0.0) + 10.0 * slack.clamp_max(0.0)
-            optimizer.zero_grad()
-            (-objective.sum()).backward()
-            for value in parameters.values():
-                if value.grad is not None:
-                    value.grad.nan_to_num_(0.0, 0.0, 0.0)
-            optimizer.step()
-        best = Attack(
-            claim, best.closest, best.sizes, best.parameters, best.inside + int(inside.sum()), best.restarts + restarts
-        )
-    return best
-
-
-def settle(result: Attack) -> tuple[Counterexample, Verdict]:
-    """The batch that an attack on a true claim ended at, and what the theorem's own check, high precision included,
-    says of it. For claims that have a ``replay``."""
-    statement, decode = result.claim.replay
-    batch = decode({k: torch.from_numpy(v)[None] for k, v in result.parameters.items()}, result.sizes)
-    example = Counterexample(
-        statement, unit_points(batch.points[0].numpy()), contiguous_labels(result.sizes), float(batch.threshold[0]),
-        float(batch.mixing[0]), DEPTH, np.empty((0, 0)), 1.0, np.empty(0), 0.0, 0, 0, 0,
-    )  # fmt: skip
-    return example, example.replay()
-
-
-def attack_and_keep(restarts: int, steps: int, seed: int, folder: Path | None) -> list[Verdict]:
-    """Verdicts on the true claims; counterexamples that survive high precision go to ``folder``."""
-    verdicts = []
-    for result in attack_all(TRUE_CLAIMS, restarts, steps, seed):
-        verdict = result.verdict()
-        example, settled = settle(result) if result.refuted and result.claim.replay else (None, verdict)
-        if example is not None and folder is not None and settled.status is not Status.HOLDS:
-            example.save(folder / f"counterexample-adversary-{example.statement}.npz")
-        if result.refuted and settled.status is Status.HOLDS:
-            verdict = replace(verdict, status=Status.HOLDS, measured=0.0, margin=0.0, relative_margin=0.0,
-                              detail=f"{verdict.detail}, attained: the excess is round-off")  # fmt: skip
-        verdicts.append(verdict)
-    return verdicts
-
-
-def attack_all(claims: Iterable[Claim], restarts: int, steps: int, seed: int) -> list[Attack]:
-    """Attack claim after claim, with progress."""
-    bar = tqdm(list(claims), disable=None, unit="claim")
-    attacks = []
-    for claim in bar:
-        bar.set_description(claim.name)
-        attacks.append(attack(claim, restarts, steps, seed))
-    return attacks
+from theory.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -154,15 +34,18 @@ class AdversaryOptions:
     """Command line of the adversary."""
 
     random_batches: int = 100_000
-    """Random batches inside the hypotheses of each: Theorems 1, 2a, 3, 4, the block model, Proposition 5."""
+    """Random batches inside the hypotheses of each statement; a tenth as many where a batch is one trial of a rate."""
     restarts: int = 48
-    """Starting points for each claim and choice of cluster sizes."""
+    """Starting points for each violation and choice of cluster sizes."""
     steps: int = 200
     """Ascent steps of each."""
     seed: int = 0
     """Seed of all searches."""
+    statements: tuple[Path, ...] = ()
+    """Files that register statements of your own."""
     out: Path | None = None
-    """Also write the verdicts, as JSON, to this file, and random batches that contradict a theorem beside it."""
+    """Also write the verdicts, as JSON, to this file; beside it the margin of every shape of random batches
+    (trials.csv), their figure, and every batch that contradicts a statement."""
 
 
 def run(options: AdversaryOptions) -> int:
@@ -173,28 +56,67 @@ def run(options: AdversaryOptions) -> int:
     """
     require_count(options.random_batches, "random_batches", 0)
     require_count(options.seed, "seed", 0)
-    claims = (*TRUE_CLAIMS, *FUSION_CLAIMS, *KILLED_CLAIMS, *KILLED_FUSION_CLAIMS)
-    attacks = attack_all(claims, options.restarts, options.steps, options.seed)
-    found = []
-    if options.random_batches:
-        folder = None if options.out is None else options.out.parent
-        found = search_random(options.random_batches, options.seed)
-        found += search_random_fusion(options.random_batches, options.seed, folder)
+    load_statements(options.statements)
+    how = (options.restarts, options.steps, options.seed)
+    attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
+    drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
+    missed = {trial.key: unnoticed(trial) for trial in drawn}
+    folder = None if options.out is None else options.out.parent
+    found = {trial.key: search(trial, _batches(trial, options), options.seed, folder) for trial in drawn}
+    verdicts = [verdict for verdict, _ in found.values()]
     if options.out is not None:
-        write_json(options.out, [*(a.verdict() for a in attacks), *found])
+        write_json(options.out, [*(a.verdict() for a in attacks), *verdicts])
+        keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
+    print_report(attacks, verdicts, missed)
+    as_expected = all(a.refuted != a.true for a in attacks) and not any(missed.values())
+    return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in verdicts) else 1
+
+
+def _batches(trial: Trial, options: AdversaryOptions) -> int:
+    return options.random_batches if trial.rate is None else -(-options.random_batches // 10)
+
+
+def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence[tuple[Trial, list[Shape]]]) -> None:
+    """trials.csv (a row a shape of random batches), attacks.csv (a row an attack), and the figure of both."""
+    rows = [
+        {"trial": trial.key, "name": trial.name, "shape": shape.number, **_told(shape.verdict)}
+        for trial, shapes in searches for shape in shapes
+    ]  # fmt: skip
+    write_table(folder / "attacks.csv", [
+        {"trial": a.trial.key, "name": a.attack.violation.name, "true": a.true, "closest": a.attack.closest,
+         "inside": a.attack.inside, "restarts": a.attack.restarts} for a in attacks
+    ])  # fmt: skip
+    if rows:
+        write_table(folder / "trials.csv", rows)
+        from figures.catalogue import draw_all
+
+        print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
+
+
+def _told(verdict: Verdict) -> dict:
+    fields = asdict(verdict)
+    return {name: fields[name] for name in ("status", "applicable", "cases", "measured", "bound", "relative_margin")}
+
+
+def print_report(attacks: Sequence[Prosecution], verdicts: Sequence[Verdict], missed: dict[str, list[str]]) -> None:
+    """One line an attack, a verdict a search, and what went unnoticed."""
     print(f"{'claim':<40}  expected   outcome    closest approach (0 = attained, > 0 = broken)")
-    for result in attacks:
-        expected, outcome = ("stands" if result.claim.true else "falls"), ("fell" if result.refuted else "stood")
+    for found in attacks:
+        expected, outcome = ("stands" if found.true else "falls"), ("fell" if found.refuted else "stood")
+        best = found.attack
         print(
-            f"{result.claim.name:<40}  {expected:<9}  {outcome:<9}  {result.closest: .3g} at sizes {result.sizes}, "
-            f"{result.inside} of {result.restarts} restarts inside the hypotheses"
+            f"{best.violation.name:<40}  {expected:<9}  {outcome:<9}  {best.closest: .3g} at sizes {best.sizes}, "
+            f"{best.inside} of {best.restarts} restarts inside the hypotheses"
         )
-    for verdict in found:
+    for verdict in verdicts:
         print(verdict)
-    if not all(result.refuted for result in attacks if not result.claim.true):
+    damaged = sum(len(trial.damaged) for trial in trials() if trial.key in missed)
+    if missed:
+        unseen = [f"{key}: {', '.join(names)}" for key, names in missed.items() if names]
+        print(f"Negative controls: {damaged - sum(map(len, missed.values()))} of {damaged} damaged parts found out"
+              + (f"; not {'; '.join(unseen)}" if unseen else ""))  # fmt: skip
+    if not all(found.refuted for found in attacks if not found.true):
         print("A false statement stood: this search is too weak to say anything; give it more restarts or steps.")
-    as_expected = all(result.refuted != result.claim.true for result in attacks)
-    return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in found) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

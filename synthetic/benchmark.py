@@ -22,10 +22,10 @@ import tyro
 from scipy.sparse.csgraph import connected_components
 
 from models.stack import AttentionStack
-from synthetic import seeding
-from synthetic.commands import exit_status
-from synthetic.noise import add_noise
-from synthetic.union_of_subspaces import cone_clusters, subspace_bases
+from synthetic.batches import seeding
+from synthetic.batches.noise import add_noise
+from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
+from synthetic.runs.statuses import exit_status
 from theory.affinity import unit_points
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count

@@ -26,9 +26,9 @@ from tqdm import tqdm
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
 from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
-from synthetic.commands import exit_status
-from synthetic.records import RunRecorder, Tables
-from synthetic.run_options import RunOptions, finish, settings_of
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.statuses import exit_status
 from theory.inputs import require_count
 
 COSTS = Tables("costs", None)

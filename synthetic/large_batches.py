@@ -27,8 +27,8 @@ from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
 from synthetic.benchmark import CLUSTERS, make_batches, seconds
-from synthetic.commands import exit_status
-from synthetic.records import RunRecorder
+from synthetic.runs.records import RunRecorder
+from synthetic.runs.statuses import exit_status
 from theory.affinity import target_affinity
 from theory.inputs import require_count, require_range
 from theory.whole_files import write_table

@@ -23,25 +23,26 @@ import tyro
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack, resolve_device
-from synthetic.backends import open_backend
-from synthetic.commands import exit_status
-from synthetic.fusion_counterexamples import FusionCounterexample
-from synthetic.mean_field import BatchKind, draw_batches, mean_cosines
-from synthetic.records import RunRecorder, Tables
-from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
+from synthetic.batches.prescribed_cosines import BatchKind, draw_batches, mean_cosines
+from synthetic.runs.backends import open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.statuses import exit_status
+from synthetic.runs.tasks import announce, run_tasks
+from synthetic.trials.files import Counterexample
+from synthetic.trials.registry import trial_of
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count, require_mixing, require_range
 from theory.persistence import check_persistence, threshold_interval
 from theory.precision import numerical_threshold
 from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_cap, spread_caps
-from theory.statements import THEOREM_2A, THEOREM_3
+from theory.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
 from theory.trajectory import SoftmaxTrajectory, Trajectory
 from theory.verdicts import Status, Verdict, combine_cells
 from theory.whole_files import write_json
 
 CURVES = Tables("curves", "depths")
-BLOCK_MODEL = "Block model"
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,10 @@ def measure_arm(
     if arm.kappa is not None and verdicts[0].status is Status.VIOLATED and folder is not None:
         values = {"points": points[verdicts[0].where], "labels": labels, "inverse_temperature": arm.kappa,
                   "mixing": s.mixing, "depth": s.depth, "normalized": arm.normalized}  # fmt: skip
-        FusionCounterexample("theorem_3", values).save(folder / f"counterexample-theorem_3-{arm.index}.npz")
+        Counterexample(trial_of("theorem_3"), values).save(folder / f"counterexample-theorem_3-{arm.index}.npz")
     predicted = trajectory(within, between, s.num_clusters, s.cluster_size, s.depth, model)
     if arm.batches == "equiangular":
-        verdicts.append(check_exactness(BLOCK_MODEL, (measured.alpha, measured.beta), predicted))
+        verdicts.append(check_exactness(BLOCK_MODEL.name, (measured.alpha, measured.beta), predicted))
     separated = (measured.alpha > measured.beta).all(axis=1)
     row = {
         "cell": arm.index, "name": arm.name, "batches": arm.batches, "kappa": arm.kappa, "threshold": threshold,
@@ -249,10 +250,11 @@ def run(options: OverFusion) -> int:
             recorder.add(*result[:2])
             verdicts.extend(result[2])
 
+        announce(arms, recorder, "curve")
         run_tasks(arms, recorder, backend, partial(measure_arm, settings=settings, folder=out), store, "curve")
     # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
     verdicts += [v for arm in arms if arm not in todo for v in measure_arm(arm, settings)[2]]
-    names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL)
+    names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL.name)
     summary = [combine_cells(name, [v for v in verdicts if v.statement == name]) for name in names]
     write_json(out / "verdicts.json", summary)
     print_report(recorder.rows, recorder.details, summary)

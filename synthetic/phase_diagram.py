@@ -22,22 +22,23 @@ from typing import Literal
 import numpy as np
 import tyro
 from scipy.optimize import brentq
-from tqdm import tqdm
 
 from models.stack import resolve_device
-from synthetic.backends import Backend, open_backend
-from synthetic.commands import exit_status
-from synthetic.counterexamples import save_batch_failures
-from synthetic.one_block import (
+from synthetic.runs.backends import Backend, open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import CELLS_ALONE, RunRecorder
+from synthetic.runs.statuses import exit_status
+from synthetic.runs.tasks import run_tasks
+from synthetic.sweeps.failures import save_batch_failures
+from synthetic.sweeps.subspace_model import (
     BatchNoise,
+    OneBlockResult,
     OneBlockTask,
     SubspaceModel,
     judge_floor,
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import CELLS_ALONE, RunRecorder
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import is_guaranteed
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
@@ -204,12 +205,13 @@ def _measure_points(
     plane: Plane, points: Iterable[tuple[int, int]], recorder: RunRecorder, backend: Backend, measure: Callable
 ) -> dict[int, dict]:
     """Measure what is not there yet; returns all rows by index."""
-    missing = sorted(point for point in points if plane.index(*point) not in recorder.finished)
-    work = [plane.task(*point) for point in missing]
-    with tqdm(total=len(work), disable=None, unit="point", desc=f"{plane.model.noise} noise") as bar:
-        for number, result in backend.map(measure, [task for task, _ in work]):
-            recorder.add({**work[number][1], **outcome_columns(result, plane.settings.trials)})
-            bar.update()
+    work = [plane.task(*point) for point in sorted(points)]
+    row_of = {task.index: row for task, row in work}
+
+    def store(task: OneBlockTask, result: OneBlockResult) -> None:
+        recorder.add({**row_of[task.index], **outcome_columns(result, plane.settings.trials)})
+
+    run_tasks([task for task, _ in work], recorder, backend, measure, store, "point")
     return {int(row["cell"]): row for row in recorder.rows}
 
 
@@ -272,11 +274,10 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
         print(
             f"{len(recorder.finished)} points of {settings.trials} trials already there; results in {out}", flush=True
         )
-        with telling_how_to_continue(recorder, "points"):
-            for plane in planes:
-                covering = measure_plane(plane, recorder, backend, measure)
-                squares += square_rows(plane, covering, {int(row["cell"]): row for row in recorder.rows})
-                outline += outline_rows(plane)
+        for plane in planes:
+            covering = measure_plane(plane, recorder, backend, measure)
+            squares += square_rows(plane, covering, {int(row["cell"]): row for row in recorder.rows})
+            outline += outline_rows(plane)
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
     rows = _with_floors(recorder.rows)

@@ -21,12 +21,14 @@ import torch
 import tyro
 
 from models.stack import AttentionStack, resolve_device
-from synthetic.backends import open_backend
-from synthetic.commands import exit_status
-from synthetic.mean_field import draw_batches
-from synthetic.random_fusion import search_block_model
-from synthetic.records import RunRecorder, Tables
-from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
+from synthetic.batches.prescribed_cosines import draw_batches
+from synthetic.runs.backends import open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.statuses import exit_status
+from synthetic.runs.tasks import announce, run_tasks
+from synthetic.trials.registry import trial_of
+from synthetic.trials.search import search
 from theory.block_model import ReluAttention, trajectory
 from theory.clusters import contiguous_labels
 from theory.inputs import require_count, require_mixing, require_range
@@ -180,10 +182,12 @@ def run(options: SharpeningMap) -> int:
     device = resolve_device("cpu")
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, MAP)
+        announce(points, recorder, "point")
         run_tasks(points, recorder, backend, partial(measure_point, settings=settings),
                   lambda _, row: recorder.add(row), "point")  # fmt: skip
     write_table(out / "boundary.csv", boundary_rows(settings))
-    verdicts = search_block_model(settings.equiangular_batches, settings.seed, out)
+    tried = (trial_of("block_model"), trial_of("proposition_5"))
+    verdicts = [search(trial, settings.equiangular_batches, settings.seed, out)[0] for trial in tried]
     write_json(out / "verdicts.json", verdicts)
     print(f"\nOf {len(points)} points:  sharpens, measured   predicted   signs agree   differ   within noise")
     for name in blocks_of(settings):

@@ -23,21 +23,23 @@ import tyro
 from tqdm import tqdm
 
 from models.stack import resolve_device
-from synthetic.backends import open_backend
-from synthetic.boundaries import rising_crossing
-from synthetic.commands import exit_status
-from synthetic.counterexamples import save_batch_failures
-from synthetic.denoising import DenoisingSettings, judge_denoising, measure_denoising
-from synthetic.one_block import (
+from synthetic.measure.boundaries import rising_crossing
+from synthetic.runs.backends import open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import CELLS_ALONE, RunRecorder
+from synthetic.runs.statuses import exit_status
+from synthetic.runs.tasks import run_tasks
+from synthetic.sweeps.denoising import DenoisingSettings, judge_denoising, measure_denoising
+from synthetic.sweeps.failures import save_batch_failures
+from synthetic.sweeps.subspace_model import (
     BatchNoise,
+    OneBlockResult,
     OneBlockTask,
     SubspaceModel,
     judge_floor,
     outcome_columns,
     run_one_block,
 )
-from synthetic.records import CELLS_ALONE, RunRecorder
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
 from theory.batch_floor import connectivity_floor, is_guaranteed
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
@@ -262,15 +264,15 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
                  for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip
         work = [_task_row(group, index, size, settings) for index, (group, size) in enumerate(pairs)]
         work = with_floor_trials(work, settings)
-        todo = [pair for pair in work if pair[0].cell.index not in recorder.finished]
+        done = sum(task.index in recorder.finished for task, _ in work)
         print(f"{len(work)} cells of {settings.trials} trials (at the floors {max(t.cell.trials for t, _ in work):,}), "
-              f"{len(work) - len(todo)} already there; results in {out}", flush=True)  # fmt: skip
-        bar = tqdm(total=len(todo), disable=None, unit="cell")
-        with telling_how_to_continue(recorder, f"of {len(work)} cells"), bar:
-            for index, result in backend.map(measure, [task for task, _ in todo]):
-                task, row = todo[index]
-                recorder.add({**row, **outcome_columns(result, task.cell.trials)})
-                bar.update()
+              f"{done} already there; results in {out}", flush=True)  # fmt: skip
+        row_of = {task.index: row for task, row in work}
+
+        def store(task: OneBlockTask, result: OneBlockResult) -> None:
+            recorder.add({**row_of[task.index], **outcome_columns(result, task.cell.trials)})
+
+        run_tasks([task for task, _ in work], recorder, backend, measure, store, "cell", f"of {len(work)} cells")
     floors = summarize_groups(groups, recorder.rows, settings.delta)
     write_table(out / "floors.csv", floors)
     verdicts = [judge_floor(recorder.rows, settings.delta)]

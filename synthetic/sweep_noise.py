@@ -21,18 +21,27 @@ from pathlib import Path
 import tyro
 
 from models.stack import AttentionStack, resolve_device
-from synthetic.adversary import attack_and_keep
-from synthetic.audit import audit_run
-from synthetic.backends import open_backend
-from synthetic.commands import AUDIT_FAILED, exit_status
-from synthetic.controls import control_cells
-from synthetic.counterexamples import replay_file, save_failures, save_suspects
-from synthetic.experiment import StackFactory
-from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
-from synthetic.records import RunRecorder
-from synthetic.report import print_audit, print_report, summarize_boundaries, summarize_cell, summarize_verdicts
-from synthetic.run_options import RunOptions, finish, settings_of, telling_how_to_continue
-from synthetic.sweeps import run_cells
+from synthetic.measure.stack import StackFactory
+from synthetic.runs.backends import open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import RunRecorder
+from synthetic.runs.statuses import AUDIT_FAILED, exit_status
+from synthetic.sweeps.failures import save_failures, save_suspects
+from synthetic.sweeps.noise_audit import audit_run
+from synthetic.sweeps.noise_cells import CellTask, run_cells
+from synthetic.sweeps.noise_controls import control_cells
+from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
+from synthetic.sweeps.noise_report import (
+    batchwise,
+    print_audit,
+    print_report,
+    summarize_boundaries,
+    summarize_cell,
+    summarize_verdicts,
+)
+from synthetic.trials.files import Counterexample
+from synthetic.trials.prosecution import prosecute
+from synthetic.trials.registry import load_statements
 from theory.statements import THEOREM_2B
 from theory.verdicts import Status
 from theory.whole_files import write_json, write_table
@@ -47,9 +56,11 @@ class SweepNoise(RunOptions, SweepSettings):
     quick: bool = False
     """Small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4."""
     adversary: bool = False
-    """Also search for counterexamples to Theorems 1 and 2a by gradient ascent (half a minute more)."""
+    """Also search for counterexamples to Theorems 1, 2a and 2b by gradient ascent (half a minute more)."""
     replay: Path | None = None
     """Check a counterexample file again instead of sweeping."""
+    statements: tuple[Path, ...] = ()
+    """Files that register statements of your own (synthetic/trials/example.py), to be checked on every cell as well."""
 
 
 def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> int:
@@ -70,21 +81,28 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     known = {cell.index: ceilings[cell.ambient_dim, cell.batch_size] for cell in grid}
     known |= {cell.index: ceiling for cell, ceiling in controls}
     out = options.folder("noise")
+    config = asdict(settings)
+    if options.statements:
+        load_statements(options.statements)
+        config["statements"] = [path.name for path in options.statements]
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device)
+        recorder = RunRecorder(out, config, options.resume, device)
         print(
             f"{len(grid)} cells of {settings.trials} trials and {len(controls)} control cells, "
             f"{len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
-        with telling_how_to_continue(recorder, f"of {len(cells)} cells"):
+        tasks = [
+            CellTask(
+                cell,
+                partial(summarize_cell, ceilings=known[cell.index],
+                        recommended=settings.threshold is None or bool(cell.control)),
+                options.statements,
+            )
             # Controls first: what is wrong with the toolkit shows in seconds.
-            run_cells(
-                [*cells[len(grid):], *grid], recorder,
-                lambda cell: partial(summarize_cell, ceilings=known[cell.index],
-                                     recommended=settings.threshold is None or bool(cell.control)),
-                lambda cell, result: save_suspects(out, cell, result), device, backend, stack_factory,
-            )  # fmt: skip
+            for cell in [*cells[len(grid):], *grid]
+        ]  # fmt: skip
+        run_cells(tasks, recorder, partial(save_suspects, out), device, backend, stack_factory)
     boundaries = summarize_boundaries(recorder.rows, settings.delta)
     write_table(out / "boundaries.csv", boundaries)
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
@@ -95,7 +113,8 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         out / "audit.json", {"cells": len(cells), "trials": sum(c.trials for c in cells), "complaints": complaints}
     )
     if options.adversary:
-        verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
+        attacks = prosecute(batchwise(), restarts=48, steps=200, seed=settings.seed)
+        verdicts += [found.settled(out) for found in attacks]
     write_json(out / "verdicts.json", verdicts)
     print_report(recorder.rows, boundaries, verdicts)
     print_audit(cells, complaints)
@@ -110,7 +129,8 @@ def replay(options: SweepNoise) -> int:
         ValueError: not a counterexample file, or an unknown device.
     """
     device = resolve_device(options.device)
-    verdict = replay_file(options.replay, device)
+    load_statements(options.statements)
+    verdict = Counterexample.load(options.replay).replay(device)
     print(verdict)
     return 1 if verdict.status is Status.VIOLATED else 0
 

@@ -20,11 +20,11 @@ import tyro
 from tqdm import tqdm
 
 from models.stack import CPU_CHUNK_BYTES
-from synthetic import seeding
-from synthetic.boundaries import crossing_with_interval
-from synthetic.commands import exit_status
-from synthetic.records import RunRecorder
-from synthetic.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
+from synthetic.batches import seeding
+from synthetic.batches.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
+from synthetic.measure.boundaries import crossing_with_interval
+from synthetic.runs.records import RunRecorder
+from synthetic.runs.statuses import exit_status
 from theory.clusters import ClusterLayout, cluster_layout, contiguous_labels
 from theory.inputs import require_count, require_range
 from theory.measurements import cosine_extremes

@@ -28,16 +28,17 @@ import tyro
 from models.heads import HeadConfig
 from models.losses import Objective
 from models.stack import resolve_device
-from synthetic.ablations import Ablation, Arm, build_arms
-from synthetic.backends import open_backend
-from synthetic.commands import exit_status
-from synthetic.experiment import Geometry
-from synthetic.ideal_weights import measure_ideal, noise_law
-from synthetic.records import RunRecorder, Tables
-from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
-from synthetic.training import Optimisation, TrainingResult, TrainingTask, train
-from synthetic.training_batches import BatchSource, Subspaces, Supervision
-from synthetic.training_report import breakdown_rows, print_ablation, print_breakdown
+from synthetic.batches.geometry import Geometry
+from synthetic.runs.backends import open_backend
+from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.statuses import exit_status
+from synthetic.runs.tasks import announce, run_tasks
+from synthetic.training.ablations import Ablation, Arm, build_arms
+from synthetic.training.batch_source import BatchSource, Subspaces, Supervision
+from synthetic.training.ideal_weights import measure_ideal, noise_law
+from synthetic.training.report import breakdown_rows, print_ablation, print_breakdown
+from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
 from theory.inputs import require_count, require_range
 from theory.pair_law import NOISE_RANGE
 from theory.verdicts import Status, Verdict, combine_cells
@@ -184,6 +185,7 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
             recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
             verdicts.append(result.verdict)
 
+        announce(tasks, recorder, "training")
         run_tasks(tasks, recorder, backend, partial(trainer, device=device), store, "training")
     verdict = _summary(verdicts, recorder.rows)
     if settings.ablation == "none":

@@ -8,7 +8,9 @@ import torch
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from synthetic.experiment import Cell, Geometry, oblique, run_cell
+from synthetic.batches.cell import Cell
+from synthetic.batches.geometry import Geometry, oblique
+from synthetic.sweeps.noise_cells import run_cell
 from tests.strategies import labels_of
 from theory.noise_free import check_noise_free
 from theory.subspaces import require_query_key_map

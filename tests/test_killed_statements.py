@@ -7,8 +7,8 @@ import torch
 from models.losses import affinity_jsd
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from synthetic.seeding import trial_generators
-from synthetic.union_of_subspaces import equiangular_clusters
+from synthetic.batches.seeding import trial_generators
+from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import labels_of
 from theory import statements
 from theory.affinity import affinity_matrix, target_affinity
@@ -111,7 +111,9 @@ def test_squared_sharpens():
 def test_round_off_broke_noise_free_batches():
     """theory.md 0: without tau_num most noise-free batches with r = 6, m = 3 break, since a row often has no true
     neighbour; with it none does."""
-    from synthetic.experiment import Cell, Geometry, oblique, run_cell
+    from synthetic.batches.cell import Cell
+    from synthetic.batches.geometry import Geometry, oblique
+    from synthetic.sweeps.noise_cells import run_cell
 
     geometry = oblique(Geometry(num_clusters=4, subspace_dim=6, clusters="uniform"))
     cell = Cell(0, 30, (3,) * 4, "none", 0.0, 0.0, True, geometry, 3, 0.5, 300, 0)

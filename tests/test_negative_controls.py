@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from synthetic.trials.claims import KILLED_CLAIMS, TRUE_CLAIMS
+from synthetic.trials.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
 
 from models.attention import Attention, TransFusionBlock
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from synthetic import random_fusion
 from synthetic.adversary import attack, settle
-from synthetic.claims import KILLED_CLAIMS, TRUE_CLAIMS
-from synthetic.experiment import Cell, Geometry, oblique, run_cell
-from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
-from synthetic.seeding import generator, trial_generators
-from synthetic.union_of_subspaces import equiangular_clusters
+from synthetic.batches.cell import Cell
+from synthetic.batches.geometry import Geometry, oblique
+from synthetic.batches.seeding import generator, trial_generators
+from synthetic.batches.union_of_subspaces import equiangular_clusters
+from synthetic.sweeps.noise_cells import run_cell
+from synthetic.trials import random_fusion
 from tests.strategies import labels_of
 from theory import statements
 from theory.affinity import affinity_matrix, target_affinity
@@ -106,7 +108,7 @@ def test_the_sound_stack_violates_nothing(cell):
 
 
 def test_a_nan_batch_never_becomes_a_verdict(monkeypatch):
-    monkeypatch.setattr("synthetic.experiment.add_noise", lambda points, *rest: points * np.nan)
+    monkeypatch.setattr("synthetic.batches.cell.add_noise", lambda points, *rest: points * np.nan)
     with pytest.raises(ValueError, match="points: contains NaN"):
         run_cell(noisy_cell())
     with pytest.raises(ValueError, match="NaN"):

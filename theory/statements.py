@@ -108,6 +108,14 @@ THEOREM_4 = Statement(
     "4",
     "loss_certificate",
 )
+BLOCK_MODEL = Statement(
+    "Block model",
+    "equiangular clusters stay equiangular, and three eigenvalues tell everything",
+    "equal equiangular clusters; ReLU attention of any power and threshold, or softmax attention",
+    "cosines and affinity sharpness of every layer are the model's, exactly",
+    "5",
+    "block_model",
+)
 PROPOSITION_5 = Statement(
     "Proposition 5",
     "when a block sharpens equiangular clusters",
@@ -120,7 +128,8 @@ PROPOSITION_5 = Statement(
 STATEMENTS = {
     statement.name: statement
     for statement in (
-        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_3, THEOREM_4, PROPOSITION_5,
+        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_3, THEOREM_4, BLOCK_MODEL,
+        PROPOSITION_5,
     )
 }  # fmt: skip
 

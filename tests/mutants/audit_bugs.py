@@ -6,7 +6,7 @@ A bug in the audit alone changes no number of a sound run: only the tests can no
 from tests.mutants.bugs import SWEEP, bugs_in
 
 CONTROLS = bugs_in(
-    "synthetic/controls.py", "synthetic/audit synthetic/sweep_noise",
+    "synthetic/sweeps/noise_controls.py", "synthetic/sweeps/noise_audit synthetic/sweep_noise",
     ("controls_numbered_as_the_grid", "index=first_index + i", "index=i", SWEEP),
     ("controls_take_the_grids_threshold", "recommended_threshold(*extremes, sizes), False",
      "settings.threshold or 0.3, False", SWEEP),
@@ -17,7 +17,7 @@ CONTROLS = bugs_in(
 )  # fmt: skip
 
 AUDIT = bugs_in(
-    "synthetic/audit.py", "synthetic/audit",
+    "synthetic/sweeps/noise_audit.py", "synthetic/sweeps/noise_audit",
     ("audit_tolerance_of_one", "TOLERANCE = 1e-9", "TOLERANCE = 1.0"),
     ("audit_replays_against_itself", "abs(measured - plain[name])", "abs(measured - measured)"),
     ("audit_replays_one_layer", "for _ in range(cell.depth + 1):\n        key", "for _ in range(1):\n        key"),
@@ -41,7 +41,7 @@ AUDIT = bugs_in(
 )  # fmt: skip
 
 EXIT_STATUS = bugs_in(
-    "synthetic/sweep_noise.py", "synthetic/audit",
+    "synthetic/sweep_noise.py", "synthetic/sweeps/noise_audit",
     ("complaints_do_not_fail_the_run", "return AUDIT_FAILED if complaints else status", "return status"),
     ("controls_left_out", "cells = [*grid, *(cell for cell, _ in controls)]", "cells = grid"),
 )  # fmt: skip

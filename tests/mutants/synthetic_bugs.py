@@ -3,7 +3,7 @@
 from tests.mutants.bugs import SWEEP, bugs_in
 
 EXPERIMENT = bugs_in(
-    "synthetic/experiment.py", "synthetic/experiment synthetic/sweep_noise",
+    "synthetic/sweeps/noise_cells.py", "synthetic/sweeps/noise_cells synthetic/sweep_noise",
     ("seeds_shared_across_cells", "self.seed, self.index, trials, stream)", "self.seed, 0, trials, stream)", SWEEP),
     ("counterexample_of_another_trial", "(v.where, cell.points([v.where])[0])", "(v.where, cell.points([0])[0])"),
     ("last_trial_dropped", "min(start + chunk, self.trials))", "min(start + chunk, self.trials - 1))", SWEEP),
@@ -19,20 +19,20 @@ EXPERIMENT = bugs_in(
 )  # fmt: skip
 
 COUNTED_FOR_THE_AUDIT = bugs_in(
-    "synthetic/experiment.py", "synthetic/audit",
+    "synthetic/sweeps/noise_cells.py", "synthetic/sweeps/noise_audit",
     ("every_batch_taken_for_distinct", "suspects, len(seen))", "suspects, cell.trials)"),
     ("batches_not_told_apart", "batch[[0, -1]].tobytes()", "batch[0].tobytes()[:0]", SWEEP),
 )  # fmt: skip
 
 SEEDING = bugs_in(
-    "synthetic/seeding.py", "synthetic/seeding synthetic/experiment",
+    "synthetic/batches/seeding.py", "synthetic/batches/seeding synthetic/sweeps/noise_cells",
     ("each_trial_drawn_twice", "generator(seed, cell, trial, stream)", "generator(seed, cell, trial // 2, stream)",
      SWEEP),
     ("streams_not_told_apart", "[seed, *key]", "[seed, *key[:-1]]", SWEEP),
 )  # fmt: skip
 
 NOISE = bugs_in(
-    "synthetic/noise.py", "synthetic/noise",
+    "synthetic/batches/noise.py", "synthetic/batches/noise",
     ("noise_by_the_batch_size", "noise_level / np.sqrt(dim)", "noise_level / np.sqrt(n)", SWEEP),
     ("radius_not_uniform_in_the_ball", "** (1.0 / dim)", "** 1.0"),
     ("worst_case_off_its_great_circle", "np.cos(turn) * (np.cos(turn) * point + step)", "np.cos(turn) * point + step"),
@@ -41,7 +41,7 @@ NOISE = bugs_in(
 )  # fmt: skip
 
 UNION_OF_SUBSPACES = bugs_in(
-    "synthetic/union_of_subspaces.py", "synthetic/union_of_subspaces",
+    "synthetic/batches/union_of_subspaces.py", "synthetic/batches/union_of_subspaces",
     ("cones_twice_as_wide", "np.arccos(min_within_cos) / 2.0", "np.arccos(min_within_cos)", SWEEP),
     ("extreme_cosine_not_attained", "-tangent[:, first]", "tangent[:, first]", SWEEP),
     ("equiangular_not_equiangular", "vectors[:, keep] * np.sqrt(values[keep])", "vectors[:, keep] * values[keep]",
@@ -51,7 +51,7 @@ UNION_OF_SUBSPACES = bugs_in(
 )  # fmt: skip
 
 BOUNDARIES = bugs_in(
-    "synthetic/boundaries.py", "synthetic/boundaries",
+    "synthetic/measure/boundaries.py", "synthetic/measure/boundaries",
     ("crossing_interpolated_from_the_wrong_end", "share = (rates[i - 1] - goal)", "share = (goal - rates[i])", SWEEP),
     ("rates_not_monotone", "isotonic_regression(rates, increasing=False).x", "np.asarray(rates, dtype=float)", SWEEP),
     ("crossing_not_in_the_logarithm", "np.exp(-falling_crossing(-np.log(sizes)[::-1]",
@@ -59,14 +59,14 @@ BOUNDARIES = bugs_in(
 )  # fmt: skip
 
 RECORDS = bugs_in(
-    "synthetic/records.py", "synthetic/records synthetic/sweep_noise",
+    "synthetic/runs/records.py", "synthetic/runs/records synthetic/sweep_noise",
     ("half_a_cell_taken_for_whole", "counts.get(cell, 0) == count", "counts.get(cell, 0) <= count"),
     ("rows_in_order_of_arrival", 'sorted([*self.rows, row], key=lambda r: r["cell"])', "[*self.rows, row]"),
     ("another_configuration_resumed", "if stored.get(k) != config.get(k))", "if k not in stored)"),
 )  # fmt: skip
 
 EVALUATION = bugs_in(
-    "synthetic/evaluation.py", "synthetic/training synthetic/train_stack",
+    "synthetic/training/evaluation.py", "synthetic/training/training synthetic/train_stack",
     ("certificate_of_half_the_loss", "certified_sharpness(loss)[0])", "certified_sharpness(0.5 * loss)[0])"),
     ("quantile_of_the_best_cross_pairs", "linear_quantile(cross, 1.0 - LEVEL)", "linear_quantile(cross, LEVEL)"),
     ("nearest_neighbour_is_the_other_view", "cosines.masked_fill(own, -2.0).argmax(-1)", "cosines.argmax(-1)"),

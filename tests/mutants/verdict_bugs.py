@@ -3,7 +3,7 @@
 from tests.mutants.bugs import SWEEP, bugs_in
 
 RATES = bugs_in(
-    "theory/rates.py", "theory/verdicts synthetic/report",
+    "theory/rates.py", "theory/verdicts synthetic/sweeps/noise_report",
     ("interval_of_twice_the_tail", "tail = (1.0 - confidence) / 2.0", "tail = 1.0 - confidence", SWEEP),
     ("lower_limit_of_a_success_more", "betaincinv(successes, trials - successes + 1, tail)",
      "betaincinv(successes + 1, trials - successes, tail)", SWEEP),
@@ -48,7 +48,8 @@ VERDICTS = bugs_in(
 )  # fmt: skip
 
 REPORT = bugs_in(
-    "synthetic/report.py", "synthetic/report synthetic/audit synthetic/sweep_noise",
+    "synthetic/sweeps/noise_report.py",
+    "synthetic/sweeps/noise_report synthetic/sweeps/noise_audit synthetic/sweep_noise",
     ("recovery_of_the_first_layer_only", "trajectory.recovered.all(axis=0)", "trajectory.recovered[0]", SWEEP),
     ("persistence_judged_by_separation", '"persistence": "admits_threshold"', '"persistence": "separated"', SWEEP),
     ("every_guaranteed_cell_confirms",
@@ -69,7 +70,7 @@ REPORT = bugs_in(
 )  # fmt: skip
 
 GRID = bugs_in(
-    "synthetic/grid.py", "synthetic/grid synthetic/audit",
+    "synthetic/sweeps/noise_grid.py", "synthetic/sweeps/noise_grid synthetic/sweeps/noise_audit",
     ("threshold_of_the_level_before", "noise_extremes(settings.noise, laws[dim, n], float(level))",
      "noise_extremes(settings.noise, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
     ("threshold_of_the_first_group", "noise_extremes(settings.noise, laws[dim, n],",
@@ -83,7 +84,7 @@ GRID = bugs_in(
 )  # fmt: skip
 
 ONE_BLOCK = bugs_in(
-    "synthetic/one_block.py", "synthetic/one_block synthetic/sweep_batch",
+    "synthetic/sweeps/subspace_model.py", "synthetic/sweeps/subspace_model synthetic/sweep_batch",
     ("false_edges_a_little_above_the_cut", "as_numpy(beta > cut)", "as_numpy(beta > cut + 0.02)"),
     ("failed_by_both_at_once", "np.flatnonzero(false | pieces)", "np.flatnonzero(false & pieces)"),
     ("complete_clusters_a_little_below_the_cut", "~(alpha > cut)", "~(alpha > cut - 0.05)"),
@@ -95,7 +96,7 @@ SWEEP_BATCH = bugs_in(
 )  # fmt: skip
 
 DENOISING = bugs_in(
-    "synthetic/denoising.py", "synthetic/sweep_batch theory/batch_floor",
+    "synthetic/sweeps/denoising.py", "synthetic/sweep_batch theory/batch_floor",
     ("clean_points_decide", "block.attend(both[:, :dim])", "block.attend(both[:, dim:])"),
     ("denoising_failures_not_counted", "sum(bool(noise > bound) for", "sum(bool(noise > 2.0 * bound) for"),
     ("kappa_without_the_threshold", "(alpha - threshold) / (1.0 - threshold)", "alpha"),

@@ -17,7 +17,7 @@ from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.tasks import VERDICTS, Command, Results, TaskFailedError, carry_out, missing
 from paper_checks.transfusion_theory import theorem_answer, verdict_rows
-from synthetic.backends import BackendOptions, WorkersLostError
+from synthetic.runs.backends import BackendOptions, WorkersLostError
 from tests.command_lines import status_of
 
 ROOT = Path(__file__).parents[2]

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic.trials.claims import KILLED_CLAIMS, TRUE_CLAIMS
+from synthetic.trials.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
+from synthetic.trials.random_search import search_random
 
 from synthetic import adversary, benchmark, tightness
-from synthetic.boundaries import crossing_with_interval, falling_crossing
-from synthetic.claims import KILLED_CLAIMS, TRUE_CLAIMS
-from synthetic.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
-from synthetic.random_search import search_random
+from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
 from theory.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
 from theory.verdicts import Status

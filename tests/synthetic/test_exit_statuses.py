@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthetic.commands import exit_status
+from synthetic.runs.statuses import exit_status
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,8 @@ def test_another_handler_of_termination_stays():
 
 def test_a_reader_that_leaves_is_no_error():
     program = (
-        "import sys; from synthetic.commands import exit_status; sys.exit(exit_status(lambda: print('x' * 10**6) or 0))"
+        "import sys; from synthetic.runs.statuses import exit_status; "
+        "sys.exit(exit_status(lambda: print('x' * 10**6) or 0))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

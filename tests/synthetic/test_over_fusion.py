@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic.trials.counterexamples import replay_file
 
 from models.attention import TransFusionBlock
 from models.softmax_fusion import SoftmaxStack
 from synthetic import head_costs, over_fusion, sharpening_map
-from synthetic.counterexamples import replay_file
-from synthetic.mean_field import draw_batches, mean_cosines
+from synthetic.batches.prescribed_cosines import draw_batches, mean_cosines
 from tests import reference
 from tests.command_lines import status_of
 from theory.verdicts import Status

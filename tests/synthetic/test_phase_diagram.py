@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthetic.one_block import OneBlockResult, run_one_block
 from synthetic.phase_diagram import PhaseDiagram, PhaseSettings, build_planes, corners, main, run
+from synthetic.sweeps.subspace_model import OneBlockResult, run_one_block
 from tests.command_lines import status_of
 
 SMALL = [

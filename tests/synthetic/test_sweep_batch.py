@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from synthetic.trials.counterexamples import Counterexample
 
-from synthetic import dask_cluster, seeding
-from synthetic.boundaries import rising_crossing
-from synthetic.counterexamples import Counterexample
-from synthetic.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
-from synthetic.one_block import OneBlockResult, OneBlockTask, one_block, run_one_block
+from synthetic.batches import seeding
+from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
+from synthetic.measure.boundaries import rising_crossing
+from synthetic.measure.one_block import one_block
+from synthetic.runs import dask_cluster
 from synthetic.sweep_batch import BatchSettings, SweepBatch, build_models, main, run, with_floor_trials
-from synthetic.union_of_subspaces import cone_clusters, subspace_bases
+from synthetic.sweeps.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
+from synthetic.sweeps.subspace_model import OneBlockResult, OneBlockTask, run_one_block
 from tests.command_lines import status_of
 from theory import whole_files
 from theory.rates import trials_to_notice
@@ -201,5 +203,5 @@ def test_the_ratio_of_affinities_is_that_of_the_observed_batch():
 def test_the_denoising_verdict_counts_broken_bounds(monkeypatch):
     settings = DenoisingSettings(ambient_dims=(32,), cluster_sizes=(4, 8, 32), trials=20)
     assert judge_denoising(measure_denoising(settings, 0), 0.05).status is Status.HOLDS
-    monkeypatch.setattr("synthetic.denoising.residual_noise", lambda *arguments: 0.02)
+    monkeypatch.setattr("synthetic.sweeps.denoising.residual_noise", lambda *arguments: 0.02)
     assert judge_denoising(measure_denoising(settings, 0), 0.05).status is Status.VIOLATED

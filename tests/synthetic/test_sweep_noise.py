@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic.trials.counterexamples import Counterexample
 
 from models.stack import AttentionStack
-from synthetic.counterexamples import Counterexample
-from synthetic.grid import Ceilings, SweepSettings, build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
+from synthetic.sweeps.noise_grid import Ceilings, SweepSettings, build_cells
 from tests.command_lines import disk_that_fills, status_of
 from tests.test_negative_controls import OneFalseEdge
 from theory import noise_ceiling, persistence, whole_files
@@ -124,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
 
 def options(out, **changes):
-    from synthetic.experiment import Geometry
+    from synthetic.batches.geometry import Geometry
 
     settings = {"ambient_dims": (16,), "batch_sizes": (12,), "geometry": Geometry(num_clusters=3, subspace_dim=2),
                 "trials": 20, "depth": 3, "figures": False, "controls": False, **changes}  # fmt: skip
@@ -142,9 +142,9 @@ def test_a_violation_fails_the_run_and_can_be_replayed(tmp_path, monkeypatch, ca
     assert "--replay" in capsys.readouterr().out
     for file in files:
         assert main(["--replay", str(file)]) == 0, "the sound stack does not reproduce it"
-        monkeypatch.setattr("synthetic.counterexamples.AttentionStack", damaged)
+        monkeypatch.setattr("synthetic.trials.counterexamples.AttentionStack", damaged)
         assert main(["--replay", str(file)]) == 1
-        monkeypatch.setattr("synthetic.counterexamples.AttentionStack", AttentionStack)
+        monkeypatch.setattr("synthetic.trials.counterexamples.AttentionStack", AttentionStack)
     assert "VIOLATED" in capsys.readouterr().out
 
 
@@ -159,8 +159,8 @@ def test_a_bound_that_does_not_hold_is_a_violation(tmp_path, monkeypatch):
 def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
     """Tight clusters in a high dimension leave the union bound little slack: 20 % more noise breaks it."""
     true_ceiling = noise_ceiling.gaussian_separation
-    monkeypatch.setattr("synthetic.grid.gaussian_separation", lambda *law: 1.2 * true_ceiling(*law))
-    from synthetic.experiment import Geometry
+    monkeypatch.setattr("synthetic.sweeps.noise_grid.gaussian_separation", lambda *law: 1.2 * true_ceiling(*law))
+    from synthetic.batches.geometry import Geometry
 
     level = 1.19 * true_ceiling(64, 8, 8, 1.0, 0.0, 0.05)
     geometry = Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0)
@@ -176,8 +176,8 @@ def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
 def test_a_gaussian_ceiling_five_percent_too_strong_is_caught(tmp_path, monkeypatch):
     """At D = 1024, K = 8, m = 32 the bound is 4.6 % from the truth; 5,000 batches tell the difference."""
     true_ceiling = noise_ceiling.gaussian_separation(1024, 8, 32, 1.0, 0.0, 0.05)
-    monkeypatch.setattr("synthetic.grid.gaussian_separation", lambda *law: 1.05 * true_ceiling)
-    from synthetic.experiment import Geometry
+    monkeypatch.setattr("synthetic.sweeps.noise_grid.gaussian_separation", lambda *law: 1.05 * true_ceiling)
+    from synthetic.batches.geometry import Geometry
 
     tight = options(tmp_path / "run", ambient_dims=(1024,), batch_sizes=(256,), trials=5000, depth=1,
                     geometry=Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0),

@@ -9,8 +9,8 @@ import pytest
 
 from synthetic import train_stack
 from synthetic.train_stack import main
-from synthetic.training import Optimisation, train
-from synthetic.training_report import breakdown, mean_and_spread, usable_rates
+from synthetic.training.report import breakdown, mean_and_spread, usable_rates
+from synthetic.training.training import Optimisation, train
 from tests.command_lines import status_of
 from theory.verdicts import Status, Verdict
 
@@ -80,8 +80,8 @@ def test_quick_is_what_the_command_line_says():
 
 @pytest.mark.parametrize("ablation", ["loss", "learning_rate", "depth", "attention", "supervision"])
 def test_ablations_run_and_are_drawn(ablation, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("synthetic.ablations.LEARNING_RATES", (1e-3, 1e-2))
-    monkeypatch.setattr("synthetic.ablations.DEPTHS", (1, 2))
+    monkeypatch.setattr("synthetic.training.ablations.LEARNING_RATES", (1e-3, 1e-2))
+    monkeypatch.setattr("synthetic.training.ablations.DEPTHS", (1, 2))
     out = tmp_path / "run"
     arguments = [*SMALL, "--optimisation.steps", "2", "--noise-levels", "0.5", "--batch-sizes", "12"]
     assert main([*arguments, "--ablation", ablation, "--out", str(out)]) == 0

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from synthetic import random_fusion
-from synthetic.seeding import generator
+from synthetic.batches.seeding import generator
+from synthetic.trials import random_fusion
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, labels_of
 from theory import block_model as bm

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from synthetic.noise import add_noise
-from synthetic.seeding import generator, trial_generators
-from synthetic.union_of_subspaces import circle_clusters, cone_clusters, subspace_bases
+from synthetic.batches.noise import add_noise
+from synthetic.batches.seeding import generator, trial_generators
+from synthetic.batches.union_of_subspaces import circle_clusters, cone_clusters, subspace_bases
 from tests.reference import pair_upper_tail
 from tests.strategies import labels_of
 from theory import noise_ceiling as nc

@@ -8,8 +8,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from models.stack import AttentionStack
-from synthetic.seeding import trial_generators
-from synthetic.union_of_subspaces import equiangular_clusters
+from synthetic.batches.seeding import trial_generators
+from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import MIXINGS, labels_of, separate_subspaces
 from theory import noise_free as nf
 from theory.exact_replay import ExactReplay

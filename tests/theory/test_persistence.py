@@ -8,8 +8,8 @@ from hypothesis import event, given, target
 from hypothesis import strategies as st
 
 from models.stack import AttentionStack
-from synthetic.seeding import trial_generators
-from synthetic.union_of_subspaces import equiangular_clusters
+from synthetic.batches.seeding import trial_generators
+from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import MIXINGS, clustered_batch, labels_of
 from tests.theory.test_noise_free import measured
 from theory import persistence as pt

@@ -9,8 +9,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from models.softmax_fusion import SoftmaxStack
-from synthetic.seeding import trial_generators
-from synthetic.union_of_subspaces import equiangular_clusters
+from synthetic.batches.seeding import trial_generators
+from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, any_batch, clustered_batch, labels_of
 from theory import softmax_fusion as sf

@@ -1,0 +1,54 @@
+"""Failing batches of sweeps, kept as counterexamples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from synthetic.batches.cell import Cell
+from synthetic.sweeps.noise_cells import cell_cases
+from synthetic.sweeps.noise_report import rate_cells
+from synthetic.sweeps.subspace_model import OneBlockTask, floor_cells
+from synthetic.trials.files import Counterexample
+from synthetic.trials.registry import trial_of
+from theory.rates import culprits
+from theory.verdicts import Status
+
+
+def save_suspects(folder: Path, cell: Cell, suspects: Mapping[str, int]) -> None:
+    """Keep the batches of a cell that violated a statement about single batches."""
+    for key, number in suspects.items():
+        _save(folder, cell, number, counterexample(cell, key, number))
+
+
+def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], delta: float) -> None:
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2b."""
+    promises = rate_cells(rows)
+    for index in culprits([cell for cell, _, _ in promises], delta):
+        _, row, guarantee = promises[index]
+        cell = next(c for c in cells if c.index == row["cell"])
+        for number in range(cell.trials):
+            example = counterexample(cell, f"theorem_2b_{guarantee}", number)
+            if example.replay().status is Status.VIOLATED:
+                _save(folder, cell, number, example)
+                break
+
+
+def save_batch_failures(
+    folder: Path, task_of: Callable[[dict], OneBlockTask], rows: Sequence[dict], delta: float
+) -> None:
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c; ``task_of`` a row is its task."""
+    guaranteed = [row for row in rows if row["guaranteed"]]
+    for index in culprits(floor_cells(guaranteed), delta):
+        task, number = task_of(guaranteed[index]), int(guaranteed[index]["first_failure"])
+        key = f"theorem_2c_{'squared' if task.squared else 'signed'}"
+        _save(folder, task.cell, number, counterexample(task.cell, key, number))
+
+
+def counterexample(cell: Cell, key: str, number: int) -> Counterexample:
+    """A batch of a cell, for a statement to be checked on again."""
+    trial = trial_of(key)
+    origin = {"seed": cell.seed, "cell": cell.index, "trial": number}
+    return Counterexample(trial, cell_cases(cell, trial).values(number), origin)
+
+
+def _save(folder: Path, cell: Cell, number: int, example: Counterexample) -> None:
+    example.save(folder / f"counterexample-{example.trial.key}-cell{cell.index}-trial{number}.npz")

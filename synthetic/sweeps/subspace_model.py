@@ -1,0 +1,144 @@
+"""One block on the subspace model: which batches it recovers, and what Theorem 2c guarantees of them.
+
+A batch goes generator -> noise -> cosines -> graph -> recovered or not; rows and verdicts are made of the counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from synthetic.batches.cell import Cell
+from synthetic.batches.geometry import Geometry
+from synthetic.measure.one_block import one_block
+from theory.batch_floor import Connection, bounded_connection, gaussian_connection, gaussian_floor
+from theory.inputs import require_count, require_range
+from theory.rates import RateCell, clopper_pearson, judge_rates
+from theory.statements import THEOREM_2C
+from theory.verdicts import Verdict
+
+BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
+
+
+@dataclass(frozen=True)
+class SubspaceModel:
+    """Clusters uniform on the unit spheres of K subspaces whose principal angles are all equal, under noise.
+
+    Raises ValueError, naming the field, for anything that cannot be generated.
+    """
+
+    ambient_dim: int
+    num_clusters: int
+    subspace_dim: int
+    principal_angle: float
+    noise: BatchNoise
+
+    def __post_init__(self) -> None:
+        require_count(self.subspace_dim, "subspace_dim", 2)
+        require_count(self.num_clusters, "num_clusters", 2)
+        require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
+        if self.noise not in ("bounded", "sphere", "worst", "gaussian"):
+            raise ValueError(f"noise: must be bounded, sphere, worst or gaussian, got {self.noise!r}")
+        self.geometry.bases(self.ambient_dim, 0)
+
+    @property
+    def geometry(self) -> Geometry:
+        """As the generators take it; orthogonal subspaces need the fewest dimensions."""
+        kind = {"num_clusters": self.num_clusters, "subspace_dim": self.subspace_dim, "clusters": "uniform"}
+        if self.principal_angle == np.pi / 2:
+            return Geometry(**kind)
+        return Geometry(**kind, arrangement="angle", principal_angle=self.principal_angle)
+
+    @property
+    def noise_limit(self) -> float:
+        """sin(theta_b/4): bounded noise from here on leaves no connection radius."""
+        return float(np.sin(self.principal_angle / 4.0))
+
+    def connection(self, cluster_size: int, noise_level: float, delta: float, squared: bool) -> Connection:
+        """Threshold, connection radius and target of each cluster."""
+        if self.noise == "gaussian":
+            return gaussian_connection(self.ambient_dim, self.num_clusters, cluster_size, self.principal_angle,
+                                       noise_level, delta, squared)  # fmt: skip
+        return bounded_connection(self.principal_angle, noise_level, self.num_clusters, delta)
+
+    def floor(self, noise_level: float, delta: float, squared: bool) -> int | None:
+        """The proved floor; None where noise leaves no connection radius."""
+        if self.noise == "gaussian":
+            return gaussian_floor(self.subspace_dim, self.ambient_dim, self.num_clusters, self.principal_angle,
+                                  noise_level, delta, squared)  # fmt: skip
+        # Under bounded noise the connection does not depend on the cluster size.
+        return self.connection(2, noise_level, delta, squared).floor(self.subspace_dim, squared)
+
+    def cell(self, index: int, cluster_size: int, noise_level: float, threshold: float, trials: int, seed: int) -> Cell:
+        """The batches, keyed by (seed, index, trial)."""
+        return Cell(
+            index=index, ambient_dim=self.ambient_dim, sizes=(cluster_size,) * self.num_clusters, noise=self.noise,
+            noise_level=noise_level, threshold=threshold, mapped=False, geometry=self.geometry, depth=1, mixing=0.5,
+            trials=trials, seed=seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OneBlockTask:
+    """A cell to be measured through one block, with its signs or without."""
+
+    cell: Cell
+    squared: bool
+
+    @property
+    def index(self) -> int:
+        """The cell."""
+        return self.cell.index
+
+
+@dataclass(frozen=True)
+class OneBlockResult:
+    """Of the trials, how many were recovered, had a false edge, had a cluster in pieces; and the first that failed."""
+
+    recovered: int
+    false_edges: int
+    fragmented: int
+    first_failure: int
+
+
+def run_one_block(task: OneBlockTask) -> OneBlockResult:
+    """Generate and measure all trials of a cell."""
+    parts = [
+        one_block(torch.from_numpy(points), task.cell.labels, task.cell.threshold, task.squared)
+        for points in task.cell.batches()
+    ]
+    false, pieces = (np.concatenate(column) for column in zip(*parts))
+    failed = np.flatnonzero(false | pieces)
+    return OneBlockResult(
+        int(len(false) - failed.size), int(false.sum()), int(pieces.sum()), int(failed[0]) if failed.size else -1
+    )
+
+
+def outcome_columns(result: OneBlockResult, trials: int) -> dict:
+    """A row's measured columns: counts, rate of recovery with its 95 % interval, rates of either failure."""
+    low, high = clopper_pearson(result.recovered, trials)
+    return {
+        "trials": trials, "recovered": result.recovered, "recovered_rate": result.recovered / trials,
+        "recovered_low": low, "recovered_high": high, "false_edge_rate": result.false_edges / trials,
+        "fragmented_rate": result.fragmented / trials, "first_failure": result.first_failure,
+    }  # fmt: skip
+
+
+def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
+    """What Theorem 2c promises of every guaranteed cell; those at their floor, where failures are most likely, confirm
+    it. Needs the columns of ``outcome_columns``, ``guaranteed``, ``place``, ``floor`` and ``cluster_size``."""
+    return [
+        RateCell(
+            f"at {row['place']}", "recovery", int(row["trials"]) - int(row["recovered"]), int(row["trials"]),
+            pool="at the floors" if row["cluster_size"] == row["floor"] else None,
+        )
+        for row in rows
+        if row["guaranteed"]
+    ]  # fmt: skip
+
+
+def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
+    """One verdict for Theorem 2c (theory.rates.judge_rates)."""
+    return judge_rates(THEOREM_2C.name, floor_cells(rows), delta)

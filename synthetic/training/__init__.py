@@ -1,0 +1,1 @@
+"""Stacks that are trained on synthetic batches, beside ideal weights."""

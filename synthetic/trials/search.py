@@ -1,0 +1,79 @@
+"""Random cases of many shapes for any trial, and its negative controls."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from synthetic.batches import seeding
+from synthetic.trials.files import Keep, keeper
+from synthetic.trials.trial import Cases, Trial
+from theory.rates import RateCell, contradictions, judge_rates
+from theory.verdicts import Status, Verdict, combine_cells
+
+# So many shapes without one case inside the hypotheses are a fault of the draw.
+BARREN_SHAPES = 100
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape of a random search, judged: a row of trials.csv."""
+
+    number: int
+    verdict: Verdict
+    counts: RateCell | None
+
+
+def search(trial: Trial, cases: int, seed: int, folder: Path | None = None) -> tuple[Verdict, list[Shape]]:
+    """A verdict on at least ``cases`` random cases inside the hypotheses, and that of every shape.
+
+    Args:
+        folder: where a case of every violated shape is kept.
+
+    Raises:
+        ValueError: the trial draws no cases, or none inside its hypotheses.
+    """
+    if trial.draw is None:
+        raise ValueError(f"{trial.key}: draws no random cases")
+    shapes: list[Shape] = []
+    keep, done = keeper(folder), 0
+    with tqdm(total=cases, disable=None, unit="batch", desc=f"{trial.name}, random") as bar:
+        while done < cases:
+            drawn = trial.draw(seeding.generator(seed, len(shapes), trial.search_stream))
+            shapes.append(_judge_shape(trial, len(shapes), drawn, keep))
+            done += shapes[-1].verdict.applicable
+            bar.update(shapes[-1].verdict.applicable)
+            if not done and len(shapes) == BARREN_SHAPES:
+                raise ValueError(f"{trial.key}: no case of {BARREN_SHAPES} shapes lies inside the hypotheses")
+    return _summary(trial, shapes), shapes
+
+
+def _judge_shape(trial: Trial, number: int, cases: Cases, keep: Keep) -> Shape:
+    verdict = trial.check(cases)
+    counts = None
+    broken = verdict.status is Status.VIOLATED
+    if trial.rate is not None:
+        failures = int(trial.rate.fails(cases, trial.measure(cases, trial.subject)).sum()) if broken else 0
+        counts = RateCell(f"in shape {number}", trial.key, failures, verdict.cases, pool="in all shapes")
+        broken = bool(contradictions([counts], trial.rate.delta))
+    if broken:
+        keep(trial, cases.values(verdict.where))
+    return Shape(number, verdict, counts)
+
+
+def _summary(trial: Trial, shapes: list[Shape]) -> Verdict:
+    if trial.rate is None:
+        verdict = combine_cells(trial.name, (shape.verdict for shape in shapes))
+    else:
+        verdict = judge_rates(trial.name, [shape.counts for shape in shapes], trial.rate.delta)
+    return replace(verdict, statement=f"{trial.name} on random batches")
+
+
+def unnoticed(trial: Trial, seed: int = 5) -> list[str]:
+    """The trial's damaged subjects that none of its first random shapes finds out."""
+    missed = []
+    for name, subject in trial.damaged.items():
+        drawn = (trial.draw(seeding.generator(seed, i)) for i in range(trial.shows_after))
+        if not any(trial.check(cases, subject).status is Status.VIOLATED for cases in drawn):
+            missed.append(name)
+    return missed
