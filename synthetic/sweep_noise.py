@@ -14,6 +14,7 @@ terminated. What was finished is kept.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,12 @@ import tyro
 from models.stack import AttentionStack, resolve_device
 from synthetic.adversary import attack_and_keep
 from synthetic.audit import audit_run
+from synthetic.audit_plan import audit_plan
 from synthetic.backends import open_backend
 from synthetic.commands import AUDIT_FAILED, exit_status
 from synthetic.controls import control_cells
 from synthetic.counterexamples import replay_file, save_failures, save_suspects
-from synthetic.experiment import StackFactory
+from synthetic.experiment import Cell, StackFactory
 from synthetic.grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.records import RunRecorder
 from synthetic.report import print_audit, print_report, summarize_boundaries, summarize_cell, summarize_verdicts
@@ -77,6 +79,11 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             f"{len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
+        # What is wrong with the plan, or with the rules by which it will be judged, shows before any batch is drawn.
+        complaints = audit_plan(cells, known, settings)
+        if complaints:
+            _keep_audit(out, cells, complaints)
+            return AUDIT_FAILED
         with telling_how_to_continue(recorder, f"of {len(cells)} cells"):
             # Controls first: what is wrong with the toolkit shows in seconds.
             run_cells(
@@ -90,17 +97,21 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
     save_failures(out, cells, recorder.rows, settings.delta)
     rate = next((verdict for verdict in verdicts if verdict.statement == THEOREM_2B.name), None)
-    complaints = audit_run(cells, recorder.rows, settings, rate)
-    write_json(
-        out / "audit.json", {"cells": len(cells), "trials": sum(c.trials for c in cells), "complaints": complaints}
-    )
+    complaints = audit_run(cells, known, recorder.rows, settings, rate)
     if options.adversary:
         verdicts += attack_and_keep(restarts=48, steps=200, seed=settings.seed, folder=out)
     write_json(out / "verdicts.json", verdicts)
     print_report(recorder.rows, boundaries, verdicts)
-    print_audit(cells, complaints)
+    _keep_audit(out, cells, complaints)
     status = finish(out, verdicts, options.figures, "--replay")
     return AUDIT_FAILED if complaints else status
+
+
+def _keep_audit(folder: Path, cells: Sequence[Cell], complaints: list[str]) -> None:
+    """Write audit.json and say what is in it."""
+    found = {"cells": len(cells), "trials": sum(cell.trials for cell in cells), "complaints": complaints}
+    write_json(folder / "audit.json", found)
+    print_audit(cells, complaints)
 
 
 def replay(options: SweepNoise) -> int:

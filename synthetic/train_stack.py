@@ -32,7 +32,7 @@ from synthetic.ablations import Ablation, Arm, build_arms
 from synthetic.backends import open_backend
 from synthetic.commands import exit_status
 from synthetic.experiment import Geometry
-from synthetic.ideal_weights import measure_ideal, noise_law
+from synthetic.ideal_weights import law_of_source, measure_ideal
 from synthetic.records import RunRecorder, Tables
 from synthetic.run_options import RunOptions, finish, run_tasks, settings_of
 from synthetic.training import Optimisation, TrainingResult, TrainingTask, train
@@ -118,7 +118,7 @@ def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
     levels = settings.noise_levels
     if levels is None:
         clean = BatchSource(settings.geometry, settings.ambient_dim, max(sizes), 0.0, "labels", "fixed", 0)
-        ceiling = noise_law(clean, settings.delta).separation()
+        ceiling = law_of_source(clean, settings.delta).separation()
         if ceiling == 0.0:
             raise ValueError("noise_levels: give them; for these clusters no noise is proved to be harmless")
         shares = ABLATION_SHARE if ablation else NOISE_SHARES[1::2] if quick else NOISE_SHARES
