@@ -24,6 +24,7 @@ from figures import (
     sharpening,
     tightness,
     training,
+    trials,
 )
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from theory.whole_files import replacing
@@ -49,6 +50,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_scores": (("epochs", "scores", "layers"), images.draw_scores),
     "image_layers": (("epochs", "scores", "layers"), images.draw_layers),
     "head_costs": (("costs",), head_costs.draw),
+    "trials": (("trials", "attacks"), trials.draw),
     "claim_contrasts": (("contrasts",), claims.draw_contrasts),
     "claim_curves": (("points",), claims.draw_curves),
     "claim_composition": (("composition",), claims.draw_composition),

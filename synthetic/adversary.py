@@ -3,7 +3,7 @@
     python -m synthetic.adversary                          every statement on trial, and 100,000 random batches of each
     python -m synthetic.adversary --random-batches 0       the gradient search alone
     python -m synthetic.adversary --statements MINE.py     statements of your own as well (synthetic/trials/example.py)
-    python -m synthetic.adversary --out DIR/adversary.json    keep verdicts, tables, figure and counterexamples
+    python -m synthetic.adversary --out runs/adversary     keep verdicts, tables, their figure, and counterexamples
 
 Every trial's negative controls run first: damaged stacks, blocks and losses that its check has to find out.
 
@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 import tyro
 
+from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import exit_status
 from synthetic.trials.prosecution import Prosecution, prosecute
 from synthetic.trials.registry import load_statements, trials
@@ -44,8 +46,8 @@ class AdversaryOptions:
     statements: tuple[Path, ...] = ()
     """Files that register statements of your own."""
     out: Path | None = None
-    """Also write the verdicts, as JSON, to this file; beside it the margin of every shape of random batches
-    (trials.csv), their figure, and every batch that contradicts a statement."""
+    """Run folder, new or empty, for verdicts.json, the margin of every shape of random batches (trials.csv), every
+    attack (attacks.csv), their figure, and each batch that contradicts a statement. FILE.json: the verdicts alone."""
 
 
 def run(options: AdversaryOptions) -> int:
@@ -61,15 +63,26 @@ def run(options: AdversaryOptions) -> int:
     attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
     missed = {trial.key: unnoticed(trial) for trial in drawn}
-    folder = None if options.out is None else options.out.parent
+    folder = _folder(options)
     found = {trial.key: search(trial, _batches(trial, options), options.seed, folder) for trial in drawn}
     verdicts = [verdict for verdict, _ in found.values()]
     if options.out is not None:
-        write_json(options.out, [*(a.verdict() for a in attacks), *verdicts])
-        keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
+        plain = options.out.suffix == ".json"
+        write_json(options.out if plain else folder / "verdicts.json", [*(a.verdict() for a in attacks), *verdicts])
+        if not plain:
+            keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
     print_report(attacks, verdicts, missed)
     as_expected = all(a.refuted != a.true for a in attacks) and not any(missed.values())
     return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in verdicts) else 1
+
+
+def _folder(options: AdversaryOptions) -> Path | None:
+    """Where counterexamples go."""
+    if options.out is None or options.out.suffix == ".json":
+        return None if options.out is None else options.out.parent
+    settings = {name: value for name, value in asdict(options).items() if name != "out"}
+    settings["statements"] = [path.name for path in options.statements]
+    return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None)).path
 
 
 def _batches(trial: Trial, options: AdversaryOptions) -> int:
@@ -79,7 +92,7 @@ def _batches(trial: Trial, options: AdversaryOptions) -> int:
 def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence[tuple[Trial, list[Shape]]]) -> None:
     """trials.csv (a row a shape of random batches), attacks.csv (a row an attack), and the figure of both."""
     rows = [
-        {"trial": trial.key, "name": trial.name, "shape": shape.number, **_told(shape.verdict)}
+        {"trial": trial.key, "name": trial.name, "shape": shape.number, **_told(trial, shape)}
         for trial, shapes in searches for shape in shapes
     ]  # fmt: skip
     write_table(folder / "attacks.csv", [
@@ -93,9 +106,18 @@ def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence
         print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
 
 
-def _told(verdict: Verdict) -> dict:
-    fields = asdict(verdict)
-    return {name: fields[name] for name in ("status", "applicable", "cases", "measured", "bound", "relative_margin")}
+def _told(trial: Trial, shape: Shape) -> dict:
+    """A shape's tightest case; of a rate, the share that failed."""
+    verdict = asdict(shape.verdict)
+    if shape.counts is not None:
+        rate, delta = shape.counts.rate, trial.rate.delta
+        verdict |= {
+            "status": "",
+            "measured": rate,
+            "bound": delta,
+            "relative_margin": (delta - rate) / max(delta, rate),
+        }
+    return {name: verdict[name] for name in ("status", "applicable", "cases", "measured", "bound", "relative_margin")}
 
 
 def print_report(attacks: Sequence[Prosecution], verdicts: Sequence[Verdict], missed: dict[str, list[str]]) -> None:

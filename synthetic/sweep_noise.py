@@ -14,6 +14,7 @@ terminated. What was finished is kept.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,15 @@ from pathlib import Path
 import tyro
 
 from models.stack import AttentionStack, resolve_device
+from synthetic.audit.plan import audit_plan
+from synthetic.audit.rows import audit_run, audited_rows
+from synthetic.batches.cell import Cell
 from synthetic.measure.stack import StackFactory
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import AUDIT_FAILED, exit_status
 from synthetic.sweeps.failures import save_failures, save_suspects
-from synthetic.sweeps.noise_audit import audit_run
 from synthetic.sweeps.noise_cells import CellTask, run_cells
 from synthetic.sweeps.noise_controls import control_cells
 from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
@@ -36,7 +39,6 @@ from synthetic.sweeps.noise_report import (
     print_audit,
     print_report,
     summarize_boundaries,
-    summarize_cell,
     summarize_verdicts,
 )
 from synthetic.trials.files import Counterexample
@@ -92,10 +94,15 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             f"{len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
+        # What is wrong with the plan, or with the rules by which it will be judged, shows before any batch is drawn.
+        complaints = audit_plan(cells, known, settings)
+        if complaints:
+            _keep_audit(out, cells, complaints)
+            return AUDIT_FAILED
         tasks = [
             CellTask(
                 cell,
-                partial(summarize_cell, ceilings=known[cell.index],
+                partial(audited_rows, ceilings=known[cell.index],
                         recommended=settings.threshold is None or bool(cell.control)),
                 options.statements,
             )
@@ -108,18 +115,22 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     verdicts = summarize_verdicts(recorder.rows, settings.delta)
     save_failures(out, cells, recorder.rows, settings.delta)
     rate = next((verdict for verdict in verdicts if verdict.statement == THEOREM_2B.name), None)
-    complaints = audit_run(cells, recorder.rows, settings, rate)
-    write_json(
-        out / "audit.json", {"cells": len(cells), "trials": sum(c.trials for c in cells), "complaints": complaints}
-    )
+    complaints = audit_run(cells, known, recorder.rows, settings, rate)
     if options.adversary:
         attacks = prosecute(batchwise(), restarts=48, steps=200, seed=settings.seed)
         verdicts += [found.settled(out) for found in attacks]
     write_json(out / "verdicts.json", verdicts)
     print_report(recorder.rows, boundaries, verdicts)
-    print_audit(cells, complaints)
+    _keep_audit(out, cells, complaints)
     status = finish(out, verdicts, options.figures, "--replay")
     return AUDIT_FAILED if complaints else status
+
+
+def _keep_audit(folder: Path, cells: Sequence[Cell], complaints: list[str]) -> None:
+    """Write audit.json and say what is in it."""
+    found = {"cells": len(cells), "trials": sum(cell.trials for cell in cells), "complaints": complaints}
+    write_json(folder / "audit.json", found)
+    print_audit(cells, complaints)
 
 
 def replay(options: SweepNoise) -> int:

@@ -36,7 +36,7 @@ from synthetic.runs.statuses import exit_status
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.training.ablations import Ablation, Arm, build_arms
 from synthetic.training.batch_source import BatchSource, Subspaces, Supervision
-from synthetic.training.ideal_weights import measure_ideal, noise_law
+from synthetic.training.ideal_weights import law_of_source, measure_ideal
 from synthetic.training.report import breakdown_rows, print_ablation, print_breakdown
 from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
 from theory.inputs import require_count, require_range
@@ -119,7 +119,7 @@ def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
     levels = settings.noise_levels
     if levels is None:
         clean = BatchSource(settings.geometry, settings.ambient_dim, max(sizes), 0.0, "labels", "fixed", 0)
-        ceiling = noise_law(clean, settings.delta).separation()
+        ceiling = law_of_source(clean, settings.delta).separation()
         if ceiling == 0.0:
             raise ValueError("noise_levels: give them; for these clusters no noise is proved to be harmless")
         shares = ABLATION_SHARE if ablation else NOISE_SHARES[1::2] if quick else NOISE_SHARES

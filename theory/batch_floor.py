@@ -26,16 +26,17 @@ from scipy.optimize import brentq
 from scipy.special import ndtri_exp
 
 from theory.clusters import pair_counts
-from theory.connectivity import (
-    circle_disconnection_probability,
-    descent,
-    isolated_point_rate,
-    suffices,
-    two_gap_rate,
-)
+from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
 from theory.floor_search import LARGEST_FLOOR, last_above
-from theory.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_mixing, require_range, require_threshold
-from theory.inputs import sizes_of_clusters as _sizes_of
+from theory.inputs import (
+    LARGEST_SIZE,
+    ClusterSizes,
+    require_count,
+    require_mixing,
+    require_range,
+    require_threshold,
+    sizes_of_clusters,
+)
 from theory.noise_free import norm_floor_squared
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
 from theory.precision import half_as_float64
@@ -196,7 +197,7 @@ def gaussian_connection(
     Raises:
         ValueError: an argument out of range.
     """
-    count, sizes = _sizes_of(num_clusters, cluster_size)
+    count, sizes = sizes_of_clusters(num_clusters, cluster_size)
     return _gaussian_connection(
         ambient_dim, count, pair_counts(sizes, count), min_principal_angle, noise_level, delta, squared
     )

@@ -6,7 +6,7 @@ from models import commands
 from models.commands import BAD_ARGUMENTS, CRASHED, INTERRUPTED, NOT_WRITTEN, WORKERS_LOST
 from synthetic.runs.backends import WorkersLostError
 
-# A sweep's results contradict each other (synthetic/sweeps/noise_audit.py).
+# A sweep's plan or results contradict each other (synthetic/audit/plan.py, synthetic/audit/rows.py).
 AUDIT_FAILED = 6
 
 __all__ = ["AUDIT_FAILED", "BAD_ARGUMENTS", "CRASHED", "INTERRUPTED", "NOT_WRITTEN", "WORKERS_LOST", "exit_status"]

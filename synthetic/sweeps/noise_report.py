@@ -7,7 +7,6 @@ import numpy as np
 
 from synthetic.batches.cell import Cell
 from synthetic.measure.boundaries import falling_crossing
-from synthetic.sweeps.noise_audit import audit_cell
 from synthetic.sweeps.noise_cells import CellResult
 from synthetic.sweeps.noise_controls import PROVED_EVENT
 from synthetic.sweeps.noise_grid import Ceilings
@@ -79,9 +78,7 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         verdict = result.verdicts.get(name)
         fields = asdict(verdict) if verdict else {"applicable": 0, "where": -1}
         row |= {f"{name}_{key}": fields.get(key, "") for key in STORED}
-    layers = _layer_rows(cell, result)
-    row["audit"] = "; ".join(audit_cell(cell, result, row, layers)) or "passed"
-    return row, layers
+    return row, _layer_rows(cell, result)
 
 
 def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:

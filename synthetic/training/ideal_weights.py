@@ -61,7 +61,7 @@ class NoiseLaw:
         return recommended_threshold(*gaussian_extremes(*self.arguments, level), self.sizes)
 
 
-def noise_law(source: BatchSource, delta: float, mapped: bool = False) -> NoiseLaw | None:
+def law_of_source(source: BatchSource, delta: float, mapped: bool = False) -> NoiseLaw | None:
     """The law of a source's batches, all views together; None where ``mapped`` has no isotropic one: subspaces that are
     oblique, or new in every batch."""
     geometry = source.geometry
@@ -84,7 +84,7 @@ def measure_ideal(source: BatchSource, depth: int, batches: int, delta: float) -
     row: dict = {"noise_level": source.noise_level, "batch_size": source.batch_size}
     row |= _measures("input", points, labels)
     for name, mapped in (("identity", False), ("mapped", True)):
-        law = noise_law(source, delta, mapped)
+        law = law_of_source(source, delta, mapped)
         if law is None:
             row |= dict.fromkeys((f"{name}_{what}" for what in MEASURES), math.nan)
             continue

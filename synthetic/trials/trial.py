@@ -38,6 +38,10 @@ class Cases:
     def __getitem__(self, name: str) -> Any:
         return self.each[name] if name in self.each else self.shared[name]
 
+    def first(self, count: int) -> "Cases":
+        """The first cases alone."""
+        return Cases({name: column[:count] for name, column in self.each.items()}, self.shared, self.device)
+
     def values(self, case: int) -> dict[str, Any]:
         """All values of one case, as a counterexample file holds them."""
         return {**self.shared, **{name: column[case] for name, column in self.each.items()}}

@@ -6,7 +6,7 @@ A bug in the audit alone changes no number of a sound run: only the tests can no
 from tests.mutants.bugs import SWEEP, bugs_in
 
 CONTROLS = bugs_in(
-    "synthetic/sweeps/noise_controls.py", "synthetic/sweeps/noise_audit synthetic/sweep_noise",
+    "synthetic/sweeps/noise_controls.py", "synthetic/audit/rows synthetic/sweep_noise",
     ("controls_numbered_as_the_grid", "index=first_index + i", "index=i", SWEEP),
     ("controls_take_the_grids_threshold", "recommended_threshold(*extremes, sizes), False",
      "settings.threshold or 0.3, False", SWEEP),
@@ -17,7 +17,7 @@ CONTROLS = bugs_in(
 )  # fmt: skip
 
 AUDIT = bugs_in(
-    "synthetic/sweeps/noise_audit.py", "synthetic/sweeps/noise_audit",
+    "synthetic/audit/rows.py", "synthetic/audit/rows",
     ("audit_tolerance_of_one", "TOLERANCE = 1e-9", "TOLERANCE = 1.0"),
     ("audit_replays_against_itself", "abs(measured - plain[name])", "abs(measured - measured)"),
     ("audit_replays_one_layer", "for _ in range(cell.depth + 1):\n        key", "for _ in range(1):\n        key"),
@@ -27,12 +27,6 @@ AUDIT = bugs_in(
     ("audit_takes_batches_for_distinct", "result.distinct != cell.trials and not few", "False"),
     ("audit_caps_by_the_largest_cluster_twice", "sorted(sizes)[-1], sorted(sizes)[-2]",
      "sorted(sizes)[-1], sorted(sizes)[-1]"),
-    ("audit_looks_at_the_streams_of_one_cell", "for cell in cells:\n        trials",
-     "for cell in cells[:1]:\n        trials"),
-    ("audit_counts_no_streams", "len(streams) == count else", "len(streams) <= count else"),
-    ("audit_believes_the_threshold", "abs(cell.threshold - middle)", "abs(middle - middle)"),
-    ("audit_believes_guarantees", '_guaranteed"] and not kept', '_guaranteed"] and None'),
-    ("audit_forgives_budgets", "- 1.0) <= 1e-4", "- 1.0) <= 10.0"),
     ("audit_believes_the_rows", "if row[name] != value]", "if value is None]"),
     ("audit_forgets_missing_cells", "!= [cell.index for cell in cells]:", "== []:"),
     ("audit_forgets_the_cells_complaints", 'for row in rows if row["audit"] != "passed"]',
@@ -40,10 +34,33 @@ AUDIT = bugs_in(
     ("audit_believes_holds", "cdf(failures, trials, delta) <= 0.05]", "cdf(failures, trials, delta) <= 1.0]"),
 )  # fmt: skip
 
+PLAN = bugs_in(
+    "synthetic/audit/plan.py", "synthetic/audit/plan synthetic/audit/rows",
+    ("audit_looks_at_the_streams_of_one_cell", "for cell in cells:\n        trials",
+     "for cell in cells[:1]:\n        trials"),
+    ("audit_counts_no_streams", "len(streams) == count else", "len(streams) <= count else"),
+    ("audit_believes_the_threshold", "abs(cell.threshold - expected)", "abs(expected - expected)"),
+    ("audit_believes_guarantees", "if promised and not kept:", "if promised and None:"),
+    ("audit_forgives_budgets", "- 1.0) <= TAIL_ERROR", "- 1.0) <= 10.0"),
+    ("audit_forgives_low_ceilings", "and room > AT_CEILING", "and room > 2.0"),
+    ("audit_forgets_the_controls", "    if events != expected:", "    if not expected and events:"),
+    ("audit_of_the_plan_asks_no_rules", "[*complaints, *rule_complaints(settings.delta)]", "complaints"),
+)  # fmt: skip
+
+RULES = bugs_in(
+    "synthetic/audit/rules.py", "synthetic/audit/rules",
+    ("audit_takes_any_answer", "return [] if found == expected else", "return [] if found else"),
+    ("audit_counts_failures_from_below", "binom.sf(counts - 1, trials, delta)", "binom.sf(counts, trials, delta)"),
+    ("audit_believes_the_power", "np.allclose(found, expected, rtol=AGREE, atol=0.0):\n            yield f\"failure",
+     "np.allclose(found, expected, rtol=1.0, atol=0.0):\n            yield f\"failure"),
+    ("audit_asks_about_one_verdict", "for last in range(1, 5):", "for last in range(1, 2):"),
+)  # fmt: skip
+
 EXIT_STATUS = bugs_in(
-    "synthetic/sweep_noise.py", "synthetic/sweeps/noise_audit",
+    "synthetic/sweep_noise.py", "synthetic/audit/rows synthetic/audit/plan",
     ("complaints_do_not_fail_the_run", "return AUDIT_FAILED if complaints else status", "return status"),
+    ("complaints_about_the_plan_do_not_stop_it", "        if complaints:\n", "        if complaints is None:\n"),
     ("controls_left_out", "cells = [*grid, *(cell for cell, _ in controls)]", "cells = grid"),
 )  # fmt: skip
 
-BUGS = (*CONTROLS, *AUDIT, *EXIT_STATUS)
+BUGS = (*CONTROLS, *AUDIT, *PLAN, *RULES, *EXIT_STATUS)

@@ -19,7 +19,7 @@ EXPERIMENT = bugs_in(
 )  # fmt: skip
 
 COUNTED_FOR_THE_AUDIT = bugs_in(
-    "synthetic/sweeps/noise_cells.py", "synthetic/sweeps/noise_audit",
+    "synthetic/sweeps/noise_cells.py", "synthetic/audit/rows",
     ("every_batch_taken_for_distinct", "suspects, len(seen))", "suspects, cell.trials)"),
     ("batches_not_told_apart", "batch[[0, -1]].tobytes()", "batch[0].tobytes()[:0]", SWEEP),
 )  # fmt: skip

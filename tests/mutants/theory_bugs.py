@@ -26,12 +26,12 @@ NOISE_CEILING = bugs_in(
 )  # fmt: skip
 
 PROVED_EVENT = bugs_in(
-    "theory/noise_ceiling.py", "synthetic/sweeps/noise_audit",
+    "theory/noise_ceiling.py", "synthetic/audit/rows",
     ("event_of_one_kind_of_pair", "(alpha >= extremes[0]) & (beta", "(alpha >= extremes[0]) | (beta", SWEEP),
 )  # fmt: skip
 
 PAIR_COUNTS = bugs_in(
-    "theory/clusters.py", "theory/noise_ceiling synthetic/sweeps/noise_audit",
+    "theory/clusters.py", "theory/noise_ceiling synthetic/audit/rows",
     ("cross_pairs_halved", "return within, n * (n - 1) // 2 - within",
      "return within, (n * (n - 1) // 2 - within) // 2", SWEEP),
     ("within_pairs_once_a_point", "sum(size * (size - 1) // 2 for size in every)", "sum(size - 1 for size in every)",

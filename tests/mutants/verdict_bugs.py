@@ -49,7 +49,7 @@ VERDICTS = bugs_in(
 
 REPORT = bugs_in(
     "synthetic/sweeps/noise_report.py",
-    "synthetic/sweeps/noise_report synthetic/sweeps/noise_audit synthetic/sweep_noise",
+    "synthetic/sweeps/noise_report synthetic/audit/rows synthetic/sweep_noise",
     ("recovery_of_the_first_layer_only", "trajectory.recovered.all(axis=0)", "trajectory.recovered[0]", SWEEP),
     ("persistence_judged_by_separation", '"persistence": "admits_threshold"', '"persistence": "separated"', SWEEP),
     ("every_guaranteed_cell_confirms",
@@ -61,7 +61,6 @@ REPORT = bugs_in(
      SWEEP),
     ("successes_taken_for_failures", 'int(row["trials"]) - int(row[GUARANTEES[name]])', "int(row[GUARANTEES[name]])",
      SWEEP),
-    ("audit_of_a_cell_not_kept", '"; ".join(audit_cell(cell, result, row, layers)) or "passed"', '"passed"'),
     ("rate_promised_by_the_best_trial", "trajectory.alpha[0].min()), float(trajectory.beta[0].max())",
      "trajectory.alpha[0].max()), float(trajectory.beta[0].max())", SWEEP),
     ("recovery_guaranteed_at_any_threshold", "persists and recommended", "persists"),
@@ -70,7 +69,7 @@ REPORT = bugs_in(
 )  # fmt: skip
 
 GRID = bugs_in(
-    "synthetic/sweeps/noise_grid.py", "synthetic/sweeps/noise_grid synthetic/sweeps/noise_audit",
+    "synthetic/sweeps/noise_grid.py", "synthetic/sweeps/noise_grid synthetic/audit/rows",
     ("threshold_of_the_level_before", "noise_extremes(settings.noise, laws[dim, n], float(level))",
      "noise_extremes(settings.noise, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
     ("threshold_of_the_first_group", "noise_extremes(settings.noise, laws[dim, n],",

@@ -1,53 +1,45 @@
-"""The smaller commands: adversary, tightness, benchmark, and the random search."""
+"""The smaller commands: adversary, tightness, benchmark."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic.trials.claims import KILLED_CLAIMS, TRUE_CLAIMS
-from synthetic.trials.fusion_claims import FUSION_CLAIMS, KILLED_FUSION_CLAIMS
-from synthetic.trials.random_search import search_random
 
 from synthetic import adversary, benchmark, tightness
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
+from synthetic.trials.registry import trial_of
 from theory.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
-from theory.verdicts import Status
-
-
-@pytest.mark.theorems
-def test_random_batches_violate_nothing():
-    for verdict in search_random(2_000, seed=1):
-        assert verdict.status is Status.HOLDS, str(verdict)
-        assert verdict.applicable >= 2_000
-
-
-@pytest.mark.theorems
-@pytest.mark.slow
-def test_a_hundred_thousand_random_batches_violate_nothing():
-    for verdict in search_random(100_000, seed=0):
-        assert verdict.status is Status.HOLDS, str(verdict)
-        assert verdict.applicable >= 100_000
 
 
 def test_adversary_command(tmp_path, capsys, monkeypatch):
     """The command line; tests/test_negative_controls.py attacks every claim."""
-    # The last of each list is quickly decided.
-    for name in ("TRUE_CLAIMS", "FUSION_CLAIMS", "KILLED_CLAIMS", "KILLED_FUSION_CLAIMS"):
-        monkeypatch.setattr(adversary, name, getattr(adversary, name)[-1:])
-    arguments = ["--random-batches", "100", "--restarts", "8", "--steps", "60", "--out", str(tmp_path / "v.json")]
+    few = (trial_of("theorem_4"), trial_of("theorem_2b_extremes"))
+    monkeypatch.setattr(adversary, "trials", lambda: few)
+    arguments = ["--random-batches", "1000", "--restarts", "8", "--steps", "60", "--out", str(tmp_path / "run")]
     assert adversary.main(arguments) == 0
     printed = capsys.readouterr().out
-    true, killed = (TRUE_CLAIMS[-1], FUSION_CLAIMS[-1]), (KILLED_CLAIMS[-1], KILLED_FUSION_CLAIMS[-1])
-    assert all(claim.name in printed for claim in (*true, *killed))
-    assert printed.count("stood") == len(true)
-    assert printed.count("fell") == len(killed)
-    random_searches = 6
-    assert len(json.loads((tmp_path / "v.json").read_text())) == len(true) + len(killed) + random_searches
+    assert printed.count("stood") == printed.count("fell") == 1
+    assert "Negative controls: 3 of 3 damaged parts found out" in printed
+    assert len(json.loads((tmp_path / "run" / "verdicts.json").read_text())) == 1 + 1 + 2
+    table = pd.read_csv(tmp_path / "run" / "trials.csv")
+    assert set(table["trial"]) == {"theorem_4", "theorem_2b_extremes"}
+    assert table.groupby("trial")["applicable"].sum().tolist() >= [100, 1000]
+    attacks = pd.read_csv(tmp_path / "run" / "attacks.csv")
+    assert attacks["true"].tolist() == [True, False]
+    assert (tmp_path / "run" / "trials.png").exists()
     assert adversary.main(["--restarts", "0"]) == 2
     assert adversary.main(["--random-batches", "-1"]) == 2
     assert adversary.main(["--random-batches", "0", "--restarts", "1", "--steps", "1"]) == 1, "too weak: says so"
+
+
+def test_the_adversary_fails_if_a_damage_goes_unnoticed(monkeypatch, capsys):
+    trial = trial_of("theorem_4")
+    monkeypatch.setattr(adversary, "trials", lambda: (replace(trial, damaged={"Nothing": trial.subject}),))
+    assert adversary.main(["--random-batches", "500", "--restarts", "8", "--steps", "60"]) == 1
+    assert "0 of 1 damaged parts found out; not theorem_4: Nothing" in capsys.readouterr().out
 
 
 def test_tightness_command(tmp_path, capsys):

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic.trials.counterexamples import replay_file
 
 from models.attention import TransFusionBlock
 from models.softmax_fusion import SoftmaxStack
 from synthetic import head_costs, over_fusion, sharpening_map
 from synthetic.batches.prescribed_cosines import draw_batches, mean_cosines
+from synthetic.trials.files import Counterexample
 from tests import reference
 from tests.command_lines import status_of
 from theory.verdicts import Status
@@ -88,7 +88,7 @@ def test_softmax_of_another_temperature_is_noticed(monkeypatch, tmp_path):
     assert over_fusion.main([*SMALL, "--out", str(tmp_path / "run"), "--no-figures"]) == 1
     kept = list((tmp_path / "run").glob("counterexample-theorem_3-*.npz"))
     assert kept
-    assert all(replay_file(path).status is Status.VIOLATED for path in kept)
+    assert all(Counterexample.load(path).replay().status is Status.VIOLATED for path in kept)
 
 
 def test_a_block_that_forgets_its_power_is_noticed(monkeypatch, tmp_path):

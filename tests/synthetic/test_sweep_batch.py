@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synthetic.trials.counterexamples import Counterexample
 
 from synthetic.batches import seeding
 from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
@@ -18,6 +17,7 @@ from synthetic.runs import dask_cluster
 from synthetic.sweep_batch import BatchSettings, SweepBatch, build_models, main, run, with_floor_trials
 from synthetic.sweeps.denoising import DenoisingSettings, fuse_with_clean, judge_denoising, measure_denoising
 from synthetic.sweeps.subspace_model import OneBlockResult, OneBlockTask, run_one_block
+from synthetic.trials.files import Counterexample
 from tests.command_lines import status_of
 from theory import whole_files
 from theory.rates import trials_to_notice

@@ -7,19 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic.trials.counterexamples import Counterexample
 
 from models.stack import AttentionStack
 from synthetic.sweep_noise import SweepNoise, main, run
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings, build_cells
+from synthetic.trials.damaged import OneFalseEdge
+from synthetic.trials.files import Counterexample
 from tests.command_lines import disk_that_fills, status_of
-from tests.test_negative_controls import OneFalseEdge
 from theory import noise_ceiling, persistence, whole_files
+from theory.verdicts import Status
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
@@ -115,10 +117,10 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("synthetic.sweep_noise.run_cells", interrupted)
+    monkeypatch.setattr("synthetic.sweeps.noise_cells.measure_cell", interrupted)
     assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
     assert "--resume" in capsys.readouterr().err
 
@@ -142,10 +144,8 @@ def test_a_violation_fails_the_run_and_can_be_replayed(tmp_path, monkeypatch, ca
     assert "--replay" in capsys.readouterr().out
     for file in files:
         assert main(["--replay", str(file)]) == 0, "the sound stack does not reproduce it"
-        monkeypatch.setattr("synthetic.trials.counterexamples.AttentionStack", damaged)
-        assert main(["--replay", str(file)]) == 1
-        monkeypatch.setattr("synthetic.trials.counterexamples.AttentionStack", AttentionStack)
-    assert "VIOLATED" in capsys.readouterr().out
+        example = Counterexample.load(file)
+        assert replace(example, trial=replace(example.trial, subject=damaged)).replay().status is Status.VIOLATED
 
 
 def test_a_bound_that_does_not_hold_is_a_violation(tmp_path, monkeypatch):
@@ -166,7 +166,10 @@ def test_a_gaussian_ceiling_that_is_too_strong_is_caught(tmp_path, monkeypatch):
     geometry = Geometry(num_clusters=8, subspace_dim=1, within_cos=1.0)
     tight = options(tmp_path / "run", ambient_dims=(64,), batch_sizes=(64,), trials=200, depth=1, geometry=geometry,
                     noise_levels=(level,))  # fmt: skip
-    assert run(tight) == 6, "the audit knows that theory promises less"
+    assert run(replace(tight, out=tmp_path / "not-run")) == 6, "the audit knows that theory promises less"
+    # The batches know it as well.
+    monkeypatch.setattr("synthetic.sweep_noise.audit_plan", lambda *plan: [])
+    assert run(tight) == 1
     assert json.loads((tmp_path / "run" / "verdicts.json").read_text())[-1]["status"] == "VIOLATED"
     (file,) = (tmp_path / "run").glob("counterexample-theorem_2b_separation*.npz")
     assert main(["--replay", str(file)]) == 1
@@ -177,6 +180,7 @@ def test_a_gaussian_ceiling_five_percent_too_strong_is_caught(tmp_path, monkeypa
     """At D = 1024, K = 8, m = 32 the bound is 4.6 % from the truth; 5,000 batches tell the difference."""
     true_ceiling = noise_ceiling.gaussian_separation(1024, 8, 32, 1.0, 0.0, 0.05)
     monkeypatch.setattr("synthetic.sweeps.noise_grid.gaussian_separation", lambda *law: 1.05 * true_ceiling)
+    monkeypatch.setattr("synthetic.sweep_noise.audit_plan", lambda *plan: [])
     from synthetic.batches.geometry import Geometry
 
     tight = options(tmp_path / "run", ambient_dims=(1024,), batch_sizes=(256,), trials=5000, depth=1,

@@ -13,7 +13,7 @@ from synthetic.batches.geometry import Geometry
 from synthetic.training.ablations import LEARNING_RATES, build_arms
 from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import evaluate
-from synthetic.training.ideal_weights import measure_ideal, noise_law
+from synthetic.training.ideal_weights import law_of_source, measure_ideal
 from synthetic.training.training import (
     MEASURES,
     Optimisation,
@@ -213,16 +213,16 @@ def test_learning_rates_warm_up_and_fall_to_nothing():
 
 
 def test_the_map_raises_the_ceiling_by_the_noise_it_takes_away():
-    law, mapped = noise_law(source(), 0.05), noise_law(source(), 0.05, mapped=True)
+    law, mapped = law_of_source(source(), 0.05), law_of_source(source(), 0.05, mapped=True)
     assert law.separation() == gaussian_separation(12, 3, (6, 6, 6), 0.8, 0.0, 0.05)
     assert mapped.separation() == pytest.approx(gaussian_separation(6, 3, (6, 6, 6), 0.8, 0.0, 0.05) * math.sqrt(2))
-    assert noise_law(source(subspaces="fresh"), 0.05, mapped=True) is None
+    assert law_of_source(source(subspaces="fresh"), 0.05, mapped=True) is None
     random = source(geometry=replace(GEOMETRY, arrangement="random"))
-    assert noise_law(random, 0.05, mapped=True) is None
+    assert law_of_source(random, 0.05, mapped=True) is None
 
 
 def test_ideal_weights_separate_below_their_ceiling():
-    law = noise_law(source(), 0.05)
+    law = law_of_source(source(), 0.05)
     row = measure_ideal(source(noise_level=0.9 * law.persistence()), 3, 20, 0.05)
     assert row["identity_separated"] == 1.0
     assert row["identity_sharpness"] == pytest.approx(1.0, abs=1e-9)

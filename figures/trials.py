@@ -1,0 +1,49 @@
+"""How close random batches and the adversary came to breaking each statement: a line a statement."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.run_folder import RunFolder
+
+# Margins below this are attained: a statement that allows equality is not broken there.
+ATTAINED = 1e-12
+
+
+def draw(run: RunFolder) -> Figure:
+    """Relative margins of all shapes of random batches, and the closest approach of the attacks; 0 is the bound."""
+    table, attacks = run.tables["trials"], run.tables["attacks"]
+    names = list(dict.fromkeys(table["name"]))
+    figure, ax = plt.subplots(figsize=(7.2, 1.4 + 0.3 * len(names)))
+    draw_margins(ax, table, names)
+    draw_attacks(ax, attacks[attacks["true"]], table.drop_duplicates("trial"), names)
+    ax.axvspan(-1.15, 0.0, color="0.92", zorder=0)
+    ax.axvline(0.0, color="0.4", linewidth=1)
+    ax.set_xlim(-1.15, 1.15)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xlabel("relative margin: (bound - measured) / the larger of the two;  left of 0: broken")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle("How close each statement came to being broken", fontsize=10)
+    return figure
+
+
+def draw_margins(ax: Axes, table: pd.DataFrame, names: list[str]) -> None:
+    """A dot a shape; broken ones lie left of the line, whatever rounding says."""
+    known = table[table["relative_margin"].notna()]
+    margins = known["relative_margin"].to_numpy()
+    margins = np.where(np.abs(margins) < ATTAINED, 0.0, margins)
+    where = known["name"].map(names.index)
+    ax.plot(margins, where, "|", color="C0", markersize=9, label="tightest case of a shape of random batches")
+
+
+def draw_attacks(ax: Axes, attacks: pd.DataFrame, trials: pd.DataFrame, names: list[str]) -> None:
+    """A triangle an attack that stayed inside its hypotheses; beyond one unit it stands at the edge."""
+    line_of = {row.trial: names.index(row.name) for row in trials[["trial", "name"]].itertuples(index=False)}
+    known = attacks[np.isfinite(attacks["closest"]) & attacks["trial"].isin(line_of)]
+    where = known["trial"].map(line_of) + 0.25
+    ax.plot(
+        (-known["closest"]).clip(-1.0, 1.0), where, "^", color="C1", markersize=5, label="closest approach of an attack"
+    )

@@ -1,0 +1,31 @@
+"""What the figure of the trials shows, against the tables that it is drawn from."""
+
+import numpy as np
+import pandas as pd
+
+from tests.figures.battery import Draws, case
+from tests.figures.reading import legend, named, ticks, verticals
+
+
+@case("trials")
+def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
+    draws = Draws(4)
+    shapes = pd.DataFrame({
+        "trial": ["b"] * 5 + ["a"] * 4, "name": ["Theorem B"] * 5 + ["Theorem A (part)"] * 4,
+        "relative_margin": [*draws(4, 0.01, 0.9), np.nan, *draws(3, 0.0, 0.5), -0.3], "status": "HOLDS",
+    }).assign(shape=range(9))  # fmt: skip
+    attacks = pd.DataFrame({"trial": ["a", "b", "b", "a", "gone"], "name": list("vwxyz"),
+                            "true": [True, True, True, False, True],
+                            "closest": [-0.2, -7.0, -np.inf, 0.4, -0.1]})  # fmt: skip
+    figure = draw({}, trials=shapes, attacks=attacks)
+    (ax,) = figure.axes
+    assert list(ticks(ax.yaxis).values()) == ["Theorem B", "Theorem A (part)"]
+    assert ax.yaxis_inverted(), "the first statement is on top"
+    dots = named(ax)["tightest case of a shape of random batches"]
+    np.testing.assert_array_equal(dots.x, shapes["relative_margin"].dropna())
+    np.testing.assert_array_equal(dots.y, [0, 0, 0, 0, 1, 1, 1, 1])
+    best = named(ax)["closest approach of an attack"]
+    np.testing.assert_array_equal(best.x, [0.2, 1.0])
+    np.testing.assert_array_equal(best.y, [1.25, 0.25])
+    assert [place for place, _ in verticals(ax)] == [0.0]
+    assert len(legend(figure)) == 2
