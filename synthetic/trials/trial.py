@@ -4,7 +4,7 @@ Random search, the adversary, counterexample files, their replay, the noise swee
 trials; synthetic/trials/registry.py alone knows which there are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -31,7 +31,7 @@ class Cases:
         device: where they are measured.
     """
 
-    each: Mapping[str, Sequence]
+    each: Mapping[str, Any]
     shared: Mapping[str, Any]
     device: str = "cpu"
 

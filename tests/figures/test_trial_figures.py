@@ -19,7 +19,7 @@ def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
                             "closest": [-0.2, -7.0, -np.inf, 0.4, -0.1]})  # fmt: skip
     figure = draw({}, trials=shapes, attacks=attacks)
     (ax,) = figure.axes
-    assert list(ticks(ax.yaxis).values()) == ["Theorem B", "Theorem A (part)"]
+    assert ticks(ax, "y") == {"Theorem B": 0.0, "Theorem A (part)": 1.0}
     assert ax.yaxis_inverted(), "the first statement is on top"
     dots = named(ax)["tightest case of a shape of random batches"]
     np.testing.assert_array_equal(dots.x, shapes["relative_margin"].dropna())
