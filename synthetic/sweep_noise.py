@@ -25,13 +25,12 @@ from models.stack import AttentionStack, resolve_device
 from synthetic.audit.plan import audit_plan
 from synthetic.audit.rows import audit_run, audited_rows
 from synthetic.batches.cell import Cell
-from synthetic.measure.stack import StackFactory
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import AUDIT_FAILED, exit_status
 from synthetic.sweeps.failures import save_failures, save_suspects
-from synthetic.sweeps.noise_cells import CellTask, run_cells
+from synthetic.sweeps.noise_cells import CellTask, StackFactory, run_cells
 from synthetic.sweeps.noise_controls import control_cells
 from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.sweeps.noise_report import (

@@ -13,15 +13,17 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.batches.cell import Cell
-from synthetic.measure.stack import StackFactory, build_stack
 from synthetic.runs.backends import Backend
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.tasks import run_tasks
 from synthetic.trials.registry import load_statements, trials
 from synthetic.trials.trial import Cases, Trial
 from theory.persistence import admits_threshold
+from theory.precision import numerical_threshold
 from theory.trajectory import Trajectory
 from theory.verdicts import Status, Verdict
+
+StackFactory = Callable[..., AttentionStack]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,23 @@ def run_cell(
     suspects = {key: v.where for key, v in verdicts.items() if v.status is Status.VIOLATED}
     alpha, beta = trajectory.alpha[0], trajectory.beta[0]
     return CellResult(trajectory, admits_threshold(alpha, beta, cell.sizes), cut, verdicts, suspects, len(seen))
+
+
+def build_stack(
+    depth: int,
+    threshold: float,
+    mixing: float,
+    query_key_map: np.ndarray | None,
+    condition: float,
+    device: str | torch.device,
+    stack_factory: StackFactory = AttentionStack,
+) -> tuple[AttentionStack, float]:
+    """The stack that cells run, in float64, and the threshold it applies: max(tau, tau_num)."""
+    stack = stack_factory(
+        depth, threshold, mixing, condition=condition, normalize="input", device=device,
+        query_key_map=None if query_key_map is None else torch.from_numpy(query_key_map),
+    )  # fmt: skip
+    return stack, max(threshold, numerical_threshold("float64", condition))
 
 
 def check_cell(cell: Cell, trajectory: Trajectory) -> dict[str, Verdict]:

@@ -50,6 +50,13 @@ class ForgetsToMix(TransFusionBlock):
         return points
 
 
+class PushesApart(TransFusionBlock):
+    """Tokens move away from their neighbours."""
+
+    def mix(self, points, affinity, row_mass):
+        return 2.0 * points - super().mix(points, affinity, row_mass)
+
+
 class PowerIgnored(TransFusionBlock):
     """Plain ReLU, whatever the power."""
 
@@ -125,7 +132,15 @@ def half_the_divergence(affinity: torch.Tensor, target: torch.Tensor) -> torch.T
 
 BLOCKS = {
     block.__name__: block
-    for block in (DiagonalKept, ThresholdIgnored, RowsNotNormalized, OneFalseEdge, ForgetsToMix, PowerIgnored)
+    for block in (
+        DiagonalKept,
+        ThresholdIgnored,
+        RowsNotNormalized,
+        OneFalseEdge,
+        ForgetsToMix,
+        PushesApart,
+        PowerIgnored,
+    )
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from synthetic.trials.registry import trial_of
 from synthetic.trials.trial import Trial
@@ -66,7 +67,7 @@ class Counterexample:
         values = {name: fields[name] for name in trial.needs}
         return Counterexample(trial, values, {name: fields[name] for name in ORIGIN & set(fields)})
 
-    def replay(self, device: str = "cpu") -> Verdict:
+    def replay(self, device: str | torch.device = "cpu") -> Verdict:
         """Measure the case again and check the statement again."""
         return self.trial.check(self.trial.cases_of(self.values, str(device)))
 

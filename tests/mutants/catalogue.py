@@ -10,6 +10,7 @@ from tests.mutants import (
     theory_bugs,
     training_bugs,
     training_figure_bugs,
+    trial_bugs,
     verdict_bugs,
 )
 
@@ -18,6 +19,7 @@ BUGS = (
     *floor_bugs.BUGS,
     *verdict_bugs.BUGS,
     *synthetic_bugs.BUGS,
+    *trial_bugs.BUGS,
     *audit_bugs.BUGS,
     *model_bugs.BUGS,
     *loss_bugs.BUGS,

@@ -65,4 +65,11 @@ SHARPENING = bugs_in(
     ("boundary_transposed", 'index="between", columns="within"', 'index="within", columns="between"'),
 )  # fmt: skip
 
-BUGS = (*NOISE_BOUNDS, *LAYERS, *TIGHTNESS, *BATCH_FLOOR, *PHASE, *OVER_FUSION, *SHARPENING)
+TRIALS = bugs_in(
+    "figures/trials.py", "figures/trial_figures",
+    ("margins_on_the_next_line", 'known["name"].map(names.index)', 'known["name"].map(names.index) + 1'),
+    ("approach_with_its_sign_lost", '(-known["closest"]).clip', '(known["closest"]).clip'),
+    ("killed_statements_among_the_true", 'attacks[attacks["true"]]', "attacks"),
+)  # fmt: skip
+
+BUGS = (*TRIALS, *NOISE_BOUNDS, *LAYERS, *TIGHTNESS, *BATCH_FLOOR, *PHASE, *OVER_FUSION, *SHARPENING)

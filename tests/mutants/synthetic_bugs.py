@@ -2,24 +2,27 @@
 
 from tests.mutants.bugs import SWEEP, bugs_in
 
-EXPERIMENT = bugs_in(
-    "synthetic/sweeps/noise_cells.py", "synthetic/sweeps/noise_cells synthetic/sweep_noise",
+CELLS = bugs_in(
+    "synthetic/batches/cell.py", "synthetic/sweeps/noise_cells synthetic/sweep_noise",
     ("seeds_shared_across_cells", "self.seed, self.index, trials, stream)", "self.seed, 0, trials, stream)", SWEEP),
-    ("counterexample_of_another_trial", "(v.where, cell.points([v.where])[0])", "(v.where, cell.points([0])[0])"),
     ("last_trial_dropped", "min(start + chunk, self.trials))", "min(start + chunk, self.trials - 1))", SWEEP),
     ("noise_drawn_from_the_points", "(seeding.POINTS, seeding.NOISE)", "(seeding.POINTS, seeding.POINTS)", SWEEP),
-    ("hypotheses_of_the_last_layer", "trajectory.alpha[0], trajectory.beta[0]\n    return CellResult",
-     "trajectory.alpha[-1], trajectory.beta[-1]\n    return CellResult", SWEEP),
-    ("spread_judged_with_another_mixing", "cell.sizes, cut, cell.mixing, unit_inputs=True",
-     "cell.sizes, cut, 1.0 - cell.mixing, unit_inputs=True", SWEEP),
-    ("first_theorem_on_orthogonal_subspaces", 'arrangement="random"', 'arrangement="orthogonal"', SWEEP),
-    ("clean_cosine_of_the_farthest_subspaces", "largest = max(overlaps)", "largest = min(overlaps)"),
-    ("stack_without_the_threshold", "depth, threshold, mixing, condition=condition",
-     "depth, 0.0, mixing, condition=condition", SWEEP),
 )  # fmt: skip
 
-COUNTED_FOR_THE_AUDIT = bugs_in(
-    "synthetic/sweeps/noise_cells.py", "synthetic/audit/rows",
+GEOMETRY = bugs_in(
+    "synthetic/batches/geometry.py", "synthetic/sweeps/noise_cells synthetic/sweep_noise",
+    ("first_theorem_on_orthogonal_subspaces", 'arrangement="random"', 'arrangement="orthogonal"', SWEEP),
+    ("clean_cosine_of_the_farthest_subspaces", "largest = max(overlaps)", "largest = min(overlaps)"),
+)  # fmt: skip
+
+MEASURED = bugs_in(
+    "synthetic/sweeps/noise_cells.py", "synthetic/sweeps/noise_cells synthetic/audit/rows synthetic/sweep_noise",
+    ("counterexample_of_another_trial", "return self.cell.points([trial])[0]", "return self.cell.points([0])[0]"),
+    ("hypotheses_of_the_last_layer", "trajectory.alpha[0], trajectory.beta[0]\n    return CellResult",
+     "trajectory.alpha[-1], trajectory.beta[-1]\n    return CellResult", SWEEP),
+    ("spread_judged_with_another_mixing", '"mixing": cell.mixing', '"mixing": 1.0 - cell.mixing', SWEEP),
+    ("stack_without_the_threshold", "depth, threshold, mixing, condition=condition",
+     "depth, 0.0, mixing, condition=condition", SWEEP),
     ("every_batch_taken_for_distinct", "suspects, len(seen))", "suspects, cell.trials)"),
     ("batches_not_told_apart", "batch[[0, -1]].tobytes()", "batch[0].tobytes()[:0]", SWEEP),
 )  # fmt: skip
@@ -72,4 +75,4 @@ EVALUATION = bugs_in(
     ("nearest_neighbour_is_the_other_view", "cosines.masked_fill(own, -2.0).argmax(-1)", "cosines.argmax(-1)"),
 )  # fmt: skip
 
-BUGS = (*EXPERIMENT, *COUNTED_FOR_THE_AUDIT, *SEEDING, *NOISE, *UNION_OF_SUBSPACES, *BOUNDARIES, *RECORDS, *EVALUATION)
+BUGS = (*CELLS, *GEOMETRY, *MEASURED, *SEEDING, *NOISE, *UNION_OF_SUBSPACES, *BOUNDARIES, *RECORDS, *EVALUATION)

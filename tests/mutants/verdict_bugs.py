@@ -83,10 +83,14 @@ GRID = bugs_in(
 )  # fmt: skip
 
 ONE_BLOCK = bugs_in(
-    "synthetic/sweeps/subspace_model.py", "synthetic/sweeps/subspace_model synthetic/sweep_batch",
+    "synthetic/measure/one_block.py", "synthetic/measure/one_block synthetic/sweep_batch",
     ("false_edges_a_little_above_the_cut", "as_numpy(beta > cut)", "as_numpy(beta > cut + 0.02)"),
-    ("failed_by_both_at_once", "np.flatnonzero(false | pieces)", "np.flatnonzero(false & pieces)"),
     ("complete_clusters_a_little_below_the_cut", "~(alpha > cut)", "~(alpha > cut - 0.05)"),
+)  # fmt: skip
+
+SUBSPACE_MODEL = bugs_in(
+    "synthetic/sweeps/subspace_model.py", "synthetic/sweeps/subspace_model synthetic/sweep_batch",
+    ("failed_by_both_at_once", "np.flatnonzero(false | pieces)", "np.flatnonzero(false & pieces)"),
 )  # fmt: skip
 
 SWEEP_BATCH = bugs_in(
@@ -101,4 +105,4 @@ DENOISING = bugs_in(
     ("kappa_without_the_threshold", "(alpha - threshold) / (1.0 - threshold)", "alpha"),
 )  # fmt: skip
 
-BUGS = (*RATES, *VERDICTS, *REPORT, *GRID, *ONE_BLOCK, *SWEEP_BATCH, *DENOISING)
+BUGS = (*RATES, *VERDICTS, *REPORT, *GRID, *ONE_BLOCK, *SUBSPACE_MODEL, *SWEEP_BATCH, *DENOISING)

@@ -8,7 +8,7 @@ import pytest
 
 from models.attention import TransFusionBlock
 from models.stack import AttentionStack
-from synthetic.audit.rows import audit_cell, audit_run
+from synthetic.audit.rows import audit_cell, audit_run, audited_rows
 from synthetic.batches import seeding
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
@@ -18,7 +18,7 @@ from synthetic.sweeps import noise_grid as grid
 from synthetic.sweeps.noise_cells import run_cell
 from synthetic.sweeps.noise_controls import PROVED_EVENT, control_cells
 from synthetic.sweeps.noise_grid import SweepSettings, build_cells
-from synthetic.sweeps.noise_report import GUARANTEES, summarize_cell
+from synthetic.sweeps.noise_report import GUARANTEES
 from theory import exact_replay, noise_ceiling, persistence, rates
 from theory.trajectory import Trajectory
 from theory.verdicts import Status, Verdict
@@ -160,7 +160,7 @@ def test_budgets_spent_twice_are_a_violation_of_the_proved_event():
     wide = noise_ceiling.gaussian_extremes(11, 3, (5, 3, 2), 0.9, 0.5, 0.1, 0.2)
     rates = []
     for extremes in (cell.extremes, wide):
-        row, _ = summarize_cell(replace(cell, extremes=extremes), run_cell(cell), ceilings, True)
+        row, _ = audited_rows(replace(cell, extremes=extremes), run_cell(cell), ceilings, True)
         rates.append(1.0 - row["within_extremes_rate"])
     # 4.6 and 8.9 % by another simulation with 400,000 batches: five standard errors apart from it at most.
     assert rates[0] == pytest.approx(0.0456, abs=0.0165)
@@ -176,7 +176,7 @@ def measured():
     results = [(cell, run_cell(cell), ceilings[16, 12]) for cell in cells]
     known = {cell.index: ceilings[16, 12] for cell in cells}
     return (cells, known), [
-        (cell, result, *summarize_cell(cell, result, ceiling, True)) for cell, result, ceiling in results
+        (cell, result, *audited_rows(cell, result, ceiling, True)) for cell, result, ceiling in results
     ]
 
 
@@ -246,5 +246,5 @@ def test_a_damaged_stack_is_noticed_in_every_control_cell():
 
     damaged = type("Damaged", (AttentionStack,), {"block_type": Forgetful})
     for cell, ceilings in control_cells(replace(SETTINGS, control_trials=5), 40):
-        row, _ = summarize_cell(cell, run_cell(cell, stack_factory=damaged), ceilings, True)
+        row, _ = audited_rows(cell, run_cell(cell, stack_factory=damaged), ceilings, True)
         assert "worked out again" in row["audit"], cell.control

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthetic.batches import seeding
+from synthetic.batches import cell, seeding
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry, oblique
-from synthetic.measure.stack import build_stack
-from synthetic.sweeps import noise_cells as experiment
-from synthetic.sweeps.noise_cells import run_cell
+from synthetic.sweeps import noise_cells
+from synthetic.sweeps.failures import counterexample
+from synthetic.sweeps.noise_cells import build_stack, run_cell
 from theory.measurements import pair_extremes
 from theory.persistence import admits_threshold
 from theory.subspaces import principal_angles, smallest_principal_angle
@@ -22,7 +22,7 @@ CELL = Cell(index=3, ambient_dim=12, sizes=(4, 3, 3), noise="gaussian", noise_le
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
 def test_a_cell_draws_every_trial_once(monkeypatch, chunk):
-    monkeypatch.setattr(experiment, "TRIAL_CHUNK_BYTES", chunk * 8 * CELL.batch_size * CELL.ambient_dim)
+    monkeypatch.setattr(cell, "TRIAL_CHUNK_BYTES", chunk * 8 * CELL.batch_size * CELL.ambient_dim)
     parts = list(CELL.batches())
     assert max(map(len, parts)) == min(chunk, CELL.trials)
     batches = np.concatenate(parts)
@@ -40,13 +40,13 @@ def test_no_batch_is_drawn_twice():
 def test_noise_is_drawn_from_a_stream_of_its_own(monkeypatch):
     """Points and noise come from generators that have nothing in common."""
     taken = {}
-    original = experiment.add_noise
+    original = cell.add_noise
 
     def add_noise(points, labels, level, kind, rngs):
         taken["clean"], taken["noise"] = points, [rng.bit_generator.state["state"]["state"].tolist() for rng in rngs]
         return original(points, labels, level, kind, rngs)
 
-    monkeypatch.setattr(experiment, "add_noise", add_noise)
+    monkeypatch.setattr(cell, "add_noise", add_noise)
     CELL.points([5])
     for stream, same in ((seeding.NOISE, True), (seeding.POINTS, False)):
         (rng,) = seeding.trial_generators(CELL.seed, CELL.index, [5], stream)
@@ -107,7 +107,7 @@ def test_the_clean_cross_cosine_is_that_of_the_closest_subspaces():
 
 def test_the_batch_that_is_kept_is_the_one_that_failed(monkeypatch):
     verdict = replace(run_cell(CELL).verdicts["theorem_2a"], status=Status.VIOLATED, where=5)
-    monkeypatch.setattr(experiment, "check_cell", lambda *arguments: {"theorem_2a": verdict})
-    ((trial, points),) = run_cell(CELL).suspects.values()
-    assert trial == 5
-    np.testing.assert_array_equal(points, np.concatenate(list(CELL.batches()))[5])
+    monkeypatch.setattr(noise_cells, "check_cell", lambda *arguments: {"theorem_2a": verdict})
+    assert run_cell(CELL).suspects == {"theorem_2a": 5}
+    kept = counterexample(CELL, "theorem_2a", 5)
+    np.testing.assert_array_equal(kept.values["points"], np.concatenate(list(CELL.batches()))[5])
