@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc
 
 from synthetic import seeding
 from synthetic.experiment import Cell, CellResult
@@ -166,9 +166,9 @@ def _rule(delta: float) -> list[str]:
     """That the rule for rates turns where exact binomial probabilities say: planted counts on either side."""
     trials = int(np.ceil(200 / delta))
     failures = np.arange(trials + 1)
-    unconfirmed = int(np.argmax(binom.cdf(failures, trials, delta) > 0.05))
+    unconfirmed = int(np.argmax(bdtr(failures, trials, delta) > 0.05))
     # One cell, which is its own pool: two tests share the chance of a false alarm.
-    broken = int(np.argmax(binom.sf(failures - 1, trials, delta) <= 1e-3 / 2))
+    broken = int(np.argmax(bdtrc(failures - 1, trials, delta) <= 1e-3 / 2))
     planted = {unconfirmed - 1: "HOLDS", unconfirmed: "UNDECIDED", broken - 1: "UNDECIDED", broken: "VIOLATED"}
     found = {count: judge_rates("planted", [RateCell("here", "kept", count, trials, pool="planted")], delta).status
              for count in planted}  # fmt: skip
@@ -242,4 +242,4 @@ def _confirmed(rows: Sequence[dict], delta: float) -> list[str]:
         failed["the proved event"] = {row["cell"]: (row["trials"] - row["within_extremes"], row["trials"])}
     sums = {name: np.sum(list(cells.values()), axis=0) for name, cells in failed.items()}
     return [f"Theorem 2b HOLDS, but {failures} failures in {trials} trials of {name} do not confirm {delta:g}"
-            for name, (failures, trials) in sums.items() if not binom.cdf(failures, trials, delta) <= 0.05]  # fmt: skip
+            for name, (failures, trials) in sums.items() if not bdtr(failures, trials, delta) <= 0.05]  # fmt: skip
