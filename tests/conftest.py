@@ -52,13 +52,16 @@ def nothing_waits_for_the_disk():
         yield
 
 
+# Groups of processes and dask's workers come from one that has imported what they need: imports are most of their time.
+# As where they are spawned, what they do and are given is pickled; but their environment is that of the first of them.
+multiprocessing.set_forkserver_preload(
+    ["torch._dynamo", "paper_checks.two_processes", "synthetic.sweep_noise", "distributed.cli.dask_worker", "pytest"]
+)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def groups_are_forked():
-    """The processes of a group come from one that has imported what they need: imports are most of their time.
-
-    As where they are spawned, what they do and are given is pickled; but their environment is that of the first.
-    """
-    multiprocessing.set_forkserver_preload(["torch._dynamo", "paper_checks.two_processes", "pytest"])
+    """What torch would spawn."""
     with pytest.MonkeyPatch.context() as patch:
         forked = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "spawn", forked)
