@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
-from scipy import stats
+from scipy.special import stdtrit
 
 from figures.run_folder import RunFolder
 
@@ -329,7 +329,7 @@ def _half_width(values: pd.Series) -> float:
     """Of Student's 95 % interval of the mean; NaN where there is none."""
     if len(values) < 2 or not np.isfinite(values).all():
         return math.nan
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def _deviation(values: pd.Series) -> float:

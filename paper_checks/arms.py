@@ -5,7 +5,6 @@ training images it takes. All arms have the same images with the same seed, so t
 intervals over seeds cover the draw. Test images are the same in all trainings.
 """
 
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
@@ -139,7 +138,8 @@ class Arm:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
         # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
         config, base = (without_idle(each) for each in (changed(tier.config, dict(self.changes)), tier.config))
-        return [Training(self.label(tier), seeded(config, seed), tier.device, tier.control, config == base)
+        label = self.label(tier)
+        return [Training(label, seeded(config, seed), tier.device, tier.control, config == base)
                 for seed in tier.all_seeds]  # fmt: skip
 
     def values(self, results: Results, tier: Tier, column: str = "accuracy", *,
@@ -165,8 +165,7 @@ def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, An
     found = []
     if isinstance(config, MethodConfig) and config.name != base.name:
         found, base = [(f"{prefix}name", config.name)], type(config)()
-    hints = typing.get_type_hints(type(config))
-    for name in hints:
+    for name in (each.name for each in fields(config)):
         one, other = getattr(config, name), getattr(base, name)
         if is_dataclass(one):
             found += _differences(one, other, f"{prefix}{name}.")

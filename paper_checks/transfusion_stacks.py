@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.decisions import LEVEL, NO_EVIDENCE, Answer, Contrast, PValues, combined, student_tails
@@ -63,7 +63,7 @@ def _changes(results: Results, task: Task, block: str, rows: list[dict]) -> list
 
 
 def _quantile(level: float, trials: int) -> float:
-    return float(stats.t.ppf(0.5 + level / 2.0, trials - 1)) if trials > 1 else math.inf
+    return float(stdtrit(trials - 1, 0.5 + level / 2.0)) if trials > 1 else math.inf
 
 
 def decide_changes(changes: list[dict], trials: int) -> Answer:

@@ -1,12 +1,14 @@
 """One thread a process, checked annotations, and Hypothesis profiles that do not depend on how busy the machine is."""
 
+import multiprocessing
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jaxtyping
 import pytest
 import torch
+import torch.multiprocessing
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
@@ -47,6 +49,22 @@ def nothing_waits_for_the_disk():
     """Files are written whole for processes that are killed; no test survives the machine that is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+# Groups of processes and dask's workers come from one that has imported what they need: imports are most of their time.
+# As where they are spawned, what they do and are given is pickled; but their environment is that of the first of them.
+multiprocessing.set_forkserver_preload(
+    ["torch._dynamo", "paper_checks.two_processes", "synthetic.sweep_noise", "distributed.cli.dask_worker", "pytest"]
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def groups_are_forked():
+    """What torch would spawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        forked = partial(torch.multiprocessing.start_processes, start_method="forkserver")
+        patch.setattr(torch.multiprocessing, "spawn", forked)
         yield
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from scipy.special import betainc, betaincc, betaincinv
-from scipy.stats import binom
 
 from theory.inputs import require_count, require_range
 from theory.verdicts import Status, Verdict
@@ -201,8 +200,21 @@ def trials_to_notice(rate: float, delta: float, cells: int) -> int:
 @lru_cache(maxsize=1024)
 def _noticed(trials: int, delta: float, level: float) -> float:
     """Failure rate that exceeds the critical number of failures of a test of ``level`` with probability 95 %."""
-    critical = int(binom.isf(level, trials, delta)) + 1
+    critical = _critical_number(trials, delta, level)
     return float(betaincinv(critical, trials - critical + 1, 1.0 - UNSEEN)) if critical <= trials else 1.0
+
+
+def _critical_number(trials: int, delta: float, level: float) -> int:
+    """The fewest failures whose excess is at most ``level``: P(so many or more) if the promise fails with probability
+    delta; trials + 1 if no number is rare enough."""
+    below, critical = 0, trials + 1
+    while critical - below > 1:
+        middle = (below + critical) // 2
+        if betainc(middle, trials - middle + 1, delta) <= level:
+            critical = middle
+        else:
+            below = middle
+    return critical
 
 
 def _pools(cells: Sequence[RateCell]) -> list[RateCell]:

@@ -145,10 +145,9 @@ def _reach_one_side(
     chi = arccos((np.cos(radius) - along) / np.maximum(across, TINY))
     weights = w_omega * distance_density(subspace_dim - 1, omega)
     ring = w_q * distance_density(subspace_dim, q)
-    all_of_it, on_side = (
-        (ring * (weights * cap_measure(subspace_dim - 2, angle)).sum(-1)).sum(-1)
-        for angle in (chi, np.minimum(chi, np.pi / 2))
-    )
+    share = cap_measure(subspace_dim - 2, chi)
+    # Of a cap around z's lateral part the half space on z's side holds what lies below the equator: 1/2 at most.
+    all_of_it, on_side = ((ring * (weights * part).sum(-1)).sum(-1) for part in (share, np.minimum(share, 0.5)))
     return all_of_it, on_side
 
 

@@ -24,7 +24,7 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures") / "run"
     sweep(["--ambient-dims", "16", "--batch-sizes", "12", "18", "--geometry.num-clusters", "3",
            "--geometry.subspace-dim", "2", "--trials", "20", "--depth", "3", "--control-trials", "30",
-           "--out", str(out)])  # fmt: skip
+           "--no-figures", "--out", str(out)])  # fmt: skip
     return out
 
 
@@ -35,8 +35,7 @@ def copy(finished, tmp_path):
 
 def test_redrawing_needs_no_torch_and_no_results_change(copy):
     before = {f.name: f.read_bytes() for f in copy.glob("*.csv")}
-    for picture in [*copy.glob("*.png"), *copy.glob("*.pdf")]:
-        picture.unlink()
+    assert not list(copy.glob("*.png"))
     program = (
         f"import sys; from figures.__main__ import main; status = main(['{copy}']); assert 'torch' not in sys.modules"
     )

@@ -33,8 +33,8 @@ RATES = bugs_in(
     ("noticed_rates_swapped", "return min(in_all, default=1.0), max(in_one, default=1.0)",
      "return max(in_one, default=1.0), min(in_all, default=1.0)", SWEEP),
     ("noticed_in_the_largest_cell", "max(in_one, default=1.0)", "min(in_one, default=1.0)", SWEEP),
-    ("critical_number_one_too_small", "int(binom.isf(level, trials, delta)) + 1",
-     "int(binom.isf(level, trials, delta))", SWEEP),
+    ("critical_number_one_too_small", "critical = _critical_number(trials, delta, level)",
+     "critical = _critical_number(trials, delta, level) - 1", SWEEP),
 )  # fmt: skip
 
 VERDICTS = bugs_in(

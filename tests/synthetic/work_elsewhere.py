@@ -1,11 +1,25 @@
 """What tests of backends run in other processes. These import this module, so it imports little."""
 
+import importlib
 import os
 import signal
 
 import torch
 
 from models.stack import AttentionStack
+
+
+def dask_command(name, arguments):
+    """The command ``dask worker``, say, in silence."""
+    import dask
+
+    program = importlib.import_module(f"distributed.cli.dask_{name}")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
+    # With the default of 3 a deadly task would have to be watched killing four workers.
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        program.main(arguments)
 
 
 def double(number):

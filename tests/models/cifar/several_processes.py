@@ -1,11 +1,11 @@
 """A function in several gloo processes of this machine, that meet in a file: ports may be taken."""
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
@@ -19,16 +19,14 @@ def in_processes(count: int, work: Callable, folder: Path) -> list:
     Raises:
         ProcessRaisedException: work raised, or (on Linux, where it can be seen) the group has threads that live on.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        # Without a network too.
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.multiprocessing.spawn(_process, (count, work, str(folder)), nprocs=count)
+    torch.multiprocessing.spawn(_process, (count, work, str(folder)), nprocs=count)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
 def _process(rank: int, count: int, work: Callable, folder: str) -> None:
     torch.set_num_threads(1)
+    # Without a network too.
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=count, timeout=timedelta(seconds=600)
     )

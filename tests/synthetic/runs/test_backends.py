@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from synthetic.batches.geometry import Geometry
 from synthetic.sweeps.noise_grid import build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
 from tests.command_lines import disk_that_fills, status_of
-from tests.synthetic.work_elsewhere import deadly_stack, double, number_of_threads, refuse
+from tests.synthetic.work_elsewhere import dask_command, deadly_stack, double, number_of_threads, refuse
 from theory import whole_files
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +42,7 @@ class Cluster:
 
     def __init__(self, folder):
         self.file = folder / "scheduler.json"
-        # With the default of 3 a deadly task would have to be watched killing four workers.
-        self.environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-        self.scheduler = self.start("dask_scheduler", "--port", "0", "--no-dashboard")
+        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard")
         self.workers = []
         wait_until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
 
@@ -53,21 +52,21 @@ class Cluster:
         self.address = self.client.scheduler.address
 
     def start(self, program, *arguments):
-        return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{program}", "--scheduler-file", str(self.file), *arguments,
-             "--host", "127.0.0.1"],
-            cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        """``dask scheduler`` or ``dask worker``, forked from a process that has imported torch and dask."""
+        arguments = ["--scheduler-file", str(self.file), *arguments, "--host", "127.0.0.1"]
+        process = get_context("forkserver").Process(target=dask_command, args=(program, arguments), daemon=True)
+        process.start()
+        return process
 
     def ensure(self, workers):
         """So many workers, and the address."""
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        self.workers = [worker for worker in self.workers if worker.is_alive()]
         for worker in self.workers[workers:]:
             worker.kill()
-            worker.wait()
+            worker.join()
         del self.workers[workers:]
         while len(self.workers) < workers:
-            self.workers.append(self.start("dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"))
+            self.workers.append(self.start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"))
         wait_until(lambda: len(self.client.ncores()) == workers)
         return self.address
 
@@ -75,7 +74,7 @@ class Cluster:
         self.client.close()
         for process in [*self.workers, self.scheduler]:
             process.kill()
-            process.wait()
+            process.join()
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +309,8 @@ def test_a_worker_killed_mid_run_changes_nothing(tmp_path, cluster, local_run):
     killer = when_finished(tmp_path / "run", 3, cluster.workers[0].kill)
     assert main([*LONGER, "--out", str(tmp_path / "run"), *arguments]) == 0
     killer.join()
-    assert cluster.workers[0].wait() == -signal.SIGKILL
+    cluster.workers[0].join()
+    assert cluster.workers[0].exitcode == -signal.SIGKILL
     assert finished(tmp_path / "run") > 10
     assert_same(tmp_path / "run", local_run / "longer")
 
