@@ -94,7 +94,7 @@ class FeatureQueue(nn.Module):
     It starts empty, without the random negatives that MoCo's code starts with: until it has been filled there are fewer
     negatives, all of them real, and the loss is that of fewer negatives. The state dict holds the features and how many
     were ever enqueued, so a resumed queue goes on exactly as the saved one would have. In distributed training every
-    process is to enqueue the same features (models/cifar/gather.py gathers them).
+    process is to enqueue the same features (models/cifar/methods/gather.py gathers them).
 
     Args:
         size: K, rows that are kept.

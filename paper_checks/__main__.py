@@ -31,7 +31,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from models.cifar.data import load_images
+from models.cifar.data.images import load_images
 from models.commands import WORKERS_LOST, exit_status
 from models.environment import environment
 from models.stack import resolve_device

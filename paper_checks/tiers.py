@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import DIGITS, DataConfig
-from models.cifar.optim import OptimiserConfig
+from models.cifar.data.images import DIGITS, DataConfig
+from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
+from models.optim import OptimiserConfig
 from theory.inputs import require_choice
 
 TierName = Literal["quick", "cpu", "gpu"]

@@ -13,12 +13,12 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.checkpoint import NAME as CHECKPOINT
-from models.cifar.config import TrainConfig
 from models.cifar.evaluate import evaluate
-from models.cifar.gather import gather_rows
-from models.cifar.processes import leave_group
-from models.cifar.train import check, fit
+from models.cifar.methods.gather import gather_rows
+from models.cifar.methods.processes import leave_group
+from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.train import check, fit
 from models.losses import nt_xent
 from paper_checks.arms import Training, images
 from paper_checks.tiers import Control

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import torch
 
-from models.cifar.command_line import parse_training
-from models.cifar.config import TrainConfig
-from models.cifar.data import load_images
+from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
-from models.cifar.processes import first_process_first, join_group, leave_group, rank
-from models.cifar.stored_config import differences
-from models.cifar.train import DivergedError, check, fit
+from models.cifar.methods.processes import first_process_first, join_group, leave_group, rank
+from models.cifar.training.command_line import parse_training
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.stored_config import differences
+from models.cifar.training.train import DivergedError, check, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.environment import environment
 from models.stack import resolve_device

@@ -21,10 +21,10 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from models.cifar.command_line import parse_training
-from models.cifar.config import TrainConfig
-from models.cifar.data import ImageSet
-from models.cifar.train import make_batch, start, training_step
+from models.cifar.data.images import ImageSet
+from models.cifar.training.command_line import parse_training
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.train import make_batch, start, training_step
 from models.commands import exit_status
 from models.stack import resolve_device
 from theory.inputs import require_count

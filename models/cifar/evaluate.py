@@ -19,15 +19,15 @@ from typing import Annotated
 import torch
 import tyro
 
-from models.cifar.checkpoint import load_checkpoint
-from models.cifar.config import TrainConfig
-from models.cifar.data import Splits, load_images
-from models.cifar.features import LabelledFeatures, encode_set
-from models.cifar.methods import Learner
-from models.cifar.probes import ProbeConfig, probe
-from models.cifar.stored_config import config_from
-from models.cifar.train import new_learner
-from models.cifar.views import evaluation_view
+from models.cifar.data.images import Splits, load_images
+from models.cifar.data.views import evaluation_view
+from models.cifar.evaluation.features import LabelledFeatures, encode_set
+from models.cifar.evaluation.probes import ProbeConfig, probe
+from models.cifar.methods.learners import Learner
+from models.cifar.training.checkpoint import load_checkpoint
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.stored_config import config_from
+from models.cifar.training.train import new_learner
 from models.commands import exit_status
 from models.heads import count_parameters
 from models.stack import resolve_device

@@ -91,7 +91,7 @@ OTHER_LOSSES = (
 )  # fmt: skip
 
 PROBES = bugs_in(
-    "models/cifar/probes.py", "models/cifar/probes",
+    "models/cifar/evaluation/probes.py", "models/cifar/evaluation/probes",
     ("chosen_on_the_test_images", "accuracies = _knn_accuracies(train, validation, config",
      "accuracies = _knn_accuracies(train, test, config"),
     ("neighbours_without_validation", "knn_scores(fitted.features, fitted.labels, test.features",
@@ -104,7 +104,7 @@ PROBES = bugs_in(
 )  # fmt: skip
 
 OPTIMISERS = bugs_in(
-    "models/cifar/optim.py", "models/cifar/optim",
+    "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
     ("nesterov_ignored", "nesterov=config.nesterov)", "nesterov=False)"),
     ("momentum_of_adamw_ignored", "betas=(config.momentum, 0.999)", "betas=(0.9, 0.999)"),
@@ -114,7 +114,7 @@ OPTIMISERS = bugs_in(
 )  # fmt: skip
 
 VIEWS = bugs_in(
-    "models/cifar/views.py", "models/cifar/views",
+    "models/cifar/data/views.py", "models/cifar/data/views",
     ("hue_turned_twice", "(turn * (3.0 / math.pi))", "(turn * (6.0 / math.pi))"),
 )  # fmt: skip
 

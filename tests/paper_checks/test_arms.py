@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.cifar.idle import idle_settings
-from models.cifar.method_config import MoCo, MoCoFeatureTransform, SimCLR, method_of
+from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
+from models.cifar.training.checks import idle_settings
 from paper_checks import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.arms import MOCO, SIMCLR, Arm, changed
 from paper_checks.tiers import CPU, GPU, QUICK

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from models.cifar.compare import read_run
-from models.cifar.data import DataConfig
-from models.cifar.methods import build_learner
+from models.cifar.data.images import DataConfig
+from models.cifar.methods.learners import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training

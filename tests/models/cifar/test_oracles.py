@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.cifar import train
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import ImageSet, Splits
-from models.cifar.method_config import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, TransFusion
-from models.cifar.optim import OptimiserConfig
+from models.cifar.data.images import ImageSet, Splits
+from models.cifar.methods.settings import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, TransFusion
+from models.cifar.training import train
+from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
+from models.optim import OptimiserConfig
 from tests.models.cifar.oracles.moco import train_moco
 from tests.models.cifar.oracles.simclr import train_simclr
 from tests.models.cifar.oracles.transfusion import train_transfusion

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import DataConfig, ImageSet, Splits, load_images
+from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
+from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
-from models.cifar.progress import measure_epoch
-from models.cifar.train import generator_of, new_learner
-from models.cifar.views import ViewConfig
+from models.cifar.evaluation.epoch_measures import measure_epoch
+from models.cifar.training.config import HeadChoice, TrainConfig
+from models.cifar.training.train import generator_of, new_learner
 from models.heads import HeadConfig, build_head
 
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.method_config import MoCo, MoCoFeatureTransform
+from models.cifar.methods.settings import MoCo, MoCoFeatureTransform
+from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
 
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.optim import OptimiserConfig
-from models.cifar.train import generator_of
-from models.cifar.views import make_view
+from models.cifar.data.views import make_view
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.train import generator_of
+from models.optim import OptimiserConfig
 
 # What is drawn, each from generators of its own; 0 draws the networks.
 ORDER, FIRST_VIEW, SECOND_VIEW, METHOD = 1, 2, 3, 4

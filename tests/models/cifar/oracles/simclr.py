@@ -11,8 +11,8 @@ Scores are cosines, or inner products if nothing is normalised. The loss is the 
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.method_config import DeepFusion, SimCLR, SupCon
+from models.cifar.methods.settings import DeepFusion, SimCLR, SupCon
+from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
 
 

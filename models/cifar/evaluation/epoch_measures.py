@@ -1,0 +1,96 @@
+"""What is measured after an epoch: features of validation images, and what the head makes of two views of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from models.cifar.data.images import ImageSet, Splits
+from models.cifar.data.views import evaluation_view, make_view
+from models.cifar.evaluation.features import encode_features
+from models.cifar.evaluation.measure import affinity_report, ceiling_report, score_report
+from models.cifar.evaluation.probes import knn_scores
+from models.cifar.methods.learners import Learner
+from models.cifar.training.config import TrainConfig
+
+# The kNN monitor's neighbours and temperature; the final probes choose theirs (probes.py).
+NEIGHBOURS, TEMPERATURE = 20, 0.1
+# Views for measurements are the same in all epochs.
+VIEW_SEED = 20_220_601
+
+
+@dataclass(frozen=True)
+class EpochMeasures:
+    """Rows of one epoch.
+
+    Attributes:
+        columns: for epochs.csv.
+        layers: for layers.csv, one a reading or mixing block.
+        scores: for scores.csv, one a bin of the histograms.
+    """
+
+    columns: dict
+    layers: list[dict]
+    scores: list[dict]
+
+
+def measure_epoch(
+    config: TrainConfig, learner: Learner, splits: Splits, device: torch.device, epoch: int
+) -> EpochMeasures:
+    """Measure the networks as they stand, in evaluation mode.
+
+    kNN classifies the validation images (the training images where there are none) by the training images' features h.
+    Affinities, scores and angles are those of two fixed views of up to ``measure_images`` of them.
+    """
+    shown = splits.validation if len(splits.validation) else splits.train
+    part = _first_of_every_class(shown, config.measure_images).to(device)
+    was_training = learner.training
+    learner.eval()
+    with torch.no_grad():
+        view = partial(evaluation_view, config=config.view)
+        columns = {"knn": _monitor(config, learner, splits.train, shown, view, device)}
+        features = [learner.encoder(make_view(part.images, config.view, torch.Generator().manual_seed(VIEW_SEED + i)))
+                    for i in range(2)]  # fmt: skip
+        anchors = learner.encoder(view(part.images))
+        output = learner.head(torch.cat(features), views=2, trace=True)
+    learner.train(was_training)
+    labels = part.labels.repeat(2)
+    layers = [{"epoch": epoch, **row} for row in affinity_report(output, labels)]
+    report = score_report(*output.embeddings.float().chunk(2))
+    columns |= {
+        "positive_mean": report.positive.mean, "positive_variance": report.positive.variance,
+        "negative_mean": report.negative.mean, "negative_variance": report.negative.variance,
+        "alignment": report.alignment, "uniformity": report.uniformity,
+        **ceiling_report(anchors.float(), features[0].float(), part.labels),
+    }  # fmt: skip
+    bins = len(report.positive.counts)
+    scores = [
+        {"epoch": epoch, "from": -1.0 + 2.0 * i / bins, "to": -1.0 + 2.0 * (i + 1) / bins,
+         "positive": int(report.positive.counts[i]), "negative": int(report.negative.counts[i])}
+        for i in range(bins)
+    ]  # fmt: skip
+    return EpochMeasures(columns, layers, scores)
+
+
+def _monitor(
+    config: TrainConfig, learner: Learner, train: ImageSet, shown: ImageSet, view: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> float:  # fmt: skip
+    """Share of the validation images whose class their nearest training images tell; leave-one-out is not needed, as
+    the two are disjoint, or (without validation images) the figure flatters."""
+    found = [encode_features(learner.encoder, images.images, view, config.batch_size, device)
+             for images in (train, shown)]  # fmt: skip
+    count = len(train.class_names)
+    scores = knn_scores(found[0], train.labels.to(device), found[1], min(NEIGHBOURS, len(train)), TEMPERATURE, count)
+    return (scores.argmax(1).cpu() == shown.labels.cpu()).double().mean().item()
+
+
+def _first_of_every_class(images: ImageSet, count: int) -> ImageSet:
+    """Up to ``count`` images, as many of each class as can be, in the order of the set."""
+    each = max(2, count // len(images.class_names))
+    kept = torch.zeros(len(images), dtype=torch.bool)
+    for label in range(len(images.class_names)):
+        kept[torch.nonzero(images.labels.cpu() == label)[:each, 0]] = True
+    return images.subset(kept)

@@ -1,0 +1,88 @@
+"""Settings that nothing reads in a training, because another one switches them off: a min_area without crops.
+
+A configuration may hold them, so that one can serve as a pattern for many trainings (paper_checks/tiers.py); a training
+refuses them, so that nobody takes a setting that has no effect for one that was tried.
+"""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, replace
+from typing import Any
+
+from models.cifar.methods.settings import MomentumContrast, TransFusion
+from models.cifar.training.config import TrainConfig
+from models.heads import HeadConfig
+
+ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
+# Heads that read a setting.
+READERS: dict[str, tuple[str, ...]] = {
+    "out_dim": ("linear", "mlp", "deepfusion", "reluformer", "batchformer"),
+    "hidden_dim": ("mlp", "batchformer"),
+    "batch_norm": ("mlp", "batchformer"),
+    "width": ("transfusion", "reluformer", "deepfusion"),
+    "depth": ("transfusion", "reluformer", "deepfusion"),
+    "num_heads": ATTENTION,
+    "keep_diagonal": ("transfusion", "reluformer"),
+    "attention_bias": ("transfusion", "reluformer"),
+    "feed_forward": ATTENTION,
+    "dropout": ATTENTION,
+    "attention_scope": ATTENTION,
+}
+
+
+def idle_settings(config: TrainConfig) -> dict[str, str]:
+    """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
+    return {name: why for name, why in _unread(config) if not _is_default(config, name)}
+
+
+def require_no_idle(config: TrainConfig) -> None:
+    """Refuse settings without effect.
+
+    Raises:
+        ValueError: names them all, and what switches each off.
+    """
+    found = [f"{name}: nothing reads it {why}; leave it out" for name, why in idle_settings(config).items()]
+    if found:
+        raise ValueError("; ".join(found))
+
+
+def without_idle(config: TrainConfig) -> TrainConfig:
+    """The same training, with every setting that nothing reads at its default."""
+    for name in idle_settings(config):
+        group, setting = name.split(".")
+        part = getattr(config, group)
+        config = replace(config, **{group: replace(part, **{setting: _default(part, setting)})})
+    return config
+
+
+def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    method, head = config.method, config.head.resolve(config.method.name)
+    behind = f"behind the head {head.kind}"
+    for setting, kinds in READERS.items():
+        if head.kind not in kinds:
+            yield f"head.{setting}", behind
+    if head.kind in ("transfusion", "reluformer") and head.feed_forward is None:
+        yield "head.dropout", f"{behind} without head.feed_forward"
+    if head.kind in ATTENTION and isinstance(method, MomentumContrast) and not method.symmetric:
+        yield "head.attention_scope", f"with {method.name}, one view at a time, unless method.symmetric"
+    if isinstance(method, TransFusion) and readings_of(head) == 1:
+        yield "method.intermediate", f"{behind}, which has one affinity"
+    if not config.view.crop:
+        yield "view.min_area", "without view.crop"
+    if config.optimiser.warmup_epochs == config.epochs:
+        yield "optimiser.schedule", "where all epochs are warm-up"
+
+
+def readings_of(head: HeadConfig) -> int:
+    """Affinities that a head can be supervised on."""
+    return {"transfusion": head.depth + 1, "deepfusion": head.depth}.get(head.kind, 1)
+
+
+def _is_default(config: TrainConfig, name: str) -> bool:
+    group, setting = name.split(".")
+    return getattr(getattr(config, group), setting) == _default(getattr(config, group), setting)
+
+
+def _default(part: Any, setting: str) -> Any:
+    (found,) = (each for each in fields(part) if each.name == setting)
+    assert found.default is not MISSING
+    return found.default
