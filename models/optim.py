@@ -1,11 +1,11 @@
-"""Optimisers and their schedule: SGD, AdamW, and LARS (You et al., arXiv 1708.03888) by the rule that SimCLR trains by.
+"""Optimizers and their schedule: SGD, AdamW, and LARS (You et al., arXiv 1708.03888) by the rule that SimCLR trains by.
 
 LARS gives every weight a step in proportion to its own norm. With gradient g, weight decay d and learning rate r,
 
     u = g + d w,    v <- m v + r eta |w|/|u| u,    w <- w - v,
 
 where eta |w|/|u| is 1 if either norm is zero. Momentum comes after the scaling by r, so a change of the schedule does
-not rescale past steps. Biases and parameters of normalisation are neither decayed nor adapted: v <- m v + r g.
+not rescale past steps. Biases and parameters of normalization are neither decayed nor adapted: v <- m v + r g.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import nn
 
 from theory.inputs import require_choice, require_count, require_range
 
-OptimiserKind = Literal["sgd", "adamw", "lars"]
+OptimizerKind = Literal["sgd", "adamw", "lars"]
 Schedule = Literal["cosine", "constant"]
 
 # eta: SimCLR's trust coefficient.
@@ -27,15 +27,15 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
-    """Which optimiser, and its schedule.
+class OptimizerConfig:
+    """Which optimizer, and its schedule.
 
     Raises:
         ValueError: an unknown choice, learning_rate not positive, momentum outside [0, 1), weight_decay or
             warmup_epochs negative, nesterov without momentum or with adamw.
     """
 
-    kind: OptimiserKind = "sgd"
+    kind: OptimizerKind = "sgd"
     """sgd, adamw, or lars as in SimCLR."""
     learning_rate: float = 0.06
     """The peak, as it is: not scaled by the batch size. Usual sizes are 0.03 to 0.5 for sgd, 0.001 for adamw, 1 for
@@ -43,7 +43,7 @@ class OptimiserConfig:
     momentum: float = 0.9
     """In [0, 1); adamw takes it as its first beta."""
     weight_decay: float = 5e-4
-    """At least 0; biases and parameters of normalisation have none. adamw multiplies it by the learning rate only."""
+    """At least 0; biases and parameters of normalization have none. adamw multiplies it by the learning rate only."""
     warmup_epochs: int = 1
     """Epochs in which the learning rate rises linearly to its peak; at most all."""
     schedule: Schedule = "cosine"
@@ -52,7 +52,7 @@ class OptimiserConfig:
     """Of sgd and lars: look ahead by one step of momentum."""
 
     def __post_init__(self) -> None:
-        require_choice(self.kind, "kind", get_args(OptimiserKind))
+        require_choice(self.kind, "kind", get_args(OptimizerKind))
         require_choice(self.schedule, "schedule", get_args(Schedule))
         require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
         require_range(self.momentum, "momentum", 0.0, 1.0, closed="left")
@@ -137,8 +137,8 @@ class Lars(torch.optim.Optimizer):
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The trainable parameters of a module in two groups, each once, in the module's order; empty groups are left out.
 
-    Biases, scalars and other vectors, and whatever belongs to a normalisation, have weight decay 0 and are not adapted
-    by LARS; other optimisers ignore "adapt".
+    Biases, scalars and other vectors, and whatever belongs to a normalization, have weight decay 0 and are not adapted
+    by LARS; other optimizers ignore "adapt".
 
     Raises:
         ValueError: weight_decay negative, or no parameter that can be trained.
@@ -160,8 +160,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     return [group for group in groups if group["params"]]
 
 
-def build_optimiser(config: OptimiserConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a module's trainable parameters (parameter_groups); its learning rate is the peak.
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a module's trainable parameters (parameter_groups); its learning rate is the peak.
 
     Raises:
         ValueError: no parameter that can be trained.
@@ -203,7 +203,23 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, s
     return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     """The learning rate of every group of parameters, from the next step on."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = value
+
+
+def gradient_norm(module: nn.Module) -> float:
+    """Euclidean norm of all gradients of a module's parameters, taken together; those without one are left out.
+
+    Raises:
+        ValueError: no parameter has a gradient.
+    """
+    norms = [
+        torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)
+        for parameter in module.parameters()
+        if parameter.grad is not None
+    ]
+    if not norms:
+        raise ValueError("module: no parameter has a gradient; a backward pass must come first")
+    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm().item()

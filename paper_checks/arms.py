@@ -18,9 +18,9 @@ from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
 from models.cifar.methods.settings import MethodConfig, method_of
 from models.cifar.training.checkpoint import NAME as CHECKPOINT
-from models.cifar.training.checks import without_idle
+from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.train import check, fit
+from models.cifar.training.train import fit
 from models.stack import resolve_device
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier

@@ -17,8 +17,9 @@ from models.cifar.evaluate import evaluate
 from models.cifar.methods.gather import gather_rows
 from models.cifar.methods.processes import leave_group
 from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.train import check, fit
+from models.cifar.training.train import fit
 from models.losses import nt_xent
 from paper_checks.arms import Training, images
 from paper_checks.tiers import Control

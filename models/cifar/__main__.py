@@ -28,10 +28,10 @@ import torch
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import first_process_first, join_group, leave_group, rank
-from models.cifar.training.command_line import parse_training
+from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.stored_config import differences
-from models.cifar.training.train import DivergedError, check, fit
+from models.cifar.training.read_config import differences, parse_training
+from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.environment import environment
 from models.stack import resolve_device

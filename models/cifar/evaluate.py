@@ -24,10 +24,8 @@ from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.features import LabelledFeatures, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.methods.learners import Learner
-from models.cifar.training.checkpoint import load_checkpoint
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.stored_config import config_from
-from models.cifar.training.train import new_learner
+from models.cifar.training.state import load_learner
 from models.commands import exit_status
 from models.heads import count_parameters
 from models.stack import resolve_device
@@ -96,22 +94,6 @@ def print_results(rows: list[dict]) -> None:
         note = "  (transductive)" if row["transductive"] else ""
         print(f"{row['features']:<9} {row['probe']:<8} {row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
               f"   {row['validation_accuracy']:10.2%}   {row['chosen']}{note}")  # fmt: skip
-
-
-def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
-    """Configuration and trained networks of a checkpoint.
-
-    Raises:
-        ValueError: not a checkpoint, a damaged one, or one of an earlier version.
-    """
-    state = load_checkpoint(path, device)
-    config = config_from(TrainConfig, state["config"], str(path))
-    learner = new_learner(config)
-    try:
-        learner.load_state_dict(state["learner"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its networks are not those of its configuration") from error
-    return config, learner.to(device)
 
 
 def run(options: EvaluateOptions) -> int:

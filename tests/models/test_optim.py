@@ -12,8 +12,9 @@ from torch import nn
 from models.encoders import EncoderConfig, build_encoder
 from models.optim import (
     Lars,
-    OptimiserConfig,
-    build_optimiser,
+    OptimizerConfig,
+    build_optimizer,
+    gradient_norm,
     learning_rate,
     parameter_groups,
     set_learning_rate,
@@ -104,11 +105,11 @@ def test_lars_is_its_loop(nesterov, adapt, decay):
     start, gradients, rates = random(3, 2), [random(3, 2, seed=seed) for seed in range(1, 6)], [1, 0.5, 2, 0.1, 1]
     weight = nn.Parameter(start.clone())
     group = {"params": [weight], "weight_decay": decay, "adapt": adapt}
-    optimiser = Lars([group], lr=9.0, momentum=0.8, eta=0.05, nesterov=nesterov)
+    optimizer = Lars([group], lr=9.0, momentum=0.8, eta=0.05, nesterov=nesterov)
     for step, (gradient, rate) in enumerate(zip(gradients, rates), start=1):
-        set_learning_rate(optimiser, rate)
+        set_learning_rate(optimizer, rate)
         weight.grad = gradient.clone()
-        optimiser.step()
+        optimizer.step()
         assert torch.equal(weight.grad, gradient)
         numbers = [each.flatten().numpy() for each in gradients[:step]]
         expected = lars_by_loops(start.flatten().numpy(), numbers, rates, 0.8, decay, 0.05, nesterov, adapt)
@@ -117,17 +118,17 @@ def test_lars_is_its_loop(nesterov, adapt, decay):
 
 def test_lars_treats_a_network_by_its_groups():
     module = parts()
-    config = OptimiserConfig(kind="lars", learning_rate=0.4, momentum=0.7, weight_decay=0.2)
-    optimiser = build_optimiser(config, module)
+    config = OptimizerConfig(kind="lars", learning_rate=0.4, momentum=0.7, weight_decay=0.2)
+    optimizer = build_optimizer(config, module)
     start = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     gradients = {name: [] for name in start}
     for step in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         module(random(5, 3, 4, 4, seed=step)).backward()
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:
                 gradients[name].append(parameter.grad.flatten().numpy().copy())
-        optimiser.step()
+        optimizer.step()
     for name, parameter in module.named_parameters():
         expected = start[name].flatten().numpy()
         if name not in ("unused", "frozen.weight", "frozen.bias"):
@@ -157,62 +158,62 @@ def test_the_first_step_has_the_length_of_the_weights():
 
 def test_lars_without_adaptation_is_sgd_at_a_constant_rate():
     ours, theirs = nn.Parameter(random(3, 2)), nn.Parameter(random(3, 2))
-    optimisers = [
+    optimizers = [
         Lars([{"params": [ours], "adapt": False}], lr=0.1, momentum=0.9, weight_decay=0.2),
         torch.optim.SGD([theirs], lr=0.1, momentum=0.9, weight_decay=0.2),
     ]
     for step in range(4):
-        for weight, optimiser in zip((ours, theirs), optimisers):
+        for weight, optimizer in zip((ours, theirs), optimizers):
             weight.grad = random(3, 2, seed=step)
-            optimiser.step()
+            optimizer.step()
     torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw", "lars"])
 def test_resuming_goes_on_exactly(kind):
-    config = OptimiserConfig(kind=kind, nesterov=kind == "sgd")
+    config = OptimizerConfig(kind=kind, nesterov=kind == "sgd")
     module = parts()
-    optimiser = build_optimiser(config, module)
+    optimizer = build_optimizer(config, module)
 
-    def train(module, optimiser, steps):
+    def train(module, optimizer, steps):
         for step in steps:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             module(random(5, 3, 4, 4, seed=step)).backward()
-            optimiser.step()
+            optimizer.step()
         return [parameter.detach().clone() for parameter in module.parameters()]
 
-    train(module, optimiser, range(2))
+    train(module, optimizer, range(2))
     resumed = copy.deepcopy(module)
-    again = build_optimiser(config, resumed)
-    again.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    first, second = train(module, optimiser, range(2, 5)), train(resumed, again, range(2, 5))
+    again = build_optimizer(config, resumed)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    first, second = train(module, optimizer, range(2, 5)), train(resumed, again, range(2, 5))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
 def test_a_closure_is_run_with_gradients():
     weight = nn.Parameter(torch.tensor([3.0]))
-    optimiser = Lars([weight], lr=0.5)
+    optimizer = Lars([weight], lr=0.5)
 
     def closure():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = (weight**2).sum()
         loss.backward()
         return loss
 
-    assert float(optimiser.step(closure).detach()) == 9.0
+    assert float(optimizer.step(closure).detach()) == 9.0
     assert float(weight.detach()) == pytest.approx(3 - 0.5 * 0.001 * 3)
 
 
 def test_kinds_and_options():
     module = parts()
-    sgd = build_optimiser(OptimiserConfig(momentum=0.7, learning_rate=0.3, weight_decay=0.1, nesterov=True), module)
+    sgd = build_optimizer(OptimizerConfig(momentum=0.7, learning_rate=0.3, weight_decay=0.1, nesterov=True), module)
     assert type(sgd) is torch.optim.SGD
     assert [(g["lr"], g["momentum"], g["nesterov"]) for g in sgd.param_groups] == [(0.3, 0.7, True)] * 2
     assert [g["weight_decay"] for g in sgd.param_groups] == [0.1, 0.0]
-    adamw = build_optimiser(OptimiserConfig(kind="adamw", momentum=0.8, weight_decay=0.1), module)
+    adamw = build_optimizer(OptimizerConfig(kind="adamw", momentum=0.8, weight_decay=0.1), module)
     assert type(adamw) is torch.optim.AdamW
     assert [(g["betas"], g["weight_decay"]) for g in adamw.param_groups] == [((0.8, 0.999), 0.1), ((0.8, 0.999), 0.0)]
-    lars = build_optimiser(OptimiserConfig(kind="lars", momentum=0.8, nesterov=True), module)
+    lars = build_optimizer(OptimizerConfig(kind="lars", momentum=0.8, nesterov=True), module)
     assert [(g["momentum"], g["nesterov"], g["eta"]) for g in lars.param_groups] == [(0.8, True, 0.001)] * 2
     set_learning_rate(sgd, 0.01)
     assert [g["lr"] for g in sgd.param_groups] == [0.01, 0.01]
@@ -253,13 +254,13 @@ WEIGHT = nn.Parameter(torch.ones(2))
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: OptimiserConfig(kind="adam"), "kind"),
-        (lambda: OptimiserConfig(schedule="step"), "schedule"),
-        (lambda: OptimiserConfig(learning_rate=0.0), "learning_rate"),
-        (lambda: OptimiserConfig(momentum=1.0), "momentum"),
-        (lambda: OptimiserConfig(weight_decay=-1.0), "weight_decay"),
-        (lambda: OptimiserConfig(warmup_epochs=-1), "warmup_epochs"),
-        (lambda: OptimiserConfig(nesterov=True, momentum=0.0), "nesterov"),
+        (lambda: OptimizerConfig(kind="adam"), "kind"),
+        (lambda: OptimizerConfig(schedule="step"), "schedule"),
+        (lambda: OptimizerConfig(learning_rate=0.0), "learning_rate"),
+        (lambda: OptimizerConfig(momentum=1.0), "momentum"),
+        (lambda: OptimizerConfig(weight_decay=-1.0), "weight_decay"),
+        (lambda: OptimizerConfig(warmup_epochs=-1), "warmup_epochs"),
+        (lambda: OptimizerConfig(nesterov=True, momentum=0.0), "nesterov"),
         (lambda: Lars([WEIGHT], lr=-1.0), "lr"),
         (lambda: Lars([WEIGHT], lr=1.0, momentum=1.0), "momentum"),
         (lambda: Lars([WEIGHT], lr=1.0, weight_decay=math.nan), "weight_decay"),
@@ -278,3 +279,17 @@ WEIGHT = nn.Parameter(torch.ones(2))
 def test_bad_input_is_named(call, names, as_users_call):
     with pytest.raises(ValueError, match=f"^{names}:"):
         call()
+
+
+def test_the_norm_of_all_gradients():
+    module = torch.nn.Linear(2, 1)
+    module(torch.tensor([[3.0, 4.0]])).sum().backward()
+    assert gradient_norm(module) == pytest.approx(math.sqrt(9 + 16 + 1))
+    module.bias.grad = None
+    assert gradient_norm(module) == pytest.approx(5.0)
+    module.weight.grad *= 1e30
+    assert gradient_norm(module) == pytest.approx(5e30)
+    module.weight.grad[0, 0] = math.nan
+    assert math.isnan(gradient_norm(module))
+    with pytest.raises(ValueError, match="module: no parameter has a gradient"):
+        gradient_norm(torch.nn.Linear(2, 1))

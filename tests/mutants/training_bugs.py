@@ -39,24 +39,24 @@ METHODS = bugs_in(
 
 TRAINER = bugs_in(
     "models/cifar/training/train.py", "models/cifar/oracles models/cifar/parts models/cifar/training/train",
-    ("constant_learning_rate", "set_learning_rate(state.optimiser, rate)",
-     "set_learning_rate(state.optimiser, config.optimiser.learning_rate)"),
+    ("constant_learning_rate", "set_learning_rate(state.optimizer, rate)",
+     "set_learning_rate(state.optimizer, config.optimiser.learning_rate)"),
     ("both_views_identical", "for stream in (FIRST_VIEW, SECOND_VIEW)", "for stream in (FIRST_VIEW, FIRST_VIEW)"),
     ("same_views_every_epoch", "generator_of(config, stream, epoch, place)", "generator_of(config, stream, 0, place)"),
     ("same_views_every_step", "place = step * world_size() + rank()", "place = rank()"),
     ("method_draws_alike_every_step", "generator_of(config, METHOD, epoch, step)",
      "generator_of(config, METHOD, epoch)"),
-    ("schedule_begins_anew_every_epoch", "learning_rate(state.epoch * steps + step,", "learning_rate(step,"),
+    ("schedule_begins_anew_every_epoch", "place, peak = state.epoch * steps + step,", "place, peak = step,"),
     ("labels_of_other_images", "train.labels[index], epoch", "train.labels[index.roll(1)], epoch"),
     ("no_shuffling", "order = torch.randperm(count, generator=generator_of(config, ORDER, epoch))",
      "order = torch.arange(count)"),
     ("same_order_every_epoch", "generator_of(config, ORDER, epoch)", "generator_of(config, ORDER, 0)"),
-    ("nothing_follows_the_step", "state.learner.after_step()", "state.learner.training"),
+    ("nothing_follows_the_step", "learner.after_step()", "learner.training"),
     ("warmup_of_one_epoch", "config.optimiser.warmup_epochs * steps", "1 * steps"),
 )  # fmt: skip
 
 DRAWS = bugs_in(
-    "models/cifar/training/train.py", "models/cifar/parts models/cifar/training/train",
+    "models/cifar/training/state.py", "models/cifar/parts models/cifar/training/train",
     ("same_draws_every_epoch", "for part in (config.seed, stream, epoch, step)",
      "for part in (config.seed, stream, 0, step)"),
     ("seed_ignored", "for part in (config.seed, stream,", "for part in (0, stream,"),

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import evaluation_view, make_view
+from models.cifar.data.views import ViewConfig, evaluation_view, make_view
 from models.cifar.evaluation.features import encode_features
 from models.cifar.evaluation.measure import affinity_report, ceiling_report, score_report
 from models.cifar.evaluation.probes import knn_scores
 from models.cifar.methods.learners import Learner
-from models.cifar.training.config import TrainConfig
 
 # The kNN monitor's neighbours and temperature; the final probes choose theirs (probes.py).
 NEIGHBOURS, TEMPERATURE = 20, 0.1
@@ -37,23 +36,29 @@ class EpochMeasures:
 
 
 def measure_epoch(
-    config: TrainConfig, learner: Learner, splits: Splits, device: torch.device, epoch: int
+    learner: Learner,
+    splits: Splits,
+    view: ViewConfig,
+    device: torch.device,
+    epoch: int,
+    batch_size: int,
+    count: int,
 ) -> EpochMeasures:
     """Measure the networks as they stand, in evaluation mode.
 
     kNN classifies the validation images (the training images where there are none) by the training images' features h.
-    Affinities, scores and angles are those of two fixed views of up to ``measure_images`` of them.
+    Affinities, scores and angles are those of two fixed views of up to ``count`` of them, some of every class.
     """
     shown = splits.validation if len(splits.validation) else splits.train
-    part = _first_of_every_class(shown, config.measure_images).to(device)
+    part = _first_of_every_class(shown, count).to(device)
     was_training = learner.training
     learner.eval()
     with torch.no_grad():
-        view = partial(evaluation_view, config=config.view)
-        columns = {"knn": _monitor(config, learner, splits.train, shown, view, device)}
-        features = [learner.encoder(make_view(part.images, config.view, torch.Generator().manual_seed(VIEW_SEED + i)))
-                    for i in range(2)]  # fmt: skip
-        anchors = learner.encoder(view(part.images))
+        plain = partial(evaluation_view, config=view)
+        columns = {"knn": _monitor(learner, splits.train, shown, plain, batch_size, device)}
+        draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
+        features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
+        anchors = learner.encoder(plain(part.images))
         output = learner.head(torch.cat(features), views=2, trace=True)
     learner.train(was_training)
     labels = part.labels.repeat(2)
@@ -75,13 +80,16 @@ def measure_epoch(
 
 
 def _monitor(
-    config: TrainConfig, learner: Learner, train: ImageSet, shown: ImageSet, view: Callable[[Tensor], Tensor],
+    learner: Learner,
+    train: ImageSet,
+    shown: ImageSet,
+    view: Callable[[Tensor], Tensor],
+    batch_size: int,
     device: torch.device,
-) -> float:  # fmt: skip
+) -> float:
     """Share of the validation images whose class their nearest training images tell; leave-one-out is not needed, as
     the two are disjoint, or (without validation images) the figure flatters."""
-    found = [encode_features(learner.encoder, images.images, view, config.batch_size, device)
-             for images in (train, shown)]  # fmt: skip
+    found = [encode_features(learner.encoder, part.images, view, batch_size, device) for part in (train, shown)]
     count = len(train.class_names)
     scores = knn_scores(found[0], train.labels.to(device), found[1], min(NEIGHBOURS, len(train)), TEMPERATURE, count)
     return (scores.argmax(1).cpu() == shown.labels.cpu()).double().mean().item()

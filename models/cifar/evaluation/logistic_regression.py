@@ -22,7 +22,7 @@ from theory.inputs import require_count, require_range
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
 # Steps that L-BFGS remembers.
 HISTORY = 20
-# The optimiser skips a curvature pair whose product is below 1e-10, whatever the objective's size; steps towards the
+# The optimizer skips a curvature pair whose product is below 1e-10, whatever the objective's size; steps towards the
 # minimum of a mean come to that. It is given the objective times this.
 OBJECTIVE_SCALE = 1e4
 
@@ -142,13 +142,13 @@ def _minimise(
         search.grad = gradient * OBJECTIVE_SCALE
         return loss * OBJECTIVE_SCALE
 
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [search], max_iter=iterations, max_eval=3 * iterations, history_size=HISTORY, line_search_fn="strong_wolfe",
         tolerance_grad=0.0, tolerance_change=0.0,
     )  # fmt: skip
-    # The optimiser knows the gradient with respect to X only, so it is left where the one that matters is small.
+    # The optimizer knows the gradient with respect to X only, so it is left where the one that matters is small.
     with suppress(_ConvergedError):
-        optimiser.step(objective)
+        optimizer.step(objective)
         objective()
     found = search.detach() * scale
     weight.copy_(found[:, :-1] @ axes.mT)

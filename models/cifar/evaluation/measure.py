@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.head_output import HeadOutput, Reading
 from models.losses.affinity import affinity_jsd
@@ -281,25 +281,6 @@ def ceiling_report(
 def _angle_quantiles(phi: Tensor) -> dict[str, float]:
     found = [(level, linear_quantile(phi, level).item()) for level in ANGLE_LEVELS]
     return {**{f"phi_q{round(100 * level):02d}": value for level, value in found}, "phi_max": phi.max().item()}
-
-
-# --- gradients --------------------------------------------------------------------------------------------------------
-
-
-def gradient_norm(module: nn.Module) -> float:
-    """Euclidean norm of all gradients of a module's parameters, taken together; those without one are left out.
-
-    Raises:
-        ValueError: no parameter has a gradient.
-    """
-    norms = [
-        torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)
-        for parameter in module.parameters()
-        if parameter.grad is not None
-    ]
-    if not norms:
-        raise ValueError("module: no parameter has a gradient; a backward pass must come first")
-    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm().item()
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------

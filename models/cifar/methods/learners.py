@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.cifar.methods.gather import gather_labels, gather_rows
 from models.cifar.methods.settings import (
+    LARGEST_QUEUE,
     MethodConfig,
     MoCoFeatureTransform,
     MomentumContrast,
@@ -37,9 +38,6 @@ from models.losses import Objective, info_nce, objective_from_name, view_pair_la
 from models.losses.common import widen
 from models.momentum import FeatureQueue, MomentumCopy
 from theory.affinity import unit_points
-
-# Keys of a queue that is not given a size.
-LARGEST_QUEUE = 4096
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,11 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.encoder, self.head = encoder, head
 
+    @property
+    def trained(self) -> nn.ModuleList:
+        """What the optimizer changes."""
+        return nn.ModuleList([self.encoder, self.head])
+
     @abstractmethod
     def prepare(self, batch: Batch) -> tuple[Tensor, LossOfFeatures]:
         """The images that the encoder is trained on, and the loss of their features: apart, so that features may be
@@ -82,7 +85,7 @@ class Learner(nn.Module, ABC):
         return loss_of(self.encoder(images))
 
     def after_step(self) -> None:
-        """What follows the optimiser's step."""
+        """What follows the optimizer's step."""
 
 
 @final

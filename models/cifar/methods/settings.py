@@ -16,6 +16,9 @@ from typing import Any, Literal, final
 from models.heads import HeadKind
 from theory.inputs import require_choice, require_count, require_range
 
+# Keys of a queue that is not given a size.
+LARGEST_QUEUE = 4096
+
 MethodName = Literal["simclr", "supcon", "moco", "moco_ft", "transfusion", "deepfusion"]
 
 

@@ -1,15 +1,22 @@
-"""Settings that nothing reads in a training, because another one switches them off: a min_area without crops.
+"""What a training refuses before it starts: what does not fit the images or the device, and settings without effect.
 
-A configuration may hold them, so that one can serve as a pattern for many trainings (paper_checks/tiers.py); a training
-refuses them, so that nobody takes a setting that has no effect for one that was tried.
+Nothing reads a setting that another one switches off, such as a min_area without crops. A configuration may hold it, so
+that one can serve as a pattern for many trainings (paper_checks/tiers.py); a training refuses it, so that nobody takes
+a setting that has no effect for one that was tried.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
-from models.cifar.methods.settings import MomentumContrast, TransFusion
+import torch
+
+from models.cifar.data.images import Splits
+from models.cifar.methods.processes import world_size
+from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, TransFusion
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
 
 ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
@@ -27,6 +34,35 @@ READERS: dict[str, tuple[str, ...]] = {
     "dropout": ATTENTION,
     "attention_scope": ATTENTION,
 }
+
+
+def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:
+    """The configuration with what it left to the data filled in, before anything is written.
+
+    Raises:
+        ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
+    """
+    require_no_idle(config)
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
+    if config.precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        # Convolutions fall back to code that is not vectorized: twelve times slower, measured with a small encoder.
+        warnings.warn("precision: bf16 on a processor without AVX-512 is many times slower than float32", stacklevel=2)
+    if config.batch_size > len(splits.train):
+        raise ValueError(
+            f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
+        )
+    if config.batch_size % world_size():
+        raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
+    if config.chunk is not None and world_size() > 1:
+        raise ValueError("chunk: goes with one process only")
+    if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
+        size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
+        config = replace(config, method=replace(config.method, queue_size=size))
+    new_learner(config)
+    return config
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:
@@ -55,7 +91,7 @@ def without_idle(config: TrainConfig) -> TrainConfig:
 
 
 def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
-    method, head = config.method, config.head.resolve(config.method.name)
+    method, head = config.method, config.own_head
     behind = f"behind the head {head.kind}"
     for setting, kinds in READERS.items():
         if head.kind not in kinds:

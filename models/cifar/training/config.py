@@ -1,14 +1,17 @@
 """Everything a training on images depends on, in one place; command lines are made from it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
+
+import torch
 
 from models.cifar.data.images import DataConfig
 from models.cifar.data.views import ViewConfig
 from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, HeadKind
-from models.optim import OptimiserConfig
+from models.optim import OptimizerConfig
 from theory.inputs import require_choice, require_count, require_range
 
 Precision = Literal["float32", "bf16", "fp16"]
@@ -54,10 +57,10 @@ class TrainConfig:
     """The projection head."""
     view: ViewConfig = field(default_factory=ViewConfig)
     """The augmentations."""
-    optimiser: OptimiserConfig = field(
-        default_factory=lambda: OptimiserConfig("adamw", learning_rate=1e-3, weight_decay=0.01)
+    optimiser: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig("adamw", learning_rate=1e-3, weight_decay=0.01)
     )
-    """The optimiser. By default AdamW, which takes the gradients of all losses, however small: those of the affinity
+    """The optimizer. By default AdamW, which takes the gradients of all losses, however small: those of the affinity
     loss are a thousand times smaller than NT-Xent's."""
     epochs: int = 20
     """Passes over the training images."""
@@ -100,3 +103,18 @@ class TrainConfig:
             raise ValueError(
                 f"transform_from_epoch: must be below the {self.epochs} epochs, got {self.method.transform_from_epoch}"
             )
+
+    @property
+    def own_head(self) -> HeadConfig:
+        """The projection head, with its kind named."""
+        return self.head.resolve(self.method.name)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of images and convolutions."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        """What forward passes run in."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

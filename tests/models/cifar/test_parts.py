@@ -12,7 +12,7 @@ from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
 from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.training.config import HeadChoice, TrainConfig
-from models.cifar.training.train import generator_of, new_learner
+from models.cifar.training.state import generator_of, new_learner
 from models.heads import HeadConfig, build_head
 
 CPU = torch.device("cpu")
@@ -66,10 +66,10 @@ def test_probes_choose_on_validation_images_and_report_the_test_images(learner):
 
 
 def test_epochs_are_measured_on_validation_images(learner):
-    config = replace(CONFIG, view=ViewConfig(crop=False, flip=False, color_jitter=0.0, grayscale=0.0))
+    still = ViewConfig(crop=False, flip=False, color_jitter=0.0, grayscale=0.0)
     train, right, wrong = colours(12), colours(4), colours(5, shift=1)
     for parts, knn in ((Splits(train, right, wrong), 1.0), (Splits(train, wrong, right), 0.0)):
-        found = measure_epoch(config, learner, parts, CPU, 1)
+        found = measure_epoch(learner, parts, still, CPU, epoch=1, batch_size=12, count=12)
         assert found.columns["knn"] == knn
         # Of the twelve images that are measured, each has its own partner.
         assert sum(row["positive"] for row in found.scores) == 12

@@ -11,7 +11,6 @@ from models.cifar.evaluation.measure import (
     angular_noise,
     ceiling_report,
     class_angles,
-    gradient_norm,
     score_report,
     view_angles,
 )
@@ -262,21 +261,7 @@ def test_views_that_all_stay_below_the_ceiling_of_all_pairs_are_separated():
     assert 20 < below < separated < 180, "the hypothesis holds for some only, and is sufficient, not necessary"
 
 
-# --- gradients and bad input ------------------------------------------------------------------------------------------
-
-
-def test_the_norm_of_all_gradients():
-    module = torch.nn.Linear(2, 1)
-    module(torch.tensor([[3.0, 4.0]])).sum().backward()
-    assert gradient_norm(module) == pytest.approx(math.sqrt(9 + 16 + 1))
-    module.bias.grad = None
-    assert gradient_norm(module) == pytest.approx(5.0)
-    module.weight.grad *= 1e30
-    assert gradient_norm(module) == pytest.approx(5e30)
-    module.weight.grad[0, 0] = math.nan
-    assert math.isnan(gradient_norm(module))
-    with pytest.raises(ValueError, match="module: no parameter has a gradient"):
-        gradient_norm(torch.nn.Linear(2, 1))
+# --- bad input --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("as_users_call")

@@ -12,12 +12,13 @@ from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.data.views import ViewConfig
 from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, method_of, settings_of
 from models.cifar.training import train
-from models.cifar.training.checks import READERS, idle_settings, require_no_idle, without_idle
-from models.cifar.training.command_line import parse_training
+from models.cifar.training.checks import READERS, check, idle_settings, require_no_idle, without_idle
 from models.cifar.training.config import HeadChoice, TrainConfig
+from models.cifar.training.read_config import parse_training
+from models.cifar.training.state import start
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, build_head
-from models.optim import OptimiserConfig
+from models.optim import OptimizerConfig
 from tests.command_lines import status_of
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ OTHER = {
     "symmetric": True, "positives": "interpolate", "positive_beta": 0.3, "negatives": "none", "negative_beta": 0.3,
     "dimension_wise": False, "union": True, "transform_from_epoch": 1,
 }  # fmt: skip
-SGD = {"optimiser": OptimiserConfig("sgd", 0.1)}
+SGD = {"optimiser": OptimizerConfig("sgd", 0.1)}
 DEEP = {"head": HeadChoice("deepfusion", width=8, num_heads=2, depth=1)}
 COSINE = {"head": HeadChoice("transfusion", width=8, depth=1)}
 # The other settings: name, another value, and what else the training needs for the setting to apply.
@@ -86,7 +87,7 @@ CASES: list[tuple[str, object, dict]] = [
 
 def config(name="simclr", **changes):
     settings = {"method": method_of(name), "encoder": EncoderConfig("small", width=4, norm="group"), "epochs": 2,
-                "batch_size": 4, "optimiser": OptimiserConfig("adamw", 1e-3)}  # fmt: skip
+                "batch_size": 4, "optimiser": OptimizerConfig("adamw", 1e-3)}  # fmt: skip
     return TrainConfig(**{**settings, **changes})
 
 
@@ -111,10 +112,10 @@ def splits():
 def trained(options, checked=True):
     """The weights after a training of two epochs of three steps, nothing measured and nothing written."""
     if checked:
-        options = train.check(options, splits(), CPU)
-    state = train.start(options, CPU, None, False)
+        options = check(options, splits(), CPU)
+    state = start(options, CPU)
     for _ in range(options.epochs):
-        train._train_epoch(options, state, state.learner, splits().train, 12 // options.batch_size, CPU, Path())
+        train._train_epoch(state, state.learner, splits().train, Path())
         state.epoch += 1
     return torch.cat([p.detach().flatten() for p in (*state.learner.encoder.parameters(),
                                                      *state.learner.head.parameters())])  # fmt: skip
@@ -244,9 +245,9 @@ def test_settings_beyond_the_last_epoch_are_refused():
     with pytest.raises(ValueError, match=r"^transform_from_epoch: must be below the 2 epochs, got 2"):
         config(method=method_of("moco_ft", transform_from_epoch=2))
     with pytest.raises(ValueError, match=r"^warmup_epochs: must not exceed the 2 epochs, got 3"):
-        config(optimiser=OptimiserConfig("sgd", 0.1, warmup_epochs=3))
+        config(optimiser=OptimizerConfig("sgd", 0.1, warmup_epochs=3))
     with pytest.raises(ValueError, match=r"^nesterov: goes with sgd and lars only"):
-        OptimiserConfig("adamw", 1e-3, nesterov=True)
+        OptimizerConfig("adamw", 1e-3, nesterov=True)
 
 
 IDLE = [
@@ -262,7 +263,7 @@ IDLE = [
             head=HeadChoice("deepfusion", width=8, depth=1, attention_scope="joint")), "head.attention_scope"),
     (with_setting(config("transfusion", head=HeadChoice("mlp")), "method.intermediate", 0.5), "method.intermediate"),
     (config(view=ViewConfig(crop=False, min_area=0.5)), "view.min_area"),
-    (config(optimiser=OptimiserConfig("sgd", 0.1, warmup_epochs=2, schedule="constant")), "optimiser.schedule"),
+    (config(optimiser=OptimizerConfig("sgd", 0.1, warmup_epochs=2, schedule="constant")), "optimiser.schedule"),
 ]  # fmt: skip
 
 
@@ -270,7 +271,7 @@ IDLE = [
 def test_settings_that_nothing_reads_are_refused_and_indeed_change_nothing(options, names):
     assert set(idle_settings(options)) == set(names.split())
     with pytest.raises(ValueError, match="nothing reads it") as error:
-        train.check(options, splits(), CPU)
+        check(options, splits(), CPU)
     assert all(f"{name}: " in str(error.value) for name in names.split())
     without = without_idle(options)
     require_no_idle(without)

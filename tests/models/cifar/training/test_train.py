@@ -16,19 +16,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.__main__ import main
 from models.cifar.data.images import DataConfig, ImageSet, Splits
-from models.cifar.evaluate import evaluate, load_learner
+from models.cifar.evaluate import evaluate
 from models.cifar.evaluate import main as evaluate_main
 from models.cifar.methods.learners import Batch, build_learner
 from models.cifar.methods.settings import METHODS, MomentumContrast, SupCon, method_of
 from models.cifar.training.checkpoint import load_checkpoint
-from models.cifar.training.checks import without_idle
+from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import HeadChoice, TrainConfig
-from models.cifar.training.stored_config import config_from, differences
-from models.cifar.training.train import DivergedError, check, fit, new_learner
+from models.cifar.training.read_config import config_from, differences
+from models.cifar.training.state import load_learner, new_learner
+from models.cifar.training.train import DivergedError, fit
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
 from models.heads import Head, HeadKind
-from models.optim import OptimiserConfig
+from models.optim import OptimizerConfig
 from tests.command_lines import status_of
 from tests.models.cifar.methods.several_processes import in_processes
 from theory.whole_files import to_plain
@@ -41,7 +42,7 @@ HEAD = HeadChoice("mlp", out_dim=8, width=8, depth=1, num_heads=1)
 
 def config(**changes):
     settings = {"encoder": ENCODER, "head": HEAD, "epochs": 2, "batch_size": 8, "measure_images": 6,
-                "optimiser": OptimiserConfig("adamw", 1e-3)}  # fmt: skip
+                "optimiser": OptimizerConfig("adamw", 1e-3)}  # fmt: skip
     # HEAD has sizes for all kinds.
     return without_idle(TrainConfig(**{**settings, **changes}))
 
@@ -222,7 +223,7 @@ def test_a_run_of_two_processes(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
     for method in ("simclr", "moco", "transfusion"):
-        options = config(optimiser=OptimiserConfig("sgd", 1e30, warmup_epochs=0), epochs=9,
+        options = config(optimiser=OptimizerConfig("sgd", 1e30, warmup_epochs=0), epochs=9,
                          method=with_queue(method))  # fmt: skip
         folder = tmp_path / method
         folder.mkdir()
@@ -267,7 +268,7 @@ def test_impossible_settings_are_refused(splits, tmp_path):
         fit(config(precision="fp16"), splits, CPU, tmp_path)
     assert not list(tmp_path.iterdir())
     fit(config(epochs=1), splits, CPU, tmp_path)
-    changed = config(epochs=3, optimiser=OptimiserConfig("adamw", 1e-3, momentum=0.5))
+    changed = config(epochs=3, optimiser=OptimizerConfig("adamw", 1e-3, momentum=0.5))
     with pytest.raises(ValueError, match=r"another epochs, optimiser\.momentum"):
         fit(changed, splits, CPU, tmp_path, resume=True)
     with pytest.raises(ValueError, match="validation_share: must be above 0"):
