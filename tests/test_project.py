@@ -1,8 +1,11 @@
 """The house rules that a machine can check."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,18 +22,30 @@ def test_imports_run_one_way():
     assert "0 broken" in result.stdout
 
 
-def test_an_import_against_the_current_is_noticed(tmp_path):
-    """The contracts themselves are tested: a theory module that imports torch must break them."""
-    import shutil
+# Imports that the contracts forbid, each planted in a module of its own.
+FORBIDDEN = {
+    "theory.sneaky": "torch",
+    "models.cifar.data.sneaky": "models.cifar.methods.settings",
+    "models.cifar.methods.sneaky": "models.cifar.evaluation.features",
+    "models.cifar.evaluation.sneaky": "models.cifar.training.config",
+    "models.cifar.training.sneaky": "models.cifar.evaluate",
+    "models.heads": "models.cifar.data.views",
+}
 
+
+def test_imports_against_the_current_are_noticed(tmp_path):
+    """The contracts themselves are tested: each import that one forbids must break it."""
     for name in ("theory", "models", "figures", "synthetic", "paper_checks", "pyproject.toml"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "theory" / "sneaky.py").write_text("import torch\n")
+    for module, imported in FORBIDDEN.items():
+        with open(tmp_path / f"{module.replace('.', '/')}.py", "a") as file:
+            file.write(f"import {imported}\n")
     program = "import sys; sys.path.insert(0, ''); from importlinter.cli import lint_imports_command as lint; lint()"
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "theory.sneaky -> torch" in result.stdout
+    for module, imported in FORBIDDEN.items():
+        assert f"{module} -> {imported}" in result.stdout, result.stdout
 
 
 def test_style():
@@ -44,6 +59,18 @@ def test_files_stay_one_idea():
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in SOURCES}
     assert len(lengths) > 200
     assert not {path: length for path, length in lengths.items() if length > 400}
+
+
+def test_rooms_of_the_models_stay_small():
+    rooms = Counter(path.parent for path in (ROOT / "models").rglob("*.py") if path.name != "__init__.py")
+    assert len(rooms) > 5
+    assert {str(room): count for room, count in rooms.items() if count > 14} == {}
+
+
+def test_every_room_is_installed():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    rooms = {path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py"}
+    assert {".".join(room.parts) for room in rooms if room.parts[0] != "tests"} == set(packages)
 
 
 def test_readme_keeps_its_two_promises():
