@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.attention import TransFusionBlock
+from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.clusters import ClusterLayout, cluster_layout
@@ -256,24 +257,6 @@ def trial_chunks(tokens: Float[Tensor, "trials n D"]) -> list[slice]:
     budget = CPU_CHUNK_BYTES if tokens.device.type == "cpu" else GPU_CHUNK_BYTES
     chunk = max(1, budget // (n * n * tokens.element_size()))
     return [slice(start, min(start + chunk, trials)) for start in range(0, trials, chunk)]
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """A torch device that exists here.
-
-    Raises:
-        ValueError: unknown or absent; names those that are there.
-    """
-    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    available += ["mps"] if torch.backends.mps.is_available() else []
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}") from error
-    if found.type == "meta":
-        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
-    return found
 
 
 def unit_inputs(

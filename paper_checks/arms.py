@@ -5,7 +5,6 @@ training images it takes. All arms have the same images with the same seed, so t
 intervals over seeds cover the draw. Test images are the same in all trainings.
 """
 
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
@@ -21,7 +20,8 @@ from models.cifar.training.checkpoint import NAME as CHECKPOINT
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.train import fit
-from models.stack import resolve_device
+from models.environment import resolve_device
+from models.run_folder import differing
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier
 from paper_checks.transformations import transformation_rows
@@ -132,8 +132,12 @@ class Arm:
     def label(self, tier: Tier) -> str:
         """What differs from the tier's own training, for people and for folders."""
         config, base = changed(tier.config, dict(self.changes)), tier.config
-        words = [f"{name.removeprefix('method.')}={_word(value)}" for name, value in _differences(config, base)]
-        return ",".join(words).removeprefix("name=") or "base"
+        words = []
+        if config.method.name != base.method.name:
+            words, base = [config.method.name], replace(base, method=type(config.method)())
+        for name, (value, _) in differing(asdict(config), asdict(base)).items():
+            words.append(f"{name.removeprefix('method.')}={_word(value)}")
+        return ",".join(words) or "base"
 
     def trainings(self, tier: Tier) -> list[Training]:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
@@ -159,20 +163,6 @@ class Arm:
 BASE = Arm()
 SIMCLR = BASE
 MOCO = BASE.with_(method__name="moco")
-
-
-def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    if isinstance(config, MethodConfig) and config.name != base.name:
-        found, base = [(f"{prefix}name", config.name)], type(config)()
-    hints = typing.get_type_hints(type(config))
-    for name in hints:
-        one, other = getattr(config, name), getattr(base, name)
-        if is_dataclass(one):
-            found += _differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            found.append((f"{prefix}{name}", one))
-    return found
 
 
 def _word(value: Any) -> str:

@@ -12,30 +12,26 @@ Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results co
 longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
 """
 
-import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
-from models.cifar.methods.processes import first_process_first, join_group, leave_group, rank
+from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
-from models.environment import environment
-from models.stack import resolve_device
-from theory.whole_files import PART, write_json, write_table
+from models.run_folder import open_run_folder
+from theory.whole_files import write_table
 
 
 @dataclass(frozen=True)
@@ -59,43 +55,6 @@ def config_of(options: CifarRun) -> TrainConfig:
     return TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
 
 
-def open_folder(options: CifarRun, config: TrainConfig, device: torch.device) -> Path:
-    """The run folder, made if need be, with config.json, and environment.json of every start.
-
-    Raises:
-        ValueError: a folder that is in use, or no such run where one is to be continued.
-    """
-    folder = options.out or Path("runs") / f"{options.method.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    history = []
-    if options.resume:
-        history = _require_same_run(options.out, config)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".*{PART}"):
-        leftover.unlink()
-    if not options.resume:
-        write_json(folder / "config.json", asdict(config))
-    write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
-    return folder
-
-
-def _require_same_run(folder: Path | None, config: TrainConfig) -> list[dict]:
-    """The earlier starts of the run that is to be continued."""
-    if folder is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
-    stored = {}
-    for name in ("config", "environment"):
-        try:
-            stored[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"--resume {folder}: has no whole {name}.json, so there is no run to continue") from error
-    names = differences(stored["config"], config, f"--resume {folder}")
-    if names:
-        raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
-    return list(stored["environment"].get("runs", []))
-
-
 def run(options: CifarRun) -> int:
     """Train, evaluate, draw; returns the exit status.
 
@@ -104,7 +63,7 @@ def run(options: CifarRun) -> int:
         DivergedError: the loss is not finite.
         OSError: a file could not be written.
     """
-    device = _device(options.device)
+    device = device_of_process(options.device)
     join_group(device)
     try:
         config = config_of(options)
@@ -116,7 +75,15 @@ def run(options: CifarRun) -> int:
             fit(config, splits, device, options.out or Path(), options.resume)
             return 0
         with _tensorboard(options) as writer_in:
-            folder = open_folder(options, config, device)
+            where = f"--resume {options.out}"
+            folder = open_run_folder(
+                config.method.name,
+                options.out,
+                options.resume,
+                asdict(config),
+                device,
+                other=lambda stored, _: differences(stored, config, where),
+            )
             print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
                   f"images; results in {folder}", flush=True)  # fmt: skip
             log = writer_in(folder)
@@ -170,22 +137,6 @@ def _tensorboard(options: CifarRun) -> Iterator[Callable[[Path], Callable[[dict]
             return lambda row: [writer.add_scalar(name, value, row["epoch"]) for name, value in row.items()] and None
 
         yield log_in
-
-
-def _device(name: str) -> torch.device:
-    """The device of this process.
-
-    Raises:
-        ValueError: unknown or absent; under torchrun anything but cpu and cuda.
-    """
-    if "RANK" not in os.environ:
-        return resolve_device(name)
-    if name not in ("cpu", "cuda") or "LOCAL_RANK" not in os.environ:
-        raise ValueError(f"device: must be cpu or cuda under torchrun, got {name}")
-    device = resolve_device(name if name == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from models.cifar.training.read_config import parse_training
 from models.cifar.training.state import start
 from models.cifar.training.train import make_batch, training_step
 from models.commands import exit_status
-from models.stack import resolve_device
+from models.environment import resolve_device
 from theory.inputs import require_count
 
 

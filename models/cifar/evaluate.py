@@ -27,8 +27,8 @@ from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import load_learner
 from models.commands import exit_status
+from models.environment import resolve_device
 from models.heads import count_parameters
-from models.stack import resolve_device
 from theory.whole_files import write_table
 
 

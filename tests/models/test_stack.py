@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models import stack as stack_module
-from models.stack import AttentionStack, resolve_device
+from models.environment import resolve_device
+from models.stack import AttentionStack
 from synthetic.benchmark import obvious_trial
 from tests.strategies import labels_of
 from theory.affinity import affinity_matrix

@@ -222,15 +222,6 @@ def view_angles(anchor_features: Float[Tensor, "n d"], view_features: Float[Tens
     return 2.0 * torch.atan2((anchors - views).norm(dim=-1), (anchors + views).norm(dim=-1))
 
 
-def angular_noise(anchor_features: Float[Tensor, "n d"], view_features: Float[Tensor, "n d"]) -> dict[str, float]:
-    """Quantiles of ``view_angles``, linearly interpolated, as phi_q05, phi_q25, phi_q50, phi_q75, phi_q95 and phi_max.
-
-    Raises:
-        ValueError: as ``view_angles``.
-    """
-    return _angle_quantiles(view_angles(anchor_features, view_features))
-
-
 def class_angles(features: Float[Tensor, "n d"], labels: Array, quantile: float = LEVEL) -> tuple[float, float]:
     """(theta_w, theta_b), radians: the angle within which all but a share ``quantile`` of the within-class pairs lie,
     and the one that all but this share of the cross pairs exceed. Memory O(n^2): take a few thousand rows.
@@ -259,8 +250,9 @@ def ceiling_report(
     ``quantile`` is 0 and ``share_below`` is 1: then the views of these very images are separated.
 
     Returns:
-        phi_q05 to phi_max as in ``angular_noise``; theta_within, theta_between of the anchors; ceiling, the angle
-        (theta_b - theta_w)/4, 0 where theta_b <= theta_w; share_below, the share of views with phi below it; quantile.
+        phi_q05, phi_q25, phi_q50, phi_q75, phi_q95, phi_max, quantiles of ``view_angles``, linearly interpolated;
+        theta_within, theta_between of the anchors; ceiling, the angle (theta_b - theta_w)/4, 0 where
+        theta_b <= theta_w; share_below, the share of views with phi below it; quantile.
 
     Raises:
         ValueError: as ``view_angles`` and ``class_angles``.
@@ -269,18 +261,14 @@ def ceiling_report(
     within, between = class_angles(anchor_features, labels, quantile)
     ceiling = math.asin(bounded_separation(within, between))
     return {
-        **_angle_quantiles(phi),
+        **{f"phi_q{round(100 * level):02d}": linear_quantile(phi, level).item() for level in ANGLE_LEVELS},
+        "phi_max": phi.max().item(),
         "theta_within": within,
         "theta_between": between,
         "ceiling": ceiling,
         "share_below": (phi < ceiling).double().mean().item(),
         "quantile": float(quantile),
     }
-
-
-def _angle_quantiles(phi: Tensor) -> dict[str, float]:
-    found = [(level, linear_quantile(phi, level).item()) for level in ANGLE_LEVELS]
-    return {**{f"phi_q{round(100 * level):02d}": value for level, value in found}, "phi_max": phi.max().item()}
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------

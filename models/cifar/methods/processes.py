@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from models.environment import resolve_device
+
 if dist.is_available():
     # Its functions take as a default the group that exists when it is imported, and DistributedDataParallel imports it.
     # Imported after a group was joined, it would keep that group's threads alive for good, see leave_group.
@@ -23,6 +25,22 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes there are, 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def device_of_process(name: str) -> torch.device:
+    """The device that this process works on; under torchrun each has a GPU of its own.
+
+    Raises:
+        ValueError: unknown or absent; under torchrun anything but cpu and cuda.
+    """
+    if "RANK" not in os.environ:
+        return resolve_device(name)
+    if name not in ("cpu", "cuda") or "LOCAL_RANK" not in os.environ:
+        raise ValueError(f"device: must be cpu or cuda under torchrun, got {name}")
+    device = resolve_device(name if name == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def join_group(device: torch.device) -> None:

@@ -10,6 +10,7 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, settings_of
 from models.cifar.training.config import TrainConfig
+from models.run_folder import differing
 from theory.whole_files import to_plain
 
 # Where images are kept and whether code is compiled do not matter to a training.
@@ -86,21 +87,10 @@ def differences(stored: Any, config: TrainConfig, where: str = "configuration") 
     Raises:
         ValueError: as ``config_from``.
     """
-    names = _differing(to_plain(asdict(config_from(TrainConfig, stored, where))), to_plain(asdict(config)))
+    names = sorted(differing(to_plain(asdict(config_from(TrainConfig, stored, where))), to_plain(asdict(config))))
     if "method.name" in names:
         names = [name for name in names if name == "method.name" or not name.startswith("method.")]
     return [name for name in names if name not in WITHOUT_EFFECT]
-
-
-def _differing(first: dict, second: dict, prefix: str = "") -> list[str]:
-    names = []
-    for name in sorted({*first, *second}):
-        one, other = first.get(name), second.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            names += _differing(one, other, f"{prefix}{name}.")
-        elif one != other:
-            names.append(f"{prefix}{name}")
-    return names
 
 
 def _method_from(values: dict, where: str) -> MethodConfig:
