@@ -93,15 +93,8 @@ class Lars(torch.optim.Optimizer):
         require_range(momentum, "momentum", 0.0, 1.0, closed="left")
         require_range(weight_decay, "weight_decay", 0.0, math.inf, closed="left")
         require_range(eta, "eta", 0.0, math.inf, closed="neither")
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "eta": eta,
-            "nesterov": nesterov,
-            "adapt": True,
-        }
-        super().__init__(params, defaults)
+        group = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "nesterov": nesterov}
+        super().__init__(params, group | {"adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

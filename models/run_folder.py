@@ -1,6 +1,5 @@
 """The folder of a run: new, or that of a run which goes on; with its settings, and the environment of every start."""
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models.environment import environment
-from theory.whole_files import PART, to_plain, write_json
+from theory.whole_files import PART, DamagedFileError, read_json, to_plain, write_json
 
 
 def differing(first: dict, second: dict, prefix: str = "") -> dict[str, tuple]:
@@ -27,7 +26,7 @@ def open_run_folder(
     name: str,
     path: Path | None,
     resume: bool,
-    config: dict,
+    config: object,
     device: torch.device,
     file: str = "config.json",
     other: Callable[[dict, dict], Sequence[str]] = lambda stored, config: sorted(differing(stored, config)),
@@ -52,10 +51,12 @@ def open_run_folder(
     if resume and path is None:
         raise ValueError("--resume: give the run folder to continue with --out")
     if resume:
-        stored, history = (_stored(folder, each) for each in (file, "environment.json"))
-        history = history.get("runs")
-        if not isinstance(history, list):
-            raise ValueError(f"--resume {folder}: environment.json has no list of runs, so there is no run to continue")
+        try:
+            stored, history = read_json(folder / file), read_json(folder / "environment.json").get("runs")
+            if not isinstance(history, list):
+                raise DamagedFileError(f"{folder / 'environment.json'}: has no list of runs")
+        except DamagedFileError as error:
+            raise DamagedFileError(f"--resume: {error}; there is no run to continue") from error
         names = other(stored, config)
         if names:
             raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
@@ -68,13 +69,3 @@ def open_run_folder(
         write_json(folder / file, config)
     write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
     return folder
-
-
-def _stored(folder: Path, name: str) -> dict:
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--resume {folder}: has no whole {name}, so there is no run to continue") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"--resume {folder}: {name} holds no settings by name, so there is no run to continue")
-    return content

@@ -22,7 +22,7 @@ import shutil
 import sys
 import traceback
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def run(options: PaperChecks) -> int:
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
     name = f"paper-checks-{tier.name}"
-    folder = open_run_folder(name, options.out, options.resume, asdict(tier), device, "tier.json", _other_run)
+    folder = open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run)
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
     try:
         failures = carry_out_all(tasks, folder / TASKS, backend, device)

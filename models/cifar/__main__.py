@@ -15,9 +15,9 @@ longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. 
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,31 +74,25 @@ def run(options: CifarRun) -> int:
         if rank() > 0:
             fit(config, splits, device, options.out or Path(), options.resume)
             return 0
-        with _tensorboard(options) as writer_in:
-            where = f"--resume {options.out}"
-            folder = open_run_folder(
-                config.method.name,
-                options.out,
-                options.resume,
-                asdict(config),
-                device,
-                other=lambda stored, _: differences(stored, config, where),
-            )
-            print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
-                  f"images; results in {folder}", flush=True)  # fmt: skip
-            log = writer_in(folder)
+        writer_in = _tensorboard() if options.tensorboard else None
+        other = partial(differences, where=f"--resume {options.out}")
+        folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
+        counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
+        print(f"{counts}; results in {folder}", flush=True)
+        with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
-                knn = row.get("knn", math.nan)
-                print(f"epoch {row['epoch']}/{config.epochs}: loss {row['loss']:.4f}, kNN {knn:.1%}, "
-                      f"{row['views_per_second']:,.0f} views/s", flush=True)  # fmt: skip
-                log(row)
+                knn, speed = row.get("knn", math.nan), row["views_per_second"]
+                words = f"loss {row['loss']:.4f}, kNN {knn:.1%}, {speed:,.0f} views/s"
+                print(f"epoch {row['epoch']}/{config.epochs}: {words}", flush=True)
+                for name, value in row.items() if writer is not None else ():
+                    writer.add_scalar(name, value, row["epoch"])
 
             try:
                 state = fit(config, splits, device, folder, options.resume, on_epoch)
             except KeyboardInterrupt:
-                print(f"\nfinished epochs are kept, continue with the same command and --out {folder} --resume",
-                      file=sys.stderr)  # fmt: skip
+                again = f"continue with the same command and --out {folder} --resume"
+                print(f"\nfinished epochs are kept, {again}", file=sys.stderr)
                 raise
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
@@ -116,27 +110,17 @@ def draw(folder: Path) -> int:
     return NOT_WRITTEN if status else 0
 
 
-@contextmanager
-def _tensorboard(options: CifarRun) -> Iterator[Callable[[Path], Callable[[dict], None]]]:
-    """From a run folder to what logs an epoch's row there; nothing unless asked for.
+def _tensorboard() -> type:
+    """TensorBoard's writer.
 
     Raises:
-        ValueError: TensorBoard is not installed.
+        ValueError: it is not installed.
     """
-    if not options.tensorboard:
-        yield lambda folder: lambda row: None
-        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("--tensorboard: needs the extra [tensorboard]") from error
-    with ExitStack() as stack:
-
-        def log_in(folder: Path) -> Callable[[dict], None]:
-            writer = stack.enter_context(SummaryWriter(str(folder / "tensorboard")))
-            return lambda row: [writer.add_scalar(name, value, row["epoch"]) for name, value in row.items()] and None
-
-        yield log_in
+    return SummaryWriter
 
 
 def main(arguments: list[str] | None = None) -> int:

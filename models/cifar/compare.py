@@ -20,7 +20,7 @@ from typing import Annotated
 import tyro
 
 from models.commands import exit_status
-from theory.whole_files import write_table
+from theory.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
 
@@ -43,13 +43,13 @@ def read_run(folder: Path) -> tuple[dict, list[dict], list[dict]]:
     """
     tables = []
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         for name in ("results", "epochs"):
             with open(folder / f"{name}.csv", encoding="utf-8", newline="") as file:
                 tables.append(list(csv.DictReader(file)))
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
+    except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
     if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")

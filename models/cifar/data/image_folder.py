@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import tarfile
-import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -23,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from theory.whole_files import replacing
+from theory.cache import kept
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
@@ -73,17 +72,22 @@ def load_image_folder(path: Path, image_size: int | None, cache: Path) -> tuple[
             without images, only one class, classes that differ between the parts, an image that cannot be decoded.
     """
     path = Path(path)
+
+    def decode() -> tuple[Arrays, tuple[str, ...]]:
+        with _open(path) as source:
+            return _decode(path, source, image_size)
+
     try:
         key = _key(path, image_size)
-        kept = Path(cache) / f"{_stem(path)}-{key[:24]}.npz"
-        stored = _load_kept(kept, key)
-        if stored is None:
-            with _open(path) as source:
-                stored = _decode(path, source, image_size)
-            _keep(kept, key, *stored)
+        return kept(
+            Path(cache) / f"{_stem(path)}-{key[:24]}.npz",
+            lambda file: _read_kept(file, key),
+            decode,
+            lambda file, found: _write_kept(file, key, *found),
+            "decoded images",
+        )
     except READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read to its end ({error or type(error).__name__})") from error
-    return stored
 
 
 def is_archive(path: Path) -> bool:
@@ -288,30 +292,18 @@ def decode_image(data: bytes, image_size: int | None) -> np.ndarray:
         return np.asarray(image).transpose(2, 0, 1)
 
 
-def _keep(kept: Path, key: str, arrays: Arrays, classes: tuple[str, ...]) -> None:
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as temporary, open(temporary, "wb") as file:
-            np.savez(file, key=np.array(key), classes=np.array(classes), **arrays)
-    except OSError as error:
-        warnings.warn(f"{kept}: decoded images not kept for the next time ({error})", stacklevel=3)
+def _write_kept(path: Path, key: str, arrays: Arrays, classes: tuple[str, ...]) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, key=np.array(key), classes=np.array(classes), **arrays)
 
 
-def _load_kept(kept: Path, key: str) -> tuple[Arrays, tuple[str, ...]] | None:
-    """What was kept; None, with a warning where there is a file, if it is not whole or not for this key."""
-    try:
-        # Every part is read to its end, where its checksum is compared.
-        with np.load(kept, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("key")) != key:
-            raise ValueError("made for another source")
-        classes = tuple(str(name) for name in arrays.pop("classes"))
-        wanted = {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}
-        if set(arrays) != wanted:
-            raise ValueError(f"has {', '.join(sorted(arrays))}")
-        return arrays, classes
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (*READ_ERRORS, ValueError, KeyError, TypeError) as error:
-        warnings.warn(f"{kept}: damaged, the images are decoded again ({error!r})", stacklevel=3)
-    return None
+def _read_kept(path: Path, key: str) -> tuple[Arrays, tuple[str, ...]]:
+    # Every part is read to its end, where its checksum is compared.
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if str(arrays.pop("key")) != key:
+        raise ValueError("made for another source")
+    classes = tuple(str(name) for name in arrays.pop("classes"))
+    if set(arrays) != {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}:
+        raise ValueError(f"has {', '.join(sorted(arrays))}")
+    return arrays, classes

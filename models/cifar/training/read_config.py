@@ -2,7 +2,7 @@
 
 import sys
 import typing
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,13 +81,13 @@ def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
     return kind(**{name: _value(hints[name], value, where) for name, value in values.items()})
 
 
-def differences(stored: Any, config: TrainConfig, where: str = "configuration") -> list[str]:
+def differences(stored: Any, config: TrainConfig | dict, where: str = "configuration") -> list[str]:
     """Dotted names of the settings in which a stored configuration is another one; of another method, its name alone.
 
     Raises:
         ValueError: as ``config_from``.
     """
-    names = sorted(differing(to_plain(asdict(config_from(TrainConfig, stored, where))), to_plain(asdict(config))))
+    names = sorted(differing(to_plain(config_from(TrainConfig, stored, where)), to_plain(config)))
     if "method.name" in names:
         names = [name for name in names if name == "method.name" or not name.startswith("method.")]
     return [name for name in names if name not in WITHOUT_EFFECT]

@@ -106,13 +106,8 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     state.learner.train()
     warm = config.optimiser.warmup_epochs * steps
     losses, norms, begun = [], [], time.perf_counter()
-    bar = tqdm(
-        total=steps * config.batch_size,
-        disable=None if rank() == 0 else True,
-        unit="image",
-        leave=False,
-        desc=f"epoch {state.epoch + 1}/{config.epochs}",
-    )
+    title, quiet = f"epoch {state.epoch + 1}/{config.epochs}", None if rank() == 0 else True
+    bar = tqdm(total=steps * config.batch_size, desc=title, disable=quiet, unit="image", leave=False)
     # Dropout draws from torch's own generator, which is put back afterwards.
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator_of(config, GLOBAL, state.epoch).initial_seed())
