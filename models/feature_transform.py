@@ -12,8 +12,8 @@ with each other.
 Weights are drawn by the caller: 1 + draw_beta(a, a, ...) to extrapolate, draw_beta(a, a, ...) to interpolate; one a
 sample, or one a coordinate ("dimension-wise").
 
-Results are not normalised again unless asked for: the identity above needs them as they are. Pass them on with
-normalize=False then (models/momentum.py), or the transformation is partly undone. Whether the paper normalises is not
+Results are not normalized again unless asked for: the identity above needs them as they are. Pass them on with
+normalize=False then (models/momentum.py), or the transformation is partly undone. Whether the paper normalizes is not
 settled here, so this is an option and no claim about it.
 """
 
@@ -43,7 +43,7 @@ def extrapolate_positives(
         normalize: divide the results by their norms.
 
     Raises:
-        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, or (normalised) a result of zero.
+        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, or (normalized) a result of zero.
     """
     return _mix_positives(queries, keys, weights, 1.0, 2.0, normalize)
 
@@ -75,7 +75,7 @@ def interpolate_negatives(
         normalize: divide the results by their norms.
 
     Raises:
-        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, no permutation, or (normalised)
+        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, no permutation, or (normalized)
             a result of zero.
     """
     require_rows(negatives, "negatives", minimum=1)
@@ -161,7 +161,7 @@ def _finished(rows: Tensor, name: str, normalize: bool) -> Tensor:
     if not normalize:
         return rows
     if not bool((rows != 0).any(-1).all()):
-        raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalised")
+        raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalized")
     return unit_points(rows)
 
 

@@ -44,7 +44,7 @@ class StackTrace:
 
     Attributes:
         points: layers 0..L, each (*trials, n, D): what block l sees.
-        affinities: layers 0..L, each (*trials, n, n), rows normalised: ReLU(C - cut)^power of that layer.
+        affinities: layers 0..L, each (*trials, n, n), rows normalized: ReLU(C - cut)^power of that layer.
     """
 
     points: tuple[Float[Tensor, "*trials n D"], ...]
@@ -58,7 +58,7 @@ class AttentionStack(nn.Module):
         depth: L >= 1 mixing blocks.
         threshold, mixing, query_key_map, condition, bias_form, power: as in TransFusionBlock, shared by all blocks;
             with ``bias_form`` every block learns its own bias. The truncated output is squared whatever the power.
-        normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalises at every
+        normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalizes at every
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
         device, dtype: where and in which precision the stack computes; float64 for verdicts.
@@ -106,11 +106,11 @@ class AttentionStack(nn.Module):
         self.to(self.device, dtype)
 
     def prepare(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
-        """Points checked, on the stack's device and in its dtype, normalised where asked for.
+        """Points checked, on the stack's device and in its dtype, normalized where asked for.
 
         Raises:
             ValueError: NaN, infinite or zero points, fewer than two points; points that query_key_map takes to zero;
-                without normalisation, points whose squared norms the stack's dtype cannot hold.
+                without normalization, points whose squared norms the stack's dtype cannot hold.
         """
         require_points(points)
         if points.shape[-2] < 2:
@@ -141,7 +141,7 @@ class AttentionStack(nn.Module):
     def forward(
         self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
     ) -> Float[Tensor, "*trials n n"] | tuple[Float[Tensor, "*trials n n"], StackTrace]:
-        """The truncated output Y, rows normalised; with ``return_trace`` also every layer (memory O(L n^2)).
+        """The truncated output Y, rows normalized; with ``return_trace`` also every layer (memory O(L n^2)).
 
         Y is n x n whatever the batch size. ``tokens`` stops before it, for losses that are computed in tiles too.
         """
@@ -285,7 +285,7 @@ def _require_ordinary_size(points: Float[np.ndarray | Tensor, "*trials n D"], dt
     if bool(outside.any()):
         where = tuple(outside.nonzero()[0].tolist())
         raise ValueError(
-            f"points: tokens that are not normalised need a largest entry in [{low:.3g}, {high:.3g}] in {dtype}, got "
+            f"points: tokens that are not normalized need a largest entry in [{low:.3g}, {high:.3g}] in {dtype}, got "
             f"{float(largest[where]):.3g} at index {where}"
         )
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.attention import Projection, Tile, TransFusionBlock
 from theory.clusters import ClusterLayout
-from theory.tiled_measurements import ClusterComponents, join_tiles, read_affinity, read_cosines, tile_segments
+from theory.tiled_measurements import ClusterComponents, join_tiles, measure_tile, tile_cosines, tile_segments
 from theory.trajectory import Trajectory
 
 # Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
@@ -201,9 +201,9 @@ def measure_in_tiles(
         tile, segments = _tile(projected, rows, buffer), tile_segments(layout, rows)
         attention = block.attend(points, tile)
         cut = float(attention.cut)
-        extremes = read_cosines(attention.cosines[0], segments)
+        extremes = tile_cosines(attention.cosines[0], segments)
         affinity, mass = block.affinity(attention)
-        tiles.append(read_affinity(extremes, affinity[0], mass[0], segments, cut, components))
+        tiles.append(measure_tile(extremes, affinity[0], mass[0], segments, cut, components))
         if mix:
             moved[..., rows, :] = block.mix(points, affinity, mass, tile)
     return join_tiles(tiles, components), moved

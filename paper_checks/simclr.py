@@ -21,7 +21,7 @@ AUGMENTATIONS: dict[str, dict] = {
 NO_AUGMENTATION = SIMCLR.with_(view__crop=False, view__flip=False, view__color_jitter=0.0, view__grayscale=0.0)
 HEADS = {"MLP": SIMCLR, "linear": SIMCLR.with_(head__kind="linear"), "none": SIMCLR.with_(head__kind="none")}
 # The default is 0.5.
-NORMALISED = {0.1: SIMCLR.with_(method__temperature=0.1), 0.5: SIMCLR, 1.0: SIMCLR.with_(method__temperature=1.0)}
+NORMALIZED = {0.1: SIMCLR.with_(method__temperature=0.1), 0.5: SIMCLR, 1.0: SIMCLR.with_(method__temperature=1.0)}
 INNER_PRODUCTS = {value: SIMCLR.with_(method__normalize=False, method__temperature=value) for value in (0.5, 1.0, 10.0)}
 
 
@@ -74,14 +74,14 @@ def _best_by_validation(results: Results, tier: Tier, arms: dict[float, Arm]) ->
 
 
 def _judge_loss(results: Results, tier: Tier) -> Finding:
-    best = _best_by_validation(results, tier, NORMALISED)
+    best = _best_by_validation(results, tier, NORMALIZED)
     others = _best_by_validation(results, tier, INNER_PRODUCTS)
-    plain = NORMALISED[1.0].values(results, tier)
+    plain = NORMALIZED[1.0].values(results, tier)
     contrasts = [Contrast("cosines over inner products, each at its best temperature", "accuracy", best, others),
                  Contrast("cosines: best temperature over 1", "accuracy", best, plain)]  # fmt: skip
-    rows = [*points(results, tier, NORMALISED, "temperature", "cosines"),
+    rows = [*points(results, tier, NORMALIZED, "temperature", "cosines"),
             *points(results, tier, INNER_PRODUCTS, "temperature", "inner products")]  # fmt: skip
-    curves = {"cosines": NORMALISED, "inner products": INNER_PRODUCTS}
+    curves = {"cosines": NORMALIZED, "inner products": INNER_PRODUCTS}
     corners = {f"{name} at {value:g}": arms[value] for name, arms in curves.items() for value in (0.5, 1.0)}
     square = accuracies(results, tier, corners)
     return judged(f"Two by two: {square}. At the temperature that validation prefers: cosines {mean(best):.1%}, inner "
@@ -190,7 +190,7 @@ CLAIMS = (
         "comparison",
         "Linear probe on h, temperatures chosen on validation images: cosines (of .1, .5, 1) minus inner products "
         "(of .5, 1, 10); cosines at the chosen temperature minus cosines at 1; both, paired over seeds.",
-        lambda tier: tasks_of(tier, *NORMALISED.values(), *INNER_PRODUCTS.values()), _judge_loss, labels=True,
+        lambda tier: tasks_of(tier, *NORMALIZED.values(), *INNER_PRODUCTS.values()), _judge_loss, labels=True,
     ),
     Claim(
         "S4a", "SimCLR", "section 5.2, figure 9",

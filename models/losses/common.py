@@ -63,7 +63,7 @@ def require_nonzero(features: Tensor, name: str) -> None:
         ValueError: names the argument.
     """
     if not bool((features != 0).any(-1).all()):
-        raise ValueError(f"{name}: contains a zero vector; it cannot be normalised")
+        raise ValueError(f"{name}: contains a zero vector; it cannot be normalized")
 
 
 def require_logits(temperature: float, largest: float, terms: int, dtype: torch.dtype) -> None:

@@ -58,7 +58,7 @@ def nt_xent(
         tile_rows: None chooses by the size of the batch; a number works in tiles of so many rows.
 
     Raises:
-        ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalised) a zero
+        ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalized) a zero
             vector; temperature not positive, or so small that the logits overflow; tile_rows below 1.
     """
     if view_a.shape != view_b.shape:
@@ -94,7 +94,7 @@ def supcon(
             many rows.
 
     Raises:
-        ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalised) a zero vector;
+        ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalized) a zero vector;
             labels of another shape or type, or no label that occurs twice; temperature not positive, or so small that
             the logits overflow; tile_rows below 1.
     """

@@ -19,14 +19,14 @@ def symnsq_legacy(
 ) -> Float[Tensor, ""]:
     """Squared cosines over row sums against a target that contains the diagonal: sum over entries over 2N.
 
-    With a, b the normalised views, rows of the first view compare with columns [b | a], rows of the second with
+    With a, b the normalized views, rows of the first view compare with columns [b | a], rows of the second with
     [a | b]. Y is the square of these over temperature, with the 2N x 2N diagonal set to 0 and rows divided by their
     sums + 1e-10; T_ij = 1 where i = j modulo N. Both are clamped to [1e-10, 1], M = (Y + T)/2, and the value is the
     sum over entries of T ln(T/M) + Y ln(Y/M), divided by 2N. Memory O(N^2); half precision is computed in float32.
 
     What follows from that, each of it tested:
 
-    - The temperature cancels in the normalisation, up to the 1e-10.
+    - The temperature cancels in the normalization, up to the 1e-10.
     - A row of T sums to 2, and one of its two ones stands on the diagonal, where Y is 0. Every entry's term is at least
       0, that one is ln 2 whatever the batch, and so the value cannot go below ln 2; with the clamp, c = 1e-10, not
       below (1 + c) ln 2 + c ln c - (1 + c) ln(1 + c) = ln 2 - 2.33e-9, which is the infimum.

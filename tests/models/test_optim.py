@@ -80,7 +80,7 @@ def test_groups_cover_an_encoder_and_leave_out_empty_ones():
         decayed, plain = parameter_groups(encoder, 0.1)
         convolutions = [module for module in encoder.modules() if isinstance(module, nn.Conv2d)]
         assert len(decayed["params"]) == len(convolutions)
-        assert len(plain["params"]) == 2 * len(convolutions), "a normalisation after each, of two vectors"
+        assert len(plain["params"]) == 2 * len(convolutions), "a normalization after each, of two vectors"
     assert [group["weight_decay"] for group in parameter_groups(nn.Linear(2, 2, bias=False), 0.3)] == [0.3]
     assert [group["weight_decay"] for group in parameter_groups(nn.BatchNorm1d(2), 0.3)] == [0.0]
 

@@ -103,7 +103,7 @@ PROBES = bugs_in(
     ("narrow_interval", "clopper_pearson(correct, trials)", "clopper_pearson(correct, trials, 0.9)"),
 )  # fmt: skip
 
-OPTIMISERS = bugs_in(
+OPTIMIZERS = bugs_in(
     "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
     ("nesterov_ignored", "nesterov=config.nesterov)", "nesterov=False)"),
@@ -120,5 +120,5 @@ VIEWS = bugs_in(
 
 BUGS = (
     *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *OTHER_LOSSES, *PROBES,
-    *OPTIMISERS, *VIEWS,
+    *OPTIMIZERS, *VIEWS,
 )  # fmt: skip

@@ -34,7 +34,7 @@ ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class Archive:
-    """Where an archive is, how it is recognised and what its members are called.
+    """Where an archive is, how it is recognized and what its members are called.
 
     Attributes:
         url: its address; the last part is its name on disk.

@@ -54,7 +54,7 @@ class _Source:
 def load_image_folder(path: Path, image_size: int | None, cache: Path) -> tuple[Arrays, tuple[str, ...]]:
     """Decoded images, from ``cache`` if they are there.
 
-    Grey, palette, CMYK and other 8-bit images become RGB; transparency is dropped. Where a size is asked for, the
+    Gray, palette, CMYK and other 8-bit images become RGB; transparency is dropped. Where a size is asked for, the
     largest square in the middle of an image is resized to it (bicubic, with antialiasing). Files that do not end as
     images do, and hidden ones, are passed over. The order is that of the sorted names.
 

@@ -5,7 +5,7 @@ that they depend on nothing else: not on what the images show, nor on which augm
 configurations with one seed therefore see the same crops, and differ only in what they are told to do.
 
 Order: crop, flip, color jitter (its four operations in an order drawn for each image), grayscale, blur, noise,
-normalisation.
+normalization.
 
 Source: Chen et al. 2020, arXiv 2002.05709, appendices A and B.9 (CIFAR-10: strength 0.5 and no blur).
 """
@@ -152,7 +152,7 @@ def make_view(
         generator: best on the images' device; a CPU generator works for all, at the price of a transfer.
 
     Returns:
-        Normalised views on the images' device.
+        Normalized views on the images' device.
 
     Raises:
         ValueError: images of another shape or dtype.
@@ -170,13 +170,13 @@ def make_view(
 
 
 def evaluation_view(images: UInt8[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
-    """The images themselves, scaled to [0, 1] and normalised as their views are.
+    """The images themselves, scaled to [0, 1] and normalized as their views are.
 
     Raises:
         ValueError: images of another shape or dtype.
     """
     _require_images(images)
-    return _normalised(_scaled(images), config)
+    return _normalized(_scaled(images), config)
 
 
 def draw_parameters(n: int, aspect: float, config: ViewConfig, generator: torch.Generator) -> ViewParameters:
@@ -235,7 +235,7 @@ def apply_parameters(
     """The views that parameters describe; what the configuration switches off is left out.
 
     Args:
-        noise: added before normalisation.
+        noise: added before normalization.
     """
     device = images.device
     parameters = ViewParameters(**{name: value.to(device) for name, value in vars(parameters).items()})
@@ -252,7 +252,7 @@ def apply_parameters(
         views = _blurred(views, parameters)
     if noise is not None:
         views = views + noise
-    return _normalised(views, config).contiguous(memory_format=_memory_format(images))
+    return _normalized(views, config).contiguous(memory_format=_memory_format(images))
 
 
 def _cropped(
@@ -309,6 +309,6 @@ def _scaled(images: UInt8[Tensor, "n 3 H W"]) -> Float32[Tensor, "n 3 H W"]:
     return images.to(torch.float32).div_(255.0)
 
 
-def _normalised(images: Float32[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
+def _normalized(images: Float32[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
     mean = images.new_tensor(config.mean)[:, None, None]
     return (images - mean).div_(images.new_tensor(config.std)[:, None, None])

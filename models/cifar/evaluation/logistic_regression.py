@@ -1,6 +1,6 @@
 """Logistic regression on frozen features: the linear probe's classifier.
 
-Multinomial, on features standardised by the training rows' mean and standard deviation, fitted by full-batch L-BFGS
+Multinomial, on features standardized by the training rows' mean and standard deviation, fitted by full-batch L-BFGS
 along the features' principal axes.
 """
 
@@ -29,12 +29,12 @@ OBJECTIVE_SCALE = 1e4
 
 @dataclass(frozen=True)
 class LinearFit:
-    """A linear classifier of standardised features: logits = ((x - center) / scale) weight^T + bias."""
+    """A linear classifier of standardized features: logits = ((x - center) / scale) weight^T + bias."""
 
     weight: Float[Tensor, "classes d"]
     """In units of a feature's standard deviation."""
     bias: Float[Tensor, " classes"]
-    """Not penalised."""
+    """Not penalized."""
     center: Float[Tensor, " d"]
     """Mean of the training rows."""
     scale: Float[Tensor, " d"]
@@ -51,7 +51,7 @@ class LinearFit:
         require_rows(features, "features", minimum=1)
         if features.shape[1] != len(self.center):
             raise ValueError(f"features: must be {len(self.center)} wide as in training, got {features.shape[1]}")
-        return _standardise(features, self.center, self.scale) @ self.weight.mT + self.bias
+        return _standardize(features, self.center, self.scale) @ self.weight.mT + self.bias
 
 
 def fit_linear(
@@ -64,7 +64,7 @@ def fit_linear(
     tolerance: float | None = None,
     max_iterations: int = 5000,
 ) -> LinearFit:
-    """Minimise mean cross-entropy + l2_weight |W|^2/2 over W and the bias by full-batch L-BFGS, until no entry of the
+    """Minimize mean cross-entropy + l2_weight |W|^2/2 over W and the bias by full-batch L-BFGS, until no entry of the
     gradient exceeds ``tolerance``.
 
     The objective is convex with one minimum (up to a constant that all biases share), so ``start`` moves the fit within
@@ -94,13 +94,13 @@ def fit_linear(
     center, scale = values.mean(0), values.std(0, correction=0)
     # Not by scale == 0: the mean of equal numbers is rounded, and a spread of round-off would be blown up to 1.
     scale = torch.where((values == values[0]).all(0), 1.0, scale)
-    points, labels = _standardise(values, center, scale), train.labels.to(values.device).long()
+    points, labels = _standardize(values, center, scale), train.labels.to(values.device).long()
     weight = torch.zeros(num_classes, points.shape[1], dtype=dtype, device=points.device)
     bias = torch.zeros(num_classes, dtype=dtype, device=points.device)
     if start is not None:
         weight.copy_(start.weight)
         bias.copy_(start.bias)
-    gradient = _minimise(points, labels, weight, bias, l2_weight, tolerance, max_iterations)
+    gradient = _minimize(points, labels, weight, bias, l2_weight, tolerance, max_iterations)
     if not gradient <= tolerance:
         raise ArithmeticError(
             f"linear probe: the gradient is {gradient:.3g} after at most {max_iterations} iterations at "
@@ -109,7 +109,7 @@ def fit_linear(
     return LinearFit(weight, bias, center, scale, gradient)
 
 
-def _minimise(
+def _minimize(
     points: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, l2_weight: float, tolerance: float, iterations: int
 ) -> float:
     """Move ``weight`` and ``bias`` in place; returns the largest absolute entry of the gradient there.
@@ -160,5 +160,5 @@ class _ConvergedError(Exception):
     """The gradient is small enough."""
 
 
-def _standardise(features: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+def _standardize(features: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     return (features.to(center.dtype) - center) / scale

@@ -1,7 +1,7 @@
 """Probes: how much of the classes frozen features still hold, read by nearest neighbours or by a linear classifier.
 
 kNN (Wu et al. 2018, arXiv 1805.01978, section 3.4): the k training rows of largest cosine s vote with weight exp(s/t).
-Linear: multinomial logistic regression on features standardised by the training rows' mean and standard deviation.
+Linear: multinomial logistic regression on features standardized by the training rows' mean and standard deviation.
 
 Every choice (k and t, or the L2 weight) is made on validation rows that the probe was not fitted to; the probe is then
 fitted again to training and validation rows together, and reads the test rows once.

@@ -6,14 +6,14 @@ the second pass encodes each chunk again, with a graph, and sends its part of th
 chunk is alive at a time, and the gradient is exact, at the price of one more forward pass.
 
 Exact means: that of the same chunks encoded with all graphs kept. This is the gradient of the whole batch wherever rows
-do not see each other in the encoder; with batch normalisation each chunk is normalised by itself.
+do not see each other in the encoder; with batch normalization each chunk is normalized by itself.
 
 Both passes must do the same:
 
 - Random numbers, such as dropout's, are replayed: the second pass starts each chunk from the states that torch's
   generators had in the first, on the CPU and on GPUs. Afterwards they stand where the first pass and the loss left
   them. Generators that encode holds itself are not known here and not replayed.
-- Buffers, such as running statistics of batch normalisation, are put back after the first pass, so that each image
+- Buffers, such as running statistics of batch normalization, are put back after the first pass, so that each image
   updates them once, in the second. Whatever module encode calls is noticed by a forward hook, which records the
   module's buffers before its first call; modules that are called by .forward(...) alone are missed.
 """

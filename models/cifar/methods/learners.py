@@ -187,7 +187,7 @@ def _weights(config: MoCoFeatureTransform, beta: float, rows: Tensor, generator:
 def build_learner(
     method: MethodConfig, encoder: EncoderConfig, head: HeadConfig, generator: torch.Generator
 ) -> Learner:
-    """A method's networks, initialised from ``generator`` and nothing else.
+    """A method's networks, initialized from ``generator`` and nothing else.
 
     Raises:
         ValueError: settings that do not fit each other.

@@ -68,7 +68,7 @@ class TrainConfig:
     """Images a step, over all processes; each gives two views. At most the training images."""
     chunk: int | None = None
     """Views encoded at a time, by gradient caching: large batches on little memory. None: all at once. Exact, but for
-    batch normalisation, which then sees a chunk at a time (encoder.norm group does not); keys of moco are not cut."""
+    batch normalization, which then sees a chunk at a time (encoder.norm group does not); keys of moco are not cut."""
     precision: Precision = "float32"
     """float32, or autocast to bf16 or (GPU only) fp16."""
     channels_last: bool = True
@@ -80,7 +80,7 @@ class TrainConfig:
     measure_images: int = 512
     """Validation images that affinities, scores and angles are measured on; at least two of each class."""
     seed: int = 0
-    """Of initialisation, order of the images, views and everything else that is drawn."""
+    """Of initialization, order of the images, views and everything else that is drawn."""
 
     def __post_init__(self) -> None:
         require_choice(self.precision, "precision", get_args(Precision))

@@ -262,7 +262,7 @@ def test_bad_input_is_named(call, names, as_users_call):
         call(*views())
 
 
-def test_zero_vectors_are_fine_where_nothing_is_normalised():
+def test_zero_vectors_are_fine_where_nothing_is_normalized():
     x = torch.zeros(4, 3, dtype=torch.float64)
     assert float(supcon(x, [0, 0, 1, 1], normalize=False)) == pytest.approx(math.log(3))
 

@@ -154,7 +154,7 @@ def test_nothing_switched_on_changes_nothing():
     torch.testing.assert_close(make_view(images, whole, seeded()), images / 255, rtol=0, atol=ROUNDING)
 
 
-def test_evaluation_views_are_scaled_and_normalised_only():
+def test_evaluation_views_are_scaled_and_normalized_only():
     images = random_images()
     config = ViewConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 2.0, 1.0))
     views = evaluation_view(images, config)

@@ -54,14 +54,14 @@ def with_queue(method):
 
 @pytest.fixture(scope="module")
 def splits():
-    """Three classes of colours, 8 x 8 pixels."""
+    """Three classes of colors, 8 x 8 pixels."""
     generator = torch.Generator().manual_seed(0)
 
     def part(each):
         labels = torch.arange(3).repeat_interleave(each)
         base = torch.eye(3)[labels][:, :, None, None] * 150
         images = (base + 60 * torch.rand(3 * each, 3, 8, 8, generator=generator)).to(torch.uint8)
-        return ImageSet(images, labels, ("r", "g", "b"), "colours")
+        return ImageSet(images, labels, ("r", "g", "b"), "colors")
 
     return Splits(part(8), part(3), part(4))
 
@@ -359,18 +359,18 @@ def test_the_company_of_a_batch_tells_no_class(splits):
             mean = features.mean(0, keepdim=True) + 1e-3 * features
             return HeadOutput(mean, (Reading.of_tokens(mean),))
 
-    class Colours(torch.nn.Module):
+    class Colors(torch.nn.Module):
         def forward(self, images):
             return images.mean((2, 3)) + 1.0
 
     def part(seed):
-        # A little colour in every image, a lot in the mean of a batch of one class.
+        # A little color in every image, a lot in the mean of a batch of one class.
         generator, labels = torch.Generator().manual_seed(seed), torch.arange(3).repeat_interleave(60)
         tint = 12 * torch.eye(3)[labels][:, :, None, None] + 60 * torch.randn(180, 3, 1, 1, generator=generator)
         return ImageSet((128 + tint).clamp(0, 255).expand(-1, -1, 8, 8).to(torch.uint8), labels, tuple("rgb"), "noise")
 
     learner = new_learner(config())
-    learner.encoder, learner.head = Colours(), Company(HEAD, 3, 3)
+    learner.encoder, learner.head = Colors(), Company(HEAD, 3, 3)
     parts = Splits(part(1), part(2), part(3))
     (knn,) = [row for row in evaluate(config(batch_size=60), learner, parts, CPU)
               if (row["features"], row["probe"]) == ("z", "knn")]  # fmt: skip
