@@ -15,6 +15,7 @@ from models.cifar.evaluation import measure, probes
 from models.cifar.evaluation.features import LabelledFeatures
 from models.head_output import HeadOutput, Reading
 from models.losses import Objective, affinity_jsd_from_points, common, supcon, target_of_labels
+from models.losses.measured import measure_affinity
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from theory import clusters, measurements
@@ -91,6 +92,11 @@ def _ceiling(labels: object) -> np.ndarray:
     return _flat(*measure.ceiling_report(TOKENS, TOKENS + 0.1, labels).values())
 
 
+def _measured(labels: object) -> np.ndarray:
+    found = measure_affinity(OUTPUT.readings[0].cosines(), labels)
+    return _flat(found.sharpness, found.jsd, found.within.sort().values, found.cross.sort().values)
+
+
 def _softmax(labels: object) -> np.ndarray:
     return _flat(SoftmaxStack(1, 2.0).measure(TOKENS[None], labels).mass_mean)
 
@@ -129,6 +135,7 @@ CASES = {
     "models.losses.affinity.affinity_jsd_from_points": Case(lambda y: _flat(affinity_jsd_from_points(TOKENS, y))),
     "models.losses.common.label_index": Case(lambda y: _alike(common.label_index(y, len(INDEX), "cpu"))),
     "models.losses.contrastive.supcon": Case(lambda y: _flat(supcon(TOKENS, y))),
+    "models.losses.measured.measure_affinity": Case(_measured),
     "models.losses.divergence.target_of_labels": Case(lambda y: _flat(target_of_labels(y))),
     "models.losses.objectives.Objective": Case(lambda y: _flat(Objective("affinity")(OUTPUT, y))),
     "models.softmax_fusion.SoftmaxStack": Case(_softmax),

@@ -13,10 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.head_output import HeadOutput, Reading
-from models.losses.affinity import affinity_jsd
 from models.losses.common import label_index, others_alike, require_nonzero, require_rows
-from models.losses.divergence import target_of_labels
-from models.losses.readout import read_affinity
+from models.losses.measured import measure_affinity
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
 from theory.inputs import Array, require_count
@@ -59,13 +57,14 @@ def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
     """
     rows = output.embeddings.shape[0]
     index = label_index(labels, rows, output.embeddings.device)
-    counted = others_alike(index) > 0
-    alike = index[:, None] == index
+    others = others_alike(index)
+    counted, alike = others > 0, index[:, None] == index
     if bool(alike.all()):
         raise ValueError("labels: must hold at least 2 classes, got 1")
+    chance = others[counted].double().mean().item() / (rows - 1)
     empty = dict.fromkeys(("sharpness", "chance", "integrity", "jsd", "certified", "class_mass"), math.nan)
     report = [
-        {"part": "reading", "index": i, **empty, **_measure_reading(reading, index, alike, counted)}
+        {"part": "reading", "index": i, **empty, "chance": chance, **_measure_reading(reading, index, counted)}
         for i, reading in enumerate(output.readings)
     ]
     for i, weights in enumerate(output.attentions):
@@ -74,23 +73,16 @@ def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
     return report
 
 
-def _measure_reading(reading: Reading, index: Tensor, alike: Tensor, counted: Tensor) -> dict:
-    cosines = _unit_or_zero(reading.queries) @ _unit_or_zero(reading.keys).mT
+def _measure_reading(reading: Reading, index: Tensor, counted: Tensor) -> dict:
     # What the head itself could not tell from round-off must not become a row's only mass.
-    resolved = cosines.masked_fill(cosines.abs() <= numerical_threshold(reading.queries.dtype), 0.0)
-    affinity = read_affinity(resolved)
-    own = torch.eye(len(index), dtype=torch.bool, device=index.device)
-    others = alike & ~own
-    target = target_of_labels(index, index.device, torch.float64)
-    jsd, mean = float(affinity_jsd(affinity, target)), cosines.mean(0)
-    within = linear_quantile(mean[others], LEVEL).item()
-    cross = linear_quantile(mean[~alike], 1.0 - LEVEL).item()
+    resolution = numerical_threshold(reading.queries.dtype)
+    found = measure_affinity(_unit_or_zero(reading.queries) @ _unit_or_zero(reading.keys).mT, index, resolution)
+    integrity = linear_quantile(found.within, LEVEL).item() - linear_quantile(found.cross, 1.0 - LEVEL).item()
     return {
-        "sharpness": torch.where(others, affinity, 0.0).sum(-1)[counted].mean().item(),
-        "chance": others.sum(-1)[counted].double().mean().item() / (len(index) - 1),
-        "integrity": within - cross,
-        "jsd": jsd,
-        "certified": float(certified_sharpness(jsd)),
+        "sharpness": found.sharpness[counted].mean().item(),
+        "integrity": integrity,
+        "jsd": float(found.jsd),
+        "certified": float(certified_sharpness(float(found.jsd))),
     }
 
 
