@@ -50,8 +50,8 @@ def mix_in_tiles(
     if plain and block.power == 1.0:
         mixing = block.mixing if isinstance(block.mixing, Tensor) else None
         cut = projected.cut if isinstance(projected.cut, Tensor) else None
-        return RowTiledMixing.apply(block, tile_rows, projected, points, projected.queries, projected.keys,
-                                    projected.scale, cut, mixing)  # fmt: skip
+        own = projected.queries, projected.keys, projected.scale
+        return RowTiledMixing.apply(block, tile_rows, projected, points, *own, cut, mixing)
     if not torch.is_grad_enabled():
         return _mix_rows(block, points, projected, tile_rows)[0]
 
@@ -173,8 +173,8 @@ def _differentiable_gradients(
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, without a copy of ``total`` beside it."""
-    total.view(-1, *total.shape[-2:]).baddbmm_(left.flatten(0, -3) if left.ndim > 2 else left[None],
-                                               right.flatten(0, -3) if right.ndim > 2 else right[None])  # fmt: skip
+    left, right = (part.flatten(0, -3) if part.ndim > 2 else part[None] for part in (left, right))
+    total.view(-1, *total.shape[-2:]).baddbmm_(left, right)
 
 
 def measure_in_tiles(

@@ -1,5 +1,6 @@
 """The house rules that a machine can check."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -65,6 +66,30 @@ def test_rooms_of_the_models_stay_small():
     rooms = Counter(path.parent for path in (ROOT / "models").rglob("*.py") if path.name != "__init__.py")
     assert len(rooms) > 5
     assert {str(room): count for room, count in rooms.items() if count > 14} == {}
+
+
+def imports_of(path):
+    """Modules, and names in modules, that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    return found
+
+
+def test_every_module_is_imported_by_a_test():
+    seen = set().union(*(imports_of(path) for path in SOURCES if path.relative_to(ROOT).parts[0] == "tests"))
+    for package in ("models/losses",):
+        # What a package offers stands in a module of its own.
+        offered = {name.rpartition(".")[::2] for name in imports_of(ROOT / package / "__init__.py")}
+        seen |= {module for module, name in offered if f"{package.replace('/', '.')}.{name}" in seen}
+    for room in ("theory", "models", "figures", "paper_checks"):
+        files = [path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"]
+        assert len(files) > 15
+        missing = [file for file in files if ".".join(file.with_suffix("").parts) not in seen]
+        assert missing == [], room
 
 
 def test_every_room_is_installed():

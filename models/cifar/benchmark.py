@@ -129,16 +129,15 @@ def run(options: BenchmarkOptions) -> int:
     print("                           views/s   share of the bare encoder's throughput")
     for name, values in seconds.items():
         share = seconds["bare encoder"] / values
-        print(f"{name:<24} {2 * options.batch_size / np.median(values):9,.0f}   "
-              f"{np.median(share):6.1%} [{share.min():.1%}, {share.max():.1%}]")  # fmt: skip
+        shares = f"{np.median(share):6.1%} [{share.min():.1%}, {share.max():.1%}]"
+        print(f"{name:<24} {2 * options.batch_size / np.median(values):9,.0f}   {shares}")
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(parse_training(BenchmarkOptions, arguments, "python -m models.cifar.benchmark", __doc__))
-    )
+    prog = "python -m models.cifar.benchmark"
+    return exit_status(lambda: run(parse_training(BenchmarkOptions, arguments, prog, __doc__)))
 
 
 if __name__ == "__main__":

@@ -93,11 +93,12 @@ def _number(text: str) -> float:
 def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
     config, results, _ = runs[0]
     row: dict = {
-        "name": name_of(config), "seeds": len({each["seed"] for each, _, _ in runs}),
+        "name": name_of(config),
+        "seeds": len({each["seed"] for each, _, _ in runs}),
         "encoder_parameters": int(results[0]["encoder_parameters"]),
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for _, _, epochs in runs for e in epochs) / len(runs),
-    }  # fmt: skip
+    }
     for features, probe in COLUMNS:
         found = [r for _, rows, _ in runs for r in rows if (r["features"], r["probe"]) == (features, probe)]
         row[f"{features}_{probe}"] = sum(_number(r["accuracy"]) for r in found) / len(found)
@@ -114,12 +115,12 @@ def run(options: CompareOptions) -> int:
         OSError: the table could not be written.
     """
     rows = compare(options.folders)
-    print("method                 seeds  head parameters  seconds  "
-          + "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS))  # fmt: skip
+    titles = "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS)
+    print(f"method                 seeds  head parameters  seconds  {titles}")
     for row in rows:
         cells = (f"{row[f'{f}_{p}']:.1%} [{row[f'{f}_{p}_low']:.1%}, {row[f'{f}_{p}_high']:.1%}]" for f, p in COLUMNS)
-        print(f"{row['name']:<22} {row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}  "
-              + "  ".join(f"{cell:<20}" for cell in cells))  # fmt: skip
+        numbers = f"{row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}"
+        print(f"{row['name']:<22} {numbers}  {'  '.join(f'{cell:<20}' for cell in cells)}")
     if options.out is not None:
         write_table(options.out, rows)
     return 0
@@ -127,11 +128,8 @@ def run(options: CompareOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(CompareOptions, args=arguments, prog="python -m models.cifar.compare", description=__doc__)
-        )
-    )
+    prog = "python -m models.cifar.compare"
+    return exit_status(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ from models.environment import resolve_device
 from models.heads import count_parameters
 from theory.whole_files import write_table
 
+# Columns that are read off a probe's result.
+NUMBERS = ("accuracy", "low", "high", "validation_accuracy")
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -57,6 +60,11 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         size = min(config.batch_size, len(images))
         parts[name] = encode_set(learner.encoder, learner.head, images.images[order], view, size, device)
         labels[name] = images.labels[order]
+    sizes = {
+        "test_images": len(splits.test),
+        "encoder_parameters": count_parameters(learner.encoder),
+        "head_parameters": count_parameters(learner.head),
+    }
     rows = []
     for kind in ("h", "z"):
         train, validation, test = (
@@ -65,12 +73,9 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         smaller = len(train.labels)
         knn = ProbeConfig("knn", tuple(k for k in ProbeConfig().neighbours if k <= smaller) or (1,))
         for choice in (knn, ProbeConfig("linear")):
-            rows.append({
-                "features": kind, "probe": choice.kind, "transductive": kind == "z" and learner.head.transductive,
-                **_probe(train, validation, test, choice), "test_images": len(test.labels),
-                "encoder_parameters": count_parameters(learner.encoder),
-                "head_parameters": count_parameters(learner.head),
-            })  # fmt: skip
+            transductive = kind == "z" and learner.head.transductive
+            what = {"features": kind, "probe": choice.kind, "transductive": transductive}
+            rows.append(what | _probe(train, validation, test, choice) | sizes)
     return rows
 
 
@@ -79,12 +84,9 @@ def _probe(train: LabelledFeatures, validation: LabelledFeatures, test: Labelled
     try:
         result = probe(train, validation, test, config)
     except (ArithmeticError, ValueError) as error:
-        return dict.fromkeys(("accuracy", "low", "high", "validation_accuracy"), math.nan) | {
-            "chosen": f"none: {error}"
-        }
+        return dict.fromkeys(NUMBERS, math.nan) | {"chosen": f"none: {error}"}
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
-    return {"accuracy": result.accuracy, "low": result.low, "high": result.high,
-            "validation_accuracy": result.validation_accuracy, "chosen": chosen}  # fmt: skip
+    return {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
 
 
 def print_results(rows: list[dict]) -> None:
@@ -92,8 +94,9 @@ def print_results(rows: list[dict]) -> None:
     print("features  probe    accuracy [95 % interval]      validation   chosen")
     for row in rows:
         note = "  (transductive)" if row["transductive"] else ""
-        print(f"{row['features']:<9} {row['probe']:<8} {row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
-              f"   {row['validation_accuracy']:10.2%}   {row['chosen']}{note}")  # fmt: skip
+        interval = f"{row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
+        chosen = f"{row['validation_accuracy']:10.2%}   {row['chosen']}{note}"
+        print(f"{row['features']:<9} {row['probe']:<8} {interval}   {chosen}")
 
 
 def run(options: EvaluateOptions) -> int:
@@ -114,11 +117,8 @@ def run(options: EvaluateOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(EvaluateOptions, args=arguments, prog="python -m models.cifar.evaluate", description=__doc__)
-        )
-    )
+    prog = "python -m models.cifar.evaluate"
+    return exit_status(lambda: run(tyro.cli(EvaluateOptions, args=arguments, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -148,8 +148,7 @@ def load_images(config: DataConfig, archives: Mapping[str, Archive] = ARCHIVES) 
     parts = {}
     for part in ("train", "test"):
         labels = arrays[f"{part}_labels"]
-        kept = np.arange(len(labels)) if config.limit is None else _some_of_each(
-            labels, config.limit, config.limit_seed if part == "train" else None)  # fmt: skip
+        kept = _some_of_each(labels, config.limit, config.limit_seed if part == "train" else None)
         images = torch.from_numpy(arrays.pop(f"{part}_images"))
         images = images if len(kept) == len(labels) else images[torch.from_numpy(kept)]
         parts[part] = ImageSet(_resized(images, size), torch.from_numpy(labels[kept]), classes, name)
@@ -183,15 +182,12 @@ def _load_digits() -> tuple[Arrays, tuple[str, ...]]:
     labels = digits.target.astype(np.int64)
     classes = tuple(str(name) for name in digits.target_names)
     test = _held_out(labels, DIGITS_TEST_SHARE, DIGITS_SEED, classes)
-    return {
-        "train_images": images[~test], "train_labels": labels[~test],
-        "test_images": images[test], "test_labels": labels[test],
-    }, classes  # fmt: skip
+    parts, arrays = {"train": ~test, "test": test}, {"images": images, "labels": labels}
+    return {f"{part}_{what}": all_[mask] for part, mask in parts.items() for what, all_ in arrays.items()}, classes
 
 
-def _some_of_each(labels: np.ndarray, limit: int, seed: int | None) -> np.ndarray:
-    """Ascending indices of ``limit`` of each label: the first, or drawn with a seed; which of a label depends on that
-    label alone."""
+def _some_of_each(labels: np.ndarray, limit: int | None, seed: int | None) -> np.ndarray:
+    """Ascending indices of ``limit`` of each label, or all: the first, or drawn with a seed, by that label alone."""
     members = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
     if seed is not None:
         # The third number keeps these draws apart from those of validation images.

@@ -64,18 +64,16 @@ def measure_epoch(
     labels = part.labels.repeat(2)
     layers = [{"epoch": epoch, **row} for row in affinity_report(output, labels)]
     report = score_report(*output.embeddings.float().chunk(2))
-    columns |= {
-        "positive_mean": report.positive.mean, "positive_variance": report.positive.variance,
-        "negative_mean": report.negative.mean, "negative_variance": report.negative.variance,
-        "alignment": report.alignment, "uniformity": report.uniformity,
-        **ceiling_report(anchors.float(), features[0].float(), part.labels),
-    }  # fmt: skip
-    bins = len(report.positive.counts)
+    for name, pairs in (("positive", report.positive), ("negative", report.negative)):
+        columns |= {f"{name}_mean": pairs.mean, f"{name}_variance": pairs.variance}
+    columns |= {"alignment": report.alignment, "uniformity": report.uniformity}
+    columns |= ceiling_report(anchors.float(), features[0].float(), part.labels)
+    counts = list(zip(report.positive.counts.tolist(), report.negative.counts.tolist()))
+    edges = [-1.0 + 2.0 * i / len(counts) for i in range(len(counts) + 1)]
     scores = [
-        {"epoch": epoch, "from": -1.0 + 2.0 * i / bins, "to": -1.0 + 2.0 * (i + 1) / bins,
-         "positive": int(report.positive.counts[i]), "negative": int(report.negative.counts[i])}
-        for i in range(bins)
-    ]  # fmt: skip
+        {"epoch": epoch, "from": low, "to": high, "positive": positive, "negative": negative}
+        for low, high, (positive, negative) in zip(edges, edges[1:], counts)
+    ]
     return EpochMeasures(columns, layers, scores)
 
 

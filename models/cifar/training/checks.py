@@ -7,8 +7,7 @@ a setting that has no effect for one that was tried.
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -67,7 +66,13 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:
     """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
-    return {name: why for name, why in _unread(config) if not _is_default(config, name)}
+    found = {}
+    for name, why in _unread(config):
+        group, setting = name.split(".")
+        part = getattr(config, group)
+        if getattr(part, setting) != getattr(type(part), setting):
+            found[name] = why
+    return found
 
 
 def require_no_idle(config: TrainConfig) -> None:
@@ -86,7 +91,7 @@ def without_idle(config: TrainConfig) -> TrainConfig:
     for name in idle_settings(config):
         group, setting = name.split(".")
         part = getattr(config, group)
-        config = replace(config, **{group: replace(part, **{setting: _default(part, setting)})})
+        config = replace(config, **{group: replace(part, **{setting: getattr(type(part), setting)})})
     return config
 
 
@@ -111,14 +116,3 @@ def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
 def readings_of(head: HeadConfig) -> int:
     """Affinities that a head can be supervised on."""
     return {"transfusion": head.depth + 1, "deepfusion": head.depth}.get(head.kind, 1)
-
-
-def _is_default(config: TrainConfig, name: str) -> bool:
-    group, setting = name.split(".")
-    return getattr(getattr(config, group), setting) == _default(getattr(config, group), setting)
-
-
-def _default(part: Any, setting: str) -> Any:
-    (found,) = (each for each in fields(part) if each.name == setting)
-    assert found.default is not MISSING
-    return found.default
