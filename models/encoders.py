@@ -178,9 +178,7 @@ def build_encoder(config: EncoderConfig, generator: torch.Generator | None = Non
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
     # No bias: a normalization follows, which has its own. skip_init: torch would draw weights that are drawn again.
-    return nn.utils.skip_init(
-        nn.Conv2d, inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False
-    )
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, size // 2, bias=False)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Module:

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.losses.common import require_rows, widen
+from models.losses.common import require_alike, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
 
@@ -29,11 +29,7 @@ Weights = Float[Tensor, "n"] | Float[Tensor, "n D"]
 
 
 def extrapolate_positives(
-    queries: Float[Tensor, "n D"],
-    keys: Float[Tensor, "n D"],
-    weights: Weights,
-    *,
-    normalize: bool = False,
+    queries: Float[Tensor, "n D"], keys: Float[Tensor, "n D"], weights: Weights, *, normalize: bool = False
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
     """Queries and keys moved away from each other, their mean kept.
 
@@ -49,22 +45,14 @@ def extrapolate_positives(
 
 
 def interpolate_positives(
-    queries: Float[Tensor, "n D"],
-    keys: Float[Tensor, "n D"],
-    weights: Weights,
-    *,
-    normalize: bool = False,
+    queries: Float[Tensor, "n D"], keys: Float[Tensor, "n D"], weights: Weights, *, normalize: bool = False
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
     """Queries and keys moved towards each other: as extrapolate_positives, with weights in [0, 1]."""
     return _mix_positives(queries, keys, weights, 0.0, 1.0, normalize)
 
 
 def interpolate_negatives(
-    negatives: Float[Tensor, "n D"],
-    weights: Weights,
-    permutation: Int[Tensor, "n"],
-    *,
-    normalize: bool = False,
+    negatives: Float[Tensor, "n D"], weights: Weights, permutation: Int[Tensor, "n"], *, normalize: bool = False
 ) -> Float[Tensor, "n D"]:
     """Every negative mixed with another: w z_i + (1 - w) z_p(i).
 
@@ -93,11 +81,7 @@ def interpolate_negatives(
 
 
 def draw_beta(
-    a: float,
-    b: float,
-    shape: tuple[int, ...],
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
+    a: float, b: float, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "..."]:
     """Independent draws from Beta(a, b), in [0, 1], on the generator's device.
 
@@ -137,8 +121,7 @@ def _mix_positives(
 ) -> tuple[Tensor, Tensor]:
     require_rows(queries, "queries", minimum=1)
     require_rows(keys, "keys", minimum=1)
-    if keys.shape != queries.shape:
-        raise ValueError(f"keys: must have the queries' shape {tuple(queries.shape)}, got {tuple(keys.shape)}")
+    require_alike(queries, keys, "queries", "keys")
     weights = _columns(weights, queries, low, high)
     queries, keys = widen(queries), widen(keys)
     new_queries = weights * queries + (1.0 - weights) * keys

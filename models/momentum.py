@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.losses.common import require_nonzero, require_rows, widen
+from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
@@ -177,11 +177,8 @@ def moco_loss(
             or so small that the scores overflow.
     """
     for rows, name, minimum in ((queries, "queries", 1), (keys, "keys", 1), (negatives, "negatives", 0)):
-        require_rows(rows, name, minimum)
-        if normalize:
-            require_nonzero(rows, name)
-    if keys.shape != queries.shape:
-        raise ValueError(f"keys: must have the queries' shape {tuple(queries.shape)}, got {tuple(keys.shape)}")
+        require_rows(rows, name, minimum, nonzero=normalize)
+    require_alike(queries, keys, "queries", "keys")
     if negatives.shape[1] != queries.shape[1]:
         raise ValueError(f"negatives: expected shape (K, {queries.shape[1]}), got {tuple(negatives.shape)}")
     with torch.autocast(queries.device.type, enabled=False):

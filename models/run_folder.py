@@ -34,8 +34,7 @@ def open_run_folder(
     """The folder, made if need be, with the settings and, in environment.json, this start after the earlier ones.
 
     Args:
-        name: of the run, for a folder that is not named: runs/NAME-DATE-TIME.
-        path: where; None chooses.
+        name, path: where; without a path in runs/NAME-DATE-TIME.
         resume: go on with the run that is there.
         config: what the results depend on.
         file: that keeps it.

@@ -178,11 +178,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def measure_in_tiles(
-    block: TransFusionBlock,
-    points: Float[Tensor, "1 n D"],
-    layout: ClusterLayout,
-    tile_rows: int,
-    mix: bool,
+    block: TransFusionBlock, points: Float[Tensor, "1 n D"], layout: ClusterLayout, tile_rows: int, mix: bool
 ) -> tuple[Trajectory, Float[Tensor, "1 n D"]]:
     """One layer of one batch measured and, with ``mix``, mixed in the same pass; not under autograd.
 

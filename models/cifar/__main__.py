@@ -50,11 +50,6 @@ class CifarRun(TrainConfig):
     """Also log every epoch for TensorBoard, into the run folder; needs the extra [tensorboard]."""
 
 
-def config_of(options: CifarRun) -> TrainConfig:
-    """The part of a command line that the weights depend on."""
-    return TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
-
-
 def run(options: CifarRun) -> int:
     """Train, evaluate, draw; returns the exit status.
 
@@ -66,7 +61,7 @@ def run(options: CifarRun) -> int:
     device = device_of_process(options.device)
     join_group(device)
     try:
-        config = config_of(options)
+        config = TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
         with first_process_first():
             # Which decodes and caches the images.
             splits = load_images(config.data)

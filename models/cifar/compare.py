@@ -11,7 +11,6 @@ Exit status: 0 done, 2 a folder without results, 3 the table could not be writte
 
 import csv
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +84,6 @@ def _same_but_for_seed(config: dict) -> dict:
     return {name: value for name, value in config.items() if name != "seed"} | {"data": data}
 
 
-def _number(text: str) -> float:
-    """A cell; NaN where it is empty."""
-    return float(text) if text else math.nan
-
-
 def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
     config, results, _ = runs[0]
     row: dict = {
@@ -101,9 +95,10 @@ def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
     }
     for features, probe in COLUMNS:
         found = [r for _, rows, _ in runs for r in rows if (r["features"], r["probe"]) == (features, probe)]
-        row[f"{features}_{probe}"] = sum(_number(r["accuracy"]) for r in found) / len(found)
-        row[f"{features}_{probe}_low"] = min(_number(r["low"]) for r in found)
-        row[f"{features}_{probe}_high"] = max(_number(r["high"]) for r in found)
+        # A cell without a number is empty.
+        accuracies, lows, highs = ([float(r[name] or "nan") for r in found] for name in ("accuracy", "low", "high"))
+        row[f"{features}_{probe}"] = sum(accuracies) / len(found)
+        row |= {f"{features}_{probe}_low": min(lows), f"{features}_{probe}_high": max(highs)}
     return row
 
 

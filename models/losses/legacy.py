@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.losses.common import require_logits, require_nonzero, require_rows, widen
+from models.losses.common import require_alike, require_logits, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_range
 
@@ -50,11 +50,9 @@ def symnsq_legacy(
 def _row_losses(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"], temperature: float) -> Tensor:
     """Each row's sum over entries, (2N,), the first view's before the second's."""
     require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
-    if view_a.shape != view_b.shape:
-        raise ValueError(f"view_b: must have view_a's shape {tuple(view_a.shape)}, got {tuple(view_b.shape)}")
+    require_alike(view_a, view_b, "view_a", "view_b")
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
-        require_rows(view, name, minimum=1)
-        require_nonzero(view, name)
+        require_rows(view, name, 1, nonzero=True)
     with torch.autocast(view_a.device.type, enabled=False):
         unit_a, unit_b = unit_points(widen(view_a)), unit_points(widen(view_b))
         first = unit_a @ torch.cat([unit_b, unit_a]).mT

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from models.head_output import HeadOutput, Reading
 from models.losses.affinity import affinity_jsd_from_points
-from models.losses.common import fits_dense, label_index, others_alike, widen
+from models.losses.common import label_index, others_alike, widen
 from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
+from models.stack import fits_dense
 from theory.inputs import Array, require_choice, require_range
 
 ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]

@@ -16,8 +16,8 @@ STACK = bugs_in(
     "models/stack.py", "models/stack models/tiled",
     ("output_not_squared", "block.rectify(attention) ** 2", "block.rectify(attention) ** 1"),
     ("one_block_too_few", "for _ in range(depth + 1)", "for _ in range(depth)", SWEEP),
-    ("first_block_does_not_mix", "tokens = block.mix(tokens, affinity, row_mass)",
-     "tokens = block.mix(tokens, affinity, row_mass) if layer else tokens", SWEEP),
+    ("first_block_does_not_mix", "mix = shared.for_trials(trials), layer <",
+     "mix = shared.for_trials(trials), 0 < layer <", SWEEP),
     ("inputs_not_normalised", 'if self.normalize == "never":', 'if self.normalize != "every":'),
     ("unsigned_output_of_positive_cosines", "attention.cosines.abs()", "attention.cosines.clamp_min(0.0)"),
 )  # fmt: skip

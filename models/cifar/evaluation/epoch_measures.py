@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.cifar.data.images import ImageSet, Splits
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
-from models.cifar.evaluation.features import encode_features
+from models.cifar.evaluation.features import encode_features, evaluating
 from models.cifar.evaluation.measure import affinity_report, ceiling_report, score_report
 from models.cifar.evaluation.probes import knn_scores
 from models.cifar.methods.learners import Learner
@@ -36,13 +36,7 @@ class EpochMeasures:
 
 
 def measure_epoch(
-    learner: Learner,
-    splits: Splits,
-    view: ViewConfig,
-    device: torch.device,
-    epoch: int,
-    batch_size: int,
-    count: int,
+    learner: Learner, splits: Splits, view: ViewConfig, device: torch.device, epoch: int, batch_size: int, count: int
 ) -> EpochMeasures:
     """Measure the networks as they stand, in evaluation mode.
 
@@ -51,16 +45,13 @@ def measure_epoch(
     """
     shown = splits.validation if len(splits.validation) else splits.train
     part = _first_of_every_class(shown, count).to(device)
-    was_training = learner.training
-    learner.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(learner):
         plain = partial(evaluation_view, config=view)
         columns = {"knn": _monitor(learner, splits.train, shown, plain, batch_size, device)}
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
         features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
         anchors = learner.encoder(plain(part.images))
         output = learner.head(torch.cat(features), views=2, trace=True)
-    learner.train(was_training)
     labels = part.labels.repeat(2)
     layers = [{"epoch": epoch, **row} for row in affinity_report(output, labels)]
     report = score_report(*output.embeddings.float().chunk(2))

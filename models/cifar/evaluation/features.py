@@ -53,7 +53,7 @@ def encode_features(
     """
     _require_images(images)
     require_count(batch_size, "batch_size", 1)
-    with _evaluating(encoder):
+    with evaluating(encoder):
         return torch.cat([_encode(encoder, view, batch.to(device)) for batch in images.split(batch_size)])
 
 
@@ -94,7 +94,7 @@ def encode_set(
         raise ValueError(f"batch_size: must lie in [1, {count}], the number of images, got {batch_size}")
     features = encode_features(encoder, images, view, batch_size, device)
     embeddings = []
-    with _evaluating(head):
+    with evaluating(head):
         for start in range(0, count, batch_size):
             first = max(min(start, count - batch_size), 0) if head.transductive else start
             z = head(features[first : start + batch_size]).embeddings
@@ -119,7 +119,7 @@ def _encode(encoder: nn.Module, view: Callable[[Tensor], Tensor], batch: Tensor)
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every submodule is in the mode that it was in, frozen ones included."""
     before = [(part, part.training) for part in module.modules()]
     module.eval()

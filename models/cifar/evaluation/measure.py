@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.head_output import HeadOutput, Reading
-from models.losses.common import label_index, others_alike, require_nonzero, require_rows
+from models.losses.common import label_index, others_alike, require_alike, require_rows
 from models.losses.measured import measure_affinity
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
@@ -147,7 +147,7 @@ def score_report(
     """
     require_count(bins, "bins", 1)
     a, b = _unit(view_a, "view_a", minimum=2), _unit(view_b, "view_b", minimum=2)
-    _require_alike(a, b, "view_a", "view_b")
+    require_alike(a, b, "view_a", "view_b")
     rows = choose_tile_rows(a) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     positive, negative = _Scores(bins), _Scores(bins)
     positive.add((a * b).sum(-1))
@@ -209,7 +209,7 @@ def view_angles(anchor_features: Float[Tensor, "n d"], view_features: Float[Tens
         ValueError: NaN, zero vectors, no rows, features of different shapes.
     """
     anchors, views = _unit(anchor_features, "anchor_features"), _unit(view_features, "view_features")
-    _require_alike(anchors, views, "anchor_features", "view_features")
+    require_alike(anchors, views, "anchor_features", "view_features")
     # An arccos of cosines near 1 would lose half of the digits of a small angle.
     return 2.0 * torch.atan2((anchors - views).norm(dim=-1), (anchors + views).norm(dim=-1))
 
@@ -230,10 +230,7 @@ def class_angles(features: Float[Tensor, "n d"], labels: Array, quantile: float 
 
 
 def ceiling_report(
-    anchor_features: Float[Tensor, "n d"],
-    view_features: Float[Tensor, "n d"],
-    labels: Array,
-    quantile: float = LEVEL,
+    anchor_features: Float[Tensor, "n d"], view_features: Float[Tensor, "n d"], labels: Array, quantile: float = LEVEL
 ) -> dict[str, float]:
     """Angles of augmentations beside Theorem 2b's ceiling for bounded noise. A comparison, not a guarantee.
 
@@ -267,14 +264,8 @@ def ceiling_report(
 
 
 def _unit(features: Tensor, name: str, minimum: int = 1) -> Tensor:
-    require_rows(features, name, minimum)
-    require_nonzero(features, name)
+    require_rows(features, name, minimum, nonzero=True)
     return unit_points(features.double())
-
-
-def _require_alike(first: Tensor, second: Tensor, name: str, other: str) -> None:
-    if first.shape != second.shape:
-        raise ValueError(f"{other}: must have the shape of {name}, {tuple(first.shape)}, got {tuple(second.shape)}")
 
 
 def _clipped(cosine: Tensor) -> float:

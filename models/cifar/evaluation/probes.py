@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.cifar.evaluation.features import LabelledFeatures
 from models.cifar.evaluation.logistic_regression import fit_linear
-from models.losses.common import require_nonzero, require_rows
+from models.losses.common import require_rows
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
 from theory.clusters import index_among, index_labels
@@ -90,10 +90,7 @@ class ProbeResult:
 
 
 def probe(
-    train: LabelledFeatures,
-    validation: LabelledFeatures,
-    test: LabelledFeatures,
-    config: ProbeConfig = ProbeConfig(),
+    train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, config: ProbeConfig = ProbeConfig()
 ) -> ProbeResult:
     """Choose on ``validation`` after fitting to ``train``, fit again to both together, and read ``test`` once.
 
@@ -192,8 +189,7 @@ def _neighbours_of_tile(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _on_grid(features: Tensor, name: str) -> Tensor:
-    require_rows(features, name, minimum=1)
-    require_nonzero(features, name)
+    require_rows(features, name, minimum=1, nonzero=True)
     return (unit_points(features.double()) * GRID).round()
 
 

@@ -52,7 +52,7 @@ class PairContrast(MethodConfig, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_temperature(self.temperature)
+        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
 
 
 @final
@@ -121,7 +121,7 @@ class MomentumContrast(MethodConfig, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_temperature(self.temperature)
+        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
         require_range(self.momentum, "momentum", 0.0, 1.0)
         if self.queue_size is not None:
             require_count(self.queue_size, "queue_size", 1)
@@ -204,7 +204,3 @@ def method_of(name: str, **settings: Any) -> MethodConfig:
         if each not in known:
             raise ValueError(f"{each}: is no setting of {name}, which has {', '.join(known)}")
     return METHODS[name](**settings)
-
-
-def _require_temperature(temperature: float) -> None:
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")

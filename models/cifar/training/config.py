@@ -95,14 +95,13 @@ class TrainConfig:
             raise ValueError("validation_share: must be above 0, the probes choose on validation images")
         if self.encoder.in_channels != 3:
             raise ValueError(f"in_channels: must be 3, images are red, green and blue, got {self.encoder.in_channels}")
-        if self.optimiser.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"warmup_epochs: must not exceed the {self.epochs} epochs, got {self.optimiser.warmup_epochs}"
-            )
-        if isinstance(self.method, MoCoFeatureTransform) and self.method.transform_from_epoch >= self.epochs:
-            raise ValueError(
-                f"transform_from_epoch: must be below the {self.epochs} epochs, got {self.method.transform_from_epoch}"
-            )
+        warmup = self.optimiser.warmup_epochs
+        if warmup > self.epochs:
+            raise ValueError(f"warmup_epochs: must not exceed the {self.epochs} epochs, got {warmup}")
+        if isinstance(self.method, MoCoFeatureTransform):
+            start = self.method.transform_from_epoch
+            if start >= self.epochs:
+                raise ValueError(f"transform_from_epoch: must be below the {self.epochs} epochs, got {start}")
 
     @property
     def own_head(self) -> HeadConfig:

@@ -5,6 +5,7 @@ last epoch to the same weights, bit by bit on a CPU.
 """
 
 from dataclasses import asdict, dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from models.optim import build_optimizer
 from theory.whole_files import to_plain, write_table
 
 # Streams of draws that must not depend on each other.
-INITIALIZATION, ORDER, FIRST_VIEW, SECOND_VIEW, METHOD, GLOBAL = range(6)
+Stream = IntEnum("Stream", "INITIALIZATION ORDER FIRST_VIEW SECOND_VIEW METHOD GLOBAL", start=0)
 TABLES = ("epochs", "layers", "scores")
 
 
@@ -58,7 +59,7 @@ def new_learner(config: TrainConfig) -> Learner:
     Raises:
         ValueError: settings that do not fit each other.
     """
-    return build_learner(config.method, config.encoder, config.own_head, generator_of(config, INITIALIZATION))
+    return build_learner(config.method, config.encoder, config.own_head, generator_of(config, Stream.INITIALIZATION))
 
 
 def start(config: TrainConfig, device: torch.device, resume_from: Path | None = None) -> TrainState:

@@ -22,18 +22,7 @@ from models.cifar.methods.learners import Batch, Learner
 from models.cifar.methods.processes import everywhere, rank, world_size
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.state import (
-    FIRST_VIEW,
-    GLOBAL,
-    METHOD,
-    ORDER,
-    SECOND_VIEW,
-    TrainState,
-    generator_of,
-    start,
-    store,
-    write_tables,
-)
+from models.cifar.training.state import Stream, TrainState, generator_of, start, store, write_tables
 from models.optim import gradient_norm, learning_rate, set_learning_rate
 
 
@@ -110,7 +99,7 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     bar = tqdm(total=steps * config.batch_size, desc=title, disable=quiet, unit="image", leave=False)
     # Dropout draws from torch's own generator, which is put back afterwards.
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(generator_of(config, GLOBAL, state.epoch).initial_seed())
+        torch.manual_seed(generator_of(config, Stream.GLOBAL, state.epoch).initial_seed())
         for step, index in enumerate(_order(config, state.epoch, len(train), steps)):
             place, peak = state.epoch * steps + step, config.optimiser.learning_rate
             rate = learning_rate(place, config.epochs * steps, warm, peak, config.optimiser.schedule)
@@ -139,7 +128,7 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
 
 def _order(config: TrainConfig, epoch: int, count: int, steps: int) -> Iterator[Tensor]:
     """Indices of every step's images, this process's share; images that fill no batch wait for another epoch."""
-    order = torch.randperm(count, generator=generator_of(config, ORDER, epoch))
+    order = torch.randperm(count, generator=generator_of(config, Stream.ORDER, epoch))
     for batch in order[: steps * config.batch_size].split(config.batch_size):
         yield batch.chunk(world_size())[rank()]
 
@@ -150,10 +139,10 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     images = train.images[index].contiguous(memory_format=config.memory_format)
     views = [
         make_view(images, config.view, generator_of(config, stream, epoch, place))
-        for stream in (FIRST_VIEW, SECOND_VIEW)
+        for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)
     ]
     # Transformed queues must be the same in all processes.
-    return Batch(*views, train.labels[index], epoch, generator_of(config, METHOD, epoch, step))
+    return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 
 
 def training_step(state: TrainState, network: nn.Module, batch: Batch, norms: list[float]) -> float:
