@@ -23,7 +23,7 @@ WIDTH = 7.0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", "-.", ":")
 CLAIMED, OTHER, UNDECIDED = "on the claimed side", "on the other side", "undecided"
-# Colour, marker, and filled or not: the side can be told without colour.
+# Color, marker, and filled or not: the side can be told without color.
 SIDES = {CLAIMED: ("#0072B2", "o", "full"), OTHER: ("#D55E00", "X", "full"), UNDECIDED: ("#555555", "s", "none")}
 ACCURACY = "accuracy"
 # As many decimals as a tick needs.
@@ -344,7 +344,7 @@ def _curves(table: pd.DataFrame) -> pd.Series:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, dict]:
-    """Curve -> colour, line and marker, which tell curves apart in grey too."""
+    """Curve -> color, line and marker, which tell curves apart in grey too."""
     return {curve: {"color": f"C{i % 7}", "linestyle": STYLES[i % 4], "marker": MARKERS[i % 7]}
             for i, curve in enumerate(dict.fromkeys(_curves(table)))}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What two processes do to a training: gradients through the gather, and statistics of batch normalisation."""
+"""What two processes do to a training: gradients through the gather, and statistics of batch normalization."""
 
 import math
 import tempfile

@@ -4,8 +4,8 @@ import pytest
 
 from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
 from models.cifar.training.checks import idle_settings
-from paper_checks import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.arms import MOCO, SIMCLR, Arm, changed
+from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.tiers import CPU, GPU, QUICK
 
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
