@@ -15,10 +15,12 @@ import torch
 
 from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
+from models.cifar.methods.processes import rank
 from models.cifar.methods.settings import MethodConfig, method_of
 from models.cifar.training.checkpoint import NAME as CHECKPOINT
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import TrainState
 from models.cifar.training.train import fit
 from models.environment import resolve_device
 from models.run_folder import differing
@@ -65,13 +67,22 @@ class Training:
         """Train, evaluate, and leave the tables."""
         device = resolve_device(self.device)
         splits = images(self.config.data, self.control)
-        config = check(self.config, splits, device)
-        write_json(folder / "config.json", asdict(config))
-        learner = fit(config, splits, device, folder).learner
-        write_table(folder / "results.csv", evaluate(config, learner, splits, device))
+        state = trained(self.config, splits, device, folder)
         if self.transformations:
-            write_table(folder / "transformations.csv", transformation_rows(config, learner, splits, device))
+            rows = transformation_rows(state.config, state.learner, splits, device)
+            write_table(folder / "transformations.csv", rows)
         (folder / CHECKPOINT).unlink()
+
+
+def trained(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
+    """A training and its evaluation, with config.json and results.csv in the folder; process 0 writes them."""
+    config = check(config, splits, device)
+    if rank() == 0:
+        write_json(folder / "config.json", config)
+    state = fit(config, splits, device, folder)
+    if rank() == 0:
+        write_table(folder / "results.csv", evaluate(config, state.learner, splits, device))
+    return state
 
 
 @lru_cache(maxsize=1)
