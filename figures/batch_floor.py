@@ -57,7 +57,7 @@ def draw(run: RunFolder) -> Figure:
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float) -> None:
-    """Curves and vertical floors, each kind of affinity in its colour."""
+    """Curves and vertical floors, each kind of affinity in its color."""
     for kind in KINDS:
         part = rows[rows["affinity"] == kind].sort_values("cluster_size")
         if part.empty:

@@ -14,7 +14,7 @@ from figures import (
     ablations,
     affinity_maps,
     batch_floor,
-    claims,
+    claim_figures,
     head_costs,
     images,
     layers,
@@ -51,12 +51,12 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_layers": (("epochs", "scores", "layers"), images.draw_layers),
     "head_costs": (("costs",), head_costs.draw),
     "trials": (("trials", "attacks"), trials.draw),
-    "claim_contrasts": (("contrasts",), claims.draw_contrasts),
-    "claim_curves": (("points",), claims.draw_curves),
-    "claim_composition": (("composition",), claims.draw_composition),
-    "claim_histograms": (("histograms",), claims.draw_histograms),
-    "claim_moments": (("moments",), claims.draw_moments),
-    "claim_blocks": (("blocks",), claims.draw_blocks),
+    "claim_contrasts": (("contrasts",), claim_figures.draw_contrasts),
+    "claim_curves": (("points",), claim_figures.draw_curves),
+    "claim_composition": (("composition",), claim_figures.draw_composition),
+    "claim_histograms": (("histograms",), claim_figures.draw_histograms),
+    "claim_moments": (("moments",), claim_figures.draw_moments),
+    "claim_blocks": (("blocks",), claim_figures.draw_blocks),
     **{
         f"affinity_maps_{head}": (("trainings", f"maps_{head}"), partial(affinity_maps.draw, table=f"maps_{head}"))
         for head in ("transfusion", "deepfusion")

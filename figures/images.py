@@ -68,12 +68,12 @@ def draw_scores(run: RunFolder) -> Figure:
     return figure
 
 
-def _around(centres: np.ndarray) -> np.ndarray:
+def _around(centers: np.ndarray) -> np.ndarray:
     """Edges of columns around these epochs, which may be measured every few only: halfway from one to the next."""
-    if len(centres) == 1:
-        return centres[0] + np.array([-0.5, 0.5])
-    middles = 0.5 * (centres[:-1] + centres[1:])
-    return np.concatenate([[2.0 * centres[0] - middles[0]], middles, [2.0 * centres[-1] - middles[-1]]])
+    if len(centers) == 1:
+        return centers[0] + np.array([-0.5, 0.5])
+    middles = 0.5 * (centers[:-1] + centers[1:])
+    return np.concatenate([[2.0 * centers[0] - middles[0]], middles, [2.0 * centers[-1] - middles[-1]]])
 
 
 def draw_layers(run: RunFolder) -> Figure:

@@ -55,7 +55,7 @@ def draw(run: RunFolder) -> Figure:
 def draw_panel(
     ax: Axes, rows: pd.DataFrame, sizes: list[int], outcome: str, ceiling: str, delta: float, promised: bool = True
 ) -> None:
-    """Success rate by batch size; dashes are each batch size's ceiling, in its colour, where one is promised.
+    """Success rate by batch size; dashes are each batch size's ceiling, in its color, where one is promised.
 
     Args:
         sizes: all batch sizes of the figure: each looks the same in every panel.

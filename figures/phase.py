@@ -42,7 +42,7 @@ def draw(run: RunFolder) -> Figure:
 
 
 def draw_panel(ax: Axes, run: RunFolder, panel: int) -> PolyCollection:
-    """Squares in the colour of their recovery rate, the guaranteed region outlined and hatched."""
+    """Squares in the color of their recovery rate, the guaranteed region outlined and hatched."""
     squares, outline, rows = (
         run.tables[name][run.tables[name]["panel"] == panel] for name in ("squares", "outline", "rows")
     )

@@ -1,15 +1,14 @@
 """Reading a run folder: tables that are whole, or a clear error."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from theory.whole_files import DamagedFileError, read_json
 
-class DamagedFileError(ValueError):
-    """A file of a run folder is missing, truncated or not what it should be."""
+__all__ = ["DamagedFileError", "RunFolder", "read_json", "read_run_folder", "read_table", "without_controls"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,6 @@ def read_run_folder(path: Path) -> RunFolder:
 def without_controls(rows: pd.DataFrame) -> pd.DataFrame:
     """The cells of a noise sweep's grid: control cells stand beside it. Runs of earlier versions have none."""
     return rows[rows["control"] == "no"] if "control" in rows else rows
-
-
-def read_json(path: Path) -> dict:
-    """One JSON file.
-
-    Raises:
-        DamagedFileError: missing or not JSON.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DamagedFileError(f"{path}: missing, so {path.parent} is not a run folder") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise DamagedFileError(f"{path}: not a whole JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise DamagedFileError(f"{path}: holds no settings by name")
-    return content
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def draw(run: RunFolder) -> Figure:
 
 
 def draw_panel(ax: Axes, table: pd.DataFrame, boundary: pd.DataFrame, name: str) -> PolyCollection:
-    """Squares coloured by the measured change; the model's zero as a line."""
+    """Squares colored by the measured change; the model's zero as a line."""
     x0, x1, y0, y1 = (table[c].to_numpy() for c in ("within_from", "within_to", "between_from", "between_to"))
     polygons = np.stack([np.stack(corner, -1) for corner in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], 1)
     change = (table[f"{name}_after"] - table[f"{name}_before"]).to_numpy()

@@ -111,7 +111,7 @@ def draw_blocks(run: RunFolder) -> Figure:
         line[0].set_title(r"after training, every seed (numbers: noise $\sigma$)")
         line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
     axes[-1][0].set_xlabel("block (the last one is the output)")
-    axes[-1][1].set_xlabel("optimiser step")
+    axes[-1][1].set_xlabel("optimizer step")
     figure.suptitle("Does every block sharpen?", fontsize=10)
     return figure
 

@@ -1,6 +1,6 @@
 """The TransFusion attention block over the batch, in the form that the theorems are about.
 
-A_ij = ReLU(C_ij - tau)^p for j != i with cosine queries and keys, rows normalised, x' = (1 - lambda) x + lambda Ahat x;
+A_ij = ReLU(C_ij - tau)^p for j != i with cosine queries and keys, rows normalized, x' = (1 - lambda) x + lambda Ahat x;
 a row without neighbours keeps its point. p is 1 but for Proposition 5. Source: theory.md, sections 0 and 5; the
 architecture follows TransFusion (arXiv 2403.18681).
 
@@ -74,7 +74,7 @@ class TransFusionBlock(nn.Module):
         query_key_map: W (d, D); queries and keys are W x. None is the identity.
         condition: condition number of W, which scales the numerical threshold.
         bias_form: realise the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
-            queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalised at every block.
+            queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalized at every block.
         power: p > 0, a number.
     """
 
@@ -146,7 +146,7 @@ class TransFusionBlock(nn.Module):
         return Attention(cosines, projected.cut, rows.start)
 
     def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials rows n"], Float[Tensor, "*trials rows"]]:
-        """ReLU(C - cut)^p with zero diagonal, not normalised, and its row sums. Overwrites ``attention.cosines``."""
+        """ReLU(C - cut)^p with zero diagonal, not normalized, and its row sums. Overwrites ``attention.cosines``."""
         rectified = self.rectify(attention)
         raw = rectified if self.power == 1.0 else rectified**self.power
         return raw, raw.sum(dim=-1)

@@ -4,8 +4,8 @@ The stem is one 3 x 3 convolution of stride 1 without max-pooling, as SimCLR use
 B.9), so that an image keeps its size in the first stage; every later stage halves it and doubles the channels. Features
 are the means over what is left of the image: 1 x 1 for 8 x 8 images and a ResNet, 8 x 8 for 64 x 64 images.
 
-Batch normalisation couples the rows of a batch in training, and in contrastive learning that can leak which rows
-belong together (MoCo, arXiv 1911.05722, section 3.3). Group normalisation (arXiv 1803.08494) does not.
+Batch normalization couples the rows of a batch in training, and in contrastive learning that can leak which rows
+belong together (MoCo, arXiv 1911.05722, section 3.3). Group normalization (arXiv 1803.08494) does not.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ STAGES = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4,
 # Channels of the first stage that EncoderConfig.width = None stands for.
 RESNET_WIDTH = 64
 SMALL_WIDTH = 16
-# Group normalisation: 32 groups (its paper's choice), or fewer, so that a group has at least 4 channels. In the last
-# stage an 8 x 8 image is down to one pixel, and a group of one channel would be normalised to zero.
+# Group normalization: 32 groups (its paper's choice), or fewer, so that a group has at least 4 channels. In the last
+# stage an 8 x 8 image is down to one pixel, and a group of one channel would be normalized to zero.
 MAX_GROUPS = 32
 MIN_GROUP_CHANNELS = 4
 
@@ -50,7 +50,7 @@ class EncoderConfig:
     in_channels: int = 3
     """Channels of an image."""
     zero_last_norm: bool = False
-    """Start every block as its shortcut, by scaling its last normalisation by zero (arXiv 1706.02677, section 5.1)."""
+    """Start every block as its shortcut, by scaling its last normalization by zero (arXiv 1706.02677, section 5.1)."""
 
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(EncoderKind))
@@ -80,7 +80,7 @@ class BasicBlock(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module:
-        """The normalisation before the sum."""
+        """The normalization before the sum."""
         return self.norm2
 
     def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
@@ -105,7 +105,7 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module:
-        """The normalisation before the sum."""
+        """The normalization before the sum."""
         return self.norm3
 
     def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
@@ -139,9 +139,9 @@ class Encoder(nn.Module):
                 inputs = (width << stage) * block.expansion
         self.blocks = nn.Sequential(*blocks)
         self.feature_dim = inputs
-        self._initialise(config.zero_last_norm, generator)
+        self._initialize(config.zero_last_norm, generator)
 
-    def _initialise(self, zero_last_norm: bool, generator: torch.Generator | None) -> None:
+    def _initialize(self, zero_last_norm: bool, generator: torch.Generator | None) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # He et al., arXiv 1502.01852: the variance of gradients is kept on the way back.
@@ -157,7 +157,7 @@ class Encoder(nn.Module):
             images: (n, C, H, W), contiguous or channels_last; meant for 8 x 8 to 64 x 64 pixels. Not checked for NaN.
 
         Raises:
-            ValueError: images of another shape, or none; with batch normalisation in training, a batch that leaves one
+            ValueError: images of another shape, or none; with batch normalization in training, a batch that leaves one
                 value a channel (one 8 x 8 image in a ResNet).
         """
         if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape:
@@ -177,10 +177,8 @@ def build_encoder(config: EncoderConfig, generator: torch.Generator | None = Non
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    # No bias: a normalisation follows, which has its own. skip_init: torch would draw weights that are drawn again.
-    return nn.utils.skip_init(
-        nn.Conv2d, inputs, outputs, kernel_size=size, stride=stride, padding=size // 2, bias=False
-    )
+    # No bias: a normalization follows, which has its own. skip_init: torch would draw weights that are drawn again.
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, size // 2, bias=False)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Module:
@@ -191,7 +189,7 @@ def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.M
 
 
 class _Projection(nn.Sequential):
-    """A 1 x 1 convolution of every stride-th pixel, and a normalisation.
+    """A 1 x 1 convolution of every stride-th pixel, and a normalization.
 
     The pixels are picked before the convolution: oneDNN writes outside its memory in the weights' gradient of a strided
     1 x 1 convolution of few channels in channels_last order (github.com/uxlfoundation/oneDNN/issues/6035).

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, hardware."""
+"""What a run is made with: the device, versions, commit."""
 
 import platform
 import subprocess
@@ -9,6 +9,24 @@ from pathlib import Path
 import numpy as np
 import scipy
 import torch
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """A torch device that exists here.
+
+    Raises:
+        ValueError: unknown or absent; names those that are there.
+    """
+    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}") from error
+    if found.type == "meta":
+        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
+    return found
 
 
 def environment(device: torch.device) -> dict:

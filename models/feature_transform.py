@@ -12,8 +12,8 @@ with each other.
 Weights are drawn by the caller: 1 + draw_beta(a, a, ...) to extrapolate, draw_beta(a, a, ...) to interpolate; one a
 sample, or one a coordinate ("dimension-wise").
 
-Results are not normalised again unless asked for: the identity above needs them as they are. Pass them on with
-normalize=False then (models/momentum.py), or the transformation is partly undone. Whether the paper normalises is not
+Results are not normalized again unless asked for: the identity above needs them as they are. Pass them on with
+normalize=False then (models/momentum.py), or the transformation is partly undone. Whether the paper normalizes is not
 settled here, so this is an option and no claim about it.
 """
 
@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.losses.common import require_rows, widen
+from models.losses.common import require_alike, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
 
@@ -29,11 +29,7 @@ Weights = Float[Tensor, "n"] | Float[Tensor, "n D"]
 
 
 def extrapolate_positives(
-    queries: Float[Tensor, "n D"],
-    keys: Float[Tensor, "n D"],
-    weights: Weights,
-    *,
-    normalize: bool = False,
+    queries: Float[Tensor, "n D"], keys: Float[Tensor, "n D"], weights: Weights, *, normalize: bool = False
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
     """Queries and keys moved away from each other, their mean kept.
 
@@ -43,28 +39,20 @@ def extrapolate_positives(
         normalize: divide the results by their norms.
 
     Raises:
-        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, or (normalised) a result of zero.
+        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, or (normalized) a result of zero.
     """
     return _mix_positives(queries, keys, weights, 1.0, 2.0, normalize)
 
 
 def interpolate_positives(
-    queries: Float[Tensor, "n D"],
-    keys: Float[Tensor, "n D"],
-    weights: Weights,
-    *,
-    normalize: bool = False,
+    queries: Float[Tensor, "n D"], keys: Float[Tensor, "n D"], weights: Weights, *, normalize: bool = False
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
     """Queries and keys moved towards each other: as extrapolate_positives, with weights in [0, 1]."""
     return _mix_positives(queries, keys, weights, 0.0, 1.0, normalize)
 
 
 def interpolate_negatives(
-    negatives: Float[Tensor, "n D"],
-    weights: Weights,
-    permutation: Int[Tensor, "n"],
-    *,
-    normalize: bool = False,
+    negatives: Float[Tensor, "n D"], weights: Weights, permutation: Int[Tensor, "n"], *, normalize: bool = False
 ) -> Float[Tensor, "n D"]:
     """Every negative mixed with another: w z_i + (1 - w) z_p(i).
 
@@ -75,7 +63,7 @@ def interpolate_negatives(
         normalize: divide the results by their norms.
 
     Raises:
-        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, no permutation, or (normalised)
+        ValueError: other shapes, no rows, NaN or infinity, weights outside the range, no permutation, or (normalized)
             a result of zero.
     """
     require_rows(negatives, "negatives", minimum=1)
@@ -93,11 +81,7 @@ def interpolate_negatives(
 
 
 def draw_beta(
-    a: float,
-    b: float,
-    shape: tuple[int, ...],
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
+    a: float, b: float, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "..."]:
     """Independent draws from Beta(a, b), in [0, 1], on the generator's device.
 
@@ -137,8 +121,7 @@ def _mix_positives(
 ) -> tuple[Tensor, Tensor]:
     require_rows(queries, "queries", minimum=1)
     require_rows(keys, "keys", minimum=1)
-    if keys.shape != queries.shape:
-        raise ValueError(f"keys: must have the queries' shape {tuple(queries.shape)}, got {tuple(keys.shape)}")
+    require_alike(queries, keys, "queries", "keys")
     weights = _columns(weights, queries, low, high)
     queries, keys = widen(queries), widen(keys)
     new_queries = weights * queries + (1.0 - weights) * keys
@@ -161,7 +144,7 @@ def _finished(rows: Tensor, name: str, normalize: bool) -> Tensor:
     if not normalize:
         return rows
     if not bool((rows != 0).any(-1).all()):
-        raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalised")
+        raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalized")
     return unit_points(rows)
 
 

@@ -38,7 +38,7 @@ class HeadOutput:
     """Output of a projection head for one batch of n rows (all views, one after the other).
 
     Attributes:
-        embeddings: z, not normalised: what NT-Xent and SupCon read, and what probes evaluate.
+        embeddings: z, not normalized: what NT-Xent and SupCon read, and what probes evaluate.
         readings: one a supervised block, first to last; the last is the head's output affinity. Heads without
             attention have one, of their embeddings.
         attentions: the weights that every mixing block applied, (heads, n, n) each; only where a trace was asked for.

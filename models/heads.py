@@ -5,7 +5,7 @@ and ReLU (TransFusion, arXiv 2403.18681), softmax (its revision, Deep Fusion), o
 Hou et al. 2022). Features are checked for their shape, not for NaN, which would cost a pass over them and on a GPU a
 wait for it.
 
-Weights are initialised from torch's default generator: seed it before building.
+Weights are initialized from torch's default generator: seed it before building.
 """
 
 from abc import ABC, abstractmethod
@@ -45,7 +45,7 @@ class HeadConfig:
     hidden_dim: int | None = None
     """Hidden units of the mlp, also batchformer's; None takes as many as the features have."""
     batch_norm: bool = False
-    """Batch normalisation between the mlp's first Linear and its ReLU; training then needs at least 2 rows."""
+    """Batch normalization between the mlp's first Linear and its ReLU; training then needs at least 2 rows."""
     width: int = 64
     """Coordinates of a token in attention heads; batchformer's tokens are the features themselves."""
     depth: int = 3
@@ -148,7 +148,7 @@ class LinearHead(Head):
 
 
 class MLPHead(Head):
-    """Linear, ReLU, Linear (SimCLR, arXiv 2002.05709), with batch normalisation where asked for."""
+    """Linear, ReLU, Linear (SimCLR, arXiv 2002.05709), with batch normalization where asked for."""
 
     def __init__(self, config: HeadConfig, in_dim: int) -> None:
         super().__init__(config, in_dim, config.out_dim)
@@ -162,7 +162,7 @@ class TransFusionHead(Head):
     """A Linear to ``width``, ``depth`` cosine-ReLU blocks, and a truncated block that stops at its affinity.
 
     Readings are the queries and keys of every block over all n rows, the truncated one's last: depth + 1 of them.
-    Mixing keeps to its views, readings do not, because the loss compares across views. Embeddings are the normalised
+    Mixing keeps to its views, readings do not, because the loss compares across views. Embeddings are the normalized
     tokens that the truncated block reads.
     """
 
@@ -258,7 +258,7 @@ class BatchFormerHead(Head):
         if not self.training:
             return _embedded(self.projection(features))
         mixed = self.encoder(features, groups, trace)
-        # Together, as one batch: batch normalisation, where there is any, then sees both streams.
+        # Together, as one batch: batch normalization, where there is any, then sees both streams.
         plain, fused = self.projection(torch.cat([features, mixed.tokens])).chunk(2)
         second = _embedded(fused, () if mixed.weights is None else (mixed.weights,))
         return HeadOutput(plain, (Reading.of_tokens(plain),), auxiliary=(second,))
@@ -296,7 +296,7 @@ def _embedded(embeddings: Float[Tensor, "n d"], attentions: tuple[Float[Tensor, 
 
 def _mlp(config: HeadConfig, in_dim: int) -> nn.Sequential:
     hidden = in_dim if config.hidden_dim is None else config.hidden_dim
-    # Batch normalisation subtracts the mean, and with it any bias before it.
+    # Batch normalization subtracts the mean, and with it any bias before it.
     layers: list[nn.Module] = [nn.Linear(in_dim, hidden, bias=not config.batch_norm)]
     layers += [nn.BatchNorm1d(hidden)] if config.batch_norm else []
     return nn.Sequential(*layers, nn.ReLU(), nn.Linear(hidden, config.out_dim))

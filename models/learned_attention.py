@@ -5,7 +5,7 @@ themselves; 1 lets every row see every other. Where models/attention.py holds th
 these blocks learn theirs. Sources: TransFusion (arXiv 2403.18681); theory.md, section 0 with Lemma 0; Vaswani et al.
 2017 for the encoder layer.
 
-Weights are initialised from torch's default generator: seed it before building.
+Weights are initialized from torch's default generator: seed it before building.
 """
 
 import math
@@ -134,7 +134,7 @@ class CosineReluAttention(nn.Module):
 
 
 class TransFusionLayer(nn.Module):
-    """h = LN(x); x' = h + attention(h): tokens are normalised at every block, which Lemma 0 asks for.
+    """h = LN(x); x' = h + attention(h): tokens are normalized at every block, which Lemma 0 asks for.
 
     Args:
         width, num_heads, keep_diagonal, bias: as in CosineReluAttention.
@@ -169,19 +169,19 @@ class TransFusionLayer(nn.Module):
         Raises:
             ValueError: groups does not divide n.
         """
-        normalised = self.norm(tokens)
-        reading = self.attention.reading(normalised)
+        normalized = self.norm(tokens)
+        reading = self.attention.reading(normalized)
         weights = self.attention.weights(reading, groups)
-        mixed = normalised + self.attention.mix(normalised, weights)
+        mixed = normalized + self.attention.mix(normalized, weights)
         if self.feed_forward is not None:
             mixed = mixed + self.feed_forward(mixed)
         return Mixed(mixed, reading, block_diagonal(weights) if trace else None)
 
 
-class SoftmaxAttention(nn.Module):
+class DotProductAttention(nn.Module):
     """Multi-head scaled dot-product self-attention over the batch, with biases; every row also sees itself.
 
-    Initialised as torch.nn.MultiheadAttention is. Adding a constant to a row of logits changes no softmax, so the
+    Initialized as torch.nn.MultiheadAttention is. Adding a constant to a row of logits changes no softmax, so the
     gradient of the keys' bias is zero up to round-off.
 
     Args:
@@ -234,17 +234,17 @@ class EncoderLayer(nn.Module):
     Equal to torch.nn.TransformerEncoderLayer(activation="gelu"), and able to return its weights.
 
     Args:
-        width, num_heads: as in SoftmaxAttention.
+        width, num_heads: as in DotProductAttention.
         feed_forward: hidden units; None stands for 4 width.
         dropout: of the attention weights, inside the feed-forward and of both branches.
 
     Raises:
-        ValueError: as SoftmaxAttention; feed_forward below 1.
+        ValueError: as DotProductAttention; feed_forward below 1.
     """
 
     def __init__(self, width: int, num_heads: int = 1, feed_forward: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = SoftmaxAttention(width, num_heads, dropout)
+        self.attention = DotProductAttention(width, num_heads, dropout)
         self.feed_forward = gelu_feed_forward(width, 4 * width if feed_forward is None else feed_forward, dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.feed_forward_norm = nn.LayerNorm(width)

@@ -11,7 +11,7 @@ One step of training:
     queue.enqueue(keys)                                          # after the loss, or keys meet themselves
 
 A symmetric loss is the mean of two, with the views swapped. MoCo shuffles batches between GPUs so that batch
-normalisation cannot leak which key belongs to a query; there is no shuffling here, and group normalisation does not
+normalization cannot leak which key belongs to a query; there is no shuffling here, and group normalization does not
 need any (models/encoders.py).
 """
 
@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.losses.common import require_nonzero, require_rows, widen
+from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
 from theory.affinity import unit_points
 from theory.inputs import require_count, require_range
@@ -32,8 +32,8 @@ from theory.inputs import require_count, require_range
 class MomentumCopy(nn.Module):
     """An exponential moving average of a module's parameters: m old + (1 - m) new at each update.
 
-    Buffers are copied, not averaged: running statistics of batch normalisation are moving averages already, and
-    counters have no average. A copy in training mode normalises by the statistics of its own batch and gathers its own
+    Buffers are copied, not averaged: running statistics of batch normalization are moving averages already, and
+    counters have no average. A copy in training mode normalizes by the statistics of its own batch and gathers its own
     running statistics, which the next update replaces by the module's; they matter in evaluation mode only.
 
     The copy starts equal to the module, in the module's mode and on its device. Its parameters need no gradient.
@@ -89,12 +89,12 @@ class MomentumCopy(nn.Module):
 
 @final
 class FeatureQueue(nn.Module):
-    """The last ``size`` features that were enqueued, normalised: first in, first out.
+    """The last ``size`` features that were enqueued, normalized: first in, first out.
 
     It starts empty, without the random negatives that MoCo's code starts with: until it has been filled there are fewer
     negatives, all of them real, and the loss is that of fewer negatives. The state dict holds the features and how many
     were ever enqueued, so a resumed queue goes on exactly as the saved one would have. In distributed training every
-    process is to enqueue the same features (models/cifar/gather.py gathers them).
+    process is to enqueue the same features (models/cifar/methods/gather.py gathers them).
 
     Args:
         size: K, rows that are kept.
@@ -121,7 +121,7 @@ class FeatureQueue(nn.Module):
         """Take n features in, the last row as the newest, and drop the oldest beyond ``size``; n = 0 changes nothing.
 
         Args:
-            features: any length and floating dtype; they are normalised, and no gradient is kept.
+            features: any length and floating dtype; they are normalized, and no gradient is kept.
 
         Raises:
             ValueError: another shape or dtype, NaN or infinity, or a zero vector.
@@ -173,15 +173,12 @@ def moco_loss(
         normalize: scores are cosines; False takes inner products.
 
     Raises:
-        ValueError: other shapes, no queries, NaN or infinity, or (normalised) a zero vector; temperature not positive,
+        ValueError: other shapes, no queries, NaN or infinity, or (normalized) a zero vector; temperature not positive,
             or so small that the scores overflow.
     """
     for rows, name, minimum in ((queries, "queries", 1), (keys, "keys", 1), (negatives, "negatives", 0)):
-        require_rows(rows, name, minimum)
-        if normalize:
-            require_nonzero(rows, name)
-    if keys.shape != queries.shape:
-        raise ValueError(f"keys: must have the queries' shape {tuple(queries.shape)}, got {tuple(keys.shape)}")
+        require_rows(rows, name, minimum, nonzero=normalize)
+    require_alike(queries, keys, "queries", "keys")
     if negatives.shape[1] != queries.shape[1]:
         raise ValueError(f"negatives: expected shape (K, {queries.shape[1]}), got {tuple(negatives.shape)}")
     with torch.autocast(queries.device.type, enabled=False):

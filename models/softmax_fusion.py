@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.stack import resolve_device, trial_chunks, unit_inputs, unit_tokens
+from models.environment import resolve_device
+from models.stack import trial_chunks, unit_inputs, unit_tokens
 from theory.clusters import cluster_layout
 from theory.inputs import require_count, require_mixing, require_points, require_range
 from theory.softmax_fusion import require_inverse_temperature

@@ -8,6 +8,7 @@ Large batches go through in row tiles (models/tiled.py), small ones as whole mat
 
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.attention import TransFusionBlock
+from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.clusters import ClusterLayout, cluster_layout
@@ -43,7 +45,7 @@ class StackTrace:
 
     Attributes:
         points: layers 0..L, each (*trials, n, D): what block l sees.
-        affinities: layers 0..L, each (*trials, n, n), rows normalised: ReLU(C - cut)^power of that layer.
+        affinities: layers 0..L, each (*trials, n, n), rows normalized: ReLU(C - cut)^power of that layer.
     """
 
     points: tuple[Float[Tensor, "*trials n D"], ...]
@@ -57,7 +59,7 @@ class AttentionStack(nn.Module):
         depth: L >= 1 mixing blocks.
         threshold, mixing, query_key_map, condition, bias_form, power: as in TransFusionBlock, shared by all blocks;
             with ``bias_form`` every block learns its own bias. The truncated output is squared whatever the power.
-        normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalises at every
+        normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalizes at every
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
         device, dtype: where and in which precision the stack computes; float64 for verdicts.
@@ -105,11 +107,11 @@ class AttentionStack(nn.Module):
         self.to(self.device, dtype)
 
     def prepare(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
-        """Points checked, on the stack's device and in its dtype, normalised where asked for.
+        """Points checked, on the stack's device and in its dtype, normalized where asked for.
 
         Raises:
             ValueError: NaN, infinite or zero points, fewer than two points; points that query_key_map takes to zero;
-                without normalisation, points whose squared norms the stack's dtype cannot hold.
+                without normalization, points whose squared norms the stack's dtype cannot hold.
         """
         require_points(points)
         if points.shape[-2] < 2:
@@ -140,22 +142,17 @@ class AttentionStack(nn.Module):
     def forward(
         self, points: Float[np.ndarray | Tensor, "*trials n D"], return_trace: bool = False
     ) -> Float[Tensor, "*trials n n"] | tuple[Float[Tensor, "*trials n n"], StackTrace]:
-        """The truncated output Y, rows normalised; with ``return_trace`` also every layer (memory O(L n^2)).
+        """The truncated output Y, rows normalized; with ``return_trace`` also every layer (memory O(L n^2)).
 
         Y is n x n whatever the batch size. ``tokens`` stops before it, for losses that are computed in tiles too.
         """
-        tokens = self.prepare(points)
-        tile_rows = self.rows_of_tiles(tokens)
-        all_points, affinities = [], []
-        for layer, block in enumerate(self.blocks):
+        trace = []
+        for block, tokens in self._layers(self.prepare(points)):
             if return_trace:
-                all_points.append(tokens)
                 raw, mass = block.affinity(block.attend(tokens))
-                affinities.append(_divide_rows(raw, mass))
-            if layer < self.depth:
-                tokens = self._next(block, tokens, tile_rows)
+                trace.append((tokens, _divide_rows(raw, mass)))
         output = self.truncated_output(tokens)
-        return (output, StackTrace(tuple(all_points), tuple(affinities))) if return_trace else output
+        return (output, StackTrace(*zip(*trace))) if return_trace else output
 
     def tokens(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         """Layer L's tokens, which the truncated block reads off; differentiable, and tiled where the batch is large.
@@ -163,11 +160,16 @@ class AttentionStack(nn.Module):
         Raises:
             ValueError: as ``prepare``; a ``block_type`` that cannot be tiled where the batch is.
         """
-        tokens = self.prepare(points)
-        tile_rows = self.rows_of_tiles(tokens)
-        for block in self.blocks[:-1]:
-            tokens = self._next(block, tokens, tile_rows)
+        *_, (_, tokens) = self._layers(self.prepare(points))
         return tokens
+
+    def _layers(self, tokens: Tensor) -> Iterator[tuple[TransFusionBlock, Tensor]]:
+        """Every block, the truncated one last, with the tokens that it sees."""
+        tile_rows = self.rows_of_tiles(tokens)
+        for layer, block in enumerate(self.blocks):
+            yield block, tokens
+            if layer < self.depth:
+                tokens = self._renorm(block(tokens) if tile_rows is None else mix_in_tiles(block, tokens, tile_rows))
 
     def truncated_output(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n n"]:
         """The last block's squared affinity of layer-L tokens."""
@@ -180,8 +182,7 @@ class AttentionStack(nn.Module):
         off_diagonal = ~torch.eye(size.shape[-1], dtype=torch.bool, device=size.device)
         return normalize_rows(torch.where(off_diagonal, size**2, 0.0))
 
-    def _next(self, block: TransFusionBlock, tokens: Tensor, tile_rows: int | None) -> Tensor:
-        tokens = block(tokens) if tile_rows is None else mix_in_tiles(block, tokens, tile_rows)
+    def _renorm(self, tokens: Tensor) -> Tensor:
         return unit_tokens(tokens) if self.normalize == "every" else tokens
 
     def rows_of_tiles(self, tokens: Float[Tensor, "*trials n D"]) -> int | None:
@@ -191,8 +192,7 @@ class AttentionStack(nn.Module):
             ValueError: a ``block_type`` that cannot be tiled where the batch is.
         """
         n = tokens.shape[-2]
-        dense_bytes = CPU_DENSE_BYTES if self.device.type == "cpu" else GPU_DENSE_BYTES
-        if self.tile_rows is None and n * n * tokens.element_size() <= dense_bytes:
+        if self.tile_rows is None and fits_dense(n, tokens):
             return None
         for step in (self.block_type.attend, self.block_type.mix):
             if "tile" not in inspect.signature(step).parameters:
@@ -216,38 +216,40 @@ class AttentionStack(nn.Module):
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
         tokens = self.prepare(points)
-        trials = len(tokens)
         tile_rows = self.rows_of_tiles(tokens[:1])
-        if tile_rows is not None:
-            tokens = layout.sort_rows(tokens, axis=-2)
-            parts = [self._measure_tiled(tokens, slice(i, i + 1), layout, tile_rows) for i in range(trials)]
-            return Trajectory.join_trials(parts)
-        parts = [self._measure_chunk(tokens, chunk, layout) for chunk in trial_chunks(tokens)]
-        return Trajectory.join_trials(parts)
+        if tile_rows is None:
+            parts = trial_chunks(tokens)
+        else:
+            tokens, parts = layout.sort_rows(tokens, axis=-2), [slice(i, i + 1) for i in range(len(tokens))]
+        return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tile_rows) for part in parts])
 
-    def _measure_chunk(self, tokens: Tensor, trials: slice, layout: ClusterLayout) -> Trajectory:
-        tokens = tokens[trials]
+    def _measure_part(self, tokens: Tensor, trials: slice, layout: ClusterLayout, tile_rows: int | None) -> Trajectory:
         layers = []
         for layer, shared in enumerate(self.blocks):
-            block = shared.for_trials(trials)
-            attention = block.attend(tokens)
-            extremes = layer_extremes(attention.cosines, layout)
-            affinity, row_mass = block.affinity(attention)
-            layers.append(measure_layer(extremes, affinity, row_mass, layout, attention.cut))
-            if layer < self.depth:
-                tokens = block.mix(tokens, affinity, row_mass)
-                tokens = unit_tokens(tokens) if self.normalize == "every" else tokens
-        return Trajectory.stack_layers(layers)
-
-    def _measure_tiled(self, tokens: Tensor, trial: slice, layout: ClusterLayout, tile_rows: int) -> Trajectory:
-        tokens = tokens[trial]
-        layers = []
-        for layer, shared in enumerate(self.blocks):
-            block, mix = shared.for_trials(trial), layer < self.depth
-            measured, tokens = measure_in_tiles(block, tokens, layout, tile_rows, mix)
-            tokens = unit_tokens(tokens) if mix and self.normalize == "every" else tokens
+            block, mix = shared.for_trials(trials), layer < self.depth
+            if tile_rows is None:
+                measured, tokens = _measure_whole(block, tokens, layout, mix)
+            else:
+                measured, tokens = measure_in_tiles(block, tokens, layout, tile_rows, mix)
+            tokens = self._renorm(tokens) if mix else tokens
             layers.append(measured)
         return Trajectory.stack_layers(layers)
+
+
+def _measure_whole(
+    block: TransFusionBlock, tokens: Tensor, layout: ClusterLayout, mix: bool
+) -> tuple[Trajectory, Tensor]:
+    attention = block.attend(tokens)
+    extremes = layer_extremes(attention.cosines, layout)
+    affinity, row_mass = block.affinity(attention)
+    measured = measure_layer(extremes, affinity, row_mass, layout, attention.cut)
+    return measured, block.mix(tokens, affinity, row_mass) if mix else tokens
+
+
+def fits_dense(n: int, values: Tensor) -> bool:
+    """Whether an n x n matrix in the dtype of ``values`` is small enough to be formed on their device."""
+    limit = CPU_DENSE_BYTES if values.device.type == "cpu" else GPU_DENSE_BYTES
+    return n * n * values.element_size() <= limit
 
 
 def trial_chunks(tokens: Float[Tensor, "trials n D"]) -> list[slice]:
@@ -256,24 +258,6 @@ def trial_chunks(tokens: Float[Tensor, "trials n D"]) -> list[slice]:
     budget = CPU_CHUNK_BYTES if tokens.device.type == "cpu" else GPU_CHUNK_BYTES
     chunk = max(1, budget // (n * n * tokens.element_size()))
     return [slice(start, min(start + chunk, trials)) for start in range(0, trials, chunk)]
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """A torch device that exists here.
-
-    Raises:
-        ValueError: unknown or absent; names those that are there.
-    """
-    available = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    available += ["mps"] if torch.backends.mps.is_available() else []
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}") from error
-    if found.type == "meta":
-        raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
-    return found
 
 
 def unit_inputs(
@@ -302,7 +286,7 @@ def _require_ordinary_size(points: Float[np.ndarray | Tensor, "*trials n D"], dt
     if bool(outside.any()):
         where = tuple(outside.nonzero()[0].tolist())
         raise ValueError(
-            f"points: tokens that are not normalised need a largest entry in [{low:.3g}, {high:.3g}] in {dtype}, got "
+            f"points: tokens that are not normalized need a largest entry in [{low:.3g}, {high:.3g}] in {dtype}, got "
             f"{float(largest[where]):.3g} at index {where}"
         )
 

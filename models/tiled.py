@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.attention import Projection, Tile, TransFusionBlock
 from theory.clusters import ClusterLayout
-from theory.tiled_measurements import ClusterComponents, join_tiles, read_affinity, read_cosines, tile_segments
+from theory.tiled_measurements import ClusterComponents, join_tiles, measure_tile, tile_cosines, tile_segments
 from theory.trajectory import Trajectory
 
 # Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
@@ -50,8 +50,8 @@ def mix_in_tiles(
     if plain and block.power == 1.0:
         mixing = block.mixing if isinstance(block.mixing, Tensor) else None
         cut = projected.cut if isinstance(projected.cut, Tensor) else None
-        return RowTiledMixing.apply(block, tile_rows, projected, points, projected.queries, projected.keys,
-                                    projected.scale, cut, mixing)  # fmt: skip
+        own = projected.queries, projected.keys, projected.scale
+        return RowTiledMixing.apply(block, tile_rows, projected, points, *own, cut, mixing)
     if not torch.is_grad_enabled():
         return _mix_rows(block, points, projected, tile_rows)[0]
 
@@ -173,16 +173,12 @@ def _differentiable_gradients(
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, without a copy of ``total`` beside it."""
-    total.view(-1, *total.shape[-2:]).baddbmm_(left.flatten(0, -3) if left.ndim > 2 else left[None],
-                                               right.flatten(0, -3) if right.ndim > 2 else right[None])  # fmt: skip
+    left, right = (part.flatten(0, -3) if part.ndim > 2 else part[None] for part in (left, right))
+    total.view(-1, *total.shape[-2:]).baddbmm_(left, right)
 
 
 def measure_in_tiles(
-    block: TransFusionBlock,
-    points: Float[Tensor, "1 n D"],
-    layout: ClusterLayout,
-    tile_rows: int,
-    mix: bool,
+    block: TransFusionBlock, points: Float[Tensor, "1 n D"], layout: ClusterLayout, tile_rows: int, mix: bool
 ) -> tuple[Trajectory, Float[Tensor, "1 n D"]]:
     """One layer of one batch measured and, with ``mix``, mixed in the same pass; not under autograd.
 
@@ -201,9 +197,9 @@ def measure_in_tiles(
         tile, segments = _tile(projected, rows, buffer), tile_segments(layout, rows)
         attention = block.attend(points, tile)
         cut = float(attention.cut)
-        extremes = read_cosines(attention.cosines[0], segments)
+        extremes = tile_cosines(attention.cosines[0], segments)
         affinity, mass = block.affinity(attention)
-        tiles.append(read_affinity(extremes, affinity[0], mass[0], segments, cut, components))
+        tiles.append(measure_tile(extremes, affinity[0], mass[0], segments, cut, components))
         if mix:
             moved[..., rows, :] = block.mix(points, affinity, mass, tile)
     return join_tiles(tiles, components), moved

@@ -22,8 +22,7 @@ import shutil
 import sys
 import traceback
 import warnings
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -31,10 +30,10 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from models.cifar.data import load_images
+from models.cifar.data.images import load_images
 from models.commands import WORKERS_LOST, exit_status
-from models.environment import environment
-from models.stack import resolve_device
+from models.environment import resolve_device
+from models.run_folder import differing, open_run_folder
 from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding
@@ -43,7 +42,7 @@ from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
-from theory.whole_files import to_plain, write_json, write_table
+from theory.whole_files import write_json, write_table
 
 TASKS, CLAIMS = "tasks", "claims"
 
@@ -112,7 +111,8 @@ def run(options: PaperChecks) -> int:
     if any(isinstance(task, Training) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
-    folder = _open(options, tier, device)
+    name = f"paper-checks-{tier.name}"
+    folder = open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run)
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
     try:
         failures = carry_out_all(tasks, folder / TASKS, backend, device)
@@ -128,6 +128,10 @@ def run(options: PaperChecks) -> int:
     if failures:
         print(f"\n{len(failures)} of {len(tasks)} tasks failed; {kept}", file=sys.stderr)
     return _status(entries, options)
+
+
+def _other_run(stored: dict, tier: dict) -> list[str]:
+    return ["tier, images, device or control"] if differing(stored, tier) else []
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
@@ -247,32 +251,6 @@ def _command(options: PaperChecks, only: str | None) -> str:
     words += [f"--only {only}"] if only else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
-
-
-def _open(options: PaperChecks, tier: Tier, device: torch.device) -> Path:
-    """The run folder, made if need be, with tier.json, and environment.json of every start.
-
-    Raises:
-        ValueError: a folder that is in use, or no such run where one is to be continued.
-    """
-    folder = options.out or Path("runs") / f"paper-checks-{tier.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    history = []
-    if options.resume:
-        if options.out is None:
-            raise ValueError("--resume: give the run folder to continue with --out")
-        try:
-            stored = json.loads((folder / "tier.json").read_text(encoding="utf-8"))
-            history = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"--resume {folder}: has no whole tier.json and environment.json, so no run") from error
-        if stored != to_plain(asdict(tier)):
-            raise ValueError(f"--resume {folder}: the run there has another tier, images, device or control")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "tier.json", asdict(tier))
-    write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
-    return folder
 
 
 def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Meta:

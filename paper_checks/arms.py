@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 
-from models.cifar.checkpoint import NAME as CHECKPOINT
-from models.cifar.config import TrainConfig
-from models.cifar.data import DataConfig, ImageSet, Splits, load_images
+from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
-from models.cifar.idle import without_idle
-from models.cifar.method_config import MethodConfig, method_of
-from models.cifar.train import check, fit
-from models.stack import resolve_device
+from models.cifar.methods.processes import rank
+from models.cifar.methods.settings import MethodConfig, method_of
+from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.checks import check, without_idle
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import TrainState
+from models.cifar.training.train import fit
+from models.environment import resolve_device
+from models.run_folder import differing
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier
 from paper_checks.transformations import transformation_rows
@@ -64,13 +67,22 @@ class Training:
         """Train, evaluate, and leave the tables."""
         device = resolve_device(self.device)
         splits = images(self.config.data, self.control)
-        config = check(self.config, splits, device)
-        write_json(folder / "config.json", asdict(config))
-        learner = fit(config, splits, device, folder).learner
-        write_table(folder / "results.csv", evaluate(config, learner, splits, device))
+        state = trained(self.config, splits, device, folder)
         if self.transformations:
-            write_table(folder / "transformations.csv", transformation_rows(config, learner, splits, device))
+            rows = transformation_rows(state.config, state.learner, splits, device)
+            write_table(folder / "transformations.csv", rows)
         (folder / CHECKPOINT).unlink()
+
+
+def trained(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
+    """A training and its evaluation, with config.json and results.csv in the folder; process 0 writes them."""
+    config = check(config, splits, device)
+    if rank() == 0:
+        write_json(folder / "config.json", config)
+    state = fit(config, splits, device, folder)
+    if rank() == 0:
+        write_table(folder / "results.csv", evaluate(config, state.learner, splits, device))
+    return state
 
 
 @lru_cache(maxsize=1)
@@ -131,8 +143,12 @@ class Arm:
     def label(self, tier: Tier) -> str:
         """What differs from the tier's own training, for people and for folders."""
         config, base = changed(tier.config, dict(self.changes)), tier.config
-        words = [f"{name.removeprefix('method.')}={_word(value)}" for name, value in _differences(config, base)]
-        return ",".join(words).removeprefix("name=") or "base"
+        words = []
+        if config.method.name != base.method.name:
+            words, base = [config.method.name], replace(base, method=type(config.method)())
+        for name, (value, _) in differing(asdict(config), asdict(base)).items():
+            words.append(f"{name.removeprefix('method.')}={_word(value)}")
+        return ",".join(words) or "base"
 
     def trainings(self, tier: Tier) -> list[Training]:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
@@ -159,19 +175,6 @@ class Arm:
 BASE = Arm()
 SIMCLR = BASE
 MOCO = BASE.with_(method__name="moco")
-
-
-def _differences(config: Any, base: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    if isinstance(config, MethodConfig) and config.name != base.name:
-        found, base = [(f"{prefix}name", config.name)], type(config)()
-    for name in (each.name for each in fields(config)):
-        one, other = getattr(config, name), getattr(base, name)
-        if is_dataclass(one):
-            found += _differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            found.append((f"{prefix}{name}", one))
-    return found
 
 
 def _word(value: Any) -> str:

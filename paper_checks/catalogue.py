@@ -1,6 +1,7 @@
 """Every claim, in the order of the report."""
 
-from paper_checks import (
+from paper_checks.claims import Claim
+from paper_checks.papers import (
     deep_fusion,
     feature_transform,
     simclr,
@@ -8,7 +9,6 @@ from paper_checks import (
     transfusion_theory,
     transfusion_training,
 )
-from paper_checks.claims import Claim
 
 
 def all_claims() -> dict[str, Claim]:

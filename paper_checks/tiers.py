@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import DIGITS, DataConfig
-from models.cifar.optim import OptimiserConfig
+from models.cifar.data.images import DIGITS, DataConfig
+from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
+from models.optim import OptimizerConfig
 from theory.inputs import require_choice
 
 TierName = Literal["quick", "cpu", "gpu"]
@@ -58,7 +58,7 @@ QUICK = Tier(
         data=DataConfig(image_size=16),
         encoder=EncoderConfig("small", width=8),
         head=HeadChoice(width=64, out_dim=64),
-        optimiser=OptimiserConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
+        optimiser=OptimizerConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
         epochs=10,
         batch_size=128,
         measure_every=10,
@@ -76,7 +76,7 @@ CPU = Tier(
         # without instructions for it.
         data=DataConfig(image_size=16, limit=300),
         encoder=EncoderConfig("small"),
-        optimiser=OptimiserConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
+        optimiser=OptimizerConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
         epochs=6,
         batch_size=128,
         measure_every=6,
@@ -92,7 +92,7 @@ GPU = Tier(
     config=TrainConfig(
         encoder=EncoderConfig("resnet18"),
         head=HeadChoice(width=512),
-        optimiser=OptimiserConfig("sgd", learning_rate=0.06, weight_decay=5e-4, warmup_epochs=5),
+        optimiser=OptimizerConfig("sgd", learning_rate=0.06, weight_decay=5e-4, warmup_epochs=5),
         epochs=100,
         batch_size=512,
         precision="bf16",

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from models.cifar.config import TrainConfig
-from models.cifar.data import ImageSet, Splits
-from models.cifar.features import LabelledFeatures, encode_set
-from models.cifar.methods import Learner
-from models.cifar.probes import ProbeConfig, probe
-from models.cifar.views import evaluation_view, turn_hue
+from models.cifar.data.images import ImageSet, Splits
+from models.cifar.data.views import evaluation_view, turn_hue
+from models.cifar.evaluation.features import LabelledFeatures, encode_set
+from models.cifar.evaluation.probes import ProbeConfig, probe
+from models.cifar.methods.learners import Learner
+from models.cifar.training.config import TrainConfig
 
 Images = UInt8[Tensor, "n C H W"]
 # A fit to more images takes longer and says the same.

@@ -1,9 +1,9 @@
-"""What two processes do to a training: gradients through the gather, and statistics of batch normalisation."""
+"""What two processes do to a training: gradients through the gather, and statistics of batch normalization."""
 
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,14 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.checkpoint import NAME as CHECKPOINT
-from models.cifar.config import TrainConfig
-from models.cifar.evaluate import evaluate
-from models.cifar.gather import gather_rows
-from models.cifar.processes import leave_group
-from models.cifar.train import check, fit
+from models.cifar.methods.gather import gather_rows
+from models.cifar.methods.processes import leave_group
+from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.config import TrainConfig
 from models.losses import nt_xent
-from paper_checks.arms import Training, images
+from paper_checks.arms import Training, images, trained
 from paper_checks.tiers import Control
-from theory.whole_files import write_json, write_table
+from theory.whole_files import write_table
 
 PROCESSES = 2
 CPU = torch.device("cpu")
@@ -90,12 +88,7 @@ class TwoProcessTraining:
 
 
 def _train_part(rank: int, config: TrainConfig, control: Control, folder: str) -> None:
-    splits = images(config.data, control)
-    config = check(config, splits, CPU)
-    learner = fit(config, splits, CPU, Path(folder)).learner
-    if rank == 0:
-        write_json(Path(folder) / "config.json", asdict(config))
-        write_table(Path(folder) / "results.csv", evaluate(config, learner, splits, CPU))
+    trained(config, images(config.data, control), CPU, Path(folder))
 
 
 @dataclass(frozen=True)

@@ -189,10 +189,10 @@ def arrays() -> list[Case]:
         return trajectory.layer_extremes(c[None], layout)
 
     def tile(c, y):
-        found = tiled_measurements.read_cosines(ordered(c)[8:40], segments)
+        found = tiled_measurements.tile_cosines(ordered(c)[8:40], segments)
         components = tiled_measurements.ClusterComponents(layout)
         part = ordered(y)[8:40]
-        return tiled_measurements.read_affinity(found, part, mass(part), segments, 0.1, components), components
+        return tiled_measurements.measure_tile(found, part, mass(part), segments, 0.1, components), components
 
     hadamard = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
     bases = lambda: [hadamard[:, :2], np.stack([hadamard[:, 0], np.eye(4)[0] - 0]).T[:, :1]]  # noqa: E731
@@ -232,8 +232,8 @@ def arrays() -> list[Case]:
              dtype="float64"),
         of_affinity("trajectory.row_sharpness", lambda y: trajectory.row_sharpness(y[:8], mass(y[:8])[:, None])),
         of_affinity("trajectory.sharpness_error", lambda y: trajectory.sharpness_error(y[:8], mass(y[:8])[:, None])),
-        Case("tiled_measurements.read_cosines", lambda c, y: tile(c, y)[0].cosines, pair, "array"),
-        Case("tiled_measurements.read_affinity", lambda c, y: tile(c, y)[0], pair, "array"),
+        Case("tiled_measurements.tile_cosines", lambda c, y: tile(c, y)[0].cosines, pair, "array"),
+        Case("tiled_measurements.measure_tile", lambda c, y: tile(c, y)[0], pair, "array"),
         Case("tiled_measurements.join_tiles",
              lambda c, y: tiled_measurements.join_tiles([tile(c, y)[0]], tile(c, y)[1]), pair, "array",
              dtype="float64"),

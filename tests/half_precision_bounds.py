@@ -177,7 +177,6 @@ EXEMPT = {
          "verdicts.Status"), RESULT),
     "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",
     "simulated_floor.simulated_floor": "searches with count_disconnected, minutes long",
-    "simulated_floor.cache_folder": "a path",
     **dict.fromkeys(
         ("rates.clopper_pearson", "rates.judge_rates", "rates.contradictions", "rates.culprits", "rates.noticed_rates",
          "rates.trials_to_notice", "rates.RateCell"),
@@ -190,4 +189,4 @@ EXEMPT = {
          "precision.half_as_float64"), "what the battery rests on, tested by itself"),
 }  # fmt: skip
 # Modules without a function of numbers.
-EXEMPT_MODULES = {"statements": "words", "whole_files": "files"}
+EXEMPT_MODULES = {"statements": "words", "whole_files": "files", "cache": "files"}

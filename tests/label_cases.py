@@ -11,10 +11,11 @@ import torch
 
 import models
 import theory
-from models.cifar import measure, probes
-from models.cifar.features import LabelledFeatures
+from models.cifar.evaluation import measure, probes
+from models.cifar.evaluation.features import LabelledFeatures
 from models.head_output import HeadOutput, Reading
 from models.losses import Objective, affinity_jsd_from_points, common, supcon, target_of_labels
+from models.losses.measured import measure_affinity
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from theory import clusters, measurements
@@ -91,6 +92,11 @@ def _ceiling(labels: object) -> np.ndarray:
     return _flat(*measure.ceiling_report(TOKENS, TOKENS + 0.1, labels).values())
 
 
+def _measured(labels: object) -> np.ndarray:
+    found = measure_affinity(OUTPUT.readings[0].cosines(), labels)
+    return _flat(found.sharpness, found.jsd, found.within.sort().values, found.cross.sort().values)
+
+
 def _softmax(labels: object) -> np.ndarray:
     return _flat(SoftmaxStack(1, 2.0).measure(TOKENS[None], labels).mass_mean)
 
@@ -121,26 +127,27 @@ CASES = {
     "theory.measurements.pair_extremes": Case(lambda y: _flat(*measurements.pair_extremes(POINTS, y))),
     "theory.measurements.pair_quantiles": Case(lambda y: _flat(*measurements.pair_quantiles(POINTS, y, 0.2))),
     "theory.measurements.recovered": Case(lambda y: _flat(measurements.recovered(AFFINITY, y))),
-    "models.cifar.features.LabelledFeatures": Case(_stored),
-    "models.cifar.measure.affinity_report": Case(lambda y: _report(measure.affinity_report(OUTPUT, y))),
-    "models.cifar.measure.ceiling_report": Case(_ceiling),
-    "models.cifar.measure.class_angles": Case(lambda y: _flat(*measure.class_angles(TOKENS, y))),
-    "models.cifar.probes.probe": Case(_probe),
+    "models.cifar.evaluation.features.LabelledFeatures": Case(_stored),
+    "models.cifar.evaluation.measure.affinity_report": Case(lambda y: _report(measure.affinity_report(OUTPUT, y))),
+    "models.cifar.evaluation.measure.ceiling_report": Case(_ceiling),
+    "models.cifar.evaluation.measure.class_angles": Case(lambda y: _flat(*measure.class_angles(TOKENS, y))),
+    "models.cifar.evaluation.probes.probe": Case(_probe),
     "models.losses.affinity.affinity_jsd_from_points": Case(lambda y: _flat(affinity_jsd_from_points(TOKENS, y))),
     "models.losses.common.label_index": Case(lambda y: _alike(common.label_index(y, len(INDEX), "cpu"))),
     "models.losses.contrastive.supcon": Case(lambda y: _flat(supcon(TOKENS, y))),
+    "models.losses.measured.measure_affinity": Case(_measured),
     "models.losses.divergence.target_of_labels": Case(lambda y: _flat(target_of_labels(y))),
     "models.losses.objectives.Objective": Case(lambda y: _flat(Objective("affinity")(OUTPUT, y))),
     "models.softmax_fusion.SoftmaxStack": Case(_softmax),
     "models.stack.AttentionStack": Case(_stack),
 }
 # Tensors of features with classes: what they are made of is a tensor.
-TENSORS_ONLY = {"models.cifar.features.LabelledFeatures", "models.cifar.probes.probe"}
+TENSORS_ONLY = {"models.cifar.evaluation.features.LabelledFeatures", "models.cifar.evaluation.probes.probe"}
 EXEMPT = {
-    "models.cifar.probes.knn_scores": "its labels are columns of its result, 0..num_classes-1 by contract",
-    "models.cifar.data.ImageSet": "its labels are indices into its names, checked as such",
-    "models.cifar.methods.Batch": "holds an ImageSet's labels, unread",
-    "models.cifar.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
+    "models.cifar.evaluation.probes.knn_scores": "its labels are columns of its result, 0..num_classes-1 by contract",
+    "models.cifar.data.images.ImageSet": "its labels are indices into its names, checked as such",
+    "models.cifar.methods.learners.Batch": "holds an ImageSet's labels, unread",
+    "models.cifar.methods.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
 }
 
 

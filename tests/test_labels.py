@@ -8,13 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.cifar import probes
-from models.cifar.features import LabelledFeatures
-from models.cifar.probes import ProbeConfig, probe
+from models.cifar.evaluation import probes
+from models.cifar.evaluation.features import LabelledFeatures
+from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.head_output import HeadOutput
 from models.losses import Objective
 from tests.label_cases import CASES, EXEMPT, INDEX, OUTPUT, TENSORS_ONLY, TOKENS, takes_labels
-from tests.models.cifar.labelled_features import clusters
+from tests.models.cifar.evaluation.labelled_features import clusters
 from theory.clusters import cluster_layout, index_among, index_labels
 
 WIDTHS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

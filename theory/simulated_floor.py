@@ -10,8 +10,6 @@ Source: theory.md, section 2c (what the floors are compared with).
 import hashlib
 import json
 import math
-import os
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,12 +17,12 @@ import numpy as np
 from scipy.special import bdtr
 
 from theory.affinity import unit_points
+from theory.cache import cache_folder, kept
 from theory.connectivity import isolated_point_rate
 from theory.inputs import require_count, require_range
 from theory.measurements import is_connected
 from theory.precision import half_as_float64
 from theory.sphere import require_sphere
-from theory.whole_files import replacing
 
 CONFIDENCE = 0.99
 # Trials: this many expected failures at delta, so that a true rate of about four fifths of delta passes.
@@ -33,7 +31,6 @@ SMALLEST_DELTA = 1e-4
 # Candidates climb in steps of this factor before the last step is bisected.
 STEP = 1.05
 CHUNK_BYTES = 8 * 2**20
-CACHE_VARIABLE = "CONTRASTIVE_THEORY_CACHE"
 # Part of the key: to be raised when the simulation changes, so that old files are not read.
 VERSION = 2
 
@@ -68,46 +65,25 @@ def simulated_floor(
     require_sphere(subspace_dim, radius)
     require_range(delta, "delta (simulated floor)", SMALLEST_DELTA, 1.0, closed="left")
     require_count(seed, "seed", 0)
-    folder = cache or cache_folder()
     key = {
         "version": VERSION, "subspace_dim": int(subspace_dim), "radius": float(radius).hex(),
         "delta": float(delta).hex(), "squared": bool(squared), "seed": int(seed),
     }  # fmt: skip
-    path = folder / f"simulated-floor-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
-    stored = _read(path, key)
-    if stored is not None:
-        return stored
-    found = _search(subspace_dim, float(radius), float(delta), squared, seed)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"key": key, "floor": asdict(found)}) + "\n", encoding="utf-8")
-    except OSError as error:
-        warnings.warn(f"{path}: simulated floor not kept for the next time ({error})", stacklevel=2)
-    return found
+    name = f"simulated-floor-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
 
-
-def cache_folder() -> Path:
-    """Where simulated floors are kept."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contrastive-theory-toolkit"
-
-
-def _read(path: Path, key: dict) -> SimulatedFloor | None:
-    """The stored floor; None, with a warning where there is a file, if it is not whole or not for this key."""
-    try:
+    def read(path: Path) -> SimulatedFloor:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["key"] == key and all(type(value) is int for value in content["floor"].values()):
-            return SimulatedFloor(**content["floor"])
-        problem = "made for another question"
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = repr(error)
-    warnings.warn(f"{path}: damaged, the floor is simulated again ({problem})", stacklevel=3)
-    return None
+        if content["key"] != key or not all(type(value) is int for value in content["floor"].values()):
+            raise ValueError("made for another question")
+        return SimulatedFloor(**content["floor"])
+
+    def write(path: Path, found: SimulatedFloor) -> None:
+        path.write_text(json.dumps({"key": key, "floor": asdict(found)}) + "\n", encoding="utf-8")
+
+    def search() -> SimulatedFloor:
+        return _search(subspace_dim, float(radius), float(delta), squared, seed)
+
+    return kept((cache or cache_folder()) / name, read, search, write, "simulated floors")
 
 
 def allowed_failures(trials: int, delta: float) -> int:

@@ -1,8 +1,8 @@
 """A layer measured row tile by row tile, for batches whose n x n matrices do not fit: memory O(n tile).
 
 The definitions are those of theory.md, section 0, and the results those of ``theory.trajectory.measure_layer``; rows
-and columns stand in cluster order throughout. Each tile is seen once: ``read_cosines`` before its cosines become an
-affinity, ``read_affinity`` after. What is kept of tiles in half precision is float32.
+and columns stand in cluster order throughout. Each tile is seen once: ``tile_cosines`` before its cosines become an
+affinity, ``measure_tile`` after. What is kept of tiles in half precision is float32.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def tile_segments(layout: ClusterLayout, rows: slice) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def read_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...]) -> TileCosines:
+def tile_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...]) -> TileCosines:
     """Extremes of one tile. A point's cosine with itself is the largest there is, so it cannot be the minimum."""
     cosines = widen(cosines, "cosines")
     xp = array_namespace(cosines)
@@ -90,7 +90,7 @@ def read_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...])
     return TileCosines(xp.concat(lowest), xp.max(xp.stack(later)) if later else none)
 
 
-def read_affinity(
+def measure_tile(
     cosines: TileCosines,
     affinity: Float[Array, "rows n"],
     row_mass: Float[Array, " rows"],

@@ -17,6 +17,10 @@ import numpy as np
 PART = ".part"
 
 
+class DamagedFileError(ValueError):
+    """A file of a run folder is missing, truncated or not what it should be."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
@@ -56,6 +60,23 @@ def write_whole(path: Path, data: str | bytes) -> None:
 def write_json(path: Path, content: object) -> None:
     """Dataclasses, paths and NumPy numbers included; NaN becomes null."""
     write_whole(path, json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Settings that ``write_json`` has kept.
+
+    Raises:
+        DamagedFileError: missing, not JSON, or no settings by name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedFileError(f"{path}: missing, so {path.parent} is not a run folder") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DamagedFileError(f"{path}: not a whole JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path}: holds no settings by name")
+    return content
 
 
 def to_plain(value: object) -> object:

@@ -12,30 +12,26 @@ Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results co
 longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
 """
 
-import json
 import math
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from models.cifar.command_line import parse_training
-from models.cifar.config import TrainConfig
-from models.cifar.data import load_images
+from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
-from models.cifar.processes import first_process_first, join_group, leave_group, rank
-from models.cifar.stored_config import differences
-from models.cifar.train import DivergedError, check, fit
+from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
+from models.cifar.training.checks import check
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.read_config import differences, parse_training
+from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
-from models.environment import environment
-from models.stack import resolve_device
-from theory.whole_files import PART, write_json, write_table
+from models.run_folder import open_run_folder
+from theory.whole_files import write_table
 
 
 @dataclass(frozen=True)
@@ -54,48 +50,6 @@ class CifarRun(TrainConfig):
     """Also log every epoch for TensorBoard, into the run folder; needs the extra [tensorboard]."""
 
 
-def config_of(options: CifarRun) -> TrainConfig:
-    """The part of a command line that the weights depend on."""
-    return TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
-
-
-def open_folder(options: CifarRun, config: TrainConfig, device: torch.device) -> Path:
-    """The run folder, made if need be, with config.json, and environment.json of every start.
-
-    Raises:
-        ValueError: a folder that is in use, or no such run where one is to be continued.
-    """
-    folder = options.out or Path("runs") / f"{options.method.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    history = []
-    if options.resume:
-        history = _require_same_run(options.out, config)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f".*{PART}"):
-        leftover.unlink()
-    if not options.resume:
-        write_json(folder / "config.json", asdict(config))
-    write_json(folder / "environment.json", {"runs": [*history, environment(device)]})
-    return folder
-
-
-def _require_same_run(folder: Path | None, config: TrainConfig) -> list[dict]:
-    """The earlier starts of the run that is to be continued."""
-    if folder is None:
-        raise ValueError("--resume: give the run folder to continue with --out")
-    stored = {}
-    for name in ("config", "environment"):
-        try:
-            stored[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"--resume {folder}: has no whole {name}.json, so there is no run to continue") from error
-    names = differences(stored["config"], config, f"--resume {folder}")
-    if names:
-        raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
-    return list(stored["environment"].get("runs", []))
-
-
 def run(options: CifarRun) -> int:
     """Train, evaluate, draw; returns the exit status.
 
@@ -104,10 +58,10 @@ def run(options: CifarRun) -> int:
         DivergedError: the loss is not finite.
         OSError: a file could not be written.
     """
-    device = _device(options.device)
+    device = device_of_process(options.device)
     join_group(device)
     try:
-        config = config_of(options)
+        config = TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
         with first_process_first():
             # Which decodes and caches the images.
             splits = load_images(config.data)
@@ -115,23 +69,25 @@ def run(options: CifarRun) -> int:
         if rank() > 0:
             fit(config, splits, device, options.out or Path(), options.resume)
             return 0
-        with _tensorboard(options) as writer_in:
-            folder = open_folder(options, config, device)
-            print(f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
-                  f"images; results in {folder}", flush=True)  # fmt: skip
-            log = writer_in(folder)
+        writer_in = _tensorboard() if options.tensorboard else None
+        other = partial(differences, where=f"--resume {options.out}")
+        folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
+        counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
+        print(f"{counts}; results in {folder}", flush=True)
+        with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
-                knn = row.get("knn", math.nan)
-                print(f"epoch {row['epoch']}/{config.epochs}: loss {row['loss']:.4f}, kNN {knn:.1%}, "
-                      f"{row['views_per_second']:,.0f} views/s", flush=True)  # fmt: skip
-                log(row)
+                knn, speed = row.get("knn", math.nan), row["views_per_second"]
+                words = f"loss {row['loss']:.4f}, kNN {knn:.1%}, {speed:,.0f} views/s"
+                print(f"epoch {row['epoch']}/{config.epochs}: {words}", flush=True)
+                for name, value in row.items() if writer is not None else ():
+                    writer.add_scalar(name, value, row["epoch"])
 
             try:
                 state = fit(config, splits, device, folder, options.resume, on_epoch)
             except KeyboardInterrupt:
-                print(f"\nfinished epochs are kept, continue with the same command and --out {folder} --resume",
-                      file=sys.stderr)  # fmt: skip
+                again = f"continue with the same command and --out {folder} --resume"
+                print(f"\nfinished epochs are kept, {again}", file=sys.stderr)
                 raise
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
@@ -149,43 +105,17 @@ def draw(folder: Path) -> int:
     return NOT_WRITTEN if status else 0
 
 
-@contextmanager
-def _tensorboard(options: CifarRun) -> Iterator[Callable[[Path], Callable[[dict], None]]]:
-    """From a run folder to what logs an epoch's row there; nothing unless asked for.
+def _tensorboard() -> type:
+    """TensorBoard's writer.
 
     Raises:
-        ValueError: TensorBoard is not installed.
+        ValueError: it is not installed.
     """
-    if not options.tensorboard:
-        yield lambda folder: lambda row: None
-        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("--tensorboard: needs the extra [tensorboard]") from error
-    with ExitStack() as stack:
-
-        def log_in(folder: Path) -> Callable[[dict], None]:
-            writer = stack.enter_context(SummaryWriter(str(folder / "tensorboard")))
-            return lambda row: [writer.add_scalar(name, value, row["epoch"]) for name, value in row.items()] and None
-
-        yield log_in
-
-
-def _device(name: str) -> torch.device:
-    """The device of this process.
-
-    Raises:
-        ValueError: unknown or absent; under torchrun anything but cpu and cuda.
-    """
-    if "RANK" not in os.environ:
-        return resolve_device(name)
-    if name not in ("cpu", "cuda") or "LOCAL_RANK" not in os.environ:
-        raise ValueError(f"device: must be cpu or cuda under torchrun, got {name}")
-    device = resolve_device(name if name == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
+    return SummaryWriter
 
 
 def main(arguments: list[str] | None = None) -> int:

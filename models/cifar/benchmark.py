@@ -4,7 +4,7 @@
     python -m models.cifar.benchmark --encoder.kind resnet18 --batch-size 512 --device cuda --precision bf16
 
 Three ways to do a step on the same images take turns: the bare encoder (forward and backward on views that are already
-there, nothing else), the trainer's own step (views, encoder, head, loss, optimiser), and the bare encoder behind the
+there, nothing else), the trainer's own step (views, encoder, head, loss, optimizer), and the bare encoder behind the
 pipeline that one would write at first, which augments image by image with Pillow. Ratios are taken round by round.
 
 Exit status: 0 done, 2 bad arguments, 70 a crash, 130 interrupted, 143 terminated.
@@ -13,7 +13,6 @@ Exit status: 0 done, 2 bad arguments, 70 a crash, 130 interrupted, 143 terminate
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +20,13 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from models.cifar.command_line import parse_training
-from models.cifar.config import TrainConfig
-from models.cifar.data import ImageSet
-from models.cifar.train import make_batch, start, training_step
+from models.cifar.data.images import ImageSet
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.read_config import parse_training
+from models.cifar.training.state import start
+from models.cifar.training.train import make_batch, training_step
 from models.commands import exit_status
-from models.stack import resolve_device
+from models.environment import resolve_device
 from theory.inputs import require_count
 
 
@@ -94,36 +94,33 @@ def run(options: BenchmarkOptions) -> int:
     require_count(options.rounds, "rounds", 1)
     device = resolve_device(options.device)
     images = random_images(options.batch_size, options.image_size).to(device)
-    state = start(options, device, None, False)
+    state = start(options, device)
     state.learner.train()
     if options.compile:
         state.learner.encoder.compile()
     index = torch.arange(options.batch_size, device=device)
     first = make_batch(options, images, index, 0, 0)
     views = torch.cat([first.first, first.second])
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision)
 
     def encode(inputs: Tensor) -> None:
         state.learner.encoder.zero_grad(set_to_none=True)
-        with nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype):
+        with options.autocast(device):
             features = state.learner.encoder(inputs)
         features.float().square().mean().backward()
 
-    layout = torch.channels_last if options.channels_last else torch.contiguous_format
     host, rng = images.images.cpu().numpy().transpose(0, 2, 3, 1), np.random.default_rng(0)
 
     def with_pillow() -> None:
         made = np.stack([pillow_view(image, rng) for _ in range(2) for image in host])
-        encode(torch.from_numpy(made).to(device).contiguous(memory_format=layout))
+        encode(torch.from_numpy(made).to(device).contiguous(memory_format=options.memory_format))
 
     steps = iter(range(10**9))
     work = {
         "bare encoder": lambda: encode(views),
-        "trainer": lambda: training_step(options, state, state.learner,
-                                         make_batch(options, images, index, 0, next(steps)), []),
+        "trainer": lambda: training_step(state, state.learner, make_batch(options, images, index, 0, next(steps)), []),
         "views alone": lambda: make_batch(options, images, index, 0, next(steps)),
         "Pillow, image by image": with_pillow,
-    }  # fmt: skip
+    }
     seconds = time_rounds(work, options.rounds, device)
     print(
         f"{options.method.name}, {options.encoder.kind}, batch {options.batch_size}, {options.precision}, {device}, "
@@ -132,16 +129,15 @@ def run(options: BenchmarkOptions) -> int:
     print("                           views/s   share of the bare encoder's throughput")
     for name, values in seconds.items():
         share = seconds["bare encoder"] / values
-        print(f"{name:<24} {2 * options.batch_size / np.median(values):9,.0f}   "
-              f"{np.median(share):6.1%} [{share.min():.1%}, {share.max():.1%}]")  # fmt: skip
+        shares = f"{np.median(share):6.1%} [{share.min():.1%}, {share.max():.1%}]"
+        print(f"{name:<24} {2 * options.batch_size / np.median(values):9,.0f}   {shares}")
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(parse_training(BenchmarkOptions, arguments, "python -m models.cifar.benchmark", __doc__))
-    )
+    prog = "python -m models.cifar.benchmark"
+    return exit_status(lambda: run(parse_training(BenchmarkOptions, arguments, prog, __doc__)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Exit status: 0 done, 2 a folder without results, 3 the table could not be writte
 
 import csv
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Annotated
 import tyro
 
 from models.commands import exit_status
-from theory.whole_files import write_table
+from theory.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
 
@@ -43,13 +42,13 @@ def read_run(folder: Path) -> tuple[dict, list[dict], list[dict]]:
     """
     tables = []
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         for name in ("results", "epochs"):
             with open(folder / f"{name}.csv", encoding="utf-8", newline="") as file:
                 tables.append(list(csv.DictReader(file)))
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
+    except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
     if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
@@ -85,24 +84,21 @@ def _same_but_for_seed(config: dict) -> dict:
     return {name: value for name, value in config.items() if name != "seed"} | {"data": data}
 
 
-def _number(text: str) -> float:
-    """A cell; NaN where it is empty."""
-    return float(text) if text else math.nan
-
-
 def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
     config, results, _ = runs[0]
     row: dict = {
-        "name": name_of(config), "seeds": len({each["seed"] for each, _, _ in runs}),
+        "name": name_of(config),
+        "seeds": len({each["seed"] for each, _, _ in runs}),
         "encoder_parameters": int(results[0]["encoder_parameters"]),
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for _, _, epochs in runs for e in epochs) / len(runs),
-    }  # fmt: skip
+    }
     for features, probe in COLUMNS:
         found = [r for _, rows, _ in runs for r in rows if (r["features"], r["probe"]) == (features, probe)]
-        row[f"{features}_{probe}"] = sum(_number(r["accuracy"]) for r in found) / len(found)
-        row[f"{features}_{probe}_low"] = min(_number(r["low"]) for r in found)
-        row[f"{features}_{probe}_high"] = max(_number(r["high"]) for r in found)
+        # A cell without a number is empty.
+        accuracies, lows, highs = ([float(r[name] or "nan") for r in found] for name in ("accuracy", "low", "high"))
+        row[f"{features}_{probe}"] = sum(accuracies) / len(found)
+        row |= {f"{features}_{probe}_low": min(lows), f"{features}_{probe}_high": max(highs)}
     return row
 
 
@@ -114,12 +110,12 @@ def run(options: CompareOptions) -> int:
         OSError: the table could not be written.
     """
     rows = compare(options.folders)
-    print("method                 seeds  head parameters  seconds  "
-          + "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS))  # fmt: skip
+    titles = "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS)
+    print(f"method                 seeds  head parameters  seconds  {titles}")
     for row in rows:
         cells = (f"{row[f'{f}_{p}']:.1%} [{row[f'{f}_{p}_low']:.1%}, {row[f'{f}_{p}_high']:.1%}]" for f, p in COLUMNS)
-        print(f"{row['name']:<22} {row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}  "
-              + "  ".join(f"{cell:<20}" for cell in cells))  # fmt: skip
+        numbers = f"{row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}"
+        print(f"{row['name']:<22} {numbers}  {'  '.join(f'{cell:<20}' for cell in cells)}")
     if options.out is not None:
         write_table(options.out, rows)
     return 0
@@ -127,11 +123,8 @@ def run(options: CompareOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(CompareOptions, args=arguments, prog="python -m models.cifar.compare", description=__doc__)
-        )
-    )
+    prog = "python -m models.cifar.compare"
+    return exit_status(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

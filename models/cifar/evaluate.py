@@ -19,19 +19,20 @@ from typing import Annotated
 import torch
 import tyro
 
-from models.cifar.checkpoint import load_checkpoint
-from models.cifar.config import TrainConfig
-from models.cifar.data import Splits, load_images
-from models.cifar.features import LabelledFeatures, encode_set
-from models.cifar.methods import Learner
-from models.cifar.probes import ProbeConfig, probe
-from models.cifar.stored_config import config_from
-from models.cifar.train import new_learner
-from models.cifar.views import evaluation_view
+from models.cifar.data.images import Splits, load_images
+from models.cifar.data.views import evaluation_view
+from models.cifar.evaluation.features import LabelledFeatures, encode_set
+from models.cifar.evaluation.probes import ProbeConfig, probe
+from models.cifar.methods.learners import Learner
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import load_learner
 from models.commands import exit_status
+from models.environment import resolve_device
 from models.heads import count_parameters
-from models.stack import resolve_device
 from theory.whole_files import write_table
+
+# Columns that are read off a probe's result.
+NUMBERS = ("accuracy", "low", "high", "validation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         size = min(config.batch_size, len(images))
         parts[name] = encode_set(learner.encoder, learner.head, images.images[order], view, size, device)
         labels[name] = images.labels[order]
+    sizes = {
+        "test_images": len(splits.test),
+        "encoder_parameters": count_parameters(learner.encoder),
+        "head_parameters": count_parameters(learner.head),
+    }
     rows = []
     for kind in ("h", "z"):
         train, validation, test = (
@@ -67,12 +73,9 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         smaller = len(train.labels)
         knn = ProbeConfig("knn", tuple(k for k in ProbeConfig().neighbours if k <= smaller) or (1,))
         for choice in (knn, ProbeConfig("linear")):
-            rows.append({
-                "features": kind, "probe": choice.kind, "transductive": kind == "z" and learner.head.transductive,
-                **_probe(train, validation, test, choice), "test_images": len(test.labels),
-                "encoder_parameters": count_parameters(learner.encoder),
-                "head_parameters": count_parameters(learner.head),
-            })  # fmt: skip
+            transductive = kind == "z" and learner.head.transductive
+            what = {"features": kind, "probe": choice.kind, "transductive": transductive}
+            rows.append(what | _probe(train, validation, test, choice) | sizes)
     return rows
 
 
@@ -81,12 +84,9 @@ def _probe(train: LabelledFeatures, validation: LabelledFeatures, test: Labelled
     try:
         result = probe(train, validation, test, config)
     except (ArithmeticError, ValueError) as error:
-        return dict.fromkeys(("accuracy", "low", "high", "validation_accuracy"), math.nan) | {
-            "chosen": f"none: {error}"
-        }
+        return dict.fromkeys(NUMBERS, math.nan) | {"chosen": f"none: {error}"}
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
-    return {"accuracy": result.accuracy, "low": result.low, "high": result.high,
-            "validation_accuracy": result.validation_accuracy, "chosen": chosen}  # fmt: skip
+    return {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
 
 
 def print_results(rows: list[dict]) -> None:
@@ -94,24 +94,9 @@ def print_results(rows: list[dict]) -> None:
     print("features  probe    accuracy [95 % interval]      validation   chosen")
     for row in rows:
         note = "  (transductive)" if row["transductive"] else ""
-        print(f"{row['features']:<9} {row['probe']:<8} {row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
-              f"   {row['validation_accuracy']:10.2%}   {row['chosen']}{note}")  # fmt: skip
-
-
-def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
-    """Configuration and trained networks of a checkpoint.
-
-    Raises:
-        ValueError: not a checkpoint, a damaged one, or one of an earlier version.
-    """
-    state = load_checkpoint(path, device)
-    config = config_from(TrainConfig, state["config"], str(path))
-    learner = new_learner(config)
-    try:
-        learner.load_state_dict(state["learner"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its networks are not those of its configuration") from error
-    return config, learner.to(device)
+        interval = f"{row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
+        chosen = f"{row['validation_accuracy']:10.2%}   {row['chosen']}{note}"
+        print(f"{row['features']:<9} {row['probe']:<8} {interval}   {chosen}")
 
 
 def run(options: EvaluateOptions) -> int:
@@ -132,11 +117,8 @@ def run(options: EvaluateOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(EvaluateOptions, args=arguments, prog="python -m models.cifar.evaluate", description=__doc__)
-        )
-    )
+    prog = "python -m models.cifar.evaluate"
+    return exit_status(lambda: run(tyro.cli(EvaluateOptions, args=arguments, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def affinity_jsd_from_points(
     condition: float = 1.0,
     tile_rows: int | None = None,
 ) -> Float[Tensor, ""]:
-    """``affinity_jsd`` of ReLU(C - cut)^power, rows normalised, zero diagonal, against the labels' target.
+    """``affinity_jsd`` of ReLU(C - cut)^power, rows normalized, zero diagonal, against the labels' target.
 
     Computed in row tiles, forward and backward: memory O(n (D + tile_rows)), no n x n matrix; a backward pass with
     create_graph, for second derivatives, needs O(n^2). cut = max(threshold, tau_num). For the truncated output of a

@@ -9,24 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.stack import CPU_DENSE_BYTES, GPU_DENSE_BYTES
+from models.stack import fits_dense
 from models.tiled import choose_tile_rows
 from theory.clusters import index_labels
 from theory.inputs import Array, require_count
 from theory.precision import widen
 
 __all__ = [
-    "as_matrix", "fits_dense", "label_index", "others_alike", "require_logits", "require_nonzero",
-    "require_rows", "rows_of_tiles", "target_of_index", "widen",
+    "as_matrix", "label_index", "others_alike", "require_alike", "require_logits", "require_nonzero", "require_rows",
+    "rows_of_tiles", "target_of_index", "widen",
 ]  # fmt: skip
 
 FLOAT64_MAX = torch.finfo(torch.float64).max
-
-
-def fits_dense(n: int, values: Tensor) -> bool:
-    """Whether an n x n matrix in the dtype of ``values`` is small enough to be formed on their device."""
-    limit = CPU_DENSE_BYTES if values.device.type == "cpu" else GPU_DENSE_BYTES
-    return n * n * values.element_size() <= limit
 
 
 def rows_of_tiles(keys: Float[Tensor, "n D"], tile_rows: int | None) -> int | None:
@@ -40,8 +34,9 @@ def rows_of_tiles(keys: Float[Tensor, "n D"], tile_rows: int | None) -> int | No
     return None if fits_dense(len(keys), keys) else choose_tile_rows(keys)
 
 
-def require_rows(features: Tensor, name: str, minimum: int = 2) -> None:
-    """Refuse anything but finite floating features (n, D) with at least ``minimum`` rows and one column.
+def require_rows(features: Tensor, name: str, minimum: int = 2, nonzero: bool = False) -> None:
+    """Refuse anything but finite floating features (n, D) with at least ``minimum`` rows and one column; ``nonzero``
+    refuses zero vectors too.
 
     Raises:
         ValueError: names the argument and what is wrong.
@@ -54,6 +49,18 @@ def require_rows(features: Tensor, name: str, minimum: int = 2) -> None:
         raise ValueError(f"{name}: must have at least {minimum} rows, got {len(features)}")
     if not bool(torch.isfinite(features).all()):
         raise ValueError(f"{name}: contains NaN or infinity")
+    if nonzero:
+        require_nonzero(features, name)
+
+
+def require_alike(first: Tensor, second: Tensor, name: str, other: str) -> None:
+    """Refuse a tensor of another shape than the first.
+
+    Raises:
+        ValueError: names both.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{other}: must have the shape of {name}, {tuple(first.shape)}, got {tuple(second.shape)}")
 
 
 def require_nonzero(features: Tensor, name: str) -> None:
@@ -63,7 +70,7 @@ def require_nonzero(features: Tensor, name: str) -> None:
         ValueError: names the argument.
     """
     if not bool((features != 0).any(-1).all()):
-        raise ValueError(f"{name}: contains a zero vector; it cannot be normalised")
+        raise ValueError(f"{name}: contains a zero vector; it cannot be normalized")
 
 
 def require_logits(temperature: float, largest: float, terms: int, dtype: torch.dtype) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from models.losses.common import (
     label_index,
     others_alike,
+    require_alike,
     require_logits,
     require_nonzero,
     require_rows,
@@ -58,15 +59,12 @@ def nt_xent(
         tile_rows: None chooses by the size of the batch; a number works in tiles of so many rows.
 
     Raises:
-        ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalised) a zero
+        ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalized) a zero
             vector; temperature not positive, or so small that the logits overflow; tile_rows below 1.
     """
-    if view_a.shape != view_b.shape:
-        raise ValueError(f"view_b: must have view_a's shape {tuple(view_a.shape)}, got {tuple(view_b.shape)}")
+    require_alike(view_a, view_b, "view_a", "view_b")
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
-        require_rows(view, name, minimum=1)
-        if normalize:
-            require_nonzero(view, name)
+        require_rows(view, name, 1, nonzero=normalize)
     labels = view_pair_labels(len(view_a), 2, view_a.device)
     return supcon(torch.cat([view_a, view_b]), labels, temperature, normalize=normalize, tile_rows=tile_rows)
 
@@ -94,7 +92,7 @@ def supcon(
             many rows.
 
     Raises:
-        ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalised) a zero vector;
+        ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalized) a zero vector;
             labels of another shape or type, or no label that occurs twice; temperature not positive, or so small that
             the logits overflow; tile_rows below 1.
     """

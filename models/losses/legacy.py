@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.losses.common import require_logits, require_nonzero, require_rows, widen
+from models.losses.common import require_alike, require_logits, require_rows, widen
 from theory.affinity import unit_points
 from theory.inputs import require_range
 
@@ -19,14 +19,14 @@ def symnsq_legacy(
 ) -> Float[Tensor, ""]:
     """Squared cosines over row sums against a target that contains the diagonal: sum over entries over 2N.
 
-    With a, b the normalised views, rows of the first view compare with columns [b | a], rows of the second with
+    With a, b the normalized views, rows of the first view compare with columns [b | a], rows of the second with
     [a | b]. Y is the square of these over temperature, with the 2N x 2N diagonal set to 0 and rows divided by their
     sums + 1e-10; T_ij = 1 where i = j modulo N. Both are clamped to [1e-10, 1], M = (Y + T)/2, and the value is the
     sum over entries of T ln(T/M) + Y ln(Y/M), divided by 2N. Memory O(N^2); half precision is computed in float32.
 
     What follows from that, each of it tested:
 
-    - The temperature cancels in the normalisation, up to the 1e-10.
+    - The temperature cancels in the normalization, up to the 1e-10.
     - A row of T sums to 2, and one of its two ones stands on the diagonal, where Y is 0. Every entry's term is at least
       0, that one is ln 2 whatever the batch, and so the value cannot go below ln 2; with the clamp, c = 1e-10, not
       below (1 + c) ln 2 + c ln c - (1 + c) ln(1 + c) = ln 2 - 2.33e-9, which is the infimum.
@@ -50,11 +50,9 @@ def symnsq_legacy(
 def _row_losses(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"], temperature: float) -> Tensor:
     """Each row's sum over entries, (2N,), the first view's before the second's."""
     require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
-    if view_a.shape != view_b.shape:
-        raise ValueError(f"view_b: must have view_a's shape {tuple(view_a.shape)}, got {tuple(view_b.shape)}")
+    require_alike(view_a, view_b, "view_a", "view_b")
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
-        require_rows(view, name, minimum=1)
-        require_nonzero(view, name)
+        require_rows(view, name, 1, nonzero=True)
     with torch.autocast(view_a.device.type, enabled=False):
         unit_a, unit_b = unit_points(widen(view_a)), unit_points(widen(view_b))
         first = unit_a @ torch.cat([unit_b, unit_a]).mT

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from models.head_output import HeadOutput, Reading
 from models.losses.affinity import affinity_jsd_from_points
-from models.losses.common import fits_dense, label_index, others_alike, widen
+from models.losses.common import label_index, others_alike, widen
 from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
+from models.stack import fits_dense
 from theory.inputs import Array, require_choice, require_range
 
 ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]
@@ -26,7 +27,7 @@ TEMPERATURES: dict[str, float] = {"affinity": 0.1, "nt_xent": 0.5, "supcon": 0.1
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised.
+    """What is minimized.
 
     Raises:
         ValueError: an unknown choice, temperature not positive, intermediate negative or infinite, smoothing outside
@@ -74,7 +75,7 @@ class Objective:
         Raises:
             ValueError: labels of another shape or type, or without any label that occurs twice; for symnsq_legacy
                 labels other than N different ones and the same again; an affinity asked of an output without readings;
-                embeddings or cosines with NaN or infinity, or with a zero vector where they are normalised or go in
+                embeddings or cosines with NaN or infinity, or with a zero vector where they are normalized or go in
                 tiles.
         """
         index = label_index(labels, len(output.embeddings), output.embeddings.device)
@@ -153,7 +154,7 @@ def objective_from_name(name: str, **changes: object) -> Objective:
 
 
 def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
-    """In float32 at least; vectors that were normalised in half precision are normalised again."""
+    """In float32 at least; vectors that were normalized in half precision are normalized again."""
     wide = widen(vectors)
     return wide if wide.dtype == vectors.dtype else F.normalize(wide, dim=-1)
 

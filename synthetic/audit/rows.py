@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from scipy.special import bdtr, bdtrc
+from scipy.special import bdtr
 
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_cells import CellResult

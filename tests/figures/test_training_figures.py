@@ -155,7 +155,7 @@ def test_block_by_block(draw):
         assert len({curve.look.color for curve in curves(right)}) == 3
         assert right.get_ylabel() == "mean affinity sharpness"
         assert (right.get_yscale(), right.get_ylim()[0]) == ("linear", 0.0)
-    assert [ax.get_xlabel() for ax in panels[1]] == ["block (the last one is the output)", "optimiser step"]
+    assert [ax.get_xlabel() for ax in panels[1]] == ["block (the last one is the output)", "optimizer step"]
 
 
 @case("training_blocks")

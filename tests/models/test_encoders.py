@@ -22,7 +22,7 @@ def encoder(kind="small", seed=0, **options):
 
 
 def by_hand(kind, width, channels=3):
-    """Weights of convolutions, and two numbers a channel for the normalisation after each."""
+    """Weights of convolutions, and two numbers a channel for the normalization after each."""
     total, inputs = 9 * channels * width + 2 * width, width
     for stage, depth in enumerate(DEPTHS[kind]):
         c = width * 2**stage
@@ -83,13 +83,13 @@ def reference(network, kind, x):
         weight = state[f"{name}.weight"]
         return functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
 
-    def normalise(x, name):
+    def normalize(x, name):
         mean, variance, scale, shift = (
             state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
         )
         return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
 
-    x = normalise(convolve(x, "conv"), "norm").clamp_min(0)
+    x = normalize(convolve(x, "conv"), "norm").clamp_min(0)
     number = 0
     for stage, depth in enumerate(DEPTHS[kind]):
         for index in range(depth):
@@ -98,10 +98,10 @@ def reference(network, kind, x):
             strides = (1, stride, 1) if kind == "resnet50" else (stride, 1)
             hidden = x
             for layer, each in enumerate(strides, start=1):
-                hidden = normalise(convolve(hidden, f"{name}.conv{layer}", each), f"{name}.norm{layer}")
+                hidden = normalize(convolve(hidden, f"{name}.conv{layer}", each), f"{name}.norm{layer}")
                 hidden = hidden.clamp_min(0) if layer < len(strides) else hidden
             if f"{name}.shortcut.0.weight" in state:
-                x = normalise(convolve(x, f"{name}.shortcut.0", stride), f"{name}.shortcut.1")
+                x = normalize(convolve(x, f"{name}.shortcut.0", stride), f"{name}.shortcut.1")
             x = (hidden + x).clamp_min(0)
     return x.flatten(2).mean(-1)
 

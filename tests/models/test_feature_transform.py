@@ -96,10 +96,10 @@ def test_negatives_are_their_loop(per_coordinate):
     assert torch.equal(interpolate_negatives(rows, torch.zeros(5).double(), order), rows[order])
 
 
-def test_normalising_is_an_option():
+def test_normalizing_is_an_option():
     queries, keys, order = unit(random(4, 3)), unit(random(4, 3, seed=1)), torch.tensor([1, 2, 3, 0])
     high, low = weights(4, low=1.0), weights(4)
-    for plain, normalised in (
+    for plain, normalized in (
         (extrapolate_positives(queries, keys, high), extrapolate_positives(queries, keys, high, normalize=True)),
         (interpolate_positives(queries, keys, low), interpolate_positives(queries, keys, low, normalize=True)),
         (
@@ -107,7 +107,7 @@ def test_normalising_is_an_option():
             (interpolate_negatives(queries, low, order, normalize=True),),
         ),
     ):
-        for a, b in zip(plain, normalised):
+        for a, b in zip(plain, normalized):
             assert (a.norm(dim=1) - 1).abs().max() > 1e-3
             torch.testing.assert_close(b, unit(a))
 

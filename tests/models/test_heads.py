@@ -88,7 +88,7 @@ def test_the_last_reading_is_of_the_embeddings(kind):
 
 
 def test_transfusion_reads_its_embeddings_last():
-    """Embeddings are normalised tokens, and the truncated block's queries and keys are projections of them."""
+    """Embeddings are normalized tokens, and the truncated block's queries and keys are projections of them."""
     network = head("transfusion", num_heads=1)
     output = network(features(), 2)
     torch.testing.assert_close(output.embeddings.mean(1), torch.zeros(N).double())

@@ -11,8 +11,8 @@ from models.head_output import Reading
 from models.learned_attention import (
     CosineQueryKey,
     CosineReluAttention,
+    DotProductAttention,
     EncoderLayer,
-    SoftmaxAttention,
     TransFusionLayer,
 )
 from models.stack import AttentionStack
@@ -71,7 +71,7 @@ def test_cosine_attention_is_the_double_loop(heads, keep_diagonal):
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_a_layer_adds_attention_to_its_normalised_tokens(heads):
+def test_a_layer_adds_attention_to_its_normalized_tokens(heads):
     layer, x = built(TransFusionLayer, WIDTH, heads, feed_forward=5), tokens(1)
     normal = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + layer.norm.eps).sqrt()
     normal = normal * layer.norm.weight + layer.norm.bias
@@ -224,7 +224,7 @@ def test_encoder_layer_starts_as_torchs():
 @pytest.mark.parametrize("groups", [1, 3])
 def test_softmax_weights_are_those_applied(groups):
     """The traced path against torch's fused attention, and its weights against the values that they mix."""
-    attention, x = built(SoftmaxAttention, WIDTH, 2), tokens(7)
+    attention, x = built(DotProductAttention, WIDTH, 2), tokens(7)
     fused, none = attention(x, groups)
     explicit, weights = attention(x, groups, trace=True)
     assert none is None
@@ -279,7 +279,7 @@ def test_affinities_do_not_change_under_autocast():
     assert reading.queries.dtype == torch.float32
 
 
-def test_networks_in_bfloat16_normalise_in_float32():
+def test_networks_in_bfloat16_normalize_in_float32():
     """A whole network in bfloat16: row sums that bfloat16 would miss by up to 4e-3, and its own, larger cut."""
     torch.manual_seed(0)
     layer = TransFusionLayer(WIDTH, 2).to(torch.bfloat16)
@@ -306,7 +306,7 @@ def test_dropout_acts_in_training_only():
 
 
 def test_attention_weights_are_dropped_in_training_on_both_paths():
-    attention = built(SoftmaxAttention, WIDTH, 2, 0.5)
+    attention = built(DotProductAttention, WIDTH, 2, 0.5)
     for trace in (False, True):
         out, weights = attention(tokens(12), trace=trace)
         assert (out - attention.eval()(tokens(12))[0]).abs().max() > 1e-3
@@ -319,8 +319,8 @@ def test_attention_weights_are_dropped_in_training_on_both_paths():
     [
         (lambda: CosineReluAttention(6, 4), "width"),
         (lambda: CosineQueryKey(0), "width"),
-        (lambda: SoftmaxAttention(6, 0), "num_heads"),
-        (lambda: SoftmaxAttention(6, 1, 1.0), "dropout"),
+        (lambda: DotProductAttention(6, 0), "num_heads"),
+        (lambda: DotProductAttention(6, 1, 1.0), "dropout"),
         (lambda: EncoderLayer(6, feed_forward=0), "feed_forward"),
         (lambda: TransFusionLayer(6, feed_forward=0), "feed_forward"),
         (lambda: TransFusionLayer(6, feed_forward=2, dropout=-0.1), "dropout"),

@@ -154,7 +154,7 @@ def test_the_queue_survives_backward_after_enqueue_and_keeps_no_graph():
     assert not queue.features().requires_grad
 
 
-def test_half_precision_is_normalised_in_float32():
+def test_half_precision_is_normalized_in_float32():
     queue, rows = FeatureQueue(4, 300), random(3, 300, dtype=torch.bfloat16)
     queue.enqueue(rows)
     torch.testing.assert_close(queue.features(), unit(rows.float()), rtol=1e-6, atol=1e-7)

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models import stack as stack_module
-from models.stack import AttentionStack, resolve_device
+from models.environment import resolve_device
+from models.stack import AttentionStack
 from synthetic.benchmark import obvious_trial
 from tests.strategies import labels_of
 from theory.affinity import affinity_matrix
@@ -95,14 +96,14 @@ def test_trace_and_truncated_output():
 @pytest.mark.parametrize(
     ("normalize", "first", "second"), [("never", 3.0, None), ("input", 1.0, None), ("every", 1.0, 1.0)]
 )
-def test_where_tokens_are_normalised(normalize, first, second):
+def test_where_tokens_are_normalized(normalize, first, second):
     points, _ = batch(trials=1, noise=0.2)
     points *= 3.0 / np.linalg.norm(points, axis=-1, keepdims=True)
     stack = AttentionStack(1, 0.1, normalize=normalize)
     torch.testing.assert_close(stack.prepare(points).norm(dim=-1), torch.full((1, 13), first, dtype=torch.float64))
     _, trace = stack(points, return_trace=True)
     assert trace.points[0].norm(dim=-1).max() == pytest.approx(first)
-    # Averages of points that differ are shorter, unless they are normalised again.
+    # Averages of points that differ are shorter, unless they are normalized again.
     norms = trace.points[1].norm(dim=-1)
     assert torch.allclose(norms, torch.ones_like(norms)) if second else (norms < 0.999 * first).all()
 

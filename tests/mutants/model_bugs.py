@@ -16,8 +16,8 @@ STACK = bugs_in(
     "models/stack.py", "models/stack models/tiled",
     ("output_not_squared", "block.rectify(attention) ** 2", "block.rectify(attention) ** 1"),
     ("one_block_too_few", "for _ in range(depth + 1)", "for _ in range(depth)", SWEEP),
-    ("first_block_does_not_mix", "tokens = block.mix(tokens, affinity, row_mass)",
-     "tokens = block.mix(tokens, affinity, row_mass) if layer else tokens", SWEEP),
+    ("first_block_does_not_mix", "mix = shared.for_trials(trials), layer <",
+     "mix = shared.for_trials(trials), 0 < layer <", SWEEP),
     ("inputs_not_normalised", 'if self.normalize == "never":', 'if self.normalize != "every":'),
     ("unsigned_output_of_positive_cosines", "attention.cosines.abs()", "attention.cosines.clamp_min(0.0)"),
 )  # fmt: skip
@@ -91,7 +91,7 @@ OTHER_LOSSES = (
 )  # fmt: skip
 
 PROBES = bugs_in(
-    "models/cifar/probes.py", "models/cifar/probes",
+    "models/cifar/evaluation/probes.py", "models/cifar/evaluation/probes",
     ("chosen_on_the_test_images", "accuracies = _knn_accuracies(train, validation, config",
      "accuracies = _knn_accuracies(train, test, config"),
     ("neighbours_without_validation", "knn_scores(fitted.features, fitted.labels, test.features",
@@ -103,8 +103,8 @@ PROBES = bugs_in(
     ("narrow_interval", "clopper_pearson(correct, trials)", "clopper_pearson(correct, trials, 0.9)"),
 )  # fmt: skip
 
-OPTIMISERS = bugs_in(
-    "models/cifar/optim.py", "models/cifar/optim",
+OPTIMIZERS = bugs_in(
+    "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
     ("nesterov_ignored", "nesterov=config.nesterov)", "nesterov=False)"),
     ("momentum_of_adamw_ignored", "betas=(config.momentum, 0.999)", "betas=(0.9, 0.999)"),
@@ -114,11 +114,11 @@ OPTIMISERS = bugs_in(
 )  # fmt: skip
 
 VIEWS = bugs_in(
-    "models/cifar/views.py", "models/cifar/views",
+    "models/cifar/data/views.py", "models/cifar/data/views",
     ("hue_turned_twice", "(turn * (3.0 / math.pi))", "(turn * (6.0 / math.pi))"),
 )  # fmt: skip
 
 BUGS = (
     *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *OTHER_LOSSES, *PROBES,
-    *OPTIMISERS, *VIEWS,
+    *OPTIMIZERS, *VIEWS,
 )  # fmt: skip

@@ -3,7 +3,8 @@
 from tests.mutants.bugs import bugs_in
 
 METHODS = bugs_in(
-    "models/cifar/methods.py", "models/cifar/oracles models/cifar/settings models/cifar/train",
+    "models/cifar/methods/learners.py",
+    "models/cifar/oracles models/cifar/training/settings models/cifar/training/train",
     ("momentum_copy_never_updated", "copy.update(module)", "copy.update(copy.module)"),
     ("copy_of_the_head_never_updated", "zip(self.copies, (self.encoder, self.head))",
      "zip(self.copies, (self.encoder,))"),
@@ -37,41 +38,43 @@ METHODS = bugs_in(
 )  # fmt: skip
 
 TRAINER = bugs_in(
-    "models/cifar/train.py", "models/cifar/oracles models/cifar/parts models/cifar/train",
-    ("constant_learning_rate", "set_learning_rate(state.optimiser, rate)",
-     "set_learning_rate(state.optimiser, config.optimiser.learning_rate)"),
-    ("both_views_identical", "for stream in (FIRST_VIEW, SECOND_VIEW)", "for stream in (FIRST_VIEW, FIRST_VIEW)"),
+    "models/cifar/training/train.py", "models/cifar/oracles models/cifar/parts models/cifar/training/train",
+    ("constant_learning_rate", "set_learning_rate(state.optimizer, rate)",
+     "set_learning_rate(state.optimizer, config.optimiser.learning_rate)"),
+    ("both_views_identical", "in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)",
+     "in (Stream.FIRST_VIEW, Stream.FIRST_VIEW)"),
     ("same_views_every_epoch", "generator_of(config, stream, epoch, place)", "generator_of(config, stream, 0, place)"),
     ("same_views_every_step", "place = step * world_size() + rank()", "place = rank()"),
-    ("method_draws_alike_every_step", "generator_of(config, METHOD, epoch, step)",
-     "generator_of(config, METHOD, epoch)"),
-    ("schedule_begins_anew_every_epoch", "learning_rate(state.epoch * steps + step,", "learning_rate(step,"),
+    ("method_draws_alike_every_step", "generator_of(config, Stream.METHOD, epoch, step)",
+     "generator_of(config, Stream.METHOD, epoch)"),
+    ("schedule_begins_anew_every_epoch", "place, peak = state.epoch * steps + step,", "place, peak = step,"),
     ("labels_of_other_images", "train.labels[index], epoch", "train.labels[index.roll(1)], epoch"),
-    ("no_shuffling", "order = torch.randperm(count, generator=generator_of(config, ORDER, epoch))",
+    ("no_shuffling", "order = torch.randperm(count, generator=generator_of(config, Stream.ORDER, epoch))",
      "order = torch.arange(count)"),
-    ("same_order_every_epoch", "generator_of(config, ORDER, epoch)", "generator_of(config, ORDER, 0)"),
-    ("nothing_follows_the_step", "state.learner.after_step()", "state.learner.training"),
+    ("same_order_every_epoch", "generator_of(config, Stream.ORDER, epoch)", "generator_of(config, Stream.ORDER, 0)"),
+    ("nothing_follows_the_step", "learner.after_step()", "learner.training"),
     ("warmup_of_one_epoch", "config.optimiser.warmup_epochs * steps", "1 * steps"),
 )  # fmt: skip
 
 DRAWS = bugs_in(
-    "models/cifar/train.py", "models/cifar/parts models/cifar/train",
+    "models/cifar/training/state.py", "models/cifar/parts models/cifar/training/train",
     ("same_draws_every_epoch", "for part in (config.seed, stream, epoch, step)",
      "for part in (config.seed, stream, 0, step)"),
     ("seed_ignored", "for part in (config.seed, stream,", "for part in (0, stream,"),
 )  # fmt: skip
 
 EVALUATION = (
-    *bugs_in("models/cifar/evaluate.py", "models/cifar/parts models/cifar/features models/cifar/train",
+    *bugs_in("models/cifar/evaluate.py",
+             "models/cifar/parts models/cifar/evaluation/features models/cifar/training/train",
              ("validation_and_test_swapped_by_the_probes", "train, validation, test = (",
               "train, test, validation = ("),
              ("labels_not_shuffled_along", "labels[name] = images.labels[order]", "labels[name] = images.labels")),
-    *bugs_in("models/cifar/data.py", "models/cifar/parts models/cifar/data",
+    *bugs_in("models/cifar/data/images.py", "models/cifar/parts models/cifar/data/images",
              ("validation_and_test_swapped", 'validation=parts["train"].subset(chosen),\n        test=parts["test"],',
               'validation=parts["test"],\n        test=parts["train"].subset(chosen),'),
              ("held_out_images_trained_on", 'parts["train"].subset(~chosen) if held_out.any() else parts["train"]',
               'parts["train"]')),
-    *bugs_in("models/cifar/progress.py", "models/cifar/parts models/cifar/train",
+    *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/parts models/cifar/training/train",
              ("monitor_shows_the_training_images", "splits.validation if len(splits.validation) else splits.train",
               "splits.train"),
              ("monitor_shows_the_test_images", "splits.validation if len(splits.validation) else splits.train",

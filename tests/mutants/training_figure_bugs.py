@@ -26,7 +26,7 @@ CATALOGUE = bugs_in(
 )  # fmt: skip
 
 CLAIMS = bugs_in(
-    "figures/claims.py", "figures/claim_figures figures/claims",
+    "figures/claim_figures.py", "figures/claim_figures figures/planted_claims",
     ("claimed_side_swapped", 'CLAIMED if side == "above" or differs else OTHER',
      'OTHER if side == "above" or differs else CLAIMED'),
     ("contrasts_upside_down", "ax.set_ylim(len(rows) - 0.5, -0.5)", "ax.set_ylim(-0.5, len(rows) - 0.5)"),

@@ -2,10 +2,10 @@
 
 import pytest
 
-from models.cifar.idle import idle_settings
-from models.cifar.method_config import MoCo, MoCoFeatureTransform, SimCLR, method_of
-from paper_checks import deep_fusion, feature_transform, simclr, transfusion_training
+from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
+from models.cifar.training.checks import idle_settings
 from paper_checks.arms import MOCO, SIMCLR, Arm, changed
+from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.tiers import CPU, GPU, QUICK
 
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
@@ -79,7 +79,7 @@ def test_what_the_claims_compare_is_what_their_words_say():
     assert starts == [method_of("moco_ft"), method_of("moco_ft", transform_from_epoch=5), method_of("moco")]
     inner = [first(arm, QUICK).method for arm in simclr.INNER_PRODUCTS.values()]
     assert inner == [SimCLR(temperature=t, normalize=False) for t in (0.5, 1.0, 10.0)]
-    assert [first(arm, QUICK).method for arm in simclr.NORMALISED.values()] == [SimCLR(temperature=t)
+    assert [first(arm, QUICK).method for arm in simclr.NORMALIZED.values()] == [SimCLR(temperature=t)
                                                                                for t in (0.1, 0.5, 1.0)]  # fmt: skip
     for name, arm in transfusion_training.SUPERVISIONS.items():
         options = {"supervised": name == "labels"}

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from models.cifar.compare import read_run
-from models.cifar.data import DataConfig
-from models.cifar.methods import build_learner
+from models.cifar.data.images import DataConfig
+from models.cifar.methods.learners import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
-from paper_checks import deep_fusion, feature_transform, simclr, tiers, transfusion_training
+from paper_checks import tiers
 from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
 from paper_checks.decisions import NO_EVIDENCE
+from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.tasks import Results, carry_out
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.transformations import TRANSFORMATIONS, transformation_names

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.cifar.data import DataConfig, load_images
+from models.cifar.data.images import DataConfig, load_images
 from paper_checks.arms import MOCO, SIMCLR, Training
 from paper_checks.catalogue import all_claims
 from paper_checks.tasks import unique

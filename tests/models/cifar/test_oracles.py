@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.cifar import train
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import ImageSet, Splits
-from models.cifar.method_config import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, TransFusion
-from models.cifar.optim import OptimiserConfig
+from models.cifar.data.images import ImageSet, Splits
+from models.cifar.methods.settings import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, TransFusion
+from models.cifar.training import state, train
+from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
+from models.optim import OptimizerConfig
 from tests.models.cifar.oracles.moco import train_moco
 from tests.models.cifar.oracles.simclr import train_simclr
 from tests.models.cifar.oracles.transfusion import train_transfusion
 
-SGD = OptimiserConfig("sgd", 0.1, momentum=0.8, weight_decay=0.05, nesterov=True)
-ADAMW = OptimiserConfig("adamw", 3e-3, momentum=0.8, weight_decay=0.3, schedule="constant")
-LARS = OptimiserConfig("lars", 20.0, momentum=0.7, weight_decay=0.1, warmup_epochs=2)
+SGD = OptimizerConfig("sgd", 0.1, momentum=0.8, weight_decay=0.05, nesterov=True)
+ADAMW = OptimizerConfig("adamw", 3e-3, momentum=0.8, weight_decay=0.3, schedule="constant")
+LARS = OptimizerConfig("lars", 20.0, momentum=0.7, weight_decay=0.1, warmup_epochs=2)
 # Seven keys: neither filled nor emptied evenly by batches of four.
 QUEUE = {"queue_size": 7, "momentum": 0.6}
 BLOCKS = HeadChoice("transfusion", width=8, depth=1)
@@ -47,7 +47,7 @@ def splits():
 @pytest.fixture
 def in_float64(monkeypatch):
     """The trainer's own steps, unmeasured, in double precision; the losses of all steps are listed."""
-    losses, build, make, step = [], train.new_learner, train.make_batch, train.training_step
+    losses, build, make, step = [], state.new_learner, train.make_batch, train.training_step
 
     def wide_batch(*arguments):
         batch = make(*arguments)
@@ -57,7 +57,7 @@ def in_float64(monkeypatch):
         losses.append(step(*arguments))
         return losses[-1]
 
-    monkeypatch.setattr(train, "new_learner", lambda config: build(config).double())
+    monkeypatch.setattr(state, "new_learner", lambda config: build(config).double())
     monkeypatch.setattr(train, "make_batch", wide_batch)
     monkeypatch.setattr(train, "training_step", listed_step)
     monkeypatch.setattr(train, "_measure", lambda *arguments: None)
@@ -92,7 +92,7 @@ def weights(*networks):
     ids=lambda value: "" if callable(value) else f"{value.method.name},{value.optimiser.kind}",
 )  # fmt: skip
 def test_the_trainer_does_what_the_papers_say(oracle, options, splits, in_float64, tmp_path):
-    before = train.new_learner(options)
+    before = state.new_learner(options)
     encoder, head = copy.deepcopy(before.encoder), copy.deepcopy(before.head)
     expected = oracle(options, splits.train.images, splits.train.labels, encoder, head)
     learner = train.fit(options, splits, torch.device("cpu"), tmp_path).learner

@@ -7,20 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-from models.cifar.config import HeadChoice, TrainConfig
-from models.cifar.data import DataConfig, ImageSet, Splits, load_images
+from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
+from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
-from models.cifar.progress import measure_epoch
-from models.cifar.train import generator_of, new_learner
-from models.cifar.views import ViewConfig
+from models.cifar.evaluation.epoch_measures import measure_epoch
+from models.cifar.training.config import HeadChoice, TrainConfig
+from models.cifar.training.state import generator_of, new_learner
 from models.heads import HeadConfig, build_head
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(head=HeadChoice("none"), batch_size=12, measure_images=12)
 
 
-class Colours(torch.nn.Module):
-    """Features are the colour of an image, which tells its class."""
+class Colors(torch.nn.Module):
+    """Features are the color of an image, which tells its class."""
 
     def forward(self, images):
         return images.mean((2, 3))
@@ -29,16 +29,16 @@ class Colours(torch.nn.Module):
 @pytest.fixture
 def learner():
     made = new_learner(CONFIG)
-    made.encoder, made.head = Colours(), build_head(HeadConfig("none"), 3)
+    made.encoder, made.head = Colors(), build_head(HeadConfig("none"), 3)
     return made
 
 
-def colours(each, shift=0):
-    """Images of three colours, labelled right, or wrong by a shift."""
+def colors(each, shift=0):
+    """Images of three colors, labelled right, or wrong by a shift."""
     labels = torch.arange(3).repeat_interleave(each)
     images = 40 + 150 * torch.eye(3)[labels][:, :, None, None].expand(-1, -1, 8, 8)
     images = images + torch.arange(len(labels))[:, None, None, None] % 5
-    return ImageSet(images.to(torch.uint8), (labels + shift) % 3, ("r", "g", "b"), "colours")
+    return ImageSet(images.to(torch.uint8), (labels + shift) % 3, ("r", "g", "b"), "colors")
 
 
 def test_validation_images_are_training_images_and_test_images_are_not(tmp_path):
@@ -58,7 +58,7 @@ def test_validation_images_are_training_images_and_test_images_are_not(tmp_path)
 
 def test_probes_choose_on_validation_images_and_report_the_test_images(learner):
     """Validation labels are right and test labels are all wrong; then the other way round."""
-    train, right, wrong = colours(12), colours(4), colours(5, shift=1)
+    train, right, wrong = colors(12), colors(4), colors(5, shift=1)
     for row in evaluate(CONFIG, learner, Splits(train, right, wrong), CPU):
         assert (row["validation_accuracy"], row["accuracy"], row["test_images"]) == (1.0, 0.0, 15), row
     for row in evaluate(CONFIG, learner, Splits(train, wrong, right), CPU):
@@ -66,10 +66,10 @@ def test_probes_choose_on_validation_images_and_report_the_test_images(learner):
 
 
 def test_epochs_are_measured_on_validation_images(learner):
-    config = replace(CONFIG, view=ViewConfig(crop=False, flip=False, color_jitter=0.0, grayscale=0.0))
-    train, right, wrong = colours(12), colours(4), colours(5, shift=1)
+    still = ViewConfig(crop=False, flip=False, color_jitter=0.0, grayscale=0.0)
+    train, right, wrong = colors(12), colors(4), colors(5, shift=1)
     for parts, knn in ((Splits(train, right, wrong), 1.0), (Splits(train, wrong, right), 0.0)):
-        found = measure_epoch(config, learner, parts, CPU, 1)
+        found = measure_epoch(learner, parts, still, CPU, epoch=1, batch_size=12, count=12)
         assert found.columns["knn"] == knn
         # Of the twelve images that are measured, each has its own partner.
         assert sum(row["positive"] for row in found.scores) == 12

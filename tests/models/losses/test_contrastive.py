@@ -238,7 +238,7 @@ def test_invariances(seed, n, dim, temperature):
         (lambda a, b: nt_xent(a * math.nan, b), "view_a: contains NaN"),
         (lambda a, b: nt_xent(a, b / 0.0), "view_b: contains NaN or inf"),
         (lambda a, b: nt_xent(a, 0 * b), "view_b: contains a zero vector"),
-        (lambda a, b: nt_xent(a, b[:-1]), "view_b: must have view_a's shape"),
+        (lambda a, b: nt_xent(a, b[:-1]), "view_b: must have the shape of view_a"),
         (lambda a, b: nt_xent(a[:0], b[:0]), "view_a: must have at least 1"),
         (lambda a, b: nt_xent(a[0], b[0]), "view_a: expected shape"),
         (lambda a, b: nt_xent(a.long(), b.long()), "view_a: expected a floating"),
@@ -262,7 +262,7 @@ def test_bad_input_is_named(call, names, as_users_call):
         call(*views())
 
 
-def test_zero_vectors_are_fine_where_nothing_is_normalised():
+def test_zero_vectors_are_fine_where_nothing_is_normalized():
     x = torch.zeros(4, 3, dtype=torch.float64)
     assert float(supcon(x, [0, 0, 1, 1], normalize=False)) == pytest.approx(math.log(3))
 

@@ -58,14 +58,14 @@ def test_the_floor_is_reached_without_any_agreement_of_the_views():
     assert pytest.approx(2.33e-9, rel=2e-3) == LN2 - FLOOR
 
 
-def test_optimising_stops_at_ln_2():
+def test_optimizing_stops_at_ln_2():
     a, b = (v.clone().requires_grad_() for v in views(4, 8))
-    optimiser, values = torch.optim.Adam([a, b], lr=0.1), []
+    optimizer, values = torch.optim.Adam([a, b], lr=0.1), []
     for _ in range(300):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = symnsq_legacy(a, b)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         values.append(loss.item())
     assert values[0] > LN2 + 0.1
     assert min(values) >= FLOOR - 1e-12

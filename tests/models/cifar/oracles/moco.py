@@ -6,7 +6,7 @@ With unit features q, k and negatives n_1, n_2, ...
 
     loss = mean over queries of  -ln( exp(q.k/t) / (exp(q.k/t) + sum over j of exp(q.n_j/t)) ).
 
-After the optimiser's step the copy moves, copy <- m copy + (1 - m) network, and the keys enter the queue. If the method
+After the optimizer's step the copy moves, copy <- m copy + (1 - m) network, and the keys enter the queue. If the method
 is symmetric each view is query once and key once: the loss is the mean of both, and the keys of both enter.
 
 Feature transformation pulls a pair apart before it is scored, q' = w q + (1 - w) k and k' = w k + (1 - w) q with
@@ -20,8 +20,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.method_config import MoCo, MoCoFeatureTransform
+from models.cifar.methods.settings import MoCo, MoCoFeatureTransform
+from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
 
 

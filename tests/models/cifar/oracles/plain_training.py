@@ -1,4 +1,4 @@
-"""What all methods share: batches, views, learning rates and the optimiser's step.
+"""What all methods share: batches, views, learning rates and the optimizer's step.
 
 for every epoch:
     put the images in a new random order and cut it into batches; what fills no batch waits for another epoch
@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.optim import OptimiserConfig
-from models.cifar.train import generator_of
-from models.cifar.views import make_view
+from models.cifar.data.views import make_view
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import generator_of
+from models.optim import OptimizerConfig
 
 # What is drawn, each from generators of its own; 0 draws the networks.
 ORDER, FIRST_VIEW, SECOND_VIEW, METHOD = 1, 2, 3, 4
@@ -70,28 +70,28 @@ def learning_rate(config: TrainConfig, step: int, steps_an_epoch: int) -> float:
 Step = Callable[[tuple[Tensor | None, ...], float], None]
 
 
-def torch_step(config: OptimiserConfig, parameters: list[nn.Parameter]) -> Step:
+def torch_step(config: OptimizerConfig, parameters: list[nn.Parameter]) -> Step:
     """AdamW or SGD. Matrices and kernels decay; vectors, which are biases and scales, do not."""
     decaying = [parameter for parameter in parameters if parameter.ndim > 1]
     others = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if config.kind == "adamw":
-        optimiser = torch.optim.AdamW(groups, betas=(config.momentum, 0.999))
+        optimizer = torch.optim.AdamW(groups, betas=(config.momentum, 0.999))
     else:
-        optimiser = torch.optim.SGD(groups, lr=1.0, momentum=config.momentum, nesterov=config.nesterov)
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=config.momentum, nesterov=config.nesterov)
 
     def step(gradients: tuple[Tensor | None, ...], rate: float) -> None:
         for parameter, gradient in zip(parameters, gradients):
             parameter.grad = gradient
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
-def lars_step(config: OptimiserConfig, parameters: list[nn.Parameter]) -> Step:
+def lars_step(config: OptimizerConfig, parameters: list[nn.Parameter]) -> Step:
     """SimCLR's LARS: u = g + d w; v <- m v + r .001 |w|/|u| u; w <- w - v. Vectors: v <- m v + r g."""
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
 

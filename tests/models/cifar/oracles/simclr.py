@@ -5,14 +5,14 @@ P(i) are the other rows that show the same image (SimCLR) or the same class (Sup
 
     loss_i = mean over p in P(i) of  -ln( exp(s_ip/t) / sum over a != i of exp(s_ia/t) ).
 
-Scores are cosines, or inner products if nothing is normalised. The loss is the mean over anchors that have a positive.
+Scores are cosines, or inner products if nothing is normalized. The loss is the mean over anchors that have a positive.
 """
 
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.method_config import DeepFusion, SimCLR, SupCon
+from models.cifar.methods.settings import DeepFusion, SimCLR, SupCon
+from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
 
 

@@ -19,8 +19,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.cifar.config import TrainConfig
-from models.cifar.method_config import TransFusion
+from models.cifar.methods.settings import TransFusion
+from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
 from theory.precision import numerical_threshold
 

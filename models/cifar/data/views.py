@@ -1,0 +1,314 @@
+"""Random views of images, on the device that holds them: SimCLR's augmentations, each of which can be switched off.
+
+Every image has parameters of its own. They are drawn first, all of them from the given generator and in one go, so
+that they depend on nothing else: not on what the images show, nor on which augmentations are switched on. Two
+configurations with one seed therefore see the same crops, and differ only in what they are told to do.
+
+Order: crop, flip, color jitter (its four operations in an order drawn for each image), grayscale, blur, noise,
+normalization.
+
+Source: Chen et al. 2020, arXiv 2002.05709, appendices A and B.9 (CIFAR-10: strength 0.5 and no blur).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from kornia.color import rgb_to_grayscale
+from kornia.enhance import (
+    adjust_brightness_accumulative,
+    adjust_contrast_with_mean_subtraction,
+    adjust_saturation_with_gray_subtraction,
+)
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from theory.inputs import require_range
+
+# Width over height of a crop lies between these, uniformly on a logarithmic scale.
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+# A crop that sticks out is drawn again, so many times; then it is as much of the image as its aspect ratio allows.
+CROP_ATTEMPTS = 10
+FLIP_PROBABILITY = 0.5
+JITTER_PROBABILITY = 0.8
+# Ranges at strength 1: factors 1 +- 0.8, and +- 0.2 of a full turn of hue.
+JITTER_RANGE, HUE_RANGE = 0.8, 0.2
+LARGEST_STRENGTH = 2.5
+BLUR_SIGMAS = (0.1, 2.0)
+# The kernel's side is this share of the image's height, rounded to an odd number.
+BLUR_KERNEL = 0.1
+
+
+def turn_hue(images: Float[Tensor, "n 3 H W"], turn: Float[Tensor, " n"]) -> Float[Tensor, "n 3 H W"]:
+    """Turn the hue of each image by an angle in radians, in HSV.
+
+    kornia.enhance.adjust_hue computes the same by way of HSV images, in more than twice the time.
+    """
+    value = images.amax(dim=1, keepdim=True)
+    chroma = value - images.amin(dim=1, keepdim=True)
+    red, green, blue = images.unbind(dim=1)
+    # Gray has no hue; any will do, because chroma multiplies it by 0.
+    divisor = torch.where(chroma == 0.0, 1.0, chroma)[:, 0]
+    peak = value[:, 0]
+    hue = torch.where(
+        peak == red,
+        (green - blue) / divisor,
+        torch.where(peak == green, 2.0 + (blue - red) / divisor, 4.0 + (red - green) / divisor),
+    )
+    # In sixths of a turn: how far a channel lies below the value depends on the hue's distance from its own.
+    hue = hue + (turn * (3.0 / math.pi))[:, None, None]
+    sixths = torch.remainder(hue[:, None] + images.new_tensor([5.0, 3.0, 1.0])[:, None, None], 6.0)
+    return value - chroma * torch.minimum(sixths, 4.0 - sixths).clamp_(0.0, 1.0)
+
+
+# (images, factor of each image) -> images, all in [0, 1]; the columns of ViewParameters.jitter in this order.
+JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    adjust_brightness_accumulative,
+    adjust_contrast_with_mean_subtraction,
+    adjust_saturation_with_gray_subtraction,
+    turn_hue,
+)
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What views are made of.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    crop: bool = True
+    """Resize a random part of the image to the size of the whole (bilinear)."""
+    min_area: float = 0.2
+    """In (0, 1]: the smallest share of the image's area that a crop keeps; the largest is all of it."""
+    flip: bool = True
+    """Mirror left and right, with probability 0.5."""
+    color_jitter: float = 0.5
+    """Strength s in [0, 2.5], applied with probability 0.8; 0 switches it off. Factors of brightness, contrast and
+    saturation are uniform in 1 +- 0.8 s (never negative), the turn of hue in +- 0.2 s of the full circle."""
+    grayscale: float = 0.2
+    """Probability."""
+    blur: float = 0.0
+    """Probability; Gaussian, with a standard deviation of 0.1 to 2 pixels."""
+    noise_level: float = 0.0
+    """Standard deviation of Gaussian noise on every value, where black is 0 and white 1; not clipped, so that it is
+    exactly this. (theory/ has the norm of a point's whole noise instead: sqrt(3 H W) times as much.)"""
+    mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
+    """Subtracted from red, green and blue in [0, 1]. Default: CIFAR-10's."""
+    std: tuple[float, float, float] = (0.2470, 0.2435, 0.2616)
+    """Then divided by. Mean 0 and std 1 leave values in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        require_range(self.min_area, "min_area", 0.0, 1.0, closed="right")
+        require_range(self.color_jitter, "color_jitter", 0.0, LARGEST_STRENGTH)
+        for name in ("grayscale", "blur"):
+            require_range(getattr(self, name), name, 0.0, 1.0)
+        require_range(self.noise_level, "noise_level", 0.0, math.inf, closed="left")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name}: must have 3 numbers, one a channel, got {getattr(self, name)}")
+        for value in self.mean:
+            require_range(value, "mean", -math.inf, math.inf, closed="neither")
+        for value in self.std:
+            require_range(value, "std", 0.0, math.inf, closed="neither")
+
+
+@dataclass(frozen=True, eq=False)
+class ViewParameters:
+    """What is done to each of n images.
+
+    Attributes:
+        crop: left, top, width and height in shares of the image's width and height.
+        flipped: mirrored or not.
+        jittered: color jitter or not.
+        jitter: factors of brightness, contrast and saturation, and the turn of hue in radians.
+        order: of these four, by their column in ``jitter``.
+        gray: without color or not.
+        blurred: blurred or not.
+        blur_sigma: in pixels.
+    """
+
+    crop: Float32[Tensor, "n 4"]
+    flipped: Bool[Tensor, " n"]
+    jittered: Bool[Tensor, " n"]
+    jitter: Float32[Tensor, "n 4"]
+    order: Int64[Tensor, "n 4"]
+    gray: Bool[Tensor, " n"]
+    blurred: Bool[Tensor, " n"]
+    blur_sigma: Float32[Tensor, " n"]
+
+
+def make_view(
+    images: UInt8[Tensor, "n 3 H W"], config: ViewConfig, generator: torch.Generator
+) -> Float32[Tensor, "n 3 H W"]:
+    """A random view of each image.
+
+    Args:
+        images: RGB, 0 to 255, contiguous or channels_last, which the views are then too.
+        generator: best on the images' device; a CPU generator works for all, at the price of a transfer.
+
+    Returns:
+        Normalized views on the images' device.
+
+    Raises:
+        ValueError: images of another shape or dtype.
+    """
+    _require_images(images)
+    n, _, height, width = images.shape
+    if n == 0:
+        return evaluation_view(images, config)
+    parameters = draw_parameters(n, width / height, config, generator)
+    noise = None
+    if config.noise_level > 0.0:
+        noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images.device)
+        noise *= config.noise_level
+    return apply_parameters(images, parameters, config, noise)
+
+
+def evaluation_view(images: UInt8[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
+    """The images themselves, scaled to [0, 1] and normalized as their views are.
+
+    Raises:
+        ValueError: images of another shape or dtype.
+    """
+    _require_images(images)
+    return _normalized(_scaled(images), config)
+
+
+def draw_parameters(n: int, aspect: float, config: ViewConfig, generator: torch.Generator) -> ViewParameters:
+    """Parameters of views of n images, on the generator's device.
+
+    Args:
+        aspect: width over height of the images.
+    """
+    uniform = torch.rand(n, 2 * CROP_ATTEMPTS + 15, generator=generator, device=generator.device)
+    areas, ratios, place, factors, order, rest = uniform.split([CROP_ATTEMPTS, CROP_ATTEMPTS, 2, 4, 4, 5], dim=1)
+    reach = JITTER_RANGE * config.color_jitter
+    low, high = max(0.0, 1.0 - reach), 1.0 + reach
+    turn = 2.0 * math.pi * min(0.5, HUE_RANGE * config.color_jitter)
+    jitter = torch.cat([low + (high - low) * factors[:, :3], turn * (2.0 * factors[:, 3:] - 1.0)], dim=1)
+    return ViewParameters(
+        crop=_crops(areas, ratios, place, aspect, config.min_area),
+        flipped=rest[:, 0] < FLIP_PROBABILITY,
+        jittered=rest[:, 1] < JITTER_PROBABILITY,
+        jitter=jitter,
+        order=order.argsort(dim=1),
+        gray=rest[:, 2] < config.grayscale,
+        blurred=rest[:, 3] < config.blur,
+        blur_sigma=BLUR_SIGMAS[0] + (BLUR_SIGMAS[1] - BLUR_SIGMAS[0]) * rest[:, 4],
+    )
+
+
+def _crops(
+    areas: Float[Tensor, "n tries"],
+    ratios: Float[Tensor, "n tries"],
+    place: Float[Tensor, "n 2"],
+    aspect: float,
+    min_area: float,
+) -> Float[Tensor, "n 4"]:
+    """From uniform numbers: of several crops the first that fits, at a place where it does."""
+    low, high = (math.log(ratio) for ratio in ASPECT_RATIOS)
+    # In shares of the image, where the image is a square.
+    ratios = torch.exp(low + (high - low) * ratios) / aspect
+    areas = min_area + (1.0 - min_area) * areas
+    sizes = torch.stack([(areas * ratios).sqrt(), (areas / ratios).sqrt()], dim=-1)
+    fits = (sizes <= 1.0).all(dim=-1)
+    first = fits.to(torch.uint8).argmax(dim=1)
+    rows = torch.arange(len(sizes), device=sizes.device)
+    # None fits: as large as the aspect ratio allows.
+    nearest = min(max(aspect, ASPECT_RATIOS[0]), ASPECT_RATIOS[1]) / aspect
+    largest = sizes.new_tensor([min(1.0, nearest), min(1.0, 1.0 / nearest)])
+    size = torch.where(fits.any(dim=1)[:, None], sizes[rows, first], largest)
+    return torch.cat([place * (1.0 - size), size], dim=1)
+
+
+def apply_parameters(
+    images: UInt8[Tensor, "n 3 H W"],
+    parameters: ViewParameters,
+    config: ViewConfig,
+    noise: Float32[Tensor, "n 3 H W"] | None = None,
+) -> Float32[Tensor, "n 3 H W"]:
+    """The views that parameters describe; what the configuration switches off is left out.
+
+    Args:
+        noise: added before normalization.
+    """
+    device = images.device
+    parameters = ViewParameters(**{name: value.to(device) for name, value in vars(parameters).items()})
+    views = _scaled(images)
+    if config.crop:
+        views = _cropped(views, parameters.crop, parameters.flipped & config.flip)
+    elif config.flip:
+        views = torch.where(parameters.flipped[:, None, None, None], views.flip(-1), views)
+    if config.color_jitter > 0.0:
+        views = _jittered(views, parameters)
+    if config.grayscale > 0.0:
+        views = torch.where(parameters.gray[:, None, None, None], rgb_to_grayscale(views), views)
+    if config.blur > 0.0:
+        views = _blurred(views, parameters)
+    if noise is not None:
+        views = views + noise
+    return _normalized(views, config).contiguous(memory_format=_memory_format(images))
+
+
+def _cropped(
+    images: Float[Tensor, "n 3 H W"], crop: Float[Tensor, "n 4"], flipped: Bool[Tensor, " n"]
+) -> Float[Tensor, "n 3 H W"]:
+    """Crop, resize and mirror as one affine map from places in the view to places in the image, both in [-1, 1]."""
+    left, top, width, height = crop.unbind(dim=1)
+    maps = crop.new_zeros(len(crop), 2, 3)
+    maps[:, 0, 0] = torch.where(flipped, -width, width)
+    maps[:, 1, 1] = height
+    maps[:, 0, 2] = 2.0 * left + width - 1.0
+    maps[:, 1, 2] = 2.0 * top + height - 1.0
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _jittered(images: Float[Tensor, "n 3 H W"], parameters: ViewParameters) -> Float[Tensor, "n 3 H W"]:
+    """Each image's operations in its own order: at each of four turns, the images that share an operation together.
+
+    In place.
+    """
+    for turn in range(len(JITTER)):
+        for column, operation in enumerate(JITTER):
+            rows = torch.nonzero(parameters.jittered & (parameters.order[:, turn] == column))[:, 0]
+            if len(rows):
+                images[rows] = operation(images[rows], parameters.jitter[rows, column])
+    return images
+
+
+def _blurred(images: Float[Tensor, "n 3 H W"], parameters: ViewParameters) -> Float[Tensor, "n 3 H W"]:
+    """In place."""
+    rows = torch.nonzero(parameters.blurred)[:, 0]
+    if not len(rows):
+        return images
+    side = max(3, 2 * (int(BLUR_KERNEL * images.shape[-2]) // 2) + 1)
+    sigma = parameters.blur_sigma[rows, None].expand(-1, 2)
+    images[rows] = gaussian_blur2d(images[rows], (side, side), sigma)
+    return images
+
+
+def _require_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(
+            f"images: expected uint8 of shape (n, 3, H, W), got {images.dtype} of shape {tuple(images.shape)}"
+        )
+
+
+def _memory_format(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _scaled(images: UInt8[Tensor, "n 3 H W"]) -> Float32[Tensor, "n 3 H W"]:
+    return images.to(torch.float32).div_(255.0)
+
+
+def _normalized(images: Float32[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
+    mean = images.new_tensor(config.mean)[:, None, None]
+    return (images - mean).div_(images.new_tensor(config.std)[:, None, None])

@@ -1,0 +1,1 @@
+"""What frozen features and heads are measured by."""

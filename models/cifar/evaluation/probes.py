@@ -1,0 +1,255 @@
+"""Probes: how much of the classes frozen features still hold, read by nearest neighbours or by a linear classifier.
+
+kNN (Wu et al. 2018, arXiv 1805.01978, section 3.4): the k training rows of largest cosine s vote with weight exp(s/t).
+Linear: multinomial logistic regression on features standardized by the training rows' mean and standard deviation.
+
+Every choice (k and t, or the L2 weight) is made on validation rows that the probe was not fitted to; the probe is then
+fitted again to training and validation rows together, and reads the test rows once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.cifar.evaluation.features import LabelledFeatures
+from models.cifar.evaluation.logistic_regression import fit_linear
+from models.losses.common import require_rows
+from models.tiled import choose_tile_rows, row_tiles
+from theory.affinity import unit_points
+from theory.clusters import index_among, index_labels
+from theory.inputs import require_choice, require_count, require_range
+from theory.rates import clopper_pearson
+
+ProbeKind = Literal["knn", "linear"]
+
+# Unit vectors are rounded to multiples of 2^-26. A cosine is then a sum of whole multiples of 2^-52 whose partial sums
+# stay below 2, which float64 adds without rounding: it does not depend on tiles, on the order of rows or on the device,
+# and rows of one direction are exact ties.
+GRID = 2.0**26
+# Votes are counted in multiples of 2^-40, as whole numbers, so that their sum does not depend on its order.
+VOTE_UNIT = 2.0**40
+MOST_NEIGHBOURS = 2**20
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Which probe, and the candidates that the validation rows choose from; of equals the first one listed wins.
+
+    Raises:
+        ValueError: an unknown kind, no candidates, or one outside its range.
+    """
+
+    kind: ProbeKind = "knn"
+    """knn, weighted nearest neighbours; linear, logistic regression."""
+    neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    """k; each at most the number of training rows."""
+    temperatures: tuple[float, ...] = (0.07, 0.1, 0.2, 0.5)
+    """t, in units of the cosine."""
+    l2_weights: tuple[float, ...] = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+    """Weight of |W|^2/2 beside the mean cross-entropy. Each fit starts from the one before: list strong ones first."""
+    max_iterations: int = 5000
+    """Of L-BFGS, for one weight."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, "kind", get_args(ProbeKind))
+        for name in ("neighbours", "temperatures", "l2_weights"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: must have at least 1 candidate, got none")
+        for k in self.neighbours:
+            require_count(k, "neighbours", 1)
+        for name in ("temperatures", "l2_weights"):
+            for value in getattr(self, name):
+                require_range(value, name, 0.0, math.inf, closed="neither")
+        require_count(self.max_iterations, "max_iterations", 1)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe says about the test rows."""
+
+    kind: str
+    """knn or linear."""
+    accuracy: float
+    """Share of test rows whose class is found."""
+    low: float
+    """Lower end of the 95 % Clopper-Pearson interval: test rows as independent draws, features and choices fixed."""
+    high: float
+    """Its upper end."""
+    correct: int
+    """Test rows whose class is found."""
+    trials: int
+    """Test rows."""
+    chosen: dict[str, float]
+    """k and temperature, or l2_weight."""
+    validation_accuracy: float
+    """Of the chosen candidate on the validation rows; the best of several, so it flatters."""
+
+
+def probe(
+    train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, config: ProbeConfig = ProbeConfig()
+) -> ProbeResult:
+    """Choose on ``validation`` after fitting to ``train``, fit again to both together, and read ``test`` once.
+
+    Args:
+        train, validation, test: disjoint parts, features of one width on one device. Classes of the validation and test
+            rows must occur in ``train``.
+
+    Raises:
+        ValueError: fewer than 2 classes in train, classes that train lacks, widths that differ, k above the number of
+            training rows, zero vectors (knn).
+        ArithmeticError: logistic regression does not converge.
+    """
+    train, validation, test, num_classes = _with_classes(train, validation, test)
+    fitted = LabelledFeatures(
+        torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
+    )
+    if config.kind == "knn":
+        accuracies = _knn_accuracies(train, validation, config, num_classes)
+        (k, temperature), accuracy = _best(accuracies)
+        chosen = {"k": float(k), "temperature": temperature}
+        scores = knn_scores(fitted.features, fitted.labels, test.features, k, temperature, num_classes)
+    else:
+        accuracies, start = {}, None
+        for weight in config.l2_weights:
+            start = fit_linear(train, weight, num_classes, start=start, max_iterations=config.max_iterations)
+            accuracies[weight] = _correct(start.logits(validation.features), validation) / len(validation.labels)
+        weight, accuracy = _best(accuracies)
+        chosen = {"l2_weight": weight}
+        scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
+    correct, trials = _correct(scores, test), len(test.labels)
+    low, high = clopper_pearson(correct, trials)
+    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy)
+
+
+# --- nearest neighbours -----------------------------------------------------------------------------------------------
+
+
+def knn_scores(
+    train_features: Float[Tensor, "N d"],
+    train_labels: Int[Tensor, " N"],
+    features: Float[Tensor, "n d"],
+    k: int,
+    temperature: float,
+    num_classes: int,
+    *,
+    tile_rows: int | None = None,
+) -> Float[Tensor, "n classes"]:
+    """Each class's share of the votes of the k training rows of largest cosine, weights exp(s/temperature); float64.
+
+    A row's scores depend on that row and the training rows only, to the last bit. Of training rows at equal cosines the
+    earlier one counts as nearer. Cosines are resolved to about 1e-8, which is what rounding leaves of float32 features.
+
+    Args:
+        features: rows to classify, not among the training rows (a row would be its own nearest neighbour).
+        k: neighbours, in [1, N].
+        temperature: in units of the cosine, positive.
+        num_classes: labels lie in 0..num_classes-1.
+        tile_rows: rows that are compared with all training rows at a time; None chooses.
+
+    Raises:
+        ValueError: NaN, zero vectors, empty sets, widths that differ, labels, k or temperature out of range.
+    """
+    train = LabelledFeatures(train_features, train_labels)
+    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_count(num_classes, "num_classes", 1)
+    require_range(train.labels, "train_labels", 0, num_classes - 1)
+    cosines, nearest = _neighbours(train.features, features, k, tile_rows)
+    return _votes(cosines, train.labels.to(nearest.device)[nearest], temperature, num_classes)
+
+
+def _neighbours(
+    train: Float[Tensor, "N d"], features: Float[Tensor, "n d"], k: int, tile_rows: int | None = None
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """Cosines and training rows of the k nearest, nearest first, earlier rows first among equals: the k' < k nearest
+    are the first k' of them."""
+    if require_count(k, "k", 1) > min(len(train), MOST_NEIGHBOURS):
+        raise ValueError(f"k: must lie in [1, {min(len(train), MOST_NEIGHBOURS)}], got {k} of {len(train)} rows")
+    keys, queries = _on_grid(train, "train_features"), _on_grid(features, "features")
+    if keys.shape[1] != queries.shape[1]:
+        raise ValueError(f"features: must be as wide as train_features, {keys.shape[1]}, got {queries.shape[1]}")
+    rows = choose_tile_rows(keys) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
+    found = [_neighbours_of_tile(queries[tile] @ keys.mT, k) for tile in row_tiles(len(queries), rows)]
+    cosines, nearest = (torch.cat(parts) for parts in zip(*found))
+    return cosines / GRID**2, nearest
+
+
+def _neighbours_of_tile(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    # topk picks among equals as it likes, so only its smallest value is used.
+    last = cosines.topk(k).values[:, -1:]
+    above, tied = cosines > last, cosines == last
+    places = k - above.sum(-1, keepdim=True)
+    chosen = above | (tied & (tied.cumsum(-1, dtype=torch.int32) <= places))
+    nearest = chosen.nonzero()[:, 1].view(-1, k)
+    values, order = cosines.gather(1, nearest).sort(dim=-1, descending=True, stable=True)
+    return values, nearest.gather(1, order)
+
+
+def _on_grid(features: Tensor, name: str) -> Tensor:
+    require_rows(features, name, minimum=1, nonzero=True)
+    return (unit_points(features.double()) * GRID).round()
+
+
+def _votes(
+    cosines: Float[Tensor, "n k"], labels: Int[Tensor, "n k"], temperature: float, num_classes: int
+) -> Float[Tensor, "n classes"]:
+    # Relative to the nearest one, so that exp(1/t) cannot overflow.
+    weights = ((cosines - cosines[:, :1]) / temperature).exp()
+    votes = torch.zeros(len(cosines), num_classes, dtype=torch.int64, device=cosines.device)
+    votes.scatter_add_(1, labels.long(), (weights * VOTE_UNIT).round().long())
+    return votes.double() / votes.sum(-1, keepdim=True).double()
+
+
+def _knn_accuracies(
+    train: LabelledFeatures, validation: LabelledFeatures, config: ProbeConfig, num_classes: int
+) -> dict[tuple[int, float], float]:
+    cosines, nearest = _neighbours(train.features, validation.features, max(config.neighbours))
+    labels = train.labels.to(nearest.device)[nearest]
+    found = {}
+    for k in config.neighbours:
+        for temperature in config.temperatures:
+            scores = _votes(cosines[:, :k].contiguous(), labels[:, :k], temperature, num_classes)
+            found[k, temperature] = _correct(scores, validation) / len(validation.labels)
+    return found
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _with_classes(
+    train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures
+) -> tuple[LabelledFeatures, LabelledFeatures, LabelledFeatures, int]:
+    """The parts with their labels as 0..K-1, in the order of the labels' values, and K: tables have a column for every
+    class that there is, whatever the labels' values are.
+
+    Raises:
+        ValueError: one class in train, a class that only another part has, features of different widths.
+    """
+    known, index = index_labels(train.labels, name="train labels")
+    if len(known) < 2:
+        raise ValueError(f"train labels: must hold at least 2 classes, all are {known[0]}")
+    indices = [index]
+    for part, name in ((validation, "validation"), (test, "test")):
+        if part.features.shape[1] != train.features.shape[1]:
+            width = train.features.shape[1]
+            raise ValueError(f"{name} features: must be {width} wide as in train, got {part.features.shape[1]}")
+        indices.append(index_among(known, part.labels, f"{name} labels", of="the classes of train"))
+    parts = (
+        LabelledFeatures(part.features, torch.from_numpy(index).to(train.labels.device))
+        for part, index in zip((train, validation, test), indices)
+    )
+    return (*parts, len(known))
+
+
+def _correct(scores: Tensor, part: LabelledFeatures) -> int:
+    """Rows whose own class has the largest score; of equal scores the class of the smallest number is read."""
+    return int((scores.argmax(-1) == part.labels.to(scores.device)).sum())
+
+
+def _best(accuracies: dict) -> tuple:
+    """The candidate of largest accuracy, the first of equals, and its accuracy."""
+    chosen = max(accuracies, key=accuracies.__getitem__)
+    return chosen, accuracies[chosen]

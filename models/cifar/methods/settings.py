@@ -1,0 +1,206 @@
+"""The settings of every method, each method's its own: what a method does not read cannot be said to it.
+
+    MoCo(queue_size=1024)                     in Python
+    --method.name moco --method.queue-size 1024     on a command line
+    method_of("moco", queue_size=1024)        by name
+
+A setting that another one switches off (a Beta distribution of features that are not transformed) must be left as it
+is.
+"""
+
+import math
+from abc import ABC
+from dataclasses import dataclass, fields
+from typing import Any, Literal, final
+
+from models.heads import HeadKind
+from theory.inputs import require_choice, require_count, require_range
+
+# Keys of a queue that is not given a size.
+LARGEST_QUEUE = 4096
+
+MethodName = Literal["simclr", "supcon", "moco", "moco_ft", "transfusion", "deepfusion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig(ABC):
+    """Which method, and its own settings.
+
+    Raises:
+        ValueError: another method's name.
+    """
+
+    name: MethodName
+    """Each has settings of its own: --method.name NAME --help lists them."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.name, "name", (type(self).name,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairContrast(MethodConfig, ABC):
+    """What NT-Xent and SupCon, one formula with different positives, can be told.
+
+    Raises:
+        ValueError: temperature not positive.
+    """
+
+    temperature: float = 0.5
+    """Above 0; scores are divided by it."""
+    normalize: bool = True
+    """Compare cosines; False compares inner products of embeddings as they are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SimCLR(PairContrast):
+    """SimCLR (arXiv 2002.05709): NT-Xent between two views."""
+
+    name: MethodName = "simclr"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SupCon(PairContrast):
+    """SupCon (arXiv 2004.11362): all rows of a class are positives."""
+
+    name: MethodName = "supcon"
+    temperature: float = 0.1
+    """Above 0; scores are divided by it."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DeepFusion(PairContrast):
+    """Deep Fusion (the revision of arXiv 2403.18681): NT-Xent behind a softmax transformer over the batch."""
+
+    name: MethodName = "deepfusion"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TransFusion(MethodConfig):
+    """TransFusion (arXiv 2403.18681): the affinity of every block against the ideal one.
+
+    Raises:
+        ValueError: intermediate negative or infinite.
+    """
+
+    name: MethodName = "transfusion"
+    supervised: bool = False
+    """The target affinity comes from the labels instead of the view pairs."""
+    intermediate: float = 1.0
+    """Weight of the loss on every block before the last, whose weight is 1; needs a head of several blocks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentumContrast(MethodConfig, ABC):
+    """What methods with a momentum copy and a queue can be told.
+
+    Raises:
+        ValueError: temperature not positive, momentum outside [0, 1], a queue below 1.
+    """
+
+    temperature: float = 0.2
+    """Above 0; scores are divided by it."""
+    momentum: float = 0.99
+    """In [0, 1]; the momentum copy keeps this share at each step."""
+    queue_size: int | None = None
+    """Keys that serve as negatives. None: 4096, or half the training images if they are fewer, so that an image does
+    not meet its own keys of earlier epochs."""
+    symmetric: bool = False
+    """Each view is query once, and key once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+        require_range(self.momentum, "momentum", 0.0, 1.0)
+        if self.queue_size is not None:
+            require_count(self.queue_size, "queue_size", 1)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MoCo(MomentumContrast):
+    """MoCo v2 (arXiv 2003.04297): queries against keys of a momentum copy and a queue of earlier keys."""
+
+    name: MethodName = "moco"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MoCoFeatureTransform(MomentumContrast):
+    """MoCo with feature transformation (arXiv 2108.02982).
+
+    Raises:
+        ValueError: an unknown choice, a Beta parameter not positive, or a setting of what is not done: positive_beta
+            where positives are left as they are, negative_beta and union where negatives are; both as they are, which
+            is moco.
+    """
+
+    name: MethodName = "moco_ft"
+    positives: Literal["extrapolate", "interpolate", "none"] = "extrapolate"
+    """What is done to query and key before their score."""
+    positive_beta: float = 2.0
+    """a of Beta(a, a); the weight is 1 + Beta to extrapolate, Beta to interpolate."""
+    negatives: Literal["interpolate", "none"] = "interpolate"
+    """What is done to the queue."""
+    negative_beta: float = 1.6
+    """b of Beta(b, b)."""
+    dimension_wise: bool = True
+    """A weight for every coordinate instead of one a row."""
+    union: bool = False
+    """The untransformed queue serves as negatives too."""
+    transform_from_epoch: int = 0
+    """Features are transformed from this epoch on, the first being 0; below epochs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice(self.positives, "positives", ("extrapolate", "interpolate", "none"))
+        require_choice(self.negatives, "negatives", ("interpolate", "none"))
+        for name in ("positive_beta", "negative_beta"):
+            require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
+        require_count(self.transform_from_epoch, "transform_from_epoch", 0)
+        if self.positives == self.negatives == "none":
+            raise ValueError("positives, negatives: one must be transformed; without either the method is moco")
+        for side, setting in (("positives", "positive_beta"), ("negatives", "negative_beta"), ("negatives", "union")):
+            if getattr(self, side) == "none" and getattr(self, setting) != getattr(type(self), setting):
+                raise ValueError(f"{setting}: nothing reads it where {side} is none")
+
+
+METHODS: dict[str, type[MethodConfig]] = {
+    each.name: each for each in (SimCLR, SupCon, MoCo, MoCoFeatureTransform, TransFusion, DeepFusion)
+}
+# The head that a method is published with, where that is not an MLP.
+HEAD_OF: dict[str, HeadKind] = {"transfusion": "transfusion", "deepfusion": "deepfusion"}
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """What a method can be told beside its name.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    require_choice(name, "name", tuple(METHODS))
+    return tuple(each.name for each in fields(METHODS[name]) if each.name != "name")
+
+
+def method_of(name: str, **settings: Any) -> MethodConfig:
+    """The configuration of a method by its name.
+
+    Raises:
+        ValueError: an unknown name, a setting that the method does not have, or a value out of range; named.
+    """
+    known = settings_of(name)
+    for each in settings:
+        if each not in known:
+            raise ValueError(f"{each}: is no setting of {name}, which has {', '.join(known)}")
+    return METHODS[name](**settings)

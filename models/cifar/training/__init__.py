@@ -1,0 +1,1 @@
+"""A training: its settings, its state, and the loop."""

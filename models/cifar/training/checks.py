@@ -1,0 +1,118 @@
+"""What a training refuses before it starts: what does not fit the images or the device, and settings without effect.
+
+Nothing reads a setting that another one switches off, such as a min_area without crops. A configuration may hold it, so
+that one can serve as a pattern for many trainings (paper_checks/tiers.py); a training refuses it, so that nobody takes
+a setting that has no effect for one that was tried.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from models.cifar.data.images import Splits
+from models.cifar.methods.processes import world_size
+from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, TransFusion
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import new_learner
+from models.heads import HeadConfig
+
+ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
+# Heads that read a setting.
+READERS: dict[str, tuple[str, ...]] = {
+    "out_dim": ("linear", "mlp", "deepfusion", "reluformer", "batchformer"),
+    "hidden_dim": ("mlp", "batchformer"),
+    "batch_norm": ("mlp", "batchformer"),
+    "width": ("transfusion", "reluformer", "deepfusion"),
+    "depth": ("transfusion", "reluformer", "deepfusion"),
+    "num_heads": ATTENTION,
+    "keep_diagonal": ("transfusion", "reluformer"),
+    "attention_bias": ("transfusion", "reluformer"),
+    "feed_forward": ATTENTION,
+    "dropout": ATTENTION,
+    "attention_scope": ATTENTION,
+}
+
+
+def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:
+    """The configuration with what it left to the data filled in, before anything is written.
+
+    Raises:
+        ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
+    """
+    require_no_idle(config)
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+    if config.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
+    if config.precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        # Convolutions fall back to code that is not vectorized: twelve times slower, measured with a small encoder.
+        warnings.warn("precision: bf16 on a processor without AVX-512 is many times slower than float32", stacklevel=2)
+    if config.batch_size > len(splits.train):
+        raise ValueError(
+            f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
+        )
+    if config.batch_size % world_size():
+        raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
+    if config.chunk is not None and world_size() > 1:
+        raise ValueError("chunk: goes with one process only")
+    if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
+        size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
+        config = replace(config, method=replace(config.method, queue_size=size))
+    new_learner(config)
+    return config
+
+
+def idle_settings(config: TrainConfig) -> dict[str, str]:
+    """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
+    found = {}
+    for name, why in _unread(config):
+        group, setting = name.split(".")
+        part = getattr(config, group)
+        if getattr(part, setting) != getattr(type(part), setting):
+            found[name] = why
+    return found
+
+
+def require_no_idle(config: TrainConfig) -> None:
+    """Refuse settings without effect.
+
+    Raises:
+        ValueError: names them all, and what switches each off.
+    """
+    found = [f"{name}: nothing reads it {why}; leave it out" for name, why in idle_settings(config).items()]
+    if found:
+        raise ValueError("; ".join(found))
+
+
+def without_idle(config: TrainConfig) -> TrainConfig:
+    """The same training, with every setting that nothing reads at its default."""
+    for name in idle_settings(config):
+        group, setting = name.split(".")
+        part = getattr(config, group)
+        config = replace(config, **{group: replace(part, **{setting: getattr(type(part), setting)})})
+    return config
+
+
+def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    method, head = config.method, config.own_head
+    behind = f"behind the head {head.kind}"
+    for setting, kinds in READERS.items():
+        if head.kind not in kinds:
+            yield f"head.{setting}", behind
+    if head.kind in ("transfusion", "reluformer") and head.feed_forward is None:
+        yield "head.dropout", f"{behind} without head.feed_forward"
+    if head.kind in ATTENTION and isinstance(method, MomentumContrast) and not method.symmetric:
+        yield "head.attention_scope", f"with {method.name}, one view at a time, unless method.symmetric"
+    if isinstance(method, TransFusion) and readings_of(head) == 1:
+        yield "method.intermediate", f"{behind}, which has one affinity"
+    if not config.view.crop:
+        yield "view.min_area", "without view.crop"
+    if config.optimiser.warmup_epochs == config.epochs:
+        yield "optimiser.schedule", "where all epochs are warm-up"
+
+
+def readings_of(head: HeadConfig) -> int:
+    """Affinities that a head can be supervised on."""
+    return {"transfusion": head.depth + 1, "deepfusion": head.depth}.get(head.kind, 1)

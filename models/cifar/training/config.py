@@ -1,0 +1,119 @@
+"""Everything a training on images depends on, in one place; command lines are made from it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
+
+import torch
+
+from models.cifar.data.images import DataConfig
+from models.cifar.data.views import ViewConfig
+from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
+from models.encoders import EncoderConfig
+from models.heads import HeadConfig, HeadKind
+from models.optim import OptimizerConfig
+from theory.inputs import require_choice, require_count, require_range
+
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class HeadChoice(HeadConfig):
+    """A projection head, or the one that the method is published with."""
+
+    kind: HeadKind | Literal["auto"] = "auto"
+    """auto: mlp, but transfusion for transfusion and deepfusion for deepfusion. Else none, linear, mlp, transfusion,
+    deepfusion, reluformer or batchformer, with any method."""
+
+    def __post_init__(self) -> None:
+        # An automatic head has sizes that must do for every kind.
+        self.resolve("transfusion" if self.kind == "auto" else "simclr")
+
+    def resolve(self, method: str) -> HeadConfig:
+        """The head for a method, named.
+
+        Raises:
+            ValueError: as HeadConfig.
+        """
+        kind = HEAD_OF.get(method, "mlp") if self.kind == "auto" else self.kind
+        return HeadConfig(**{each.name: getattr(self, each.name) for each in fields(HeadConfig)} | {"kind": kind})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training. The same configuration gives the same weights on one machine and device.
+
+    Raises:
+        ValueError: a value out of range, or that goes beyond the epochs; named.
+    """
+
+    method: MethodConfig = field(default_factory=SimCLR)
+    """What is trained."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """On which images."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """The encoder."""
+    head: HeadChoice = field(default_factory=HeadChoice)
+    """The projection head."""
+    view: ViewConfig = field(default_factory=ViewConfig)
+    """The augmentations."""
+    optimiser: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig("adamw", learning_rate=1e-3, weight_decay=0.01)
+    )
+    """The optimizer. By default AdamW, which takes the gradients of all losses, however small: those of the affinity
+    loss are a thousand times smaller than NT-Xent's."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images a step, over all processes; each gives two views. At most the training images."""
+    chunk: int | None = None
+    """Views encoded at a time, by gradient caching: large batches on little memory. None: all at once. Exact, but for
+    batch normalization, which then sees a chunk at a time (encoder.norm group does not); keys of moco are not cut."""
+    precision: Precision = "float32"
+    """float32, or autocast to bf16 or (GPU only) fp16."""
+    channels_last: bool = True
+    """Memory layout of images and convolutions."""
+    compile: bool = False
+    """torch.compile the encoder: a start of half a minute, faster steps."""
+    measure_every: int = 1
+    """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
+    measure_images: int = 512
+    """Validation images that affinities, scores and angles are measured on; at least two of each class."""
+    seed: int = 0
+    """Of initialization, order of the images, views and everything else that is drawn."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.precision, "precision", get_args(Precision))
+        require_count(self.epochs, "epochs", 1)
+        require_count(self.batch_size, "batch_size", 2)
+        if self.chunk is not None:
+            require_count(self.chunk, "chunk", 1)
+        require_count(self.measure_every, "measure_every", 1)
+        require_count(self.measure_images, "measure_images", 4)
+        require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
+        if self.data.validation_share == 0.0:
+            raise ValueError("validation_share: must be above 0, the probes choose on validation images")
+        if self.encoder.in_channels != 3:
+            raise ValueError(f"in_channels: must be 3, images are red, green and blue, got {self.encoder.in_channels}")
+        warmup = self.optimiser.warmup_epochs
+        if warmup > self.epochs:
+            raise ValueError(f"warmup_epochs: must not exceed the {self.epochs} epochs, got {warmup}")
+        if isinstance(self.method, MoCoFeatureTransform):
+            start = self.method.transform_from_epoch
+            if start >= self.epochs:
+                raise ValueError(f"transform_from_epoch: must be below the {self.epochs} epochs, got {start}")
+
+    @property
+    def own_head(self) -> HeadConfig:
+        """The projection head, with its kind named."""
+        return self.head.resolve(self.method.name)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of images and convolutions."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        """What forward passes run in."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,116 @@
+"""A training's settings read from words: those of a command line, or of config.json and checkpoints."""
+
+import sys
+import typing
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from models.cifar.methods.settings import METHODS, MethodConfig, method_of, settings_of
+from models.cifar.training.config import TrainConfig
+from models.run_folder import differing
+from theory.whole_files import to_plain
+
+# Where images are kept and whether code is compiled do not matter to a training.
+WITHOUT_EFFECT = ("data.root", "compile")
+PREFIX = "--method."
+Options = TypeVar("Options", bound=TrainConfig)
+
+
+def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, description: str | None) -> Options:
+    """Options with the settings of the method that is named among them.
+
+    Args:
+        kind: a training's configuration, and what a command adds to it.
+        arguments: None takes those of the process.
+
+    Raises:
+        ValueError: an unknown method, or a setting that another method has.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    default = kind()
+    name = _method_name(words, default.method.name)
+    known = settings_of(name)
+    for word in words:
+        option = word.partition("=")[0]
+        setting = option.removeprefix(PREFIX).removeprefix("no-").replace("-", "_")
+        if option.startswith(PREFIX) and setting not in ("name", *known):
+            raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
+    if name != default.method.name:
+        default = kind(method=METHODS[name]())
+    return tyro.cli(kind, args=words, prog=prog, description=description, default=default)
+
+
+def _method_name(words: list[str], default: str) -> str:
+    """The last one that is named, as for any option.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    name, option = default, f"{PREFIX}name"
+    for word, following in zip(words, [*words[1:], ""]):
+        if word == option:
+            name = following
+        elif word.startswith(f"{option}="):
+            name = word.partition("=")[2]
+    if name not in METHODS:
+        raise ValueError(f"{option}: must be one of {', '.join(METHODS)}, got {name!r}")
+    return name
+
+
+def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
+    """A configuration from its values, which may be anything that a file can hold.
+
+    Args:
+        where: they were read, for messages.
+
+    Raises:
+        ValueError: fields that the configuration does not have, or values out of range; a method that is stored with
+            the settings of all methods, as earlier versions of the trainer did.
+    """
+    if kind is MethodConfig:
+        return _method_from(values, where)
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: its configuration is no table of settings")
+    hints = typing.get_type_hints(kind)
+    unknown = set(values) - {each.name for each in fields(kind)}
+    if unknown:
+        raise ValueError(f"{where}: its configuration has unknown {', '.join(sorted(unknown))}")
+    return kind(**{name: _value(hints[name], value, where) for name, value in values.items()})
+
+
+def differences(stored: Any, config: TrainConfig | dict, where: str = "configuration") -> list[str]:
+    """Dotted names of the settings in which a stored configuration is another one; of another method, its name alone.
+
+    Raises:
+        ValueError: as ``config_from``.
+    """
+    names = sorted(differing(to_plain(config_from(TrainConfig, stored, where)), to_plain(config)))
+    if "method.name" in names:
+        names = [name for name in names if name == "method.name" or not name.startswith("method.")]
+    return [name for name in names if name not in WITHOUT_EFFECT]
+
+
+def _method_from(values: dict, where: str) -> MethodConfig:
+    name = str(values.get("name"))
+    unknown = set(values) - {"name", *settings_of(name)}
+    if unknown:
+        raise ValueError(
+            f"{where}: its method {name} has unknown {', '.join(sorted(unknown))}; earlier versions of the trainer "
+            "kept the settings of all methods, and this one does not guess which of them were meant: train again"
+        )
+    return method_of(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = typing.get_args(hint) or (hint,)
+    nested = next((each for each in options if is_dataclass(each)), None)
+    if isinstance(value, dict) and nested is not None:
+        return config_from(nested, value, where)
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and Path in options:
+        return Path(value)
+    return value

@@ -1,0 +1,218 @@
+"""Optimizers and their schedule: SGD, AdamW, and LARS (You et al., arXiv 1708.03888) by the rule that SimCLR trains by.
+
+LARS gives every weight a step in proportion to its own norm. With gradient g, weight decay d and learning rate r,
+
+    u = g + d w,    v <- m v + r eta |w|/|u| u,    w <- w - v,
+
+where eta |w|/|u| is 1 if either norm is zero. Momentum comes after the scaling by r, so a change of the schedule does
+not rescale past steps. Biases and parameters of normalization are neither decayed nor adapted: v <- m v + r g.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, final, get_args
+
+import torch
+from torch import nn
+
+from theory.inputs import require_choice, require_count, require_range
+
+OptimizerKind = Literal["sgd", "adamw", "lars"]
+Schedule = Literal["cosine", "constant"]
+
+# eta: SimCLR's trust coefficient.
+TRUST_COEFFICIENT = 0.001
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer, and its schedule.
+
+    Raises:
+        ValueError: an unknown choice, learning_rate not positive, momentum outside [0, 1), weight_decay or
+            warmup_epochs negative, nesterov without momentum or with adamw.
+    """
+
+    kind: OptimizerKind = "sgd"
+    """sgd, adamw, or lars as in SimCLR."""
+    learning_rate: float = 0.06
+    """The peak, as it is: not scaled by the batch size. Usual sizes are 0.03 to 0.5 for sgd, 0.001 for adamw, 1 for
+    lars."""
+    momentum: float = 0.9
+    """In [0, 1); adamw takes it as its first beta."""
+    weight_decay: float = 5e-4
+    """At least 0; biases and parameters of normalization have none. adamw multiplies it by the learning rate only."""
+    warmup_epochs: int = 1
+    """Epochs in which the learning rate rises linearly to its peak; at most all."""
+    schedule: Schedule = "cosine"
+    """After the warm-up: cosine falls to zero at the end, constant stays."""
+    nesterov: bool = False
+    """Of sgd and lars: look ahead by one step of momentum."""
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, "kind", get_args(OptimizerKind))
+        require_choice(self.schedule, "schedule", get_args(Schedule))
+        require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
+        require_range(self.momentum, "momentum", 0.0, 1.0, closed="left")
+        require_range(self.weight_decay, "weight_decay", 0.0, math.inf, closed="left")
+        require_count(self.warmup_epochs, "warmup_epochs", 0)
+        if self.nesterov and self.kind == "adamw":
+            raise ValueError("nesterov: goes with sgd and lars only, not with adamw")
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov: needs a momentum above 0")
+
+
+@final
+class Lars(torch.optim.Optimizer):
+    """SimCLR's LARS (module docstring). A group of parameters with ``"adapt": False`` is not adapted.
+
+    Args:
+        params: parameters, or groups of them (parameter_groups).
+        lr: the learning rate r.
+        momentum: m, in [0, 1).
+        weight_decay: d, at least 0.
+        eta: the trust coefficient.
+        nesterov: step by m v + r eta |w|/|u| u instead of v.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        eta: float = TRUST_COEFFICIENT,
+        nesterov: bool = False,
+    ) -> None:
+        require_range(lr, "lr", 0.0, math.inf, closed="left")
+        require_range(momentum, "momentum", 0.0, 1.0, closed="left")
+        require_range(weight_decay, "weight_decay", 0.0, math.inf, closed="left")
+        require_range(eta, "eta", 0.0, math.inf, closed="neither")
+        group = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "nesterov": nesterov}
+        super().__init__(params, group | {"adapt": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; parameters without a gradient stay as they are.
+
+        Args:
+            closure: computes the loss again, with gradients, and returns it.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._step_of(weight, group)
+        return loss
+
+    def _step_of(self, weight: torch.Tensor, group: dict[str, Any]) -> None:
+        update = weight.grad.add(weight, alpha=group["weight_decay"])
+        if group["adapt"]:
+            size, slope = weight.norm(), update.norm()
+            # Chosen on the device: asking the host for it would wait for the GPU at every parameter.
+            update.mul_(torch.where((size > 0) & (slope > 0), group["eta"] * size / slope, 1.0))
+        update.mul_(group["lr"])
+        state = self.state[weight]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(weight)
+        velocity = state["velocity"].mul_(group["momentum"]).add_(update)
+        weight.sub_(update.add_(velocity, alpha=group["momentum"]) if group["nesterov"] else velocity)
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters of a module in two groups, each once, in the module's order; empty groups are left out.
+
+    Biases, scalars and other vectors, and whatever belongs to a normalization, have weight decay 0 and are not adapted
+    by LARS; other optimizers ignore "adapt".
+
+    Raises:
+        ValueError: weight_decay negative, or no parameter that can be trained.
+    """
+    require_range(weight_decay, "weight_decay", 0.0, math.inf, closed="left")
+    decayed, plain, seen = [], [], set()
+    for part in module.modules():
+        for parameter in part.parameters(recurse=False):
+            # Parts that share a parameter name it twice.
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                (plain if parameter.ndim <= 1 or isinstance(part, NORMS) else decayed).append(parameter)
+    if not seen:
+        raise ValueError("module: has no parameter that can be trained")
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay, "adapt": True},
+        {"params": plain, "weight_decay": 0.0, "adapt": False},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a module's trainable parameters (parameter_groups); its learning rate is the peak.
+
+    Raises:
+        ValueError: no parameter that can be trained.
+    """
+    groups = parameter_groups(module, config.weight_decay)
+    if config.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+    kind = Lars if config.kind == "lars" else torch.optim.SGD
+    return kind(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
+
+
+def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, schedule: Schedule = "cosine") -> float:
+    """The learning rate of a step.
+
+    Warm-up: peak (step + 1) / warmup_steps, so that the first step already learns and the last one is at the peak.
+    Then, with u = (step - warmup_steps) / (total_steps - warmup_steps), peak (1 + cos(pi u)) / 2, or the peak itself.
+
+    Args:
+        step: 0 for the first; total_steps, after the last, gives the schedule's end.
+        total_steps: at least 1.
+        warmup_steps: from 0 to total_steps.
+        peak: at least 0.
+        schedule: cosine or constant.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    require_choice(schedule, "schedule", get_args(Schedule))
+    require_count(total_steps, "total_steps", 1)
+    require_count(warmup_steps, "warmup_steps", 0)
+    require_count(step, "step", 0)
+    require_range(warmup_steps, "warmup_steps", 0, total_steps)
+    require_range(step, "step", 0, total_steps)
+    require_range(peak, "peak", 0.0, math.inf, closed="left")
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    if schedule == "constant" or warmup_steps == total_steps:
+        return peak
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """The learning rate of every group of parameters, from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def gradient_norm(module: nn.Module) -> float:
+    """Euclidean norm of all gradients of a module's parameters, taken together; those without one are left out.
+
+    Raises:
+        ValueError: no parameter has a gradient.
+    """
+    norms = [
+        torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)
+        for parameter in module.parameters()
+        if parameter.grad is not None
+    ]
+    if not norms:
+        raise ValueError("module: no parameter has a gradient; a backward pass must come first")
+    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm().item()

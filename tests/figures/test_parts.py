@@ -1,0 +1,151 @@
+"""Parts of figures, each drawn by itself: what is left out, what is scaled, and which rows are chosen."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures import (
+    ablations,
+    affinity_maps,
+    batch_floor,
+    head_costs,
+    images,
+    layers,
+    over_fusion,
+    phase,
+    sharpening,
+    ticks,
+    tightness,
+    training,
+)
+from figures.run_folder import RunFolder
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def folder(config=None, **tables):
+    return RunFolder(Path("run"), config or {}, tables)
+
+
+@pytest.mark.parametrize(("high", "plain"), [(90.0, True), (2e3, False)])
+def test_few_decades_have_plain_numbers(ax, high, plain):
+    ax.set_xscale("log")
+    ax.set_xlim(10.0, high)
+    ticks.plain_numbers_if_few(ax.xaxis)
+    assert (ax.xaxis.get_major_formatter()(50.0) == "50") == plain
+    assert (50.0 in ax.xaxis.get_major_locator()()) == plain
+
+
+def test_the_cells_that_layers_are_shown_of():
+    """Noise-free, the last under each ceiling, and where recovery begins to fail and has failed; each once."""
+    group = pd.DataFrame({
+        "cell": range(7), "mapped": [True] + [False] * 6, "noise_level": [0.0, 0.6, 0.1, 0.3, 0.2, 0.5, 0.4],
+        "recovered_rate": [1.0, 0.01, 1.0, 0.8, 1.0, 0.02, 0.5],
+        "persistence_guaranteed": [False, False, True, False, False, False, False],
+        "separation_guaranteed": [False, False, True, False, True, False, False],
+    })  # fmt: skip
+    assert layers.select_cells(group)["cell"].tolist() == [0, 2, 4, 3, 5]
+
+
+def test_entries_of_an_affinity_are_over_the_ideal_one(ax):
+    labels = [0, 0, 1, 1, 1]
+    ideal = [[(labels[i] == labels[j] and i != j) / (labels.count(labels[i]) - 1) for j in range(5)] for i in range(5)]
+    rows = pd.DataFrame([{"class": labels[i], **{f"c{j}": ideal[i][j] for j in range(5)}} for i in range(5)])
+    shown = affinity_maps.draw_map(ax, rows).get_array()
+    assert np.array_equal(shown, np.array(ideal) > 0)
+    assert [line.get_ydata()[0] for line in ax.lines[::2]] == [1.5]
+
+
+def test_a_bar_is_the_mean_over_seeds():
+    rows = pd.DataFrame({"arm": ["a", "a", "b"], "sharpness": [0.2, 0.6, 0.9], "neighbour_accuracy": [0.1, 0.3, 1.0],
+                         "seed": [0, 1, 0], "noise_level": 1.0, "batch_size": 8})  # fmt: skip
+    figure = ablations.draw_bars(rows, folder({"ablation": "heads", "optimisation": {"steps": 3}}))
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([0.4, 0.9])
+    assert [bar.get_width() for bar in figure.axes[1].patches] == pytest.approx([0.2, 1.0])
+    plt.close(figure)
+
+
+def test_only_the_floors_of_the_curves_are_drawn(ax):
+    rows = pd.DataFrame({"affinity": "signed", "cluster_size": [10, 20], "recovered_rate": [0.1, 0.9],
+                         "exact_rate": np.nan, "recovered_low": [0.0, 0.8], "recovered_high": [0.2, 1.0]})  # fmt: skip
+    floors = pd.DataFrame({"affinity": ["signed", "squared"], "isolated": [11, 31], "simulated": [12, 32],
+                           "proved": [13, 33]})  # fmt: skip
+    batch_floor.draw_panel(ax, rows, floors, 0.05)
+    upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
+    assert upright == [11, 12, 13]
+
+
+def test_costs_have_their_batch_sizes_as_ticks():
+    costs = pd.DataFrame({"head": ["mlp", "mlp", "none"], "batch_size": [256, 64, 64], "milliseconds": [4.0, 1.0, 0.5],
+                          "parameters": [1234, 1234, 0]})  # fmt: skip
+    figure = head_costs.draw(folder(costs=costs))
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["64", "256"]
+    assert ax.lines[0].get_ydata().tolist() == [1.0, 4.0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mlp (1,234)", "none (0)"]
+    plt.close(figure)
+
+
+def test_angles_are_in_degrees_and_an_overlap_is_said(ax):
+    epochs = pd.DataFrame({"epoch": [1, 2], "phi_q05": 0.1, "phi_q50": np.pi / 6, "phi_q95": 0.9, "ceiling": 0.0})
+    images.draw_angles(ax, epochs)
+    assert ax.lines[0].get_ydata().tolist() == pytest.approx([30.0, 30.0])
+    assert ax.lines[1].get_label() == "ceiling 0: classes overlap"
+
+
+def test_every_level_of_chance_has_one_line(ax):
+    over_fusion.draw_chance(ax, pd.DataFrame({"chance": [0.2, 0.1, 0.2]}))
+    assert [line.get_ydata()[0] for line in ax.lines] == [0.2, 0.1]
+
+
+@pytest.mark.parametrize("floor", [np.nan, 30.0])
+def test_without_a_proved_floor_nothing_is_outlined(ax, floor):
+    places = pd.DataFrame({"panel": 0, "noise_level": [0.1, 0.1, 0.3, 0.3], "cluster_size": [10, 40, 10, 40],
+                           "recovered_rate": [0.5, 1.0, 0.0, 0.8]})  # fmt: skip
+    squares = pd.DataFrame({"panel": [0], "noise_from": 0.0, "noise_to": 0.4, "size_from": 5, "size_to": 80,
+                            "recovered_rate": 0.5})  # fmt: skip
+    outline = pd.DataFrame({"panel": [0, 0], "noise_level": [0.1, 0.3], "proved_floor": floor})
+    phase.draw_panel(ax, folder(rows=places, squares=squares, outline=outline), 0)
+    assert len(ax.lines) == (0 if np.isnan(floor) else 1)
+
+
+@pytest.mark.parametrize(("lowest", "drawn"), [(-0.2, True), (0.0, False)])
+def test_a_boundary_is_where_the_model_changes_sign(ax, lowest, drawn):
+    corners = {"within_from": [0.1, 0.5], "within_to": [0.5, 0.9], "between_from": 0.01, "between_to": 0.1}
+    table = pd.DataFrame({**corners, "plain_before": [0.5, 0.2], "plain_after": [0.4, 0.6]})
+    boundary = pd.DataFrame({"within": [0.1, 0.9] * 2, "between": [0.01, 0.01, 0.1, 0.1],
+                             "plain": [lowest, 0.3, lowest, 0.3]})  # fmt: skip
+    heat = sharpening.draw_panel(ax, table, boundary, "plain")
+    assert heat.get_array().tolist() == pytest.approx([-0.1, 0.4])
+    assert len(ax.collections) == 1 + drawn
+
+
+def test_tightness_is_shown_beside_one(ax):
+    table = pd.DataFrame({"ambient_dim": [8, 16], "batch_size": 32, "ceiling": "separation", "bound": [0.5, 1.0],
+                          "measured": [1.5, 3.5], "measured_low": [1.0, 3.0], "measured_high": [2.0, np.nan],
+                          "tightness": [3.0, 3.5]})  # fmt: skip
+    tightness.draw_ratios(ax, table)
+    low, high = ax.get_ylim()
+    assert low <= 0.9 < 1.0 < 3.5 < high
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["D=8\nn=32", "D=16\nn=32"]
+    # An interval's end outside of the grid has no bar.
+    (bars,) = (each for each in ax.collections if len(each.get_segments()) == 2)
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([2.0, 4.0])
+    assert bars.get_segments()[1][:, 1].tolist() == pytest.approx([3.0, 3.5])
+
+
+def test_ideal_weights_without_a_ceiling_or_measurement_have_no_line(ax):
+    ideal = pd.DataFrame({"noise_level": [0.6, 0.2], "input_sharpness": [0.3, 0.7], "identity_sharpness": [0.4, 0.9],
+                          "mapped_sharpness": np.nan, "identity_ceiling": 0.3, "mapped_ceiling": 0.0})  # fmt: skip
+    training.draw_ideal(ax, ideal)
+    drawn = [(line.get_xdata(), line.get_ydata()) for line in ax.lines]
+    assert [list(y) for x, y in drawn if len(set(x)) > 1] == [[0.7, 0.3], [0.9, 0.4]]
+    assert [x[0] for x, _ in drawn if len(set(x)) == 1] == [0.3]

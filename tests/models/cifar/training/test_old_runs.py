@@ -1,0 +1,71 @@
+"""A run folder that was written before models/cifar had rooms: it is evaluated, compared and continued as ever.
+
+old_run/ holds a moco_ft training that was stopped after the first of two epochs (checkpoint.pt), and the tables that
+the same version of the trainer wrote when it was not stopped.
+"""
+
+import csv
+import pickletools
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from models.cifar.__main__ import main
+from models.cifar.compare import compare
+from models.cifar.evaluate import main as evaluate_main
+from models.cifar.training.checkpoint import load_checkpoint
+
+OLD = Path(__file__).with_name("old_run")
+SETTINGS = ["--method.name", "moco_ft", "--method.queue-size", "16", "--head.kind", "linear", "--head.out-dim", "4",
+            "--encoder.width", "1", "--epochs", "2", "--batch-size", "16", "--data.limit", "24",
+            "--data.image-size", "8", "--measure-images", "20", "--no-channels-last", "--seed", "3"]  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Path(shutil.copytree(OLD, tmp_path / "run"))
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_goes_on_to_the_epochs_that_it_would_have_had(run):
+    assert load_checkpoint(run / "checkpoint.pt")["epoch"] == 1
+    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume"]) == 0
+    found, expected = table(run / "epochs.csv"), table(OLD / "epochs.csv")
+    assert list(found[0]) == list(expected[0])
+    for name in ("loss", "learning_rate", "gradient_norm", "positive_mean", "alignment", "phi_q50"):
+        # Rounding of one processor, through twenty steps.
+        assert [float(r[name]) for r in found] == pytest.approx([float(r[name]) for r in expected], rel=1e-3), name
+    assert [list(row) for row in table(run / "results.csv")] == [list(row) for row in table(OLD / "results.csv")]
+
+
+def test_another_training_does_not_go_on_in_it(run, capsys):
+    assert main([*SETTINGS, "--view.blur", "0.5", "--no-figures", "--out", str(run), "--resume"]) == 2
+    assert f"--resume {run}: the run there has another view.blur" in capsys.readouterr().err
+
+
+def test_it_is_evaluated_and_compared(run):
+    assert evaluate_main([str(run / "checkpoint.pt")]) == 0
+    found = table(run / "results.csv")
+    assert [(row["features"], row["probe"]) for row in found] == [(f, p) for f in "hz" for p in ("knn", "linear")]
+    assert {row["encoder_parameters"] for row in found} == {"367"}
+    (row,) = compare((OLD,))
+    assert (row["name"], row["seeds"], row["h_linear"]) == ("moco_ft, head linear", 1, 0.2125)
+
+
+def names_in(path):
+    """What its pickle asks for by module and name."""
+    with zipfile.ZipFile(path) as archive:
+        (pickle,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        return {str(value) for code, value, _ in pickletools.genops(archive.read(pickle)) if code.name == "GLOBAL"}
+
+
+def test_a_checkpoint_names_no_module_of_ours(run):
+    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume"]) == 0
+    for path in (OLD / "checkpoint.pt", run / "checkpoint.pt"):
+        assert {name.split(" ")[0].split(".")[0] for name in names_in(path)} == {"collections", "torch"}, path
