@@ -56,9 +56,10 @@ def open_run_folder(
                 raise DamagedFileError(f"{folder / 'environment.json'}: has no list of runs")
         except DamagedFileError as error:
             raise DamagedFileError(f"--resume: {error}; there is no run to continue") from error
-        names = other(stored, config)
+        names, values = other(stored, config), differing(stored, config)
         if names:
-            raise ValueError(f"--resume {folder}: the run there has another {', '.join(names)}")
+            told = (f"{n} {values[n][0]} (now {values[n][1]})" if n in values else n for n in names)
+            raise ValueError(f"--resume {folder}: the run there has another {', '.join(told)}")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,7 @@ def test_files_stay_one_idea():
 
 
 def test_rooms_stay_small():
-    files = (path for top in ("models", "paper_checks") for path in (ROOT / top).rglob("*.py"))
+    files = (path for top in ("models", "paper_checks", "synthetic") for path in (ROOT / top).rglob("*.py"))
     rooms = Counter(path.parent for path in files if path.name != "__init__.py")
     assert len(rooms) > 7
     assert {str(room): count for room, count in rooms.items() if count > 14} == {}
@@ -86,7 +87,7 @@ def test_every_module_is_imported_by_a_test():
         # What a package offers stands in a module of its own.
         offered = {name.rpartition(".")[::2] for name in imports_of(ROOT / package / "__init__.py")}
         seen |= {module for module, name in offered if f"{package.replace('/', '.')}.{name}" in seen}
-    for room in ("theory", "models", "figures", "paper_checks"):
+    for room in ("theory", "models", "figures", "synthetic", "paper_checks"):
         files = [path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"]
         assert len(files) > 15
         missing = [file for file in files if ".".join(file.with_suffix("").parts) not in seen]
@@ -94,7 +95,9 @@ def test_every_module_is_imported_by_a_test():
 
 
 def test_every_room_is_installed():
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES if path.name == "__init__.py"}
+    packages = [name for name in found if any(fnmatch(name, pattern) for pattern in patterns)]
     rooms = {path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py"}
     assert {".".join(room.parts) for room in rooms if room.parts[0] != "tests"} == set(packages)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from figures.run_folder import DamagedFileError, read_json, read_table
-from models.environment import environment
-from theory.whole_files import PART, GrowingTable, to_plain, write_json
+from figures.run_folder import read_table
+from models.run_folder import open_run_folder
+from theory.whole_files import DamagedFileError, GrowingTable
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,6 @@ CELLS_AND_LAYERS = Tables()
 CELLS_ALONE = Tables(details=None)
 
 
-class RunFolderError(ValueError):
-    """A run folder cannot be used as asked; the message says why and what to do."""
-
-
 class RunRecorder:
     """The run folder of a sweep: its tables, by default rows.csv (one row a cell) and layers.csv (one a layer of each).
 
@@ -49,7 +45,7 @@ class RunRecorder:
         tables: what is kept, under which names.
 
     Raises:
-        RunFolderError: the folder holds another run, or none where one is to be resumed, or a damaged one.
+        ValueError: the folder holds another run, or none where one is to be resumed, or a damaged one.
         OSError: not writable.
     """
 
@@ -64,37 +60,12 @@ class RunRecorder:
         self._details_table = None if self.details_path is None else GrowingTable(self.details_path)
         self.rows: list[dict] = []
         self.details: list[dict] = []
-        config = to_plain(config)
-        history: list[dict] = []
-        if resume:
-            history = self._load(config)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunFolderError(
-                f"--out {self.path}: exists and is not an empty folder; "
-                "choose another, or continue the run in it with --resume"
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob(f".*{PART}"):
-            leftover.unlink()
-        if not resume:
-            write_json(self.path / "config.json", config)
-        write_json(self.path / "environment.json", {"runs": [*history, environment(device)]})
-
-    def _load(self, config: dict) -> list[dict]:
-        try:
-            stored = read_json(self.path / "config.json")
-            differing = sorted(k for k in {*stored, *config} if stored.get(k) != config.get(k))
-            if differing:
-                wants = ", ".join(f"{k} {stored.get(k)} (now {config.get(k)})" for k in differing)
-                raise RunFolderError(f"--resume {self.path}: the run there was made with {wants}")
-            if self.rows_path.exists() and (self.details_path is None or self.details_path.exists()):
+        open_run_folder("", self.path, resume, config, device)
+        if resume and self.rows_path.exists() and (self.details_path is None or self.details_path.exists()):
+            try:
                 self._load_cells()
-            history = read_json(self.path / "environment.json").get("runs")
-            if not isinstance(history, list):
-                raise DamagedFileError(f"{self.path / 'environment.json'}: has no list of runs")
-            return history
-        except DamagedFileError as error:
-            raise RunFolderError(f"--resume: {error}") from error
+            except DamagedFileError as error:
+                raise DamagedFileError(f"--resume: {error}") from error
 
     def _load_cells(self) -> None:
         """Keep the cells that have their row and all their details; the others are computed again."""

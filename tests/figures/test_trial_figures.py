@@ -1,8 +1,10 @@
 """What the figure of the trials shows, against the tables that it is drawn from."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from figures import trials
 from tests.figures.battery import Draws, case
 from tests.figures.reading import legend, named, ticks, verticals
 
@@ -29,3 +31,12 @@ def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
     np.testing.assert_array_equal(best.y, [1.25, 0.25])
     assert [place for place, _ in verticals(ax)] == [0.0]
     assert len(legend(figure)) == 2
+
+
+def test_what_is_attained_is_not_broken():
+    """A margin of minus round-off stands on the line."""
+    _, ax = plt.subplots()
+    table = pd.DataFrame({"name": ["A", "A"], "relative_margin": [-1e-16, -1e-3]})
+    trials.draw_margins(ax, table, ["A"])
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0.0, -1e-3])
+    plt.close("all")

@@ -40,7 +40,9 @@ def test_a_folder_without_a_name_has_the_runs(tmp_path, monkeypatch):
 def test_another_run_is_not_continued(tmp_path):
     open_run_folder("x", tmp_path, False, CONFIG, CPU, "tier.json")
     before = (tmp_path / "environment.json").read_bytes()
-    with pytest.raises(ValueError, match=r"^--resume .*: the run there has another head\.width, seed$"):
+    with pytest.raises(
+        ValueError, match=r"^--resume .*: the run there has another head\.width 8 \(now 9\), seed 1 \(now 2\)$"
+    ):
         open_run_folder("x", tmp_path, True, {"seed": 2, "head": {"kind": "mlp", "width": 9}}, CPU, "tier.json")
     with pytest.raises(ValueError, match="has another tier"):
         open_run_folder("x", tmp_path, True, CONFIG, CPU, "tier.json", lambda stored, config: ["tier"])

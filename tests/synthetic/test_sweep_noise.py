@@ -19,6 +19,7 @@ from synthetic.sweep_noise import SweepNoise, main, run
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings, build_cells
 from synthetic.trials.damaged import OneFalseEdge
 from synthetic.trials.files import Counterexample
+from synthetic.trials.registry import trial_of
 from tests.command_lines import disk_that_fills, status_of
 from theory import noise_ceiling, persistence, whole_files
 from theory.verdicts import Status
@@ -293,12 +294,12 @@ def test_counterexamples_are_never_unpickled(tmp_path, capsys):
 
 
 def test_counterexamples_read_back(tmp_path):
-    example = Counterexample("theorem_2a", np.eye(4), np.array([0, 0, 1, 1]), 0.3, 0.5, 2, np.empty((0, 0)), 1.0,
-                             np.empty(0), 0.1, np.empty(0), 1, 2, 3)  # fmt: skip
-    example.save(tmp_path / "c.npz")
+    values = {"points": np.eye(4), "labels": np.array([0, 0, 1, 1]), "threshold": 0.3, "mixing": 0.5, "depth": 2,
+              "unit_inputs": True}  # fmt: skip
+    Counterexample(trial_of("theorem_2a"), values, {"seed": 1, "cell": 2, "trial": 3}).save(tmp_path / "c.npz")
     again = Counterexample.load(tmp_path / "c.npz")
-    np.testing.assert_array_equal(again.points, example.points)
-    assert (again.threshold, again.trial, again.statement) == (0.3, 3, "theorem_2a")
+    np.testing.assert_array_equal(again.values["points"], np.eye(4))
+    assert (again.values["threshold"], again.origin["trial"], again.trial.key) == (0.3, 3, "theorem_2a")
 
 
 def test_default_grid_is_what_the_documentation_promises():

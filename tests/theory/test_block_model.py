@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
+from synthetic.batches.prescribed_cosines import equiangular_batches
 from synthetic.batches.seeding import generator
-from synthetic.trials import random_fusion
+from synthetic.trials.registry import trial_of
+from synthetic.trials.theorems import block_model as trials
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, labels_of
 from theory import block_model as bm
@@ -82,7 +84,7 @@ def block_cases(draw):
 def test_stacks_follow_the_model(case, depth, normalized):
     """To 1e-12: plain and normalised tokens of equiangular batches have the model's cosines and sharpness."""
     within, between, clusters, size, threshold, power, mixing = case
-    points = random_fusion.equiangular_batches(np.array([within]), np.array([between]), clusters, size)
+    points = equiangular_batches(np.array([within]), np.array([between]), clusters, size)
     stack = AttentionStack(depth, threshold, mixing, power=power, normalize="every" if normalized else "input")
     measured = stack.measure(torch.from_numpy(points), labels_of((size,) * clusters))
     cut = max(threshold, TAU_NUM)
@@ -102,7 +104,7 @@ def test_stacks_follow_the_model(case, depth, normalized):
 @settings(max_examples=40)
 def test_softmax_stacks_follow_the_model(within, share, clusters, size, exponent, mixing):
     between, kappa = share * within, 10.0**exponent
-    points = random_fusion.equiangular_batches(np.array([within]), np.array([between]), clusters, size)
+    points = equiangular_batches(np.array([within]), np.array([between]), clusters, size)
     measured = SoftmaxStack(4, kappa, mixing).measure(torch.from_numpy(points), labels_of((size,) * clusters))
     predicted = bm.trajectory(within, between, clusters, size, 4, bm.SoftmaxAttention(kappa, mixing))
     np.testing.assert_allclose(measured.alpha[:, 0], predicted.within, rtol=0, atol=1e-12)
@@ -161,11 +163,12 @@ def test_softmax_attends_to_itself_and_relu_does_not():
 # --- Proposition 5 ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("power", random_fusion.POWERS)
+@pytest.mark.parametrize("power", trials.POWERS)
 def test_sign_of_the_margin_on_25000_batches_a_power(monkeypatch, as_users_call, power):
     """Four powers, 100,000 equiangular batches through real blocks, half of the shapes with thresholds."""
-    monkeypatch.setattr(random_fusion, "POWERS", (power,))
-    verdicts = [random_fusion.sharpening_shape(generator(7, i, int(10 * power))) for i in range(50)]
+    monkeypatch.setattr(trials, "POWERS", (power,))
+    trial = trial_of("proposition_5")
+    verdicts = [trial.check(trial.draw(generator(7, i, int(10 * power)))) for i in range(50)]
     assert sum(verdict.applicable for verdict in verdicts) == 25_000
     assert all(verdict.status is not Status.VIOLATED for verdict in verdicts), [str(v) for v in verdicts]
     assert sum(verdict.status is Status.HOLDS for verdict in verdicts) > 40

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from figures.run_folder import DamagedFileError, read_table
-from synthetic.runs.records import RunFolderError, RunRecorder, Tables
+from synthetic.runs.records import RunRecorder, Tables
 from theory.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def damage_bytes(path):
 def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
     RunRecorder(tmp_path / "run", {}, False, CPU).add(ROW, LAYERS)
     damage(tmp_path / "run" / "rows.csv")
-    with pytest.raises(RunFolderError, match=r"rows\.csv"):
+    with pytest.raises(ValueError, match=r"rows\.csv"):
         RunRecorder(tmp_path / "run", {}, True, CPU)
     with pytest.raises(DamagedFileError, match=r"rows\.csv"):
         read_table(tmp_path / "run" / "rows.csv")
@@ -90,18 +90,18 @@ def test_a_damaged_table_is_refused_by_name(tmp_path, damage):
 
 def test_folders_that_cannot_be_used(tmp_path):
     RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU).add(ROW, LAYERS)
-    with pytest.raises(RunFolderError, match="not an empty folder"):
+    with pytest.raises(ValueError, match="not an empty folder"):
         RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
-    with pytest.raises(RunFolderError, match=r"seed 1 \(now 2\)"):
+    with pytest.raises(ValueError, match=r"seed 1 \(now 2\)"):
         RunRecorder(tmp_path / "run", {"seed": 2}, True, CPU)
-    with pytest.raises(RunFolderError, match=r"config\.json: missing"):
+    with pytest.raises(ValueError, match=r"config\.json: missing"):
         RunRecorder(tmp_path / "nowhere", {}, True, CPU)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunFolderError, match="not an empty folder"):
+    with pytest.raises(ValueError, match="not an empty folder"):
         RunRecorder(tmp_path / "file", {}, False, CPU)
     table = (tmp_path / "run" / "rows.csv").read_text()
     (tmp_path / "run" / "rows.csv").write_text(table + table.splitlines()[1] + "\n")
-    with pytest.raises(RunFolderError, match="has a row twice"):
+    with pytest.raises(ValueError, match="has a row twice"):
         RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
 
 
@@ -110,7 +110,7 @@ def test_folders_that_cannot_be_used(tmp_path):
 def test_damaged_settings_are_refused(tmp_path, name, content):
     RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
     (tmp_path / "run" / name).write_text(content)
-    with pytest.raises(RunFolderError):
+    with pytest.raises(ValueError):
         RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
 
 
