@@ -10,23 +10,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import (
-    ablations,
-    affinity_maps,
+from figures import claim_figures
+from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
+from figures.sweeps import (
     batch_floor,
-    claim_figures,
-    head_costs,
-    images,
     layers,
     noise_bounds,
     over_fusion,
     phase,
     sharpening,
     tightness,
-    training,
     trials,
 )
-from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
+from figures.trainings import ablations, affinity_maps, head_costs, images, training
 from theory.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")

@@ -35,7 +35,8 @@ def test_a_case_draws_the_figure_that_it_names():
 def test_every_module_and_every_drawing_is_in_the_catalogue():
     functions = [getattr(draw, "func", draw) for _, draw in FIGURES.values()]
     known = {(function.__module__, function.__name__) for function in functions}
-    modules = {module.name for module in pkgutil.iter_modules(figures.__path__)}
+    found = pkgutil.walk_packages(figures.__path__, "figures.")
+    modules = {module.name.removeprefix("figures.") for module in found if not module.ispkg}
     assert modules >= OTHERS
     for name in modules - OTHERS:
         own = drawings(importlib.import_module(f"figures.{name}"))

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import noise_bounds
 from figures.__main__ import main
 from figures.catalogue import draw_all
 from figures.run_folder import read_run_folder
+from figures.sweeps import noise_bounds
 from synthetic.sweep_noise import main as sweep
 
 ROOT = Path(__file__).parents[2]

@@ -7,21 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import (
-    ablations,
-    affinity_maps,
-    batch_floor,
-    head_costs,
-    images,
-    layers,
-    over_fusion,
-    phase,
-    sharpening,
-    ticks,
-    tightness,
-    training,
-)
+from figures import ticks
 from figures.run_folder import RunFolder
+from figures.sweeps import batch_floor, layers, over_fusion, phase, sharpening, tightness
+from figures.trainings import ablations, affinity_maps, head_costs, images, training
 
 
 @pytest.fixture

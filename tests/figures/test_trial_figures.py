@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from figures import trials
+from figures.sweeps import trials
 from tests.figures.battery import Draws, case
 from tests.figures.reading import legend, named, ticks, verticals
 

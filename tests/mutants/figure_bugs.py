@@ -3,7 +3,7 @@
 from tests.mutants.bugs import bugs_in
 
 NOISE_BOUNDS = bugs_in(
-    "figures/noise_bounds.py", "figures/noise_figures",
+    "figures/sweeps/noise_bounds.py", "figures/noise_figures",
     ("band_low_is_rate", 'group[f"{outcome}_low"],', 'group[f"{outcome}_rate"],'),
     ("ceiling_promised_with_own_threshold", 'promised = outcome != "recovered" or run.config["threshold"] is None',
      "promised = True"),
@@ -13,7 +13,7 @@ NOISE_BOUNDS = bugs_in(
 )  # fmt: skip
 
 LAYERS = bugs_in(
-    "figures/layers.py", "figures/noise_figures",
+    "figures/sweeps/layers.py", "figures/noise_figures",
     ("cap_from_the_measurement", 'part["beta_cap"]', 'part["beta_max"]'),
     ("rate_bound_from_the_measurement", 'part["alpha_rate_bound"]', 'part["alpha_min"]'),
     ("layers_at_the_smallest_batch", 'group["batch_size"].max()', 'group["batch_size"].min()'),
@@ -22,7 +22,7 @@ LAYERS = bugs_in(
 )  # fmt: skip
 
 TIGHTNESS = bugs_in(
-    "figures/tightness.py", "figures/noise_figures",
+    "figures/sweeps/tightness.py", "figures/noise_figures",
     ("error_bar_ends_swapped",
      'ends = (group["measured"] - group["measured_low"], group["measured_high"] - group["measured"])',
      'ends = (group["measured_high"] - group["measured"], group["measured"] - group["measured_low"])'),
@@ -32,7 +32,7 @@ TIGHTNESS = bugs_in(
 )  # fmt: skip
 
 BATCH_FLOOR = bugs_in(
-    "figures/batch_floor.py", "figures/batch_figures",
+    "figures/sweeps/batch_floor.py", "figures/batch_figures",
     ("floor_lines_swapped", 'FLOORS = (("isolated", ":"), ("simulated", "--"), ("proved", "-"))',
      'FLOORS = (("isolated", ":"), ("proved", "--"), ("simulated", "-"))'),
     ("exact_rate_from_the_measurement", 'part["exact_rate"]', 'part["recovered_rate"]'),
@@ -41,7 +41,7 @@ BATCH_FLOOR = bugs_in(
 )  # fmt: skip
 
 PHASE = bugs_in(
-    "figures/phase.py", "figures/batch_figures",
+    "figures/sweeps/phase.py", "figures/batch_figures",
     ("phase_heat_map_inverted", 'array=squares["recovered_rate"].to_numpy()',
      'array=1.0 - squares["recovered_rate"].to_numpy()'),
     ("phase_transposed", '("noise_from", "noise_to", "size_from", "size_to")',
@@ -51,7 +51,7 @@ PHASE = bugs_in(
 )  # fmt: skip
 
 OVER_FUSION = bugs_in(
-    "figures/over_fusion.py", "figures/fusion_figures",
+    "figures/sweeps/over_fusion.py", "figures/fusion_figures",
     ("prediction_from_the_measurement", 'ax.plot(place, part["predicted"], color="0.15"',
      'ax.plot(place, part["sharpness_mean"], color="0.15"'),
     ("measured_peak", 'part[part["layer"] == curve.peak_predicted]', 'part[part["layer"] == curve.peak_measured]'),
@@ -59,14 +59,14 @@ OVER_FUSION = bugs_in(
 )  # fmt: skip
 
 SHARPENING = bugs_in(
-    "figures/sharpening.py", "figures/fusion_figures",
+    "figures/sweeps/sharpening.py", "figures/fusion_figures",
     ("before_and_after_swapped", 'table[f"{name}_after"] - table[f"{name}_before"]',
      'table[f"{name}_before"] - table[f"{name}_after"]'),
     ("boundary_transposed", 'index="between", columns="within"', 'index="within", columns="between"'),
 )  # fmt: skip
 
 TRIALS = bugs_in(
-    "figures/trials.py", "figures/trial_figures",
+    "figures/sweeps/trials.py", "figures/trial_figures",
     ("margins_on_the_next_line", 'known["name"].map(names.index)', 'known["name"].map(names.index) + 1'),
     ("approach_with_its_sign_lost", '(-known["closest"]).clip', '(known["closest"]).clip'),
     ("killed_statements_among_the_true", 'attacks[attacks["true"]]', "attacks"),

@@ -3,7 +3,7 @@
 from tests.mutants.bugs import bugs_in
 
 ABLATIONS = bugs_in(
-    "figures/ablations.py", "figures/training_figures",
+    "figures/trainings/ablations.py", "figures/training_figures",
     ("ablation_best_seed_as_the_mean", "grouped.mean(), grouped.std()", "grouped.max(), grouped.std()"),
     ("arms_upside_down", "    axes[0].invert_yaxis()\n", ""),
     ("measures_swapped",
@@ -12,7 +12,7 @@ ABLATIONS = bugs_in(
 )  # fmt: skip
 
 AFFINITY_MAPS = bugs_in(
-    "figures/affinity_maps.py", "figures/training_figures",
+    "figures/trainings/affinity_maps.py", "figures/training_figures",
     ("map_inverted", "values / ideal[:, None]", "1.5 - values / ideal[:, None]"),
     ("map_transposed", "values / ideal[:, None]", "(values / ideal[:, None]).T"),
     ("map_before_and_after_swapped", 'maps["stage"] == stage', 'maps["stage"] != stage'),
@@ -36,20 +36,20 @@ CLAIMS = bugs_in(
 )  # fmt: skip
 
 HEAD_COSTS = bugs_in(
-    "figures/head_costs.py", "figures/training_figures",
+    "figures/trainings/head_costs.py", "figures/training_figures",
     ("costs_unsorted", '        part = part.sort_values("batch_size")\n', ""),
     ("head_labels_sorted", 'groupby("head", sort=False)', 'groupby("head")'),
 )  # fmt: skip
 
 IMAGES = bugs_in(
-    "figures/images.py", "figures/image_figures",
+    "figures/trainings/images.py", "figures/image_figures",
     ("radians_for_degrees", "np.degrees(epochs[name])", "np.asarray(epochs[name])"),
     ("scores_upside_down", "edges, roots[kind],", "edges, roots[kind][::-1],"),
     ("certified_and_sharpness_swapped", '"sharpness", "certified", chance', '"certified", "sharpness", chance'),
 )  # fmt: skip
 
 TRAINING = bugs_in(
-    "figures/training.py", "figures/training_figures",
+    "figures/trainings/training.py", "figures/training_figures",
     ("best_seed_as_the_mean", '["sharpness"].mean()', '["sharpness"].max()'),
     ("leak_the_other_way_up", "    ax.invert_yaxis()\n", ""),
     ("certified_from_the_measurement", 'part["certified"], color=color', 'part["sharpness"], color=color'),

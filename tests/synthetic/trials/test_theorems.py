@@ -1,4 +1,4 @@
-"""The bounds that the adversary is written with, a second time in torch, are those of theory/; draws are what they say."""
+"""The adversary's bounds, written a second time in torch, are those of theory/; draws are what they say."""
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.noise_bounds import NOISE_NAMES
 from figures.run_folder import RunFolder
+from figures.sweeps.noise_bounds import NOISE_NAMES
 from figures.ticks import plain_numbers
 
 # Below the plateau that noise leaves at 1 - delta/2 and more, where the contour would be ragged.

@@ -1,0 +1,1 @@
+"""Figures of the sweeps and searches: what was measured, against what is proved."""

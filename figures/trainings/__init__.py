@@ -1,0 +1,1 @@
+"""Figures of trainings, on synthetic batches and on images."""
