@@ -101,7 +101,7 @@ def _drawn(cell: Cell) -> Iterator[str]:
     smallest = [cosines[np.ix_(cluster == k, cluster == k)].min() for k in range(len(cell.sizes))]
     equiangular, cone = geometry.clusters == "equiangular", geometry.clusters == "cone"
     if (cone or equiangular) and not np.abs(np.subtract(smallest, within)).max() <= TOLERANCE:
-        yield f"clean clusters have cosines from {smallest} on, said to be {within:.9g}"
+        yield f"clean clusters have cosines from {min(smallest):.9g} to {max(smallest):.9g} on, said to be {within:.9g}"
     if equiangular:
         inside = cosines[(cluster[:, None] == cluster) & ~np.eye(len(cluster), dtype=bool)]
         if not (np.ptp(inside) <= TOLERANCE and np.ptp(cross) <= TOLERANCE):
