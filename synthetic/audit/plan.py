@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from synthetic.audit.rows import TOLERANCE, plain_cap
+from synthetic.audit.formulas import plain_cap
+from synthetic.audit.rows import TOLERANCE
 from synthetic.audit.rules import rule_complaints
+from synthetic.audit.theorems import theorem_complaints
 from synthetic.batches import seeding
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_controls import PROVED_EVENT
@@ -36,7 +38,9 @@ def audit_plan(cells: Sequence[Cell], ceilings: Mapping[int, Ceilings], settings
     complaints = [*_complete(cells, ceilings, settings), *_shared_streams(cells)]
     for cell in cells:
         complaints += [f"cell {cell.index}: {text}" for text in audit_bounds(cell, ceilings[cell.index], settings)]
-    return [*complaints, *rule_complaints(settings.delta)]
+    for cell in {(c.geometry, c.ambient_dim, c.sizes): c for c in cells}.values():
+        complaints += [f"cell {cell.index}: {text}" for text in _drawn(cell)]
+    return [*complaints, *theorem_complaints(), *rule_complaints(settings.delta)]
 
 
 def _complete(cells: Sequence[Cell], ceilings: Mapping[int, Ceilings], settings: SweepSettings) -> Iterator[str]:
@@ -83,6 +87,25 @@ def _shared_streams(cells: Sequence[Cell]) -> list[str]:
             streams.add(seeding.stream_of(rng))
             count += 1
     return [] if len(streams) == count else [f"{count - len(streams)} of {count} streams of random numbers are shared"]
+
+
+def _drawn(cell: Cell) -> Iterator[str]:
+    """Clean batches are as their geometry says: cross cosines within their limit, the smallest cosine of every cone
+    attained, all cosines of equiangular clusters equal."""
+    geometry, within, between = cell.geometry, *(float(np.cos(angle)) for angle in cell.clean_angles)
+    (points,) = geometry.draw(cell.bases, cell.sizes, cell.generators([0])[0])
+    cosines, cluster = points @ points.T, np.repeat(np.arange(len(cell.sizes)), cell.sizes)
+    cross = cosines[cluster[:, None] != cluster]
+    if not cross.max() <= between + TOLERANCE:
+        yield f"clean cross cosines reach {cross.max():.9g}, said to be at most {between:.9g}"
+    smallest = [cosines[np.ix_(cluster == k, cluster == k)].min() for k in range(len(cell.sizes))]
+    equiangular, cone = geometry.clusters == "equiangular", geometry.clusters == "cone"
+    if (cone or equiangular) and not np.abs(np.subtract(smallest, within)).max() <= TOLERANCE:
+        yield f"clean clusters have cosines from {min(smallest):.9g} to {max(smallest):.9g} on, said to be {within:.9g}"
+    if equiangular:
+        inside = cosines[(cluster[:, None] == cluster) & ~np.eye(len(cluster), dtype=bool)]
+        if not (np.ptp(inside) <= TOLERANCE and np.ptp(cross) <= TOLERANCE):
+            yield "equiangular clusters are not"
 
 
 def audit_bounds(cell: Cell, ceilings: Ceilings, settings: SweepSettings) -> Iterator[str]:

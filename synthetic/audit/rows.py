@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.special import bdtr
 
+from synthetic.audit.formulas import plain_cap, plain_promise
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_cells import CellResult
 from synthetic.sweeps.noise_controls import PROVED_EVENT
@@ -50,7 +51,10 @@ def audit_cell(cell: Cell, result: CellResult, row: dict, layers: Sequence[dict]
     if complaints:
         return complaints
     trial = cell.index % cell.trials
-    return [*_replayed(cell, result, trial), *_counted(cell, result, row), *_persistent(cell, result)]
+    return [
+        *_replayed(cell, result, trial), *_counted(cell, result, row), *_persistent(cell, result),
+        *_promised(cell, result, layers),
+    ]  # fmt: skip
 
 
 def _replayed(cell: Cell, result: CellResult, trial: int) -> list[str]:
@@ -138,11 +142,22 @@ def _persistent(cell: Cell, result: CellResult) -> list[str]:
     return complaints
 
 
-def plain_cap(alpha: np.ndarray, beta: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """beta+/(nu_(1) nu_(2)) of theory.md 2a, (trials,); infinite where alpha <= 0."""
-    first, second = sorted(sizes)[-1], sorted(sizes)[-2]
-    norm = np.sqrt(np.maximum(alpha + (1 - alpha) / first, 0.0) * np.maximum(alpha + (1 - alpha) / second, 0.0))
-    return np.where(alpha > 0.0, np.maximum(beta, 0.0) / np.where(norm > 0.0, norm, 1.0), np.inf)
+def _promised(cell: Cell, result: CellResult, layers: Sequence[dict]) -> list[str]:
+    """What is promised of all batches of the cell at once follows from the worst of them, and is kept by all."""
+    alpha, beta, cut = float(result.trajectory.alpha[0].min()), float(result.trajectory.beta[0].max()), result.cut
+    cap = float(plain_cap(np.array([alpha]), np.array([beta]), cell.sizes)[0])
+    stays = cap <= cut < alpha
+    rates = cell.depth * [np.nan] + [np.nan]
+    if alpha > cut and (cell.mapped or stays):
+        rates = plain_promise(alpha, cell.sizes, cut, cell.mixing, cell.depth)
+    complaints = []
+    for layer, rate in zip(layers, rates):
+        told, expected = (layer["alpha_rate_bound"], layer["beta_cap"]), (rate, cap if stays else np.nan)
+        if not np.allclose(told, expected, rtol=0.0, atol=TOLERANCE, equal_nan=True):
+            complaints.append(f"layer {layer['layer']}: {told} are promised, worked out again {expected}")
+        if layer["alpha_min"] < rate - TOLERANCE:
+            complaints.append(f"layer {layer['layer']}: alpha {layer['alpha_min']:.9g} is below {rate:.9g}, promised")
+    return complaints[:1]
 
 
 # --- the whole run ----------------------------------------------------------------------------------------------------

@@ -16,13 +16,16 @@ from scipy.stats import binom
 
 from synthetic.measure.boundaries import falling_crossing
 from synthetic.sweeps.noise_controls import PROVED_EVENT
-from synthetic.sweeps.noise_report import CEILINGS, GUARANTEES, batchwise, summarize_boundaries, summarize_verdicts
+from synthetic.sweeps.noise_report import batchwise, summarize_boundaries, summarize_verdicts
 from theory.exact_replay import ExactReplay
 from theory.rates import RateCell, clopper_pearson, judge_rates, noticed_rates, trials_to_notice
 from theory.verdicts import Status, Verdict, combine_cells, combine_parts, judge
 
 # Levels that theory.rates promises: of a false alarm in a run, of a doubt about a true promise, of what goes unseen.
 FALSE_ALARM, DOUBT, UNSEEN = 0.001, 0.05, 0.05
+# What is promised, and the column that counts the batches in which it is kept.
+OUTCOMES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",
+            "extremes": "within_extremes"}  # fmt: skip
 # Two ways to the same number differ by less, relatively.
 AGREE = 1e-6
 
@@ -174,17 +177,17 @@ def _rows(delta: float) -> Iterator[str]:
     trials = enough_trials(delta)
     rows = {name: _row(name, level, trials) for name, level in
             (("quiet", 0.1), ("ceiling", 0.2), ("beyond", 0.3), ("event", 0.1))}  # fmt: skip
-    promises = 3 * len(GUARANTEES) - 2
+    promises = 3 * len(OUTCOMES) - 2
     unconfirmed = failures_that("confirm no more", trials, delta, UNSEEN)
     broken = failures_that("exceed", trials, delta, FALSE_ALARM / (promises + 2))
     cases = [("quiet", "extremes", broken, "VIOLATED"), ("beyond", "recovery", broken, "HOLDS")]
     turns = {0: "HOLDS", unconfirmed - 1: "HOLDS", unconfirmed: "UNDECIDED", broken: "VIOLATED"}
-    for where, name in (*(("ceiling", name) for name in CEILINGS), ("event", "extremes")):
+    for where, name in (*(("ceiling", name) for name in OUTCOMES if name != "extremes"), ("event", "extremes")):
         cases += [(where, name, count, expected) for count, expected in turns.items()]
         # What fails at a quieter level may contradict the theorem, but neither confirms it nor keeps it from that.
         cases += [("quiet", name, unconfirmed, "HOLDS")]
     for where, name, failures, expected in cases:
-        planted = [{**row, GUARANTEES[name]: trials - failures} if key == where else row for key, row in rows.items()]
+        planted = [{**row, OUTCOMES[name]: trials - failures} if key == where else row for key, row in rows.items()]
         found = ", ".join(verdict.status.value for verdict in summarize_verdicts(planted, delta))
         question = f"Theorem 2b, asked about {failures} failures of {name} in {trials} trials of the row {where!r},"
         yield from _told(question, found, expected)
@@ -196,16 +199,16 @@ def _row(name: str, level: float, trials: int) -> dict:
     row = {"cell": 0, "ambient_dim": 11 if event else 64, "batch_size": 10 if event else 32, "mapped": False,
            "noise": "gaussian", "noise_level": level, "control": PROVED_EVENT if event else "no", "trials": trials,
            "separation_ceiling": 0.2, "persistence_ceiling": 0.2}  # fmt: skip
-    row |= {f"{promise}_guaranteed": guaranteed or promise == "extremes" for promise in GUARANTEES}
+    row |= {f"{promise}_guaranteed": guaranteed or promise == "extremes" for promise in OUTCOMES}
     row |= dict.fromkeys((f"{trial.key}_status" for trial in batchwise()), "")
-    return row | dict.fromkeys(GUARANTEES.values(), trials)
+    return row | dict.fromkeys(OUTCOMES.values(), trials)
 
 
 def _boundaries(rows: Sequence[dict], delta: float) -> Iterator[str]:
     """A success rate that falls by two thirds of a step below 1 - delta, and one that rises in between."""
     below = min(delta, 1.0 - delta) / 4.0
     rates = {"quiet": 1.0, "ceiling": 1.0 - delta / 2.0, "beyond": 1.0 - delta - below}
-    columns = [f"{GUARANTEES[ceiling]}_{column}" for ceiling in ("separation", "persistence")
+    columns = [f"{OUTCOMES[ceiling]}_{column}" for ceiling in ("separation", "persistence")
                for column in ("rate", "low", "high")]  # fmt: skip
     planted = [row | dict.fromkeys(columns, rate) for row, rate in zip(rows, rates.values())]
     expected = 0.2 + 0.1 * (delta / 2.0) / (delta / 2.0 + below)

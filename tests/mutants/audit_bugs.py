@@ -25,13 +25,14 @@ AUDIT = bugs_in(
     ("audit_compares_no_counts", "if row[name] != count]", "if count < 0]"),
     ("audit_knows_no_other_shape", "getattr(trajectory, name).shape != expected]", "trajectory is None]"),
     ("audit_takes_batches_for_distinct", "result.distinct != cell.trials and not few", "False"),
-    ("audit_caps_by_the_largest_cluster_twice", "sorted(sizes)[-1], sorted(sizes)[-2]",
-     "sorted(sizes)[-1], sorted(sizes)[-1]"),
+    ("audit_believes_promises", "rtol=0.0, atol=TOLERANCE, equal_nan=True)", "rtol=0.0, atol=9.0, equal_nan=True)"),
+    ("audit_does_not_hold_promises_against_layers", 'layer["alpha_min"] < rate - TOLERANCE',
+     'layer["alpha_min"] < rate - 1.0'),
     ("audit_believes_the_rows", "if row[name] != value]", "if value is None]"),
     ("audit_forgets_missing_cells", "!= [cell.index for cell in cells]:", "== []:"),
     ("audit_forgets_the_cells_complaints", 'for row in rows if row["audit"] != "passed"]',
      'for row in rows if row["audit"] == ""]'),
-    ("audit_believes_holds", "cdf(failures, trials, delta) <= 0.05]", "cdf(failures, trials, delta) <= 1.0]"),
+    ("audit_believes_holds", "bdtr(failures, trials, delta) <= 0.05]", "bdtr(failures, trials, delta) <= 1.0]"),
 )  # fmt: skip
 
 PLAN = bugs_in(
@@ -44,7 +45,12 @@ PLAN = bugs_in(
     ("audit_forgives_budgets", "- 1.0) <= TAIL_ERROR", "- 1.0) <= 10.0"),
     ("audit_forgives_low_ceilings", "and room > AT_CEILING", "and room > 2.0"),
     ("audit_forgets_the_controls", "    if events != expected:", "    if not expected and events:"),
-    ("audit_of_the_plan_asks_no_rules", "[*complaints, *rule_complaints(settings.delta)]", "complaints"),
+    ("audit_of_the_plan_asks_no_rules", "*theorem_complaints(), *rule_complaints(settings.delta)]",
+     "*theorem_complaints()]"),
+    ("audit_of_the_plan_asks_no_theorems", "*theorem_complaints(), *rule_complaints(settings.delta)]",
+     "*rule_complaints(settings.delta)]"),
+    ("audit_believes_the_geometry", "np.abs(np.subtract(smallest, within)).max() <= TOLERANCE",
+     "np.subtract(smallest, within).max() <= TOLERANCE"),
 )  # fmt: skip
 
 RULES = bugs_in(
@@ -56,6 +62,25 @@ RULES = bugs_in(
     ("audit_asks_about_one_verdict", "for last in range(1, 5):", "for last in range(1, 2):"),
 )  # fmt: skip
 
+THEOREMS = bugs_in(
+    "synthetic/audit/theorems.py", "synthetic/audit/theorems",
+    ("audit_takes_any_verdict", "        if found != expected:", "        if found == expected == theorem:"),
+    ("audit_believes_the_pair_law", "<= LAW_ERROR", "<= 10.0"),
+    ("audit_believes_the_bessel_functions", "<= BESSEL_ERROR", "<= 100.0"),
+    ("audit_plants_no_slow_layers", "spread * (1.0 + step if layer == DEPTH - 1 else 1.0 - STEP)",
+     "spread * (1.0 - STEP)"),
+    ("audit_of_hypotheses_takes_any_answer", "if not applicable == bool(persists", "if applicable is bool(persists"),
+)  # fmt: skip
+
+FORMULAS = bugs_in(
+    "synthetic/audit/formulas.py", "synthetic/audit/theorems synthetic/audit/rows",
+    ("audit_caps_by_the_largest_cluster_twice", "sorted(sizes)[-1], sorted(sizes)[-2]",
+     "sorted(sizes)[-1], sorted(sizes)[-1]"),
+    ("audit_contracts_as_the_best_cluster", "worst = max(worst,", "worst = min(worst or 1.0,"),
+    ("audit_promises_the_first_layers_rate", "least = max(least, 1.0 - spread)", "least = alpha"),
+    ("audit_spreads_by_the_smallest_cluster", "(1.0 - alpha) / max(sizes))", "(1.0 - alpha) / min(sizes))"),
+)  # fmt: skip
+
 EXIT_STATUS = bugs_in(
     "synthetic/sweep_noise.py", "synthetic/audit/rows synthetic/audit/plan",
     ("complaints_do_not_fail_the_run", "return AUDIT_FAILED if complaints else status", "return status"),
@@ -63,4 +88,4 @@ EXIT_STATUS = bugs_in(
     ("controls_left_out", "cells = [*grid, *(cell for cell, _ in controls)]", "cells = grid"),
 )  # fmt: skip
 
-BUGS = (*CONTROLS, *AUDIT, *PLAN, *RULES, *EXIT_STATUS)
+BUGS = (*CONTROLS, *AUDIT, *PLAN, *RULES, *THEOREMS, *FORMULAS, *EXIT_STATUS)

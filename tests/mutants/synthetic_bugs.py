@@ -65,7 +65,11 @@ RECORDS = bugs_in(
     "synthetic/runs/records.py", "synthetic/runs/records synthetic/sweep_noise",
     ("half_a_cell_taken_for_whole", "counts.get(cell, 0) == count", "counts.get(cell, 0) <= count"),
     ("rows_in_order_of_arrival", 'sorted([*self.rows, row], key=lambda r: r["cell"])', "[*self.rows, row]"),
-    ("another_configuration_resumed", "if stored.get(k) != config.get(k))", "if k not in stored)"),
+)  # fmt: skip
+
+RUN_FOLDER = bugs_in(
+    "models/run_folder.py", "models/run_folder synthetic/runs/records",
+    ("another_configuration_resumed", "        elif one != other:", "        elif name not in first:"),
 )  # fmt: skip
 
 EVALUATION = bugs_in(
@@ -75,4 +79,15 @@ EVALUATION = bugs_in(
     ("nearest_neighbour_is_the_other_view", "cosines.masked_fill(own, -2.0).argmax(-1)", "cosines.argmax(-1)"),
 )  # fmt: skip
 
-BUGS = (*CELLS, *GEOMETRY, *MEASURED, *SEEDING, *NOISE, *UNION_OF_SUBSPACES, *BOUNDARIES, *RECORDS, *EVALUATION)
+BUGS = (
+    *CELLS,
+    *GEOMETRY,
+    *MEASURED,
+    *SEEDING,
+    *NOISE,
+    *UNION_OF_SUBSPACES,
+    *BOUNDARIES,
+    *RECORDS,
+    *RUN_FOLDER,
+    *EVALUATION,
+)

@@ -24,6 +24,13 @@ def plan_of(settings):
     return [*grid, *(cell for cell, _ in controls)], known | {cell.index: ceiling for cell, ceiling in controls}
 
 
+@pytest.fixture(autouse=True)
+def _no_questions(monkeypatch):
+    """What the plan asks about theorems and rules does not depend on it, and has tests of its own."""
+    monkeypatch.setattr("synthetic.audit.plan.theorem_complaints", lambda: [])
+    monkeypatch.setattr("synthetic.audit.plan.rule_complaints", lambda delta: [])
+
+
 @pytest.fixture(scope="module")
 def plan():
     return plan_of(SETTINGS)
@@ -145,6 +152,27 @@ def test_a_map_that_leaves_subspaces_together_is_noticed(plan, monkeypatch):
     monkeypatch.setattr(Cell, "query_key_map", lambda self: (
         np.concatenate(list(self.bases), axis=1).T, true(self)[1]) if self.mapped else true(self))  # fmt: skip
     assert "does not take its subspaces apart" in complaints(plan)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda points: np.roll(points, 1, axis=1), "clean clusters have cosines from"),
+        (lambda points: points + 1e-6, "clean cross cosines reach"),
+        (lambda points: points * np.where(np.arange(points.shape[1]) == 1, 1.0 + 1e-6, 1.0)[:, None], "are not"),
+    ],
+    ids=["other clusters", "not orthogonal", "not equiangular"],
+)
+def test_clean_batches_that_are_not_as_said_are_noticed(plan, monkeypatch, damage, said):
+    true = Geometry.draw
+    monkeypatch.setattr(Geometry, "draw", lambda self, *batch: damage(true(self, *batch)))
+    assert said in complaints(plan)
+
+
+def test_a_plan_asks_about_theorems_and_rules(plan, monkeypatch):
+    monkeypatch.setattr("synthetic.audit.plan.theorem_complaints", lambda: ["a theorem"])
+    monkeypatch.setattr("synthetic.audit.plan.rule_complaints", lambda delta: [f"a rule for {delta}"])
+    assert complaints(plan) == "a theorem; a rule for 0.05"
 
 
 def test_a_plan_with_complaints_is_not_run(tmp_path, monkeypatch, capsys):

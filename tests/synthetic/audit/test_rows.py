@@ -232,6 +232,17 @@ def test_the_proved_event_must_be_confirmed_by_its_control(measured):
         assert ("of the proved event do not confirm" not in found) == confirmed
 
 
+@pytest.mark.parametrize(("name", "said"), [("alpha_rate_bound", "are promised"), ("beta_cap", "are promised"),
+                                            ("alpha_min", "is below")])  # fmt: skip
+def test_what_is_promised_of_all_batches_is_worked_out_again(measured, name, said):
+    quiet = next(entry for entry in measured[1] if entry[2]["persistence_guaranteed"])
+    for cell, result, row, layers in (measured[1][0], quiet):
+        if cell.mapped and name == "beta_cap":
+            continue
+        wrong = [layers[0], layers[1] | {name: layers[1][name] - 0.4}, *layers[2:]]
+        assert said in " ".join(audit_cell(cell, result, row, wrong))
+
+
 def test_missing_layers_are_noticed(measured):
     cell, result, row, layers = measured[1][1]
     assert audit_cell(cell, result, row, layers[:-1]) == ["2 layers are kept, expected 3"]

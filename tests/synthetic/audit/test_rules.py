@@ -96,6 +96,7 @@ true_contradictions, true_noticed, true_crossing = rates.contradictions, rates._
         (audit_rules, "clopper_pearson", partial(clopper_pearson, confidence=0.9), "the 95 % interval of 3 in 40"),
         (report, "rate_cells", every_row_of_the_event_confirms, "failures of extremes in"),
         (report, "rate_cells", every_level_confirms, "failures of separation in"),
+        (report, "GUARANTEES", {**report.GUARANTEES, "persistence": "separated"}, "failures of persistence in"),
         (report, "rate_cells", no_row_confirms, "says UNDECIDED, not HOLDS"),
         (report, "falling_crossing", lambda x, y, goal: true_crossing(x, y, 1.0 - goal), "the boundary of separation"),
         (audit_rules, "falling_crossing", lambda x, y, goal: true_crossing(x[:2], y[:2], goal), "is said to fall"),
