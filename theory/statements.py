@@ -88,7 +88,7 @@ DENOISING = Statement(
     "with probability >= 1 - delta every fused point's noise is at most eta, its angle to its clean cluster's cone at "
     "most arcsin(eta/nu_clean)",
     "2c",
-    "batch_floor",
+    "denoising",
 )
 THEOREM_3 = Statement(
     "Theorem 3",
@@ -117,10 +117,30 @@ PROPOSITION_5 = Statement(
     "5",
     "block_model",
 )
+THEOREM_2E = Statement(
+    "Theorem 2e",
+    "at a high enough threshold no layer has a false edge, whatever the noise",
+    "points in subspaces under Gaussian noise of any level (or any that rotations of a subspace's complement leave "
+    "alone), no query/key map, tau >= tau_L(D, r, N, L, delta)",
+    "with probability >= 1 - delta no layer 0..L has a false edge: every row that has a neighbour has affinity "
+    "sharpness exactly 1, at every depth",
+    "2e",
+    "depth_threshold",
+)
+THEOREM_2G = Statement(
+    "Theorem 2g",
+    "the batch floor under noise that takes some edges away and leaves enough",
+    "points uniform on the unit spheres of r-dimensional subspaces, Gaussian noise, tau = beta(sigma); the two-sided "
+    "bounds of all clusters add up to at most delta/2",
+    "one block has no false edge and every cluster is connected with probability >= 1 - delta",
+    "2g",
+    "soft_floor",
+)
 STATEMENTS = {
     statement.name: statement
     for statement in (
-        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_3, THEOREM_4, PROPOSITION_5,
+        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_2E, THEOREM_2G,
+        THEOREM_3, THEOREM_4, PROPOSITION_5,
     )
 }  # fmt: skip
 
