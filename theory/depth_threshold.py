@@ -52,7 +52,7 @@ def spherical_tail(dim: int, cosine: Numbers) -> Numbers:
     return coordinate_tail(dim, np.asarray(cosine, dtype=float))
 
 
-def coordinate_tail(dim: int, cosine: np.ndarray) -> np.ndarray:
+def coordinate_tail(dim: int, cosine: Numbers) -> Numbers:
     """``spherical_tail`` inside integrals, unchecked."""
     inside = np.clip(cosine, -1.0, 1.0)
     if dim == 1:
@@ -78,7 +78,7 @@ def tail_constant(complement_dim: int, excess: Numbers) -> Numbers:
     return np.exp(_log_tail_constant(dim, np.asarray(excess, dtype=float)))
 
 
-def _log_tail_constant(dim: int, excess: np.ndarray) -> np.ndarray:
+def _log_tail_constant(dim: int, excess: Numbers) -> Numbers:
     rest = (1.0 - excess) * (1.0 + excess)
     with np.errstate(divide="ignore", over="ignore"):
         mills = np.log1p(rest / (excess * excess) / (dim - 1))
@@ -164,7 +164,7 @@ def _spherical_excess(dim: int, log_tail: float) -> float:
 
     def miss(log_rest: float) -> float:
         """At 1 - t = e^log_rest, which resolves thresholds near 1."""
-        t = np.asarray(-np.expm1(log_rest))
+        t = -np.expm1(log_rest)
         with np.errstate(divide="ignore"):
             found = float(np.log(coordinate_tail(dim, t)) + _log_tail_constant(dim, t))
         # A root search has no use for -infinity, which is what a tail below float64's range comes out as.

@@ -38,7 +38,7 @@ ALIGNMENT_TABLE, ALIGNMENT_WINDOW = 400, 9.0
 # Half-width, in standard deviations of the noise's cosine, of the panels around the angle where edges get rare.
 STEP_WIDTH = 6.0
 # Nodes of the table from which the circle's measures are read off.
-CIRCLE_TABLE = 3000
+CIRCLE_TABLE = 1200
 
 
 @half_as_float64

@@ -200,6 +200,7 @@ EXEMPT = {
     "pair_law.log_norm_density": KERNEL,
     "pair_law.scaled_log_bessel": KERNEL,
     "quadrature.gauss_legendre": KERNEL,
+    "quadrature.gauss_rule": KERNEL,
     "floor_search.last_above": KERNEL,
     **{f"sphere.{name}": KERNEL for name in (
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},
