@@ -75,10 +75,8 @@ def soft_floor(
     largest = require_count(largest, "largest", 3, LARGEST_SIZE)
 
     def suffices(size: int) -> bool:
-        sizes = np.array([size])
-        return _failure(subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle, delta, squared) <= (
-            delta / 2.0
-        )
+        place = subspace_dim, ambient_dim, count, np.array([size]), noise_level, min_principal_angle
+        return _failure(*place, delta, squared) <= delta / 2.0
 
     low, high = 2, 3
     while not suffices(high):
@@ -110,10 +108,8 @@ def is_soft_guaranteed(
     """
     count = _checked(subspace_dim, ambient_dim, num_clusters, noise_level, min_principal_angle, delta)
     count, sizes = sizes_of_clusters(count, cluster_size)
-    return bool(
-        _failure(subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle, delta, squared)
-        <= delta / 2.0
-    )
+    place = subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle
+    return _failure(*place, delta, squared) <= delta / 2.0
 
 
 def _failure(

@@ -200,7 +200,19 @@ SQUARED_SHARPENS = KilledStatement(
     "K = 4, m = 16, lambda = .5, w = .7, b = .01: 1 - s = 6.53e-4, 6.46e-4, 6.61e-4",
     PROPOSITION_5.name,
 )
+ANY_NOISE = KilledStatement(
+    "2e for any noise",
+    "at tau_L no layer has a false edge under any noise of the size that Gaussian noise would have",
+    "all points pushed along one common direction by sigma = 3: cross cosines of orthogonal subspaces are all .9",
+    THEOREM_2E.name,
+)
+ISOLATED_POINTS = KilledStatement(
+    "isolated points are all there is to fear",
+    "a cluster falls apart with probability at most m E (1 - Q)^{m-1}, the expected number of points without an edge",
+    "the circle, no noise, radius .5, 30 points: .197 by that count, .887 fall apart",
+    THEOREM_2G.name,
+)
 KILLED = (
     SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, ENDLESS_FLOOR, SOFTMAX_KEEPS, EMPTY_ROW_HALF,
-    ALWAYS_SHARPENS, SQUARED_SHARPENS,
+    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS,
 )  # fmt: skip
