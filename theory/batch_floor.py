@@ -252,11 +252,11 @@ def gaussian_floor(
     delta: float,
     squared: bool = False,
 ) -> int | None:
-    """A cluster size from which on one block is proved to recover the batch: the smaller of Theorem 2c's floor, the
-    smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)), and Theorem 2g's (theory.soft_floor).
+    """The smaller of Theorem 2c's floor, the smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)), and Theorem
+    2g's (theory.soft_floor): K clusters of m points are recovered by one block with probability at least 1 - delta.
 
-    None where neither proves any. More points raise the threshold, so that the guarantee may end again at some larger
-    m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in ``gaussian_connection``.
+    None where neither theorem proves any size. More points raise the threshold, so that the guarantee may end again at
+    some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in ``gaussian_connection``.
     """
     require_count(subspace_dim, "subspace_dim", 2)
     count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3

@@ -27,8 +27,10 @@ from theory.soft_graph import LARGEST_SUBSPACE, soft_descent
 
 # Thresholds stand this far (radians) on the safe side of what they exclude, so that round-off makes no edge.
 ANGLE_MARGIN = 1e-9
+# Bounds are taken this much larger than their sums: more than finer rules change them where a floor rests on them.
+MARGIN = 1.02
 # Where the search for a floor ends unless told otherwise, and by which factor it climbs.
-LARGEST_SOFT, CLIMB = 16_384, 1.3
+LARGEST_SOFT, CLIMB = 16_384, 1.6
 
 
 def cross_threshold(
@@ -121,7 +123,7 @@ def _failure(
     threshold = cross_threshold(int(ambient_dim), cross, min_principal_angle, float(noise_level), delta, squared)
     bounds = soft_descent(int(subspace_dim), int(ambient_dim), float(noise_level), threshold, bool(squared))
     copies = count if len(sizes) == 1 else 1
-    return copies * sum(times * bounds.bound(size) for size, times in Counter(sizes.tolist()).items())
+    return MARGIN * copies * sum(times * bounds.bound(size) for size, times in Counter(sizes.tolist()).items())
 
 
 def _checked(

@@ -13,12 +13,14 @@ to x'. Given x and x' the other samples are independent, so that P(cluster not c
 over the two. One-step descent looks at x alone. Where two different points are blocked on opposite sides, the number of
 points per solid angle that this takes is nearly that of an isolated point, twice what one-step descent counts.
 
-The integrals are Gauss-Legendre sums; finer rules change the bound by up to two percent, floors by less than one.
+The integrals are Gauss-Legendre sums; at floors finer rules change the bound by up to two percent.
 Proof: theory.md, section 2g.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,13 +34,18 @@ from theory.sphere import azimuth, cap_measure, distance_density
 # Beyond, the density of the angles is too steep for the rules below; clusters that large have no use for a floor.
 LARGEST_SUBSPACE = 128
 # Nodes: of the alignment; per panel of the angle between two points, of x's distance, and of the second point's.
-ALIGNMENTS, ANGLE_NODES, DISTANCE_NODES, SECOND_NODES = 8, 20, 14, 16
+ALIGNMENTS, ANGLE_NODES, DISTANCE_NODES, SECOND_NODES = 10, 16, 16, 16
 # Nodes from which the alignment's rule is made, and the half-width of their window in standard deviations.
 ALIGNMENT_TABLE, ALIGNMENT_WINDOW = 400, 9.0
 # Half-width, in standard deviations of the noise's cosine, of the panels around the angle where edges get rare.
 STEP_WIDTH = 6.0
-# Nodes of the table from which the circle's measures are read off.
-CIRCLE_TABLE = 1200
+# Dimensions up to which nodes crowd at the root and at its antipode.
+LARGEST_DENSE = 5
+# Entries a panel of the table of edge probabilities.
+TABLE_NODES = 300
+
+# (distance of a point from the root, limit) -> P(edge to a sample closer to the root than the limit), (..., a).
+Reach = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @half_as_float64
@@ -116,10 +123,28 @@ class SoftGraph:
         return np.unique(np.clip(ends, 0.0, last))
 
     def nodes(self, last: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights over [0, last], ``count`` a panel."""
+        """Nodes and weights over [0, last], ``count`` a panel, dense at 0."""
         ends = self.panels(last)
-        parts = [part.ravel() for part in gauss_legendre(ends[:-1], ends[1:], count)]
-        return parts[0], parts[1]
+        first = [part[None] for part in self.dense(count)]
+        rest = gauss_legendre(np.zeros(len(ends) - 2), np.ones(len(ends) - 2), count)
+        at, weight = (np.concatenate(parts) for parts in zip(first, rest))
+        length = np.diff(ends)[:, None]
+        return (ends[:-1, None] + length * at).ravel(), (length * weight).ravel()
+
+    def dense(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and weights over [0, 1], dense at 0 where little of a sphere is far from a point of it: of many points
+        those decide that are close to the root, or to its antipode."""
+        v, w = gauss_legendre(0.0, 1.0, count)
+        return (v**2, 2.0 * v * w) if self.subspace_dim <= LARGEST_DENSE else (v, w)
+
+    @cached_property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Angles over [0, pi] and h at them, (p, a),
+        close enough to be joined by straight lines."""
+        ends = self.panels(np.pi)
+        parts = [np.linspace(low, high, TABLE_NODES, endpoint=False) for low, high in pairwise(ends)]
+        angle = np.concatenate([*parts, [np.pi]])
+        return angle, self.edge(angle)
 
 
 class SoftDescent:
@@ -143,23 +168,27 @@ class SoftDescent:
         d, w = graph.nodes(last, DISTANCE_NODES)
         self.weights = sheets * w * distance_density(r, d)
         self.missed = 1.0 - graph.edge(d)
-        angle, w_angle = graph.nodes(np.pi, ANGLE_NODES)
-        mass = (w_angle * distance_density(r, angle))[:, None] * graph.edge(angle)
-        self.degree = mass.sum(axis=0)
-        reach = _circle_reach(graph) if r == 2 else _ring_reach(r, angle, mass, graph.squared)
+        reach = _circle_reach(graph) if r == 2 else _ring_reach(graph)
+        whole = np.array([np.pi])
+        self.degree = reach(whole, whole)[0] / sheets
         self.closer = reach(d, d)
 
-        # The second point farther than x: no edge to what is farther still, and something is.
-        far, w_far = gauss_legendre(d, np.full_like(d, last), SECOND_NODES)
+        def beyond(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
+            """P(edge to a sample farther from the root than ``limit``): closer to the antipode, where there is one."""
+            return self.degree - reach(distance, limit) if graph.squared else reach(np.pi - distance, np.pi - limit)
+
+        # The second point farther than x: no edge to what is farther still, and something is. Nodes dense at the end.
+        v, w_v = graph.dense(SECOND_NODES)
+        far, w_far = last - (last - d)[:, None] * v, (last - d)[:, None] * w_v
         self.far_weights = sheets * w_far * distance_density(r, far)
-        self.far_edges = self.degree - reach(far, far)
-        self.farther = 1.0 - sheets * cap_measure(r, far)
+        self.far_edges = beyond(far, far)
+        self.farther = 1.0 - sheets * cap_measure(r, far) if graph.squared else cap_measure(r, np.pi - far)
         # The second point closer than x: nothing in between, x blocked below it, it blocked beyond x.
-        near, w_near = gauss_legendre(np.zeros_like(d), d, SECOND_NODES)
+        near, w_near = d[:, None] * v, d[:, None] * w_v
         self.near_weights = sheets * w_near * distance_density(r, near)
-        beyond = np.broadcast_to(d[:, None], near.shape)
-        self.near_x = reach(beyond, near) + sheets * (cap_measure(r, d)[:, None] - cap_measure(r, near))[..., None]
-        self.near_edges = self.degree - reach(near, beyond)
+        at_x = np.broadcast_to(d[:, None], near.shape)
+        self.near_x = reach(at_x, near) + sheets * (cap_measure(r, d)[:, None] - cap_measure(r, near))[..., None]
+        self.near_edges = beyond(near, at_x)
 
     def one_step(self, num_points: int) -> float:
         """(m - 1) int f_r(d) E_a[(1 - h(d; a)) (1 - L(d; a))^{m-2}] dd, for m = ``num_points`` >= 2; exact at 2.
@@ -214,41 +243,49 @@ def _power(share: np.ndarray, exponent: int) -> np.ndarray:
     return np.exp(exponent * np.log1p(-np.clip(share, 0.0, 1.0 - 1e-16)))
 
 
-def _ring_reach(subspace_dim: int, angle: np.ndarray, mass: np.ndarray, squared: bool):
+def _ring_reach(graph: SoftGraph) -> Reach:
     """reach(d, t): P(edge to a sample closer to the root than t) of a point at d, (..., a); r >= 3.
 
-    Rings around the point at ``angle``: the share of each that is closer to the root, or to its antipode.
+    Rings around the point at angle p: of each the share within t of the root (of its antipode too, where signs are
+    ignored). Beyond p = d + t there is none.
     """
+    r, ends, (angles, edges) = graph.subspace_dim, graph.panels(np.pi), graph.table
 
-    def reach(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        at, until = distance[..., None], limit[..., None]
-        ring = cap_measure(subspace_dim - 1, azimuth(until, angle, at))
-        if squared:
-            ring = ring + cap_measure(subspace_dim - 1, azimuth(until, angle, np.pi - at))
-        return ring @ mass
+    def one(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
+        last = np.minimum(distance + limit, np.pi)[..., None]
+        p, w = gauss_legendre(np.minimum(ends[:-1], last), np.minimum(ends[1:], last), ANGLE_NODES)
+        p, w = (part.reshape(*distance.shape, -1) for part in (p, w))
+        ring = w * distance_density(r, p) * cap_measure(r - 1, azimuth(limit[..., None], p, distance[..., None]))
+        place = np.clip(np.searchsorted(angles, p, side="right") - 1, 0, len(angles) - 2)
+        up = ring * (p - angles[place]) / np.diff(angles)[place]
+        return np.einsum("...p,...pa->...a", ring - up, edges[place]) + np.einsum(
+            "...p,...pa->...a", up, edges[place + 1]
+        )
 
-    return reach
+    return _both_ends(one, graph.squared)
 
 
-def _circle_reach(graph: SoftGraph):
+def _circle_reach(graph: SoftGraph) -> Reach:
     """The same for r = 2, where rings are two points and steps would spoil the rule: F(p) = (1/pi) int_0^p h, read off
     a table, odd and continued beyond pi."""
-    angle, weight = graph.nodes(np.pi, CIRCLE_TABLE // (len(graph.panels(np.pi)) - 1))
-    steps = weight[:, None] * graph.edge(angle) / np.pi
-    ends, total = np.concatenate([[0.0], angle, [np.pi]]), steps.sum(axis=0)
-    table = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0) - 0.5 * steps, total[None]])
+    angles, edges = graph.table
+    steps = 0.5 * (edges[1:] + edges[:-1]) * np.diff(angles)[:, None] / np.pi
+    table = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
 
     def within(p: np.ndarray) -> np.ndarray:
         folded = np.minimum(np.abs(p), 2.0 * np.pi - np.abs(p))
-        read = np.stack([np.interp(folded, ends, column) for column in table.T], axis=-1)
-        return np.sign(p)[..., None] * np.where(np.abs(p)[..., None] > np.pi, 2.0 * total - read, read)
+        read = np.stack([np.interp(folded, angles, column) for column in table.T], axis=-1)
+        return np.sign(p)[..., None] * np.where(np.abs(p)[..., None] > np.pi, 2.0 * table[-1] - read, read)
 
     def one(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
         return 0.5 * (within(limit - distance) + within(limit + distance))
 
-    if graph.squared:
-        return lambda distance, limit: one(distance, limit) + one(np.pi - distance, limit)
-    return one
+    return _both_ends(one, graph.squared)
+
+
+def _both_ends(one: Reach, squared: bool) -> Reach:
+    """A line is close to the root if either of its ends is."""
+    return (lambda distance, limit: one(distance, limit) + one(np.pi - distance, limit)) if squared else one
 
 
 @half_as_float64

@@ -267,6 +267,10 @@ def test_planted_violations_are_caught():
     assert check_depth_threshold(path(leak, edges), 0.5, 0.4).status is Status.HOLDS
     cell = false_edge_cell(path(leak, edges), 0.5, 0.4, "a")
     assert (cell.failures, cell.counted, cell.trials) == (1, 2, 2)
+    late = np.array([[0, 0], [0, 0], [0, 2]])
+    assert check_depth_threshold(path(leak, late), 0.5, 0.4).status is Status.VIOLATED, (
+        "it leaked before it had an edge"
+    )
     # A cross cosine above the threshold without an edge: the stack did not do as it says.
     assert check_depth_threshold(path(leak * 0, quiet, 0.6), 0.5, 0.4).status is Status.VIOLATED
     assert check_depth_threshold(path(leak, quiet), np.array([0.5, 0.3]), 0.4).status is Status.HOLDS, "trial 1 is out"

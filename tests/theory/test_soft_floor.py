@@ -145,9 +145,9 @@ def test_without_noise_the_soft_graph_has_a_radius(dim, squared):
     hard = descent(dim, radius, squared)
     for size in (4, 20, 60):
         # Of the few points that are closer than the radius to the root all have an edge to it.
-        assert soft.one_step(size) == pytest.approx(hard.one_step(size), rel=0.02)
+        assert soft.one_step(size) == pytest.approx(hard.one_step(size), rel=0.03)
         root_alone = float((1.0 - soft.degree) ** (size - 1) @ soft.shares)
-        assert soft.two_sided(size) <= soft.one_step(size) + root_alone
+        assert soft.two_sided(size) <= (soft.one_step(size) + root_alone) * (1 + 1e-12)
 
 
 def test_the_second_side_is_what_makes_small_floors():
@@ -163,10 +163,10 @@ def test_the_second_side_is_what_makes_small_floors():
 )  # fmt: skip
 def test_finer_rules_change_little(monkeypatch, dim, ambient, noise, threshold, size):
     coarse = soft_descent(dim, ambient, noise, threshold).bound(size)
-    for name in ("ANGLE_NODES", "DISTANCE_NODES", "SECOND_NODES", "CIRCLE_TABLE"):
+    for name in ("ANGLE_NODES", "DISTANCE_NODES", "SECOND_NODES", "TABLE_NODES"):
         monkeypatch.setattr(soft_graph, name, 2 * getattr(soft_graph, name))
     fine = SoftDescent(SoftGraph(dim, ambient, noise, threshold, False)).bound(size)
-    assert coarse == pytest.approx(fine, rel=0.03)
+    assert coarse == pytest.approx(fine, rel=0.02)
 
 
 def test_more_noise_or_a_higher_threshold_is_worse():
@@ -193,7 +193,9 @@ def test_floors_are_close_to_what_is_needed(dim, ambient, noise, one_sided, meas
     sizes = ([floor] * 3, floor, floor - 1)
     assert [is_soft_guaranteed(dim, ambient, 3, m, noise, RIGHT, 0.05) for m in sizes] == [True, True, False]
     threshold = cross_threshold(ambient, 3 * floor**2, RIGHT, noise, 0.05, False)
-    assert soft_descent(dim, ambient, noise, threshold).bound(floor) <= 0.05 / 6
+    assert 1.02 * soft_descent(dim, ambient, noise, threshold).bound(floor) <= 0.05 / 6
+    below = cross_threshold(ambient, 3 * (floor - 1) ** 2, RIGHT, noise, 0.05, False)
+    assert 1.02 * soft_descent(dim, ambient, noise, below).bound(floor - 1) > 0.05 / 6
 
 
 def test_budgets_of_false_edges():
