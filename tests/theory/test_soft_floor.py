@@ -80,6 +80,21 @@ def test_an_edge_at_a_known_clean_angle_has_the_pair_laws_probability(ambient, d
     assert ours == pytest.approx((weight * density) @ smooth / (weight @ density), rel=2e-3)
 
 
+@pytest.mark.parametrize(("ambient", "dim"), [(4, 2), (6, 3)])
+def test_edges_where_the_complement_is_a_plane_or_a_space(ambient, dim):
+    """One coordinate on a circle, or on a sphere, where it is uniform (Archimedes), for each partner's alignment."""
+    angle, threshold = np.array([0.0, 0.7, 1.2, 1.5, 2.0, 3.0]), 0.4
+    a, shares = alignment_law(ambient, dim, 1.2)
+    for squared in (False, True):
+        for number, (p, own) in enumerate([(p, x) for p in angle for x in a[::4]]):
+            found = SoftGraph(dim, ambient, 1.2, threshold, squared).edge(np.array([p]))[0, ::4][number % len(a[::4])]
+            expected = 0.0
+            for sign in (1, -1)[: 1 + squared]:
+                z = np.clip((threshold - sign * own * a * np.cos(p)) / np.sqrt((1 - own**2) * (1 - a**2)), -1.0, 1.0)
+                expected += shares @ (np.arccos(z) / np.pi if ambient - dim == 2 else (1.0 - z) / 2.0)
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
 # --- the bound, term by term ------------------------------------------------------------------------------------------
 
 SCENES = [  # dim, ambient, noise, threshold, size, squared
