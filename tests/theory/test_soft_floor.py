@@ -150,6 +150,21 @@ def test_two_points_are_exact(dim, ambient, noise, threshold, squared):
     bounds = soft_descent(dim, ambient, noise, threshold, squared)
     assert bounds.bound(2) == pytest.approx(missed.mean(), abs=4 * missed.std() / 200)
     assert bounds.bound(2) == pytest.approx(1.0 - float(bounds.degree @ bounds.shares), rel=1e-3)
+    # The root alone, and x alone, are one event here, which two-sided descent counts twice.
+    assert bounds.two_sided(2) == pytest.approx(2.0 * bounds.bound(2), rel=1e-3)
+
+
+def test_the_bound_adds_its_terms():
+    """x by x the smaller of one-step descent and all three kinds of a second point; and the root alone."""
+    for bounds in (soft_descent(3, 12, 0.6, 0.45), soft_descent(3, 64, 0.5, 0.32), soft_descent(2, 8, 0.5, 0.7, True)):
+        for size in (3, 8, 35):
+            one = bounds.missed * (1.0 - bounds.closer) ** (size - 2)
+            second = bounds.alone(size), bounds.spread(size), bounds.split(size)
+            root_alone = (1.0 - bounds.degree) ** (size - 1) @ bounds.shares
+            expected = root_alone + over_x(bounds, np.minimum(one, sum(second)), size)
+            assert bounds.two_sided(size) == pytest.approx(float(expected), rel=1e-9)
+            if size > 3:
+                assert min(over_x(bounds, term, size) for term in second) > 0.0
 
 
 @pytest.mark.parametrize(("dim", "squared"), [(2, False), (3, False), (6, False), (2, True), (4, True)])
