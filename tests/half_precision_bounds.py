@@ -10,6 +10,8 @@ from theory import (
     batch_floor,
     block_model,
     connectivity,
+    denoising,
+    depth_threshold,
     loss_certificate,
     noise_ceiling,
     noise_free,
@@ -17,6 +19,8 @@ from theory import (
     persistence,
     quadrature,
     simulated_floor,
+    soft_floor,
+    soft_graph,
     softmax_fusion,
     sphere,
     trajectory,
@@ -42,7 +46,7 @@ def numbers() -> list[Case]:
     def case(name, call, *values, **options):
         return Case(name, call, lambda: list(values), "number", dtype="float64", **options)
 
-    nf, ps, nc, bf, sf, sp, co = (
+    nf, ps, nc, bf, sf, sp, co, dt = (
         noise_free,
         persistence,
         noise_ceiling,
@@ -50,6 +54,7 @@ def numbers() -> list[Case]:
         softmax_fusion,
         sphere,
         connectivity,
+        depth_threshold,
     )
     law = lambda s: pair_law.PairLaw(16, s, s)  # noqa: E731
     relu = lambda t, m: block_model.ReluAttention(t, 2.0, m)  # noqa: E731
@@ -94,13 +99,27 @@ def numbers() -> list[Case]:
         case("batch_floor.bounded_connection", lambda a, s, d: bf.bounded_connection(a, s, 3, d), angle, p, p),
         case("batch_floor.gaussian_connection", lambda a, s, d: bf.gaussian_connection(64, 3, 9, a, s, d), angle, p, p),
         case("batch_floor.gaussian_floor", lambda a, s, d: bf.gaussian_floor(2, 64, 3, a, s, d), angle, p, p),
+        case("batch_floor.gaussian_guarantee",
+             lambda a, s, d: bf.gaussian_guarantee(2, 64, 3, 40, a, s, d), angle, p, p),
+        case("depth_threshold.spherical_tail", lambda x: dt.spherical_tail(9, x), a),
+        case("depth_threshold.tail_constant", lambda x: dt.tail_constant(9, x), a),
+        case("depth_threshold.conditional_tail", lambda x, i, k: dt.conditional_tail(64, 3, x, i, i, k), t, a, p),
+        case("depth_threshold.depth_threshold", lambda d, k: dt.depth_threshold(64, 3, 50, 4, d, k), p, t),
+        case("depth_threshold.check_depth_threshold",
+             lambda x, t: dt.check_depth_threshold(path(x), t + 0.5, t), layers, t),
+        case("depth_threshold.false_edge_cell", lambda x, t: dt.false_edge_cell(path(x), t + 0.5, t, "a"), layers, t),
+        case("soft_floor.soft_floor", lambda s, a, d: soft_floor.soft_floor(2, 64, 3, s, a, d), p, angle, p),
+        case("soft_floor.is_soft_guaranteed",
+             lambda s, a, d: soft_floor.is_soft_guaranteed(2, 64, 3, 40, s, a, d), p, angle, p),
+        case("soft_graph.alignment_law", lambda s: soft_graph.alignment_law(64, 3, s), t),
+        case("soft_graph.soft_descent", lambda s, t: soft_graph.soft_descent(3, 64, s, t).bound(20), t, t),
         case("batch_floor.is_guaranteed",
              lambda a, d: bf.is_guaranteed(bf.Connection(a, a, d), 2, 30), t, p),
-        case("batch_floor.residual_noise",
-             lambda s, k, d, m: bf.residual_noise(s, 64, 8, 16, 3, k, 4, d, m), t, one, p, one),
-        case("batch_floor.denoising_floor",
-             lambda g, a, s, d: bf.denoising_floor(g, a, s, 4096, 3, 0.5, 6, d, largest=64), angle, one, p, p),
-        case("batch_floor.residual_limit", lambda g, a: bf.residual_limit(g, a, 9), angle, one),
+        case("denoising.residual_noise",
+             lambda s, k, d, m: denoising.residual_noise(s, 64, 8, 16, 3, k, 4, d, m), t, one, p, one),
+        case("denoising.denoising_floor",
+             lambda g, a, s, d: denoising.denoising_floor(g, a, s, 4096, 3, 0.5, 6, d, largest=64), angle, one, p, p),
+        case("denoising.residual_limit", lambda g, a: denoising.residual_limit(g, a, 9), angle, one),
         case("block_model.ReluAttention", lambda a, b, t: relu(t, t).weights(a, b), a, b, t),
         case("block_model.SoftmaxAttention", lambda a, b, k: block_model.SoftmaxAttention(k).weights(a, b), a, b, t),
         case("block_model.trajectory", lambda a, b, t, m: block_model.trajectory(a, b, 3, 5, 4, relu(t, m)),
@@ -156,7 +175,10 @@ EXEMPT = {
          "clusters.cluster_layout", "clusters.group_rows", "clusters.contiguous_labels", "clusters.ClusterLayout",
          "tiled_measurements.tile_segments", "tiled_measurements.Segment", "simulated_floor.allowed_failures",
          "inputs.as_sizes", "clusters.index_labels", "clusters.index_among", "clusters.like_labels",
-         "clusters.pair_counts", "inputs.sizes_of_clusters"), LABELS),
+         "clusters.pair_counts", "inputs.sizes_of_clusters", "depth_threshold.cross_pairs"), LABELS),
+    **dict.fromkeys(
+        ("depth_threshold.coordinate_tail", "floor_search.log_share", "quadrature.gauss_rule",
+         "soft_floor.cross_threshold"), "called with float64 by functions of the battery"),
     "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
     **dict.fromkeys(
         ("inputs.require_points", "inputs.require_range", "inputs.require_threshold", "inputs.require_mixing",
@@ -173,6 +195,7 @@ EXEMPT = {
         ("trajectory.LayerArrays", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
          "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
          "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
+         "soft_graph.SoftGraph", "soft_graph.SoftDescent",
          "connectivity.Neighbours", "simulated_floor.SimulatedFloor", "batch_floor.Connection", "verdicts.Verdict",
          "verdicts.Status"), RESULT),
     "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",

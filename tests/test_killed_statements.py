@@ -13,11 +13,14 @@ from tests.strategies import labels_of
 from theory import statements
 from theory.affinity import affinity_matrix, target_affinity
 from theory.block_model import sharpening_margin
+from theory.connectivity import circle_disconnection_probability, isolated_point_rate
+from theory.depth_threshold import depth_threshold
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import affinity_sharpness, pair_extremes
 from theory.noise_ceiling import bounded_extremes, bounded_separation, bounded_threshold_separation
 from theory.noise_free import equiangular_threshold_interval, norm_floor_squared, spread_bound
 from theory.persistence import persists, threshold_interval
+from theory.soft_graph import soft_descent
 
 pytestmark = pytest.mark.theorems
 DEGREE = np.pi / 180
@@ -125,6 +128,24 @@ def test_round_off_broke_noise_free_batches():
     cross = cell.labels[:, None] != cell.labels[None, :]
     broken = ((cosines > 0) & cross).any(axis=(-2, -1))
     assert broken.mean() > 0.8
+
+
+def test_any_noise():
+    """Orthogonal subspaces, no Gaussian noise at all: one push that all points share."""
+    points = np.eye(10)[[0, 0, 1, 1]] + 3.0 * np.eye(10)[9]
+    layers = AttentionStack(2, 0.85, normalize="input").measure(torch.from_numpy(points[None]), labels_of((2, 2)))
+    assert layers.beta[0, 0] == pytest.approx(0.9)
+    assert layers.false_edges.min() == 4
+    assert depth_threshold(1000, 2, 4, 2, 0.05) < 0.85
+
+
+def test_isolated_points():
+    assert isolated_point_rate(30, 2, 0.5) == pytest.approx(0.197, abs=5e-4)
+    assert circle_disconnection_probability(30, 0.5) == pytest.approx(0.887, abs=5e-4)
+    # Two-sided descent counts more than points alone: at sigma = 1e-4 the soft graph is that of the radius.
+    bounds = soft_descent(2, 64, 1e-4, float(np.cos(0.5)))
+    assert 30 * float((1.0 - bounds.degree) ** 29 @ bounds.shares) == pytest.approx(0.197, abs=5e-3)
+    assert bounds.bound(30) > 0.887
 
 
 def test_every_statement_says_where_it_is_proved():

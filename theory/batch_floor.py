@@ -10,14 +10,10 @@ A cluster of m points is then connected but for a probability that theory.connec
 in one block with probability at least 1 - delta as soon as every cluster has m_floor(r, vartheta, delta/K) points
 (Gaussian: delta/(4K)). Squared affinities ignore signs: antipodes coincide, and the floor about halves.
 
-Denoising. After L blocks a fused point keeps at most eta of the noise (``residual_noise``), so that it lies within
-arcsin(eta/nu_clean) of its clean cluster's cone: larger clusters average more noise away, down to a limit.
-
-Hypotheses: as above; denoising needs clusters in cones (Theorem 2a's hypotheses) and tokens that are not normalised.
+Hypotheses: as above. Denoising, the other reason for large batches: theory.denoising.
 Proof: theory.md, section 2c; what is guaranteed when: 2d.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,28 +23,26 @@ from scipy.special import ndtri_exp
 
 from theory.clusters import pair_counts
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
-from theory.floor_search import LARGEST_FLOOR, last_above
+
+# Named here too, where they have always been found.
+from theory.denoising import denoising_floor, residual_limit, residual_noise  # noqa: F401
+from theory.floor_search import last_above, log_share
 from theory.inputs import (
     LARGEST_SIZE,
     ClusterSizes,
     require_count,
-    require_mixing,
     require_range,
     require_threshold,
     sizes_of_clusters,
 )
-from theory.noise_free import norm_floor_squared
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
+from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail
 from theory.precision import half_as_float64
 from theory.simulated_floor import simulated_floor
+from theory.soft_floor import ANGLE_MARGIN, cross_threshold, is_soft_guaranteed, soft_floor
+from theory.soft_graph import LARGEST_SUBSPACE
 from theory.sphere import require_sphere
 
 Method = Literal["bound", "one_step", "exact", "simulated", "isolated"]
-
-# Thresholds stand this far (radians) on the safe side of what they exclude, so that round-off makes no edge.
-ANGLE_MARGIN = 1e-9
-# Cluster sizes that a denoising floor answers for, unless told otherwise.
-LARGEST_CLUSTER = 65_536
 
 # --- connectivity -----------------------------------------------------------------------------------------------------
 
@@ -216,10 +210,9 @@ def _gaussian_connection(
         return Connection(clean.threshold, clean.radius, delta / (4 * count))
     require_range(noise_level, "noise_level", *NOISE_RANGE)
     within, cross = pairs
-    level, log_cross = float(noise_level), _log_share(delta, (4 if squared else 2) * cross)
-    threshold = pair_quantile(ambient_dim, level, float(np.cos(min_principal_angle)), log_cross, upper=True)
-    threshold = float(np.clip(threshold, ANGLE_MARGIN, 1.0 - 1e-15))
-    allowed = float(ndtri_exp(_log_share(delta, 4 * within)))
+    level = float(noise_level)
+    threshold = cross_threshold(ambient_dim, cross, min_principal_angle, level, delta, squared)
+    allowed = float(ndtri_exp(log_share(delta, 4 * within)))
 
     def shortfall(angle: float) -> float:
         """In normal scores, which are nearly linear in the angle."""
@@ -231,11 +224,6 @@ def _gaussian_connection(
     # Rounded down, on the side where the pair still passes.
     radius = brentq(shortfall, 0.0, np.pi / 2, xtol=1e-6) - 2e-6
     return Connection(threshold, max(float(radius), 0.0), delta / (4 * count))
-
-
-def _log_share(delta: float, ways: int) -> float:
-    """log(delta/ways); the number of ways may be more than a float holds."""
-    return float(np.log(delta / ways)) if ways < LARGEST_FLOOR else float(np.log(delta)) - math.log(ways)
 
 
 @half_as_float64
@@ -264,135 +252,60 @@ def gaussian_floor(
     delta: float,
     squared: bool = False,
 ) -> int | None:
-    """Smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)): the radius depends on m through the pair counts.
+    """The smaller of Theorem 2c's floor, the smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)), and Theorem
+    2g's (theory.soft_floor): K clusters of m points are recovered by one block with probability at least 1 - delta.
 
-    None where the noise leaves no radius. More points shrink the radius, so that the guarantee may end again at some
-    larger m: ask ``gaussian_connection`` at the actual sizes. Arguments and errors as there.
+    None where neither theorem proves any size. More points raise the threshold, so that the guarantee may end again at
+    some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in ``gaussian_connection``.
     """
     require_count(subspace_dim, "subspace_dim", 2)
     count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3
-    while True:
+    soft = None
+    if _has_soft_graph(subspace_dim, ambient_dim, noise_level):
+        soft = soft_floor(subspace_dim, ambient_dim, count, noise_level, min_principal_angle, delta, squared)
+    while soft is None or size < soft:
         # The needed size never falls as m rises, so that climbing to it reaches the smallest m that suffices. It may be
         # far beyond the cluster sizes of anybody's batch.
         pairs = count * (size * (size - 1) // 2), count * (count - 1) // 2 * size * size
         connection = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
         needed = connection.floor(subspace_dim, squared)
-        if needed is None or needed <= size:
-            return None if needed is None else size
+        if needed is None:
+            break
+        if needed <= size:
+            return size
         size = needed
+    return soft
 
 
-# --- denoising --------------------------------------------------------------------------------------------------------
-
-
-@half_as_float64
-def residual_noise(
-    noise_level: float,
-    ambient_dim: int,
-    min_cluster_size: int,
-    max_cluster_size: int,
-    num_clusters: int,
-    kappa: float,
-    depth: int,
-    delta: float,
-    mixing: float = 0.5,
-) -> float:
-    """eta: with probability at least 1 - delta a batch that satisfies Theorem 2a's hypotheses with affinities of ratio
-    at least kappa keeps at most this much noise in any fused point.
-
-    With q = (1 - lambda)^L, g = 1/(1 + (m - 2) kappa), t(x) = sqrt(2 ln(x)/D), the smaller of
-        sigma (q + sqrt(g)(1 - q)) (1 + sqrt(M/D) + t(2 K/delta))
-        sigma [ q (1 + t(2 K M/delta)) + sqrt(g)(1 - q)(1 + sqrt(M/D) + t(2 K/delta)) ].
-    The second keeps a point's own noise, which is not averaged, out of the operator norm. Both hold on one event.
-
-    Args:
-        noise_level: sigma >= 0.
-        ambient_dim: D >= 1.
-        min_cluster_size, max_cluster_size: m and M.
-        num_clusters: K >= 1.
-        kappa: (alpha - tau)/(1 - tau) of the observed batch, (0, 1].
-        depth: L >= 1 blocks.
-        delta: failure probability, (0, 1).
-        mixing: lambda in (0, 1].
-
-    Raises:
-        ValueError: an argument out of range.
-    """
-    require_range(noise_level, "noise_level", 0.0, np.inf, closed="left")
-    dim = require_count(ambient_dim, "ambient_dim", 1)
-    smallest = require_count(min_cluster_size, "min_cluster_size", 2)
-    largest = require_count(max_cluster_size, "max_cluster_size", smallest)
-    clusters = require_count(num_clusters, "num_clusters", 1)
-    require_range(kappa, "kappa", 0.0, 1.0, closed="right")
-    layers = require_count(depth, "depth", 1)
-    require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    require_mixing(mixing)
-    return float(_residual(noise_level, dim, smallest, largest, clusters, kappa, layers, delta, mixing))
-
-
-def _residual(noise_level, dim, smallest, largest, clusters, kappa, depth, delta, mixing) -> float:
-    own = (1.0 - mixing) ** float(depth)
-    averaged = (1.0 - own) / np.sqrt(1.0 + (smallest - 2) * kappa)
-
-    def tail(ways: float) -> float:
-        return float(np.sqrt(2.0 * np.log(ways / delta) / dim))
-
-    norm = 1.0 + np.sqrt(largest / dim)
-    together = (own + averaged) * (norm + tail(2 * clusters))
-    apart = own * (1.0 + tail(2 * clusters * largest)) + averaged * (norm + tail(2 * clusters))
-    return noise_level * min(together, apart)
+def _has_soft_graph(subspace_dim: int, ambient_dim: int, noise_level: float) -> bool:
+    """Whether Theorem 2g speaks of such subspaces at all, and of some noise; bad numbers are left to be named."""
+    dim = require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
+    return noise_level != 0.0 and 2 * int(subspace_dim) <= dim and int(subspace_dim) <= LARGEST_SUBSPACE
 
 
 @half_as_float64
-def denoising_floor(
-    target_angle: float,
-    min_within_cos: float,
-    noise_level: float,
+def gaussian_guarantee(
+    subspace_dim: int,
     ambient_dim: int,
     num_clusters: int,
-    kappa: float,
-    depth: int,
+    cluster_size: ClusterSizes,
+    min_principal_angle: float,
+    noise_level: float,
     delta: float,
-    mixing: float = 0.5,
-    largest: int = LARGEST_CLUSTER,
-) -> int | None:
-    """Smallest m such that clusters of any size from m to ``largest`` fuse to within ``target_angle`` of their clean
-    cones; None where there is none.
+    squared: bool = False,
+) -> bool:
+    """Whether Theorem 2c or 2g proves that clusters of exactly these sizes are recovered with probability at least
+    1 - delta, at the threshold of ``gaussian_connection``, which is the same for both.
 
-    Some end is needed: at a finite depth a share (1 - lambda)^L of every point's own noise stays, and the largest of
-    ever more of those grows without limit.
-
-    Args:
-        target_angle: radians, (0, pi/2).
-        min_within_cos: a of the clean clusters, (0, 1].
-        largest: largest cluster size that counts. The others: as in ``residual_noise``, for equal clusters.
+    Arguments and errors as in ``gaussian_connection``; ``subspace_dim`` at least 2.
     """
-    require_range(target_angle, "target_angle", 0.0, np.pi / 2, closed="neither")
-    require_range(min_within_cos, "min_within_cos", 0.0, 1.0, closed="right")
-    largest = require_count(largest, "largest", 2, LARGEST_SIZE)
-    residual_noise(noise_level, ambient_dim, largest, largest, num_clusters, kappa, depth, delta, mixing)
-    for size in range(largest, 1, -1):
-        eta = _residual(noise_level, int(ambient_dim), size, size, int(num_clusters), kappa, int(depth), delta, mixing)
-        if not eta < _limit(target_angle, min_within_cos, size):
-            return size + 1 if size < largest else None
-    return 2
-
-
-@half_as_float64
-def residual_limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
-    """nu_clean sin(angle): noise below it keeps a fused point within ``angle`` of its clean cluster's cone.
-
-    Args:
-        angle: radians, [0, pi/2].
-        min_within_cos: a of the clean clusters, (0, 1].
-
-    Raises:
-        ValueError: an argument out of range.
-    """
-    require_range(angle, "angle", 0.0, np.pi / 2)
-    require_range(min_within_cos, "min_within_cos", 0.0, 1.0, closed="right")
-    return _limit(angle, min_within_cos, require_count(max_cluster_size, "max_cluster_size", 2))
-
-
-def _limit(angle: float, min_within_cos: float, max_cluster_size: int) -> float:
-    return float(np.sqrt(norm_floor_squared(min_within_cos, max_cluster_size)) * np.sin(angle))
+    require_count(subspace_dim, "subspace_dim", 2)
+    link = gaussian_connection(
+        ambient_dim, num_clusters, cluster_size, min_principal_angle, noise_level, delta, squared
+    )
+    smallest = int(sizes_of_clusters(num_clusters, cluster_size)[1].min())
+    if _has_soft_graph(subspace_dim, ambient_dim, noise_level) and is_soft_guaranteed(
+        subspace_dim, ambient_dim, num_clusters, cluster_size, noise_level, min_principal_angle, delta, squared
+    ):
+        return True
+    return is_guaranteed(link, subspace_dim, smallest, squared)

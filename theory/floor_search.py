@@ -3,6 +3,7 @@
 Rates are not monotone, so that a floor is looked for from above. Source: theory.md, section 2c.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,11 @@ import numpy as np
 RANGE = 1.05
 # What a float can still hold.
 LARGEST_FLOOR = 10**300
+
+
+def log_share(delta: float, ways: int) -> float:
+    """log(delta/ways); the number of ways may be more than a float holds."""
+    return float(np.log(delta / ways)) if ways < LARGEST_FLOOR else float(np.log(delta)) - math.log(ways)
 
 
 def last_above(rate: Callable[[int, float], float], delta: float) -> int:

@@ -88,7 +88,7 @@ DENOISING = Statement(
     "with probability >= 1 - delta every fused point's noise is at most eta, its angle to its clean cluster's cone at "
     "most arcsin(eta/nu_clean)",
     "2c",
-    "batch_floor",
+    "denoising",
 )
 THEOREM_3 = Statement(
     "Theorem 3",
@@ -125,11 +125,30 @@ PROPOSITION_5 = Statement(
     "5",
     "block_model",
 )
+THEOREM_2E = Statement(
+    "Theorem 2e",
+    "at a high enough threshold no layer has a false edge, whatever the noise",
+    "points in subspaces under Gaussian noise of any level (or any that rotations of a subspace's complement leave "
+    "alone), no query/key map, tau >= tau_L(D, r, N, L, delta)",
+    "with probability >= 1 - delta no layer 0..L has a false edge: every row that has a neighbour has affinity "
+    "sharpness exactly 1, at every depth",
+    "2e",
+    "depth_threshold",
+)
+THEOREM_2G = Statement(
+    "Theorem 2g",
+    "the batch floor under noise that takes some edges away and leaves enough",
+    "points uniform on the unit spheres of r-dimensional subspaces, Gaussian noise, tau = beta(sigma); the two-sided "
+    "bounds of all clusters add up to at most delta/2",
+    "one block has no false edge and every cluster is connected with probability >= 1 - delta",
+    "2g",
+    "soft_floor",
+)
 STATEMENTS = {
     statement.name: statement
     for statement in (
-        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_3, THEOREM_4, BLOCK_MODEL,
-        PROPOSITION_5,
+        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_2E, THEOREM_2G,
+        THEOREM_3, THEOREM_4, BLOCK_MODEL, PROPOSITION_5,
     )
 }  # fmt: skip
 
@@ -189,7 +208,19 @@ SQUARED_SHARPENS = KilledStatement(
     "K = 4, m = 16, lambda = .5, w = .7, b = .01: 1 - s = 6.53e-4, 6.46e-4, 6.61e-4",
     PROPOSITION_5.name,
 )
+ANY_NOISE = KilledStatement(
+    "2e for any noise",
+    "at tau_L no layer has a false edge under any noise of the size that Gaussian noise would have",
+    "all points pushed along one common direction by sigma = 3: cross cosines of orthogonal subspaces are all .9",
+    THEOREM_2E.name,
+)
+ISOLATED_POINTS = KilledStatement(
+    "isolated points are all there is to fear",
+    "a cluster falls apart with probability at most m E (1 - Q)^{m-1}, the expected number of points without an edge",
+    "the circle, no noise, radius .5, 30 points: .197 by that count, .887 fall apart",
+    THEOREM_2G.name,
+)
 KILLED = (
     SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, ENDLESS_FLOOR, SOFTMAX_KEEPS, EMPTY_ROW_HALF,
-    ALWAYS_SHARPENS, SQUARED_SHARPENS,
+    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS,
 )  # fmt: skip

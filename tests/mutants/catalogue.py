@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     audit_bugs,
+    depth_bugs,
     figure_bugs,
     floor_bugs,
     loss_bugs,
@@ -17,6 +18,7 @@ from tests.mutants import (
 BUGS = (
     *theory_bugs.BUGS,
     *floor_bugs.BUGS,
+    *depth_bugs.BUGS,
     *verdict_bugs.BUGS,
     *synthetic_bugs.BUGS,
     *trial_bugs.BUGS,

@@ -4,8 +4,7 @@ from tests.mutants.bugs import bugs_in
 
 BATCH_FLOOR = bugs_in(
     "theory/batch_floor.py", "theory/batch_floor synthetic/sweep_batch",
-    ("one_side_of_squared_cross_pairs", "(4 if squared else 2) * cross", "2 * cross"),
-    ("missing_pairs_not_budgeted", "_log_share(delta, 4 * within)", "_log_share(delta, within)"),
+    ("missing_pairs_not_budgeted", "log_share(delta, 4 * within)", "log_share(delta, within)"),
     ("bounded_radius_turned_twice", "min_principal_angle - 4.0 * np.arcsin(noise_level)",
      "min_principal_angle - 2.0 * np.arcsin(noise_level)"),
     ("bounded_connection_turned_twice", "min_principal_angle - 4.0 * turn", "min_principal_angle - 2.0 * turn"),
@@ -15,13 +14,13 @@ BATCH_FLOOR = bugs_in(
 )  # fmt: skip
 
 LIMIT = bugs_in(
-    "theory/batch_floor.py", "theory/batch_floor_tails",
+    "theory/denoising.py", "theory/batch_floor_tails",
     ("residual_limit_without_the_root", "np.sqrt(norm_floor_squared(min_within_cos, max_cluster_size))",
      "norm_floor_squared(min_within_cos, max_cluster_size)"),
 )  # fmt: skip
 
 DENOISING = bugs_in(
-    "theory/batch_floor.py", "theory/batch_floor_tails theory/batch_floor",
+    "theory/denoising.py", "theory/batch_floor_tails theory/batch_floor",
     ("own_noise_tail_of_one_point", "tail(2 * clusters * largest)", "tail(2 * clusters)"),
     ("own_noise_tail_of_the_smallest_cluster", "tail(2 * clusters * largest)", "tail(2 * clusters * smallest)"),
     ("own_noise_tail_of_half_the_points", "tail(2 * clusters * largest)", "tail(clusters * largest)"),

@@ -15,6 +15,8 @@ from theory import (
     batch_floor,
     block_model,
     connectivity,
+    denoising,
+    depth_threshold,
     loss_certificate,
     measurements,
     noise_ceiling,
@@ -24,6 +26,8 @@ from theory import (
     precision,
     rates,
     simulated_floor,
+    soft_floor,
+    soft_graph,
     softmax_fusion,
 )
 
@@ -87,6 +91,8 @@ ANGLES = {"theta_within": 0.3, "theta_between": 1.4}
 DENOISING = {"noise_level": 0.3, "ambient_dim": 200, "num_clusters": 200, "kappa": 0.5, "depth": 4, "delta": 0.05,
              "mixing": 0.5}  # fmt: skip
 SOFTMAX = {"alpha": 0.9, "beta": 0.1, "inverse_temperature": 5.0, "cluster_size": 100, "batch_size": 250}
+SUBSPACES = {"ambient_dim": 200, "subspace_dim": 2}
+SOFT = soft_graph.soft_descent(3, 16, 0.3, 0.5)
 BLOCK = {"within": 0.9, "between": 0.1, "num_clusters": 3, "cluster_size": 100}
 
 CASES = [
@@ -102,9 +108,27 @@ CASES = [
     _case(batch_floor.gaussian_floor, 2, subspace_dim=2, ambient_dim=200, num_clusters=200, min_principal_angle=1.2,
           noise_level=0.1, delta=0.05),
     _case(batch_floor.is_guaranteed, 0, 1, connection=CONNECTION, subspace_dim=2, cluster_size=50),
-    _case(batch_floor.residual_noise, 0.0, min_cluster_size=4, max_cluster_size=200, **DENOISING),
-    _case(batch_floor.residual_limit, 0.0, 1.0, angle=0.5, min_within_cos=0.9, max_cluster_size=8),
-    _case(batch_floor.denoising_floor, 2, target_angle=0.5, min_within_cos=0.9, largest=200, **DENOISING),
+    _case(denoising.residual_noise, 0.0, min_cluster_size=4, max_cluster_size=200, **DENOISING),
+    _case(denoising.residual_limit, 0.0, 1.0, angle=0.5, min_within_cos=0.9, max_cluster_size=8),
+    _case(denoising.denoising_floor, 2, target_angle=0.5, min_within_cos=0.9, largest=200, **DENOISING),
+    _case(batch_floor.gaussian_guarantee, 0, 1, subspace_dim=2, **LAYOUT, min_principal_angle=1.2, noise_level=0.3,
+          delta=0.05),
+    _case(depth_threshold.spherical_tail, 0.0, 1.0, dim=200, cosine=0.3),
+    _case(depth_threshold.tail_constant, 1.0, complement_dim=200, excess=0.3),
+    _case(depth_threshold.conditional_tail, 0.0, math.inf, **SUBSPACES, excess=0.3, alignment_i=0.5, alignment_j=0.25,
+          max_between_cos=0.1),
+    _case(depth_threshold.depth_threshold, 0.0, 1.0, **SUBSPACES, num_cross_pairs=200, depth=3, delta=0.05,
+          max_between_cos=0.1),
+    _case(depth_threshold.cross_pairs, 4, num_clusters=200, cluster_size=100),
+    _case(soft_floor.soft_floor, 3, 16, **SUBSPACES, num_clusters=2, noise_level=0.3, min_principal_angle=1.2,
+          delta=0.05, largest=16),
+    _case(soft_floor.is_soft_guaranteed, 0, 1, **SUBSPACES, num_clusters=3, cluster_size=100, noise_level=0.3,
+          min_principal_angle=1.2, delta=0.05),
+    _case(soft_graph.alignment_law, 0.0, 1.0, **SUBSPACES, noise_level=0.3),
+    _method("soft_graph.soft_descent", soft_graph, "soft_descent", **SUBSPACES, noise_level=0.3, threshold=0.5),
+    _method("soft_graph.SoftDescent.one_step", SOFT, "one_step", 0.0, num_points=9),
+    _method("soft_graph.SoftDescent.two_sided", SOFT, "two_sided", 0.0, num_points=9),
+    _method("soft_graph.SoftDescent.bound", SOFT, "bound", 0.0, num_points=9),
     _case(block_model.trajectory, -1.0, 1e9, **BLOCK, depth=3, attention=block_model.ReluAttention()),
     _case(block_model.sharpening_margin, **BLOCK, power=2.0, mixing=0.5, threshold=0.05),
     _case(block_model.ReluAttention, 0.0, threshold=0.1, power=2.0, mixing=0.5),
@@ -169,10 +193,14 @@ CHECK = "is such a check itself"
 LABELS_OR_ARRAYS = "its number is a count that is compared with an array's"
 REMEMBERED = "hands its arguments, which must be hashable, to PairLaw, and remembers the answer"
 EXEMPT = {
+    "depth_threshold.coordinate_tail": KERNEL,
+    "floor_search.log_share": KERNEL,
+    "soft_floor.cross_threshold": KERNEL,
     "noise_free.norm_floor_squared": KERNEL,
     "pair_law.log_norm_density": KERNEL,
     "pair_law.scaled_log_bessel": KERNEL,
     "quadrature.gauss_legendre": KERNEL,
+    "quadrature.gauss_rule": KERNEL,
     "floor_search.last_above": KERNEL,
     **{f"sphere.{name}": KERNEL for name in (
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},
@@ -182,6 +210,8 @@ EXEMPT = {
     "noise_free.check_noise_free": JUDGES,
     "noise_free.check_spread": JUDGES,
     "persistence.check_persistence": JUDGES,
+    "depth_threshold.check_depth_threshold": JUDGES,
+    "depth_threshold.false_edge_cell": JUDGES,
     "softmax_fusion.check_softmax_fusion": JUDGES,
     "loss_certificate.check_certificate": JUDGES,
     "verdicts.judge": JUDGES,

@@ -17,6 +17,7 @@ from theory.batch_floor import (
     denoising_floor,
     gaussian_connection,
     gaussian_floor,
+    gaussian_guarantee,
     is_guaranteed,
     proved_floor,
     residual_limit,
@@ -27,6 +28,7 @@ from theory.measurements import is_connected
 from theory.pair_law import PairLaw
 from theory.rates import clopper_pearson
 from theory.simulated_floor import allowed_failures, simulated_floor
+from theory.soft_floor import soft_floor
 
 pytestmark = pytest.mark.theorems
 RADII = st.floats(0.35, 1.57)
@@ -109,13 +111,28 @@ def test_gaussian_radius_meets_its_two_budgets():
         assert link.delta == 0.05 / 12
 
 
-def test_gaussian_floors_are_fixed_points():
+@pytest.mark.parametrize(("dim", "noise"), [(3, 0.1), (3, 0.4), (2, 0.3), (8, 1e-5)])
+def test_gaussian_floors_are_the_smaller_of_two(dim, noise):
     for squared in (False, True):
-        floor = gaussian_floor(3, 32, 3, np.pi / 2, 0.1, 0.05, squared)
-        at = gaussian_connection(32, 3, floor, np.pi / 2, 0.1, 0.05, squared)
-        assert is_guaranteed(at, 3, floor, squared)
-        below = gaussian_connection(32, 3, floor - 1, np.pi / 2, 0.1, 0.05, squared)
-        assert not is_guaranteed(below, 3, floor - 1, squared)
+        floor = gaussian_floor(dim, 32, 3, np.pi / 2, noise, 0.05, squared)
+        proved = [gaussian_guarantee(dim, 32, 3, size, np.pi / 2, noise, 0.05, squared) for size in (floor, floor - 1)]
+        assert proved == [True, False] or (proved == [True, True] and floor == 3)
+        soft = soft_floor(dim, 32, 3, noise, np.pi / 2, 0.05, squared)
+        at = gaussian_connection(32, 3, floor, np.pi / 2, noise, 0.05, squared)
+        assert floor == soft or (is_guaranteed(at, dim, floor, squared) and floor < soft)
+
+
+def test_gaussian_floors_where_only_one_theorem_speaks():
+    for ambient, noise in ((32, 0.0), (5, 0.02)):
+        floor = gaussian_floor(3, ambient, 2, np.pi / 2, noise, 0.05)
+        at, below = (gaussian_connection(ambient, 2, m, np.pi / 2, noise, 0.05) for m in (floor, floor - 1))
+        assert is_guaranteed(at, 3, floor), "no noise, or no room: no soft graph"
+        assert not is_guaranteed(below, 3, floor - 1)
+    assert not is_guaranteed(gaussian_connection(64, 3, 45, np.pi / 2, 0.6, 0.05), 3, 45)
+    assert gaussian_floor(3, 64, 3, np.pi / 2, 0.6, 0.05) == soft_floor(3, 64, 3, 0.6, np.pi / 2, 0.05)
+
+
+def test_gaussian_floors_without_noise_or_none():
     assert gaussian_floor(3, 32, 3, np.pi / 2, 5.0, 0.05) is None
     clean, bounded = gaussian_connection(32, 3, 9, 1.0, 0.0, 0.05), bounded_connection(1.0, 0.0, 3, 0.05)
     assert (clean.radius, clean.threshold) == (bounded.radius, bounded.threshold)

@@ -11,6 +11,7 @@ from models.stack import AttentionStack
 from tests.strategies import labels_of
 from theory import (
     block_model,
+    depth_threshold,
     loss_certificate,
     noise_ceiling,
     noise_free,
@@ -47,6 +48,11 @@ def persistence_check():
     return persistence.check_persistence(layers_of(SCATTERED), SIZES, 0.3, 0.5, unit_inputs=True)
 
 
+def depth_check():
+    """A threshold below the one that is needed."""
+    return depth_threshold.check_depth_threshold(layers_of(SCATTERED), 0.3, 0.5)
+
+
 def bounded_check():
     """Noise so large that every cosine is allowed."""
     return noise_ceiling.check_bounded(np.zeros(4), np.zeros(4), 2.0, 0.5, 0.9, SIZES)
@@ -74,8 +80,8 @@ def judge_check():
     return verdicts.judge("s", np.zeros(3), 1.0, np.zeros(3, dtype=bool))
 
 
-JUDGES = [noise_free_check, monotone_check, spread_check, persistence_check, bounded_check, certificate_check,
-          certified_layers_check, rate_check, judge_check]  # fmt: skip
+JUDGES = [noise_free_check, monotone_check, spread_check, persistence_check, depth_check, bounded_check,
+          certificate_check, certified_layers_check, rate_check, judge_check]  # fmt: skip
 # Statements without hypotheses on what is measured: every batch that is handed over is spoken of.
 UNCONDITIONAL = {"check_exactness", "check_sharpening", "check_softmax_fusion"}
 
@@ -88,7 +94,17 @@ def test_nothing_is_claimed_of_nothing(ask):
 
 
 def test_every_judge_of_theory_is_asked():
-    modules = (block_model, loss_certificate, noise_ceiling, noise_free, persistence, rates, softmax_fusion, verdicts)
+    modules = (
+        block_model,
+        depth_threshold,
+        loss_certificate,
+        noise_ceiling,
+        noise_free,
+        persistence,
+        rates,
+        softmax_fusion,
+        verdicts,
+    )
     judges = {name for module in modules for name, value in inspect.getmembers(module, inspect.isfunction)
               if name.startswith(("check_", "judge"))}  # fmt: skip
     asked = {name for name in judges if any(name in inspect.getsource(ask) for ask in JUDGES)}
