@@ -1,4 +1,4 @@
-"""The phase diagram: recovery over the (noise, points a cluster) plane, with the region that Theorem 2c guarantees.
+"""The phase diagram: recovery over the (noise, points a cluster) plane, with what Theorems 2c and 2g guarantee.
 
     python -m synthetic.phase_diagram                        bounded and Gaussian noise, two to three minutes
     python -m synthetic.phase_diagram --quick                half a minute, coarser
@@ -35,11 +35,10 @@ from synthetic.sweeps.subspace_model import (
     OneBlockResult,
     OneBlockTask,
     SubspaceModel,
-    judge_floor,
+    judge_floors,
     outcome_columns,
     run_one_block,
 )
-from theory.batch_floor import is_guaranteed
 from theory.inputs import require_count, require_range
 from theory.statements import STATEMENTS
 from theory.whole_files import write_json, write_table
@@ -131,7 +130,7 @@ class Plane:
         s, size, level = self.settings, self.size(j), self.level(i)
         squared = s.affinity == "squared"
         link = self.model.connection(size, level, s.delta, squared)
-        guaranteed = is_guaranteed(link, s.subspace_dim, size, squared)
+        guaranteed = self.model.guarantees(size, level, s.delta, squared)
         row = {
             "cell": self.index(i, j), "panel": self.number, "column": i, "line": j, "noise": self.model.noise,
             "noise_level": level, "cluster_size": size, "num_clusters": s.num_clusters,
@@ -281,15 +280,16 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
     rows = _with_floors(recorder.rows)
-    verdict = judge_floor(rows, settings.delta)
+    verdicts = judge_floors(rows, settings.delta)
     save_batch_failures(
         out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], rows, settings.delta
     )
-    write_json(out / "verdicts.json", [verdict])
+    write_json(out / "verdicts.json", verdicts)
     guaranteed = sum(bool(row["guaranteed"]) for row in recorder.rows)
     print(f"\n{len(recorder.rows)} points measured, {guaranteed} of them guaranteed")
-    print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
-    return finish(out, [verdict], options.figures)
+    for verdict in verdicts:
+        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+    return finish(out, verdicts, options.figures)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The batch sweep: how many points a cluster needs until one block recovers it, against Theorem 2c's floors.
+"""The batch sweep: how many points a cluster needs until one block recovers it, against Theorem 2c's and 2g's floors.
 
     python -m synthetic.sweep_batch                          the default run, a minute or two on two cores
     python -m synthetic.sweep_batch --quick                  a few seconds, coarser
@@ -36,11 +36,11 @@ from synthetic.sweeps.subspace_model import (
     OneBlockResult,
     OneBlockTask,
     SubspaceModel,
-    judge_floor,
+    judge_floors,
     outcome_columns,
     run_one_block,
 )
-from theory.batch_floor import connectivity_floor, is_guaranteed
+from theory.batch_floor import connectivity_floor
 from theory.connectivity import circle_disconnection_probability
 from theory.inputs import require_count, require_range
 from theory.rates import trials_to_notice
@@ -76,7 +76,7 @@ class BatchSettings:
     trials: int = 400
     """Batches a cell."""
     floor_trials: int | None = None
-    """Batches of the cells at their proved floors, which confirm Theorem 2c. Default: as many as notice, with
+    """Batches of the cells at their proved floors, which confirm the theorems. Default: as many as notice, with
     probability 95 %, a failure rate of 1.6 delta at any one floor, but at least trials."""
     delta: float = 0.05
     """Failure probability that the floors allow, for the whole batch; at least K 1e-4."""
@@ -118,7 +118,8 @@ class Group:
 
     Attributes:
         level: noise level; ``share`` of the limit.
-        proved, one_step, simulated, isolated: floors in points per cluster; proved is Stevens' for r = 2.
+        proved, one_step, simulated, isolated: floors in points per cluster; proved is Stevens' for r = 2;
+            the others are of the clean connection radius, NaN where Gaussian noise leaves none.
     """
 
     number: int
@@ -127,9 +128,9 @@ class Group:
     level: float
     squared: bool
     proved: int
-    one_step: int
-    simulated: int
-    isolated: int
+    one_step: float
+    simulated: float
+    isolated: float
 
     @property
     def place(self) -> str:
@@ -151,7 +152,7 @@ def build_models(settings: BatchSettings) -> list[SubspaceModel]:
 
 
 def build_groups(settings: BatchSettings, models: list[SubspaceModel]) -> list[Group]:
-    """All groups with a connection radius, their floors computed."""
+    """All groups with a proved floor, their floors computed."""
     grid = product(models, settings.noise_shares, settings.affinities)
     groups = [_build_group(settings.delta, number, *place)
               for number, place in enumerate(tqdm(list(grid), desc="floors", disable=None))]  # fmt: skip
@@ -159,7 +160,7 @@ def build_groups(settings: BatchSettings, models: list[SubspaceModel]) -> list[G
 
 
 def _build_group(delta: float, number: int, model: SubspaceModel, share: float, affinity: str) -> Group | None:
-    """None where noise leaves no connection radius."""
+    """None where no floor is proved."""
     level, squared = share * model.noise_limit, affinity == "squared"
     proved = model.floor(level, delta, squared)
     if proved is None:
@@ -167,13 +168,16 @@ def _build_group(delta: float, number: int, model: SubspaceModel, share: float, 
     # Under Gaussian noise the radius depends on the cluster size: the other floors are those at the proved one.
     link = model.connection(proved, level, delta, squared)
     others = [connectivity_floor(model.subspace_dim, link.radius, link.delta, squared, method)
+              if link.radius > 0.0 else np.nan
               for method in ("one_step", "simulated", "isolated")]  # fmt: skip
     return Group(number, model, share, level, squared, proved, *others)
 
 
 def group_sizes(group: Group, multiples: tuple[float, ...]) -> list[int]:
     """Cluster sizes of a curve: around the simulated floor, and the proved floor."""
-    around = {max(2, round(multiple * group.simulated)) for multiple in multiples}
+    # Theorem 2g may prove fewer points than the simulation of 2c's graph needs, which has fewer edges.
+    middle = np.fmin(group.simulated, group.proved)
+    around = {max(2, round(multiple * middle)) for multiple in multiples}
     return sorted({*around, group.proved})
 
 
@@ -187,7 +191,8 @@ def _task_row(group: Group, index: int, size: int, settings: BatchSettings) -> t
         "affinity": "squared" if group.squared else "signed", "num_clusters": group.model.num_clusters,
         "cluster_size": size, "threshold": link.threshold, "radius_deg": float(np.degrees(link.radius)),
         "exact_rate": _exact_rate(group, size, link.radius),
-        "floor": group.proved, "guaranteed": size >= group.proved and is_guaranteed(link, dim, size, group.squared),
+        "floor": group.proved, "guaranteed": size >= group.proved
+        and group.model.guarantees(size, group.level, settings.delta, group.squared),
         "place": f"{group.place}, m={size}",
     }  # fmt: skip
     cell = group.model.cell(index, size, group.level, link.threshold, settings.trials, settings.seed)
@@ -275,7 +280,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         run_tasks([task for task, _ in work], recorder, backend, measure, store, "cell", f"of {len(work)} cells")
     floors = summarize_groups(groups, recorder.rows, settings.delta)
     write_table(out / "floors.csv", floors)
-    verdicts = [judge_floor(recorder.rows, settings.delta)]
+    verdicts = judge_floors(recorder.rows, settings.delta)
     tasks = {task.cell.index: task for task, _ in work}
     save_batch_failures(out, lambda row: tasks[row["cell"]], recorder.rows, settings.delta)
     denoising = []
@@ -296,7 +301,7 @@ def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdi
             f"{row['subspace_dim']:2d} {row['principal_angle_deg']:5.0f}  {row['noise_level']:5.3f}  "
             f"{row['affinity']:<8} {row['radius_deg']:6.1f}   "
             f"{_measured(row):<24}"
-            f"{row['simulated']:9d} {row['isolated']:9d} {row['proved']:7d}  {row['tightness']:9.2f}"
+            f"{_points(row['simulated'])} {_points(row['isolated'])} {row['proved']:7d}  {row['tightness']:9.2f}"
         )
     print(
         "points a cluster needs; angle, radius: degrees; measured: recovery 1 - delta; tightness: proved over measured."
@@ -311,6 +316,11 @@ def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdi
     print("\nVerdicts (statements and proofs are this toolkit's own)")
     for verdict in verdicts:
         print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+
+
+def _points(floor: float) -> str:
+    """Right-aligned; a dash where there is none."""
+    return f"{'-':>9}" if np.isnan(floor) else f"{floor:9.0f}"
 
 
 def _measured(row: dict) -> str:

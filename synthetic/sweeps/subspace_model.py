@@ -1,4 +1,4 @@
-"""One block on the subspace model: which batches it recovers, and what Theorem 2c guarantees of them.
+"""One block on the subspace model: which batches it recovers, and what Theorems 2c and 2g guarantee of them.
 
 A batch goes generator -> noise -> cosines -> graph -> recovered or not; rows and verdicts are made of the counts.
 """
@@ -13,10 +13,17 @@ import torch
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.measure.one_block import one_block
-from theory.batch_floor import Connection, bounded_connection, gaussian_connection, gaussian_floor
+from theory.batch_floor import (
+    Connection,
+    bounded_connection,
+    gaussian_connection,
+    gaussian_floor,
+    gaussian_guarantee,
+    is_guaranteed,
+)
 from theory.inputs import require_count, require_range
 from theory.rates import RateCell, clopper_pearson, judge_rates
-from theory.statements import THEOREM_2C
+from theory.statements import THEOREM_2C, THEOREM_2G
 from theory.verdicts import Verdict
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
@@ -64,12 +71,20 @@ class SubspaceModel:
         return bounded_connection(self.principal_angle, noise_level, self.num_clusters, delta)
 
     def floor(self, noise_level: float, delta: float, squared: bool) -> int | None:
-        """The proved floor; None where noise leaves no connection radius."""
+        """The proved floor, of Gaussian noise the smaller one of Theorems 2c and 2g; None where none is proved."""
         if self.noise == "gaussian":
             return gaussian_floor(self.subspace_dim, self.ambient_dim, self.num_clusters, self.principal_angle,
                                   noise_level, delta, squared)  # fmt: skip
         # Under bounded noise the connection does not depend on the cluster size.
         return self.connection(2, noise_level, delta, squared).floor(self.subspace_dim, squared)
+
+    def guarantees(self, cluster_size: int, noise_level: float, delta: float, squared: bool) -> bool:
+        """Whether clusters of exactly this size are proved to be recovered."""
+        if self.noise == "gaussian":
+            return gaussian_guarantee(self.subspace_dim, self.ambient_dim, self.num_clusters, cluster_size,
+                                      self.principal_angle, noise_level, delta, squared)  # fmt: skip
+        link = self.connection(cluster_size, noise_level, delta, squared)
+        return is_guaranteed(link, self.subspace_dim, cluster_size, squared)
 
     def cell(self, index: int, cluster_size: int, noise_level: float, threshold: float, trials: int, seed: int) -> Cell:
         """The batches, keyed by (seed, index, trial)."""
@@ -127,7 +142,7 @@ def outcome_columns(result: OneBlockResult, trials: int) -> dict:
 
 
 def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
-    """What Theorem 2c promises of every guaranteed cell; those at their floor, where failures are most likely, confirm
+    """What is promised of every guaranteed cell; those at their floor, where failures are most likely, confirm
     it. Needs the columns of ``outcome_columns``, ``guaranteed``, ``place``, ``floor`` and ``cluster_size``."""
     return [
         RateCell(
@@ -139,6 +154,10 @@ def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
     ]  # fmt: skip
 
 
-def judge_floor(rows: Sequence[dict], delta: float) -> Verdict:
-    """One verdict for Theorem 2c (theory.rates.judge_rates)."""
-    return judge_rates(THEOREM_2C.name, floor_cells(rows), delta)
+def judge_floors(rows: Sequence[dict], delta: float) -> list[Verdict]:
+    """A verdict for Theorem 2c, and one for 2g where there is Gaussian noise, whose guarantees are the better of 2g's
+    and 2c's (theory.rates.judge_rates)."""
+    noisy = [row["noise"] == "gaussian" and row["noise_level"] > 0.0 for row in rows]
+    parts = [(THEOREM_2C, [row for row, soft in zip(rows, noisy) if not soft]),
+             (THEOREM_2G, [row for row, soft in zip(rows, noisy) if soft])]  # fmt: skip
+    return [judge_rates(theorem.name, floor_cells(own), delta) for theorem, own in parts if own]

@@ -15,6 +15,8 @@ from synthetic.trials.theorems import (
     theorem_2a,
     theorem_2b,
     theorem_2c,
+    theorem_2e,
+    theorem_2g,
     theorem_3,
 )
 from synthetic.trials.trial import Trial
@@ -71,6 +73,16 @@ def load_statements(paths: Iterable[Path]) -> None:
         _LOADED.add(path)
 
 
-for _module in (theorem_1, theorem_2a, theorem_2b, theorem_2c, theorem_3, loss_certificate, block_model):
+for _module in (
+    theorem_1,
+    theorem_2a,
+    theorem_2b,
+    theorem_2c,
+    theorem_2e,
+    theorem_2g,
+    theorem_3,
+    loss_certificate,
+    block_model,
+):
     for _trial in _module.TRIALS:
         register(_trial)

@@ -49,19 +49,28 @@ def _draw(squared: bool):
     return draw
 
 
-def _measure(cases: Cases, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+def measure_graph(cases: Cases, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Which batches have a false edge, and which a cluster in pieces."""
     points = torch.from_numpy(np.asarray(cases["points"]))
     return subject(points, cases["labels"], float(cases["threshold"]), device=cases.device)
 
 
-def _fails(_: Cases, measured: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def falls_apart(_: Cases, measured: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Batches that one block does not recover."""
     return measured[0] | measured[1]
 
 
-def _with_threshold(change, squared: bool) -> Subject:
+def with_threshold(change, squared: bool) -> Subject:
     """One block with another threshold than it was told."""
     return lambda points, labels, threshold, device: one_block(points, labels, change(threshold), squared, device)
+
+
+def thresholds_that_are_wrong(squared: bool) -> dict[str, Subject]:
+    """Blocks whose cut is not the one that the statement is about."""
+    return {
+        "ThresholdHalved": with_threshold(lambda tau: 0.5 * tau, squared),
+        "ThresholdTooHigh": with_threshold(lambda tau: 0.5 + 0.5 * tau, squared),
+    }
 
 
 def _trial(kind: str) -> Trial:
@@ -71,14 +80,11 @@ def _trial(kind: str) -> Trial:
         f"theorem_2c_{kind}",
         ("points",),
         ("labels", "threshold"),
-        _measure,
-        rate=Rate(DELTA, _fails),
+        measure_graph,
+        rate=Rate(DELTA, falls_apart),
         draw=_draw(squared),
         subject=partial(one_block, squared=squared),
-        damaged={
-            "ThresholdHalved": _with_threshold(lambda tau: 0.5 * tau, squared),
-            "ThresholdTooHigh": _with_threshold(lambda tau: 0.5 + 0.5 * tau, squared),
-        },
+        damaged=thresholds_that_are_wrong(squared),
         part=kind,
     )
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.stack import AttentionStack
-from synthetic.sweeps.subspace_model import OneBlockTask, SubspaceModel, floor_cells, judge_floor, run_one_block
+from synthetic.sweeps.subspace_model import OneBlockTask, SubspaceModel, floor_cells, judge_floors, run_one_block
 from theory.clusters import contiguous_labels
 from theory.verdicts import Status
 
@@ -25,20 +25,20 @@ def test_a_task_counts_what_its_batches_show():
 
 def row(size, recovered, trials=200, guaranteed=True, floor=20):
     return {"guaranteed": guaranteed, "recovered": recovered, "trials": trials, "cluster_size": size, "floor": floor,
-            "place": f"m={size}"}  # fmt: skip
+            "place": f"m={size}", "noise": "bounded", "noise_level": 0.0}  # fmt: skip
 
 
 def test_verdicts_notice_too_many_failures():
-    assert judge_floor([row(20, 196), row(40, 200)], 0.05).status is Status.HOLDS
-    assert judge_floor([row(20, 160), row(40, 200)], 0.05).status is Status.VIOLATED
-    assert judge_floor([row(20, 200), row(40, 160)], 0.05).status is Status.VIOLATED
-    assert judge_floor([row(20, 181), row(25, 200), row(24, 200)], 0.05).status is Status.UNDECIDED, "9.5 % of 200"
-    assert judge_floor([row(20, 10, guaranteed=False)], 0.05).status is Status.NOT_APPLICABLE
+    assert judge_floors([row(20, 196), row(40, 200)], 0.05)[0].status is Status.HOLDS
+    assert judge_floors([row(20, 160), row(40, 200)], 0.05)[0].status is Status.VIOLATED
+    assert judge_floors([row(20, 200), row(40, 160)], 0.05)[0].status is Status.VIOLATED
+    assert judge_floors([row(20, 181), row(25, 200), row(24, 200)], 0.05)[0].status is Status.UNDECIDED, "9.5 % of 200"
+    assert judge_floors([row(20, 10, guaranteed=False)], 0.05)[0].status is Status.NOT_APPLICABLE
 
 
 def test_cells_above_the_floor_do_not_dilute_those_at_it():
     at_floor, above = row(20, 190), [row(size, 200) for size in range(21, 27)]
-    assert judge_floor([at_floor, *above], 0.05).status is Status.UNDECIDED
+    assert judge_floors([at_floor, *above], 0.05)[0].status is Status.UNDECIDED
     assert [cell.pool for cell in floor_cells([at_floor, *above[:1]])] == ["at the floors", None]
 
 
