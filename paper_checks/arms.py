@@ -154,7 +154,8 @@ class Arm:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
         # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
         config, base = (without_idle(each) for each in (changed(tier.config, dict(self.changes)), tier.config))
-        return [Training(self.label(tier), seeded(config, seed), tier.device, tier.control, config == base)
+        label = self.label(tier)
+        return [Training(label, seeded(config, seed), tier.device, tier.control, config == base)
                 for seed in tier.all_seeds]  # fmt: skip
 
     def values(self, results: Results, tier: Tier, column: str = "accuracy", *,
