@@ -17,7 +17,6 @@ reported as not run, 70 a crash, 130 interrupted, 143 terminated. Finished tasks
 again.
 """
 
-import json
 import shutil
 import sys
 import traceback
@@ -41,8 +40,13 @@ from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
+<<<<<<< HEAD
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
 from theory.whole_files import write_json, write_table
+=======
+from synthetic.backends import BackendOptions, WorkersLostError, open_backend
+from theory.whole_files import read_json, write_json, write_table
+>>>>>>> cifar
 
 TASKS, CLAIMS = "tasks", "claims"
 
@@ -255,7 +259,7 @@ def _command(options: PaperChecks, only: str | None) -> str:
 
 def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Meta:
     """What the report says of the run: of its last start."""
-    last = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"][-1]
+    last = read_json(folder / "environment.json")["runs"][-1]
     config, data, step = tier.config, tier.config.data, tier.config.optimiser
     sizes = [f"{data.limit} a class" if data.limit else "", f"{data.image_size} pixels" if data.image_size else ""]
     images = ", ".join(["scikit-learn digits" if tier.gray else Path(data.dataset).name, *filter(None, sizes)])

@@ -17,7 +17,7 @@ from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
 from models.cifar.methods.processes import rank
 from models.cifar.methods.settings import MethodConfig, method_of
-from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import TrainState
@@ -67,14 +67,14 @@ class Training:
         """Train, evaluate, and leave the tables."""
         device = resolve_device(self.device)
         splits = images(self.config.data, self.control)
-        state = trained(self.config, splits, device, folder)
+        state = train_and_evaluate(self.config, splits, device, folder)
         if self.transformations:
             rows = transformation_rows(state.config, state.learner, splits, device)
             write_table(folder / "transformations.csv", rows)
         (folder / CHECKPOINT).unlink()
 
 
-def trained(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
+def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
     """A training and its evaluation, with config.json and results.csv in the folder; process 0 writes them."""
     config = check(config, splits, device)
     if rank() == 0:

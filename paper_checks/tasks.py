@@ -25,7 +25,7 @@ from typing import Protocol, runtime_checkable
 
 from figures.run_folder import read_table
 from theory.verdicts import Status
-from theory.whole_files import to_plain, write_json
+from theory.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
 # Of what a failed task said, so many of the last lines are reported.
@@ -238,10 +238,9 @@ def _record(path: Path) -> dict:
         ValueError: missing or damaged; names the file.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_json(path)
+    except DamagedFileError as error:
         raise _damaged(path, error) from error
-    return found if isinstance(found, dict) else {}
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.methods.gather import gather_rows
 from models.cifar.methods.processes import leave_group
-from models.cifar.training.checkpoint import NAME as CHECKPOINT
+from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.config import TrainConfig
 from models.losses import nt_xent
-from paper_checks.arms import Training, images, trained
+from paper_checks.arms import Training, images, train_and_evaluate
 from paper_checks.tiers import Control
 from theory.whole_files import write_table
 
@@ -88,7 +88,7 @@ class TwoProcessTraining:
 
 
 def _train_part(rank: int, config: TrainConfig, control: Control, folder: str) -> None:
-    trained(config, images(config.data, control), CPU, Path(folder))
+    train_and_evaluate(config, images(config.data, control), CPU, Path(folder))
 
 
 @dataclass(frozen=True)

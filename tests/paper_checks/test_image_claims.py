@@ -311,7 +311,7 @@ def arms_finding(answer):
         (["--only", "D1", "--device", "tpu"], "device"),
         (["--only", "D1", "--jobs", "0"], "jobs"),
         (["--only", "D1", "--resume"], "--resume: give the run folder"),
-        (["--only", "D1", "--resume", "--out", "{tmp}"], "no whole tier.json"),
+        (["--only", "D1", "--resume", "--out", "{tmp}"], "tier.json: missing"),
     ],
 )
 def test_bad_arguments_are_named_and_leave_no_folder(arguments, named, tmp_path, monkeypatch, capsys):

@@ -183,7 +183,7 @@ METHODS: dict[str, type[MethodConfig]] = {
 HEAD_OF: dict[str, HeadKind] = {"transfusion": "transfusion", "deepfusion": "deepfusion"}
 
 
-def settings_of(name: str) -> tuple[str, ...]:
+def setting_names(name: str) -> tuple[str, ...]:
     """What a method can be told beside its name.
 
     Raises:
@@ -199,7 +199,7 @@ def method_of(name: str, **settings: Any) -> MethodConfig:
     Raises:
         ValueError: an unknown name, a setting that the method does not have, or a value out of range; named.
     """
-    known = settings_of(name)
+    known = setting_names(name)
     for each in settings:
         if each not in known:
             raise ValueError(f"{each}: is no setting of {name}, which has {', '.join(known)}")

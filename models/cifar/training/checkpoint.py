@@ -8,7 +8,7 @@ import torch
 
 from theory.whole_files import replacing
 
-NAME = "checkpoint.pt"
+CHECKPOINT = "checkpoint.pt"
 # What a checkpoint holds; anything else is refused.
 KEYS = {"config", "processes", "epoch", "learner", "optimiser", "scaler", "epochs", "layers", "scores"}
 
@@ -40,7 +40,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such checkpoint") from error
     except IsADirectoryError as error:
-        raise ValueError(f"{path}: is a folder; give the {NAME} inside it") from error
+        raise ValueError(f"{path}: is a folder; give the {CHECKPOINT} inside it") from error
     except Exception as error:  # what is no checkpoint can end torch's reader in any exception
         raise ValueError(f"{path}: not a checkpoint, or a damaged one ({type(error).__name__})") from error
     if not isinstance(state, dict) or set(state) != KEYS:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from models.cifar.methods.settings import METHODS, MethodConfig, method_of, settings_of
+from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
 from models.run_folder import differing
 from theory.whole_files import to_plain
@@ -32,7 +32,7 @@ def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, 
     words = sys.argv[1:] if arguments is None else arguments
     default = kind()
     name = _method_name(words, default.method.name)
-    known = settings_of(name)
+    known = setting_names(name)
     for word in words:
         option = word.partition("=")[0]
         setting = option.removeprefix(PREFIX).removeprefix("no-").replace("-", "_")
@@ -95,7 +95,7 @@ def differences(stored: Any, config: TrainConfig | dict, where: str = "configura
 
 def _method_from(values: dict, where: str) -> MethodConfig:
     name = str(values.get("name"))
-    unknown = set(values) - {"name", *settings_of(name)}
+    unknown = set(values) - {"name", *setting_names(name)}
     if unknown:
         raise ValueError(
             f"{where}: its method {name} has unknown {', '.join(sorted(unknown))}; earlier versions of the trainer "

@@ -12,7 +12,7 @@ import torch
 
 from models.cifar.methods.learners import Learner, build_learner
 from models.cifar.methods.processes import rank, world_size
-from models.cifar.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, differences
 from models.optim import build_optimizer
@@ -71,8 +71,8 @@ def start(config: TrainConfig, device: torch.device, resume_from: Path | None = 
     learner = new_learner(config).to(device, memory_format=config.memory_format)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     state = TrainState(config, device, learner, build_optimizer(config.optimiser, learner.trained), scaler)
-    if resume_from is not None and (resume_from / NAME).exists():
-        _restore(state, resume_from / NAME)
+    if resume_from is not None and (resume_from / CHECKPOINT).exists():
+        _restore(state, resume_from / CHECKPOINT)
     return state
 
 
@@ -111,7 +111,7 @@ def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner
     return config, learner.to(device)
 
 
-def store(state: TrainState, folder: Path, name: str = NAME) -> None:
+def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
     """The checkpoint, then the tables; process 0 only."""
     if rank() != 0:
         return

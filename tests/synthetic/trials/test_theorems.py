@@ -8,7 +8,16 @@ from models.stack import AttentionStack
 from synthetic.batches.seeding import generator
 from synthetic.trials import layers
 from synthetic.trials.ascent import Violation
-from synthetic.trials.theorems import loss_certificate, theorem_1, theorem_2a, theorem_2b, theorem_2c, theorem_3
+from synthetic.trials.theorems import (
+    loss_certificate,
+    theorem_1,
+    theorem_2a,
+    theorem_2b,
+    theorem_2c,
+    theorem_2e,
+    theorem_2g,
+    theorem_3,
+)
 from synthetic.trials.trial import Cases, Rate, Trial
 from tests.strategies import labels_of
 from theory.batch_floor import bounded_connection
@@ -94,6 +103,28 @@ def test_clusters_stand_at_their_floor(squared):
         assert 0.0 < cases["threshold"] < 1.0
     assert found
     assert bounded_connection(np.pi / 2, 0.0, 2, theorem_2c.DELTA).threshold == pytest.approx(1e-9, abs=1e-12)
+
+
+def test_any_noise_is_drawn_at_the_threshold_that_withstands_it():
+    tight, loud = 0, 0
+    for i in range(20):
+        cases = theorem_2e.draw(generator(6, i))
+        assert cases["threshold"].max() == cases["threshold"].min() == cases["needed"] < 1.0
+        norms = np.linalg.norm(np.asarray(cases["points"]), axis=-1)
+        tight, loud = tight + (norms.max() < 1.001), loud + (norms.mean() > 2.0)
+    assert tight > 3, "normalised or without noise"
+    assert loud > 1, "noise of more than the points' own norm"
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_noisy_clusters_stand_at_their_soft_floor(squared):
+    cases = theorem_2g._draw(squared)(generator(3, 1))
+    sizes, dim = cluster_layout(cases["labels"]).sizes, np.asarray(cases["points"]).shape[-1]
+    assert min(sizes) <= theorem_2g.LARGEST_CLUSTER
+    assert 0.0 < cases["threshold"] < 1.0
+    # Noise, but not too much: no two points of one batch are equal, and clusters span few dimensions.
+    spectrum = np.linalg.svd(np.asarray(cases["points"])[0], compute_uv=False)
+    assert (spectrum > 1e-6).sum() == min(sum(sizes), dim)
 
 
 def test_the_adversary_s_divergence_is_the_certificate_s():

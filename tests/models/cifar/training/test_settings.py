@@ -10,7 +10,7 @@ import torch
 from models.cifar.__main__ import CifarRun
 from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.data.views import ViewConfig
-from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, method_of, settings_of
+from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, method_of, setting_names
 from models.cifar.training import train
 from models.cifar.training.checks import READERS, check, idle_settings, require_no_idle, without_idle
 from models.cifar.training.config import HeadChoice, TrainConfig
@@ -139,14 +139,14 @@ def names_of(kind, prefix=""):
 def test_every_setting_is_tried_or_exempt():
     of_data = {f"data.{each.name}" for each in fields(DataConfig)}
     assert set(names_of(TrainConfig)) == {name for name, *_ in CASES} | of_data | set(EXEMPT) - {"method.name"}
-    assert {name for method in METHODS for name in settings_of(method)} == set(OTHER)
+    assert {name for method in METHODS for name in setting_names(method)} == set(OTHER)
 
 
-@pytest.mark.parametrize(("method", "setting"), [(m, s) for m in METHODS for s in settings_of(m)])
+@pytest.mark.parametrize(("method", "setting"), [(m, s) for m in METHODS for s in setting_names(m)])
 def test_every_setting_of_a_method_changes_the_weights(method, setting):
     # Few enough keys for a queue to be full, and a copy that lags behind.
     base = config(method)
-    if "queue_size" in settings_of(method):
+    if "queue_size" in setting_names(method):
         base = with_setting(with_setting(base, "method.queue_size", 7), "method.momentum", 0.9)
     assert differs(trained(base), trained(with_setting(base, f"method.{setting}", OTHER[setting])))
 
@@ -185,7 +185,7 @@ def test_settings_of_the_images_change_them(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_method_does_not_have_cannot_be_said(method, as_users_call, capsys):
-    foreign = sorted(set(OTHER) - set(settings_of(method)))
+    foreign = sorted(set(OTHER) - set(setting_names(method)))
     assert foreign
     for setting in foreign:
         with pytest.raises(TypeError, match=f"'{setting}'"):
