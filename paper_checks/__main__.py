@@ -40,13 +40,8 @@ from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
-<<<<<<< HEAD
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
-from theory.whole_files import write_json, write_table
-=======
-from synthetic.backends import BackendOptions, WorkersLostError, open_backend
 from theory.whole_files import read_json, write_json, write_table
->>>>>>> cifar
 
 TASKS, CLAIMS = "tasks", "claims"
 

@@ -15,8 +15,8 @@ from models.attention import TransFusionBlock
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
 from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
-from theory.batch_floor import residual_noise
 from theory.clusters import contiguous_labels
+from theory.denoising import residual_noise
 from theory.inputs import require_count, require_mixing, require_range
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, recommended_threshold

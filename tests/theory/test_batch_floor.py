@@ -14,16 +14,14 @@ from theory.batch_floor import (
     bounded_connection,
     bounded_radius,
     connectivity_floor,
-    denoising_floor,
     gaussian_connection,
     gaussian_floor,
     gaussian_guarantee,
     is_guaranteed,
     proved_floor,
-    residual_limit,
-    residual_noise,
 )
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, two_gap_rate
+from theory.denoising import denoising_floor, residual_limit, residual_noise
 from theory.measurements import is_connected
 from theory.pair_law import PairLaw
 from theory.rates import clopper_pearson

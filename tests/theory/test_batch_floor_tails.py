@@ -13,7 +13,7 @@ from scipy.stats import chi
 
 from tests import reference
 from tests.reference_sphere import uniform_points
-from theory.batch_floor import residual_limit, residual_noise
+from theory.denoising import residual_limit, residual_noise
 
 pytestmark = pytest.mark.theorems
 DELTA = 0.5
