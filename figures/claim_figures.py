@@ -41,8 +41,9 @@ def draw_contrasts(run: RunFolder) -> Figure | None:
         return None
     panels = [part for _, part in table.groupby("measure", sort=False)]
     heights = [len(part) + 1.6 for part in panels]
-    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.5 + 0.36 * sum(heights)), squeeze=False,
-                                height_ratios=heights)  # fmt: skip
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, 0.5 + 0.36 * sum(heights)), squeeze=False, height_ratios=heights
+    )
     seen = [side for ax, part in zip(axes[:, 0], panels) for side in _draw_forest(ax, part)]
     handles = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
                for side, (color, marker, fill) in SIDES.items() if side in seen]  # fmt: skip
@@ -64,8 +65,9 @@ def _draw_forest(ax: Axes, rows: pd.DataFrame) -> list[str]:
     for place, (row, (middle, left, right)) in enumerate(zip(rows.to_dict("records"), ends)):
         differs = row["direction"] == "differs"
         # A claim that two arms differ is met on either side of 0.
-        ax.fill_betweenx([place - 0.5, place + 0.5], limits[0] if differs else 0.0, limits[1], color="0.93",
-                         linewidth=0, zorder=0)  # fmt: skip
+        ax.fill_betweenx(
+            [place - 0.5, place + 0.5], limits[0] if differs else 0.0, limits[1], color="0.93", linewidth=0, zorder=0
+        )
         side = _side(row["side"], differs)
         color, marker, fill = SIDES[side]
         if math.isfinite(left) and math.isfinite(right):
@@ -188,8 +190,9 @@ def draw_composition(run: RunFolder) -> Figure:
     bar = figure.colorbar(image, ax=ax, format=PERCENT, shrink=0.85)
     bar.set_label("accuracy")
     bar.outline.set_visible(False)
-    figure.suptitle(f"{run.config['claim']}: two augmentations together (diagonal: one alone)\n"
-                    f"mean accuracy over {_seeds(table)}")  # fmt: skip
+    figure.suptitle(
+        f"{run.config['claim']}: two augmentations together (diagonal: one alone)\nmean accuracy over {_seeds(table)}"
+    )
     return figure
 
 
@@ -200,8 +203,9 @@ def draw_histograms(run: RunFolder) -> Figure:
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     epochs = max(part["epoch"].nunique() for _, part in panels)
-    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, 0.8 + rows * (0.5 + 0.45 * epochs)), sharex=True,
-                                squeeze=False)  # fmt: skip
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(WIDTH, 0.8 + rows * (0.5 + 0.45 * epochs)), sharex=True, squeeze=False
+    )
     for ax, (curve, part) in zip(grid.flat, panels):
         _draw_ridges(ax, part)
         ax.set_title(str(curve))
@@ -224,8 +228,9 @@ def _draw_ridges(ax: Axes, part: pd.DataFrame) -> None:
     for place, epoch in enumerate(epochs):
         rows = part[part["epoch"] == epoch].sort_values("from")
         edges = np.append(rows["from"], rows["to"].iloc[-1])
-        densities = {kind: _density(rows[kind].to_numpy(dtype=float), np.diff(edges))
-                     for kind in ("negative", "positive")}  # fmt: skip
+        densities = {
+            kind: _density(rows[kind].to_numpy(dtype=float), np.diff(edges)) for kind in ("negative", "positive")
+        }
         peak = max(each.max() for each in densities.values()) or 1.0
         for kind, color, style in (("negative", "#D55E00", "--"), ("positive", "#0072B2", "-")):
             heights = place - 0.85 * densities[kind] / peak
@@ -299,8 +304,9 @@ def draw_blocks(run: RunFolder) -> Figure:
     return figure
 
 
-def _draw_lines(ax: Axes, table: pd.DataFrame, over: str, column: str, looks: dict[str, dict],
-                spread: Callable[[pd.Series], float]) -> None:  # fmt: skip
+def _draw_lines(
+    ax: Axes, table: pd.DataFrame, over: str, column: str, looks: dict[str, dict], spread: Callable[[pd.Series], float]
+) -> None:
     """A line for each curve: bars where the spread is an interval, bands where it is a deviation."""
     # What is measured every few epochs is empty in between.
     table = table[table[column].notna()]

@@ -155,11 +155,13 @@ class Arm:
         # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
         config, base = (without_idle(each) for each in (changed(tier.config, dict(self.changes)), tier.config))
         label = self.label(tier)
-        return [Training(label, seeded(config, seed), tier.device, tier.control, config == base)
-                for seed in tier.all_seeds]  # fmt: skip
+        return [
+            Training(label, seeded(config, seed), tier.device, tier.control, config == base) for seed in tier.all_seeds
+        ]
 
-    def values(self, results: Results, tier: Tier, column: str = "accuracy", *,
-               features: str = "h", probe: str = "linear") -> dict[int, float]:  # fmt: skip
+    def values(
+        self, results: Results, tier: Tier, column: str = "accuracy", *, features: str = "h", probe: str = "linear"
+    ) -> dict[int, float]:
         """By seed, a column of results.csv: by default the test accuracy of the linear probe on h."""
         found = {}
         for task in self.trainings(tier):

@@ -25,8 +25,9 @@ def number_tables(rows: Sequence[dict]) -> list[NumberTable]:
     found = []
     if others:
         names = list(dict.fromkeys(name for row in others for name in row))
-        numeric = tuple(all(number(row.get(name)) == MISSING or is_number(row[name]) for row in others)
-                        for name in names)  # fmt: skip
+        numeric = tuple(
+            all(number(row.get(name)) == MISSING or is_number(row[name]) for row in others) for name in names
+        )
         cells = tuple(tuple(number(row.get(name)) for name in names) for row in others)
         found.append(NumberTable(tuple(HEADINGS.get(name, name.replace("_", " ")) for name in names), cells, numeric))
     if contrasts:

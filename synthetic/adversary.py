@@ -93,8 +93,9 @@ def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence
     """trials.csv (a row a shape of random batches), attacks.csv (a row an attack), and the figure of both."""
     rows = [
         {"trial": trial.key, "name": trial.name, "shape": shape.number, **_told(trial, shape)}
-        for trial, shapes in searches for shape in shapes
-    ]  # fmt: skip
+        for trial, shapes in searches
+        for shape in shapes
+    ]
     write_table(folder / "attacks.csv", [
         {"trial": a.trial.key, "name": a.attack.violation.name, "true": a.true, "closest": a.attack.closest,
          "inside": a.attack.inside, "restarts": a.attack.restarts} for a in attacks

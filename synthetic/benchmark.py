@@ -96,8 +96,7 @@ def make_batches(shape: tuple[int, int, int], noise: float) -> tuple[np.ndarray,
     law = (dim, CLUSTERS, sizes, WITHIN, 0.0, 0.05)
     level = noise * gaussian_separation(*law)
     threshold = recommended_threshold(*gaussian_extremes(*law, level), sizes)
-    noisy = add_noise(clean, labels, level, "gaussian",
-                      seeding.trial_generators(0, 0, range(trials), seeding.NOISE))  # fmt: skip
+    noisy = add_noise(clean, labels, level, "gaussian", seeding.trial_generators(0, 0, range(trials), seeding.NOISE))
     return unit_points(noisy), labels, threshold
 
 

@@ -93,7 +93,7 @@ class OverFusion(RunOptions, FusionSettings):
 
 
 @dataclass(frozen=True)
-class Arm:
+class Curve:
     """One curve: a kind of attention on a kind of batch.
 
     Attributes:
@@ -114,7 +114,7 @@ class Arm:
     power: float = 1.0
 
 
-def build_arms(settings: FusionSettings) -> list[Arm]:
+def build_curves(settings: FusionSettings) -> list[Curve]:
     """All curves, on noisy and on equiangular batches."""
     kinds = [
         {"name": "ReLU, threshold", "thresholded": True}, {"name": "ReLU"}, {"name": "ReLU squared", "power": 2.0},
@@ -123,47 +123,47 @@ def build_arms(settings: FusionSettings) -> list[Arm]:
           for kappa in settings.inverse_temperatures),
     ]  # fmt: skip
     pairs = [(kind, batches) for batches in ("noisy", "equiangular") for kind in kinds]
-    return [Arm(index=i, batches=batches, **kind) for i, (kind, batches) in enumerate(pairs)]
+    return [Curve(index=i, batches=batches, **kind) for i, (kind, batches) in enumerate(pairs)]
 
 
-def measure_arm(
-    arm: Arm, settings: FusionSettings, folder: Path | None = None
+def measure_curve(
+    curve: Curve, settings: FusionSettings, folder: Path | None = None
 ) -> tuple[dict, list[dict], list[Verdict]]:
     """Row, layers' rows and verdicts of one curve; a batch that contradicts Theorem 3 is kept in ``folder``."""
     s = settings
     # Noisy and equiangular batches are the same for all attentions: keyed by their kind.
-    points = draw_batches(arm.batches, s.within_cos, s.between_cos, s.num_clusters, s.cluster_size, s.ambient_dim,
-                          s.trials, s.seed, ("noisy", "equiangular").index(arm.batches))  # fmt: skip
+    points = draw_batches(curve.batches, s.within_cos, s.between_cos, s.num_clusters, s.cluster_size, s.ambient_dim,
+                          s.trials, s.seed, ("noisy", "equiangular").index(curve.batches))  # fmt: skip
     sizes = (s.cluster_size,) * s.num_clusters
     labels, tensor = contiguous_labels(sizes), torch.from_numpy(points)
     n = len(labels)
     within, between = mean_cosines(points, s.num_clusters)
-    if arm.kappa is None:
-        threshold = _common_threshold(tensor, labels, sizes) if arm.thresholded else 0.0
+    if curve.kappa is None:
+        threshold = _common_threshold(tensor, labels, sizes) if curve.thresholded else 0.0
         cut = max(threshold, numerical_threshold("float64"))
-        stack = AttentionStack(s.depth, threshold, s.mixing, power=arm.power, normalize="input")
-        measured, model = stack.measure(tensor, labels), ReluAttention(cut, arm.power, s.mixing)
+        stack = AttentionStack(s.depth, threshold, s.mixing, power=curve.power, normalize="input")
+        measured, model = stack.measure(tensor, labels), ReluAttention(cut, curve.power, s.mixing)
         sharpness, chance, extra = measured.sharpness_mean, (s.cluster_size - 1) / (n - 1), {}
         # Equiangular batches attain the cap exactly, which float64 cannot call: there the block model is the check.
-        persists = arm.thresholded and arm.batches == "noisy"
+        persists = curve.thresholded and curve.batches == "noisy"
         verdicts = [check_persistence(measured, sizes, cut, s.mixing, unit_inputs=True)] if persists else []
     else:
-        stack = SoftmaxStack(s.depth, arm.kappa, s.mixing, normalize="every" if arm.normalized else "input")
-        measured, model = stack.measure(tensor, labels), SoftmaxAttention(arm.kappa, s.mixing)
+        stack = SoftmaxStack(s.depth, curve.kappa, s.mixing, normalize="every" if curve.normalized else "input")
+        measured, model = stack.measure(tensor, labels), SoftmaxAttention(curve.kappa, s.mixing)
         sharpness, chance, threshold = measured.mass_mean, s.cluster_size / n, np.nan
-        verdicts = [check_softmax_fusion(measured, sizes, arm.kappa, s.mixing, normalized=arm.normalized)]
-        extra = _softmax_bounds(measured, arm, s, n)
-    if arm.kappa is not None and verdicts[0].status is Status.VIOLATED and folder is not None:
-        values = {"points": points[verdicts[0].where], "labels": labels, "inverse_temperature": arm.kappa,
-                  "mixing": s.mixing, "depth": s.depth, "normalized": arm.normalized}  # fmt: skip
-        Counterexample(trial_of("theorem_3"), values).save(folder / f"counterexample-theorem_3-{arm.index}.npz")
+        verdicts = [check_softmax_fusion(measured, sizes, curve.kappa, s.mixing, normalized=curve.normalized)]
+        extra = _softmax_bounds(measured, curve, s, n)
+    if curve.kappa is not None and verdicts[0].status is Status.VIOLATED and folder is not None:
+        values = {"points": points[verdicts[0].where], "labels": labels, "inverse_temperature": curve.kappa,
+                  "mixing": s.mixing, "depth": s.depth, "normalized": curve.normalized}  # fmt: skip
+        Counterexample(trial_of("theorem_3"), values).save(folder / f"counterexample-theorem_3-{curve.index}.npz")
     predicted = trajectory(within, between, s.num_clusters, s.cluster_size, s.depth, model)
-    if arm.batches == "equiangular":
+    if curve.batches == "equiangular":
         verdicts.append(check_exactness(BLOCK_MODEL.name, (measured.alpha, measured.beta), predicted))
     separated = (measured.alpha > measured.beta).all(axis=1)
     row = {
-        "cell": arm.index, "name": arm.name, "batches": arm.batches, "kappa": arm.kappa, "threshold": threshold,
-        "normalized": arm.normalized, "chance": chance, "peak_measured": int(sharpness.mean(axis=1).argmax()),
+        "cell": curve.index, "name": curve.name, "batches": curve.batches, "kappa": curve.kappa, "threshold": threshold,
+        "normalized": curve.normalized, "chance": chance, "peak_measured": int(sharpness.mean(axis=1).argmax()),
         "peak_predicted": int(predicted.sharpness.mean(axis=1).argmax()),
         "separated_layers": int(separated.argmin()) if not separated.all() else s.depth + 1,
         "certified_layers": extra.pop("certified", np.nan),
@@ -174,7 +174,7 @@ def measure_arm(
         "sharpness_high": np.quantile(sharpness, 0.95, axis=1), "predicted": predicted.sharpness.mean(axis=1),
         "error_mean": error.mean(axis=1), "error_max": error.max(axis=1), "cap": np.full(s.depth + 1, np.nan), **extra,
     }  # fmt: skip
-    layers = [{"cell": arm.index, "layer": layer, **{k: float(v[layer]) for k, v in columns.items()}}
+    layers = [{"cell": curve.index, "layer": layer, **{k: float(v[layer]) for k, v in columns.items()}}
               for layer in range(s.depth + 1)]  # fmt: skip
     return row, layers, verdicts
 
@@ -186,17 +186,17 @@ def _common_threshold(points: torch.Tensor, labels: np.ndarray, sizes: tuple[int
     return 0.0 if interval is None else 0.5 * sum(interval)
 
 
-def _softmax_bounds(measured: SoftmaxTrajectory, arm: Arm, s: FusionSettings, n: int) -> dict:
+def _softmax_bounds(measured: SoftmaxTrajectory, curve: Curve, s: FusionSettings, n: int) -> dict:
     """Theorem 3's bounds for the worst of the batches: the mass's cap by layer and the certified number of layers."""
     alpha, beta, gamma = (v[0] for v in (measured.alpha, measured.beta, measured.min_cross))
     bounds: dict = {}
     lowest = float(np.minimum(alpha, gamma).min())
     if lowest > 0.0:
-        caps = spread_caps(lowest, arm.kappa, s.depth, s.mixing, n if arm.normalized else None)
-        bounds["cap"] = mass_cap(caps, arm.kappa, s.cluster_size, n)
-    if arm.normalized and (alpha >= gamma).all():
+        caps = spread_caps(lowest, curve.kappa, s.depth, s.mixing, n if curve.normalized else None)
+        bounds["cap"] = mass_cap(caps, curve.kappa, s.cluster_size, n)
+    if curve.normalized and (alpha >= gamma).all():
         bounds["certified"] = min(
-            certified_depth(a, b, g, arm.kappa, s.cluster_size, n, s.mixing) for a, b, g in zip(alpha, beta, gamma)
+            certified_depth(a, b, g, curve.kappa, s.cluster_size, n, s.mixing) for a, b, g in zip(alpha, beta, gamma)
         )
     return bounds
 
@@ -237,23 +237,23 @@ def run(options: OverFusion) -> int:
     settings = settings_of(options, FusionSettings)
     if options.quick:
         settings = replace(settings, depth=64, trials=8)
-    arms, out = build_arms(settings), options.folder("fusion")
+    curves, out = build_curves(settings), options.folder("fusion")
     draw_batches("equiangular", settings.within_cos, settings.between_cos, settings.num_clusters,
                  settings.cluster_size, settings.ambient_dim, 1, 0, 0)  # fmt: skip
     device = resolve_device("cpu")
     verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES)
-        todo = [arm for arm in arms if arm.index not in recorder.finished]
+        todo = [curve for curve in curves if curve.index not in recorder.finished]
 
-        def store(_: Arm, result: tuple[dict, list[dict], list[Verdict]]) -> None:
+        def store(_: Curve, result: tuple[dict, list[dict], list[Verdict]]) -> None:
             recorder.add(*result[:2])
             verdicts.extend(result[2])
 
-        announce(arms, recorder, "curve")
-        run_tasks(arms, recorder, backend, partial(measure_arm, settings=settings, folder=out), store, "curve")
+        announce(curves, recorder, "curve")
+        run_tasks(curves, recorder, backend, partial(measure_curve, settings=settings, folder=out), store, "curve")
     # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
-    verdicts += [v for arm in arms if arm not in todo for v in measure_arm(arm, settings)[2]]
+    verdicts += [v for curve in curves if curve not in todo for v in measure_curve(curve, settings)[2]]
     names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL.name)
     summary = [combine_cells(name, [v for v in verdicts if v.statement == name]) for name in names]
     write_json(out / "verdicts.json", summary)

@@ -189,8 +189,9 @@ def measure_plane(plane: Plane, recorder: RunRecorder, backend: Backend, measure
         )
         divided = [square for square in squares if square[2] > 1 and _disagree(plane, square, rows)]
         covering += [square for square in squares if square not in set(divided)]
-        squares = [(i + a, j + b, half) for i, j, side in divided for half in [side // 2] for a in (0, half)
-                   for b in (0, half)]  # fmt: skip
+        squares = [
+            (i + a, j + b, half) for i, j, side in divided for half in [side // 2] for a in (0, half) for b in (0, half)
+        ]
     return covering
 
 

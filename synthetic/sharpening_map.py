@@ -119,8 +119,9 @@ def measure_point(point: Point, settings: MapSettings) -> dict:
     """Sharpness in front of and behind each block, measured and predicted."""
     s = settings
     within, between = point.within[1], point.between[1]
-    points = draw_batches("noisy", within, between, s.num_clusters, s.cluster_size, s.ambient_dim, s.trials, s.seed,
-                          point.index)  # fmt: skip
+    points = draw_batches(
+        "noisy", within, between, s.num_clusters, s.cluster_size, s.ambient_dim, s.trials, s.seed, point.index
+    )
     labels = contiguous_labels((s.cluster_size,) * s.num_clusters)
     edges = {"within_from": point.within[0], "within_to": point.within[2], "between_from": point.between[0],
              "between_to": point.between[2]}  # fmt: skip

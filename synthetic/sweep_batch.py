@@ -209,9 +209,10 @@ def with_floor_trials(
         trials = max(settings.trials, trials_to_notice(NOTICED * settings.delta, settings.delta, guaranteed))
     return [
         (replace(task, cell=replace(task.cell, trials=trials)), row)
-        if row["guaranteed"] and row["cluster_size"] == row["floor"] else (task, row)
+        if row["guaranteed"] and row["cluster_size"] == row["floor"]
+        else (task, row)
         for task, row in work
-    ]  # fmt: skip
+    ]
 
 
 def _exact_rate(group: Group, size: int, radius: float) -> float:

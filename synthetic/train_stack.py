@@ -34,7 +34,7 @@ from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import exit_status
 from synthetic.runs.tasks import announce, run_tasks
-from synthetic.training.ablations import Ablation, Arm, build_arms
+from synthetic.training.ablations import Ablation, Variant, build_variants
 from synthetic.training.batch_source import BatchSource, Subspaces, Supervision
 from synthetic.training.ideal_weights import law_of_source, measure_ideal
 from synthetic.training.report import breakdown_rows, print_ablation, print_breakdown
@@ -137,7 +137,7 @@ def build_tasks(settings: TrainSettings) -> list[TrainingTask]:
         ValueError: clusters that cannot be generated, named.
     """
     s = settings
-    arms = build_arms(s.ablation, s.head, s.objective, s.supervision, s.optimisation)
+    arms = build_variants(s.ablation, s.head, s.objective, s.supervision, s.optimisation)
     tasks: list[TrainingTask] = []
     kept = (max(s.batch_sizes), s.noise_levels[len(s.noise_levels) // 2])
     for arm in arms:
@@ -150,7 +150,7 @@ def build_tasks(settings: TrainSettings) -> list[TrainingTask]:
     return tasks
 
 
-def _columns(arm: Arm) -> dict:
+def _columns(arm: Variant) -> dict:
     return {
         "head": arm.head.kind, "supervision": arm.supervision, "intermediate": arm.objective.intermediate, **arm.columns
     }  # fmt: skip

@@ -23,9 +23,6 @@ from scipy.special import ndtri_exp
 
 from theory.clusters import pair_counts
 from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
-
-# Named here too, where they have always been found.
-from theory.denoising import denoising_floor, residual_limit, residual_noise  # noqa: F401
 from theory.floor_search import last_above, log_share
 from theory.inputs import (
     LARGEST_SIZE,

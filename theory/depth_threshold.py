@@ -243,8 +243,9 @@ def false_edge_cell(
     """
     applicable = _applicable(trajectory, threshold, needed, mapped)
     failed = (trajectory.false_edges > 0).any(axis=0) & applicable
-    return RateCell(place, "to have no false edge at any layer", int(failed.sum()), applicable.size,
-                    int(applicable.sum()), pool)  # fmt: skip
+    return RateCell(
+        place, "to have no false edge at any layer", int(failed.sum()), applicable.size, int(applicable.sum()), pool
+    )
 
 
 def _applicable(trajectory: Trajectory, threshold: Numbers, needed: float | None, mapped: bool) -> np.ndarray:

@@ -52,8 +52,9 @@ class ExactReplay:
     def __call__(self, trial: int) -> tuple[np.ndarray, np.ndarray]:
         """alpha and beta of layers 0..depth of one trial, object arrays (layers,) of mpmath numbers."""
         if trial not in self._done:
-            self._done[trial] = self._replay(self.points(trial), self.at(self.threshold, trial),
-                                             self.at(self.mixing, trial))  # fmt: skip
+            self._done[trial] = self._replay(
+                self.points(trial), self.at(self.threshold, trial), self.at(self.mixing, trial)
+            )
         return self._done[trial]
 
     @staticmethod

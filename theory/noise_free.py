@@ -259,7 +259,7 @@ def check_noise_free(
             check_spread(trajectory.alpha, cluster_sizes, threshold, mixing, normalized=normalized, exact=exact),
             judge("Theorem 1c: truncated output", trajectory.false_edges[-1:], 0.0, linked[-1], discrete=True),
         ],
-    )  # fmt: skip
+    )
 
 
 @half_as_float64

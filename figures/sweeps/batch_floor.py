@@ -136,6 +136,7 @@ def draw_denoising(run: RunFolder) -> Figure:
     figure.legend(handles, names, loc="outside lower center", ncols=2)
     figure.suptitle(
         f"Larger clusters average more noise away (σ = {table['noise_level'].iloc[0]:g}, "
-        f"{table['depth'].iloc[0]} blocks)", fontsize=10,
-    )  # fmt: skip
+        f"{table['depth'].iloc[0]} blocks)",
+        fontsize=10,
+    )
     return figure

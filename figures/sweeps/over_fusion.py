@@ -40,8 +40,9 @@ def draw(run: RunFolder) -> Figure:
     figure.suptitle(
         f"Over-fusion: {config['num_clusters']} clusters of {config['cluster_size']}, mean cosines "
         f"{config['within_cos']:g} within and {config['between_cos']:g} between, {config['trials']} batches "
-        f"(bands: 5 to 95 %)", fontsize=10,
-    )  # fmt: skip
+        f"(bands: 5 to 95 %)",
+        fontsize=10,
+    )
     return figure
 
 

@@ -19,9 +19,7 @@ def draw(run: RunFolder) -> Figure:
     """One panel a kind of noise."""
     rows = run.tables["rows"]
     panels = list(dict.fromkeys(zip(rows["panel"], rows["noise"])))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(1.4 + 3.5 * len(panels), 4.1), sharey=True, squeeze=False
-    )  # fmt: skip
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.4 + 3.5 * len(panels), 4.1), sharey=True, squeeze=False)
     for ax, (panel, noise) in zip(axes[0], panels):
         heat = draw_panel(ax, run, panel)
         ax.set_xlabel(NOISE_NAMES[noise])
@@ -36,8 +34,9 @@ def draw(run: RunFolder) -> Figure:
     figure.suptitle(
         f"Too much noise, or too few points: {first['num_clusters']} clusters that fill "
         f"{first['subspace_dim']}-dimensional subspaces, one block\n({first['affinity']} affinity, "
-        f"{first['trials']} batches a point, dots: where it was measured)", fontsize=10,
-    )  # fmt: skip
+        f"{first['trials']} batches a point, dots: where it was measured)",
+        fontsize=10,
+    )
     return figure
 
 

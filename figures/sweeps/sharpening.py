@@ -39,12 +39,14 @@ def draw(run: RunFolder) -> Figure:
     figure.legend(
         [Line2D([], [], color="black", linewidth=1.8), Line2D([], [], color="0.35", linestyle=":")],
         ["predicted boundary (block model: Proposition 5)", r"threshold $\tau$"],
-        loc="outside lower center", ncols=2,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=2,
+    )
     figure.suptitle(
         f"Where one block sharpens noisy batches: {config['num_clusters']} clusters of {config['cluster_size']}, "
-        f"{config['trials']} batches a square", fontsize=10,
-    )  # fmt: skip
+        f"{config['trials']} batches a square",
+        fontsize=10,
+    )
     return figure
 
 

@@ -31,8 +31,9 @@ def draw(run: RunFolder, table: str) -> Figure:
     training = run.tables["trainings"].set_index("cell").loc[maps["cell"].iloc[0]]
     figure.suptitle(
         f"{training['arm']}: affinity of one fresh batch, rows sorted by cluster "
-        rf"($\sigma$ = {training['noise_level']:g}, n = {training['batch_size']})", fontsize=10,
-    )  # fmt: skip
+        rf"($\sigma$ = {training['noise_level']:g}, n = {training['batch_size']})",
+        fontsize=10,
+    )
     return figure
 
 

@@ -15,8 +15,9 @@ def draw_curves(run: RunFolder) -> Figure:
     """Loss, kNN accuracy on validation images, gradient norm, and the angles of views beside Theorem 2b's ceiling."""
     epochs = run.tables["epochs"].sort_values("epoch")
     figure, axes = plt.subplots(1, 4, figsize=(11.6, 2.9))
-    for ax, column, name in zip(axes, ("loss", "knn", "gradient_norm"),
-                                ("loss", "kNN accuracy, validation", "gradient norm")):  # fmt: skip
+    for ax, column, name in zip(
+        axes, ("loss", "knn", "gradient_norm"), ("loss", "kNN accuracy, validation", "gradient norm")
+    ):
         part = epochs[epochs[column].notna()]
         ax.plot(part["epoch"], part[column], marker="o", markersize=3)
         ax.set_title(name)
@@ -35,8 +36,9 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     """Angle between a view and its image in feature space; below the ceiling bounded noise would do no harm."""
     degrees = {name: np.degrees(epochs[name]) for name in ("phi_q05", "phi_q50", "phi_q95", "ceiling")}
     ax.plot(epochs["epoch"], degrees["phi_q50"], color="C0", label="views: median")
-    ax.fill_between(epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0,
-                    label="5 to 95 %")  # fmt: skip
+    ax.fill_between(
+        epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0, label="5 to 95 %"
+    )
     name = "ceiling 0: classes overlap" if degrees["ceiling"].max() == 0.0 else "ceiling (2b, quantiles)"
     ax.plot(epochs["epoch"], degrees["ceiling"], color="0.3", linestyle="--", label=name)
     ax.set_title("angular noise of views, degrees")

@@ -59,8 +59,9 @@ def _judge_heads(results: Results, tier: Tier) -> Finding:
         Contrast("h over z, behind an MLP", "accuracy", h, z),
     ]
     words = accuracies(results, tier, HEADS)
-    return judged(f"{words}; of the MLP h {mean(h):.1%}, z {mean(z):.1%}.", contrasts,
-                  points=points(results, tier, HEADS, "head"))  # fmt: skip
+    return judged(
+        f"{words}; of the MLP h {mean(h):.1%}, z {mean(z):.1%}.", contrasts, points=points(results, tier, HEADS, "head")
+    )
 
 
 def _best_by_validation(results: Results, tier: Tier, arms: dict[float, Arm]) -> dict[int, float]:

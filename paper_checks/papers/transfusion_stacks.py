@@ -57,8 +57,9 @@ def _changes(results: Results, task: Task, block: str, rows: list[dict]) -> list
         before, after = row[f"{block}_before"], row[f"{block}_after"]
         half = _quantile(LEVEL, trials) * row[f"{block}_error"]
         name = f"within {row['within']:.3g}, between {row['between']:.3g}: behind the block over in front"
-        found.append(difference_row(name, "affinity sharpness", after, before, after - before - half,
-                                    after - before + half))  # fmt: skip
+        found.append(
+            difference_row(name, "affinity sharpness", after, before, after - before - half, after - before + half)
+        )
     return found
 
 
@@ -188,8 +189,9 @@ def kept_accuracy(rows: list[dict], arm: str) -> dict[int, float]:
         if row["arm"] == arm:
             value = row["neighbour_accuracy"]
             found.setdefault(int(row["seed"]), []).append(0.0 if math.isnan(value) else value)
-    return {seed: sum(values) / len(values) / max(values) if max(values) > 0.0 else 0.0
-            for seed, values in found.items()}  # fmt: skip
+    return {
+        seed: sum(values) / len(values) / max(values) if max(values) > 0.0 else 0.0 for seed, values in found.items()
+    }
 
 
 def near_best(rows: list[dict], arm: str, tolerance: float = 0.05) -> tuple[int, int]:
@@ -208,8 +210,9 @@ def _judge_loss(results: Results, tier: Tier) -> Finding:
     rows = results.table(task, "trainings")
     kept = {arm: kept_accuracy(rows, arm) for arm in dict.fromkeys(row["arm"] for row in rows)}
     measure = "share of its best neighbour accuracy, mean over learning rates"
-    contrasts = [Contrast(f"JSD over {name}", measure, kept.get("jsd", {}), kept.get(arm, {}))
-                 for name, arm in RIVALS.items()]  # fmt: skip
+    contrasts = [
+        Contrast(f"JSD over {name}", measure, kept.get("jsd", {}), kept.get(arm, {})) for name, arm in RIVALS.items()
+    ]
     words = [f"{arm} {mean(values):.3f} ({near_best(rows, arm)[0]})" for arm, values in kept.items()]
     rates = near_best(rows, "jsd")[1] if "jsd" in kept else 0
     sentence = (

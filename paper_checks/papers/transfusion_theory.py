@@ -200,8 +200,9 @@ def _judge_signs(results: Results, tier: Tier) -> Finding:
     rows = [_floor_difference(name, *pair) for name, pair in pairs.items()]
     sides = [row["side"] for row in rows]
     cells = results.table(sweep, "rows")
-    curves = [tuple([cell for cell in cells if cell["group"] == floor["group"]] for floor in pair)
-              for pair in pairs.values()]  # fmt: skip
+    curves = [
+        tuple([cell for cell in cells if cell["group"] == floor["group"]] for floor in pair) for pair in pairs.values()
+    ]
     found = p_values_of_floors(curves, 1.0 - DELTA) if curves else NO_EVIDENCE
     answer: Answer = "reproduced" if sides and set(sides) == {"above"} else "undecided"
     if "below" in sides and 2.0 * found.contradicted <= 1.0 - LEVEL:
@@ -241,8 +242,9 @@ def _judge_fusion(results: Results, tier: Tier) -> Finding:
         f"{sum(reached)} of {len(reached)} softmax stacks end at chance. It is the threshold that does it: plain ReLU "
         f"ends at {plain:.3f} on the same batches, whose clusters have positive cosines between them."
     )
-    return Finding(theorem_answer(verdicts, seen), sentence, [*verdicts, *rows],
-                   pictures=pictures(results, task, "over_fusion"))  # fmt: skip
+    return Finding(
+        theorem_answer(verdicts, seen), sentence, [*verdicts, *rows], pictures=pictures(results, task, "over_fusion")
+    )
 
 
 CLAIMS: tuple[Claim, ...] = (

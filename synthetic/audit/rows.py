@@ -116,8 +116,9 @@ def _counted(cell: Cell, result: CellResult, row: dict) -> list[str]:
     }
     if cell.extremes is not None:
         found["within_extremes"] = ((alpha >= cell.extremes[0]) & (beta <= cell.extremes[1])).sum()
-    complaints = [f"{name} in {row[name]} trials, counted again {count}" for name, count in found.items()
-                  if row[name] != count]  # fmt: skip
+    complaints = [
+        f"{name} in {row[name]} trials, counted again {count}" for name, count in found.items() if row[name] != count
+    ]
     if row["trials"] != len(alpha):
         complaints.append(f"{row['trials']} trials are said, {len(alpha)} were measured")
     return complaints

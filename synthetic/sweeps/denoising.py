@@ -110,8 +110,9 @@ def _row(s: DenoisingSettings, number: int, dim: int, size: int, seed: int) -> d
         )
         noise = torch.linalg.vector_norm(fused - fused_clean, dim=-1)
         cosine = torch.nn.functional.cosine_similarity(fused, fused_clean, dim=-1).clamp(-1.0, 1.0)
-        bounds.append(residual_noise(s.noise_level, dim, size, size, s.num_clusters, kappas[-1], s.depth, s.delta,
-                                     s.mixing))  # fmt: skip
+        bounds.append(
+            residual_noise(s.noise_level, dim, size, size, s.num_clusters, kappas[-1], s.depth, s.delta, s.mixing)
+        )
         noises.append(float(noise.max()))
         means.append(float(noise.square().mean().sqrt()))
         angles.append(float(torch.arccos(cosine).max()))

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry, oblique
-from synthetic.sweeps.noise_grid import Ceilings, SweepSettings, noise_ceilings, noise_extremes, noise_law
+from synthetic.sweeps.noise_grid import Ceilings, ConeLaw, SweepSettings
 from theory.noise_ceiling import recommended_threshold
 
 PROVED_EVENT = "proved event"
@@ -33,7 +33,7 @@ def control_cells(settings: SweepSettings, first_index: int) -> list[tuple[Cell,
 def _equiangular(settings: SweepSettings) -> list[tuple[Cell, Ceilings]]:
     def cell(name, within, between, sizes, level, dim, depth, mixing, trials) -> tuple[Cell, Ceilings]:
         geometry = Geometry(len(sizes), 1, clusters="equiangular", within_cos=within, between_cos=between)
-        law = noise_law(geometry, dim, sizes, settings)
+        law = ConeLaw.of(geometry, dim, sizes, settings)
         # What is judged is the event and Theorem 2a: no ceiling is asked for.
         return _noisy(settings, name, geometry, law, level, depth, mixing, trials), Ceilings(0.0, 0.0)
 
@@ -55,8 +55,8 @@ def _unequal(settings: SweepSettings) -> list[tuple[Cell, Ceilings]]:
     mapped = Cell(0, AMBIENT_DIM, (20, 2), "none", 0.0, 0.0, True, oblique(geometry), settings.depth, 0.7,
                   settings.trials, settings.seed, control="unequal map")  # fmt: skip
     geometry = Geometry(num_clusters=3, subspace_dim=3)
-    law = noise_law(geometry, AMBIENT_DIM, (12, 6, 3), settings)
-    ceilings = noise_ceilings(settings.noise, law)
+    law = ConeLaw.of(geometry, AMBIENT_DIM, (12, 6, 3), settings)
+    ceilings = law.ceilings(settings.noise)
     # Bounded noise is guaranteed strictly below its ceiling.
     level = ceilings.persistence * (1.0 if settings.noise == "gaussian" else 0.999)
     noisy = _noisy(settings, "unequal noise", geometry, law, level, settings.depth, 0.8, settings.trials)
@@ -67,14 +67,13 @@ def _noisy(
     settings: SweepSettings,
     name: str,
     geometry: Geometry,
-    law: tuple,
+    law: ConeLaw,
     level: float,
     depth: int,
     mixing: float,
     trials: int,
 ) -> Cell:
     """A cell with the threshold that theory recommends, whatever the grid's is."""
-    dim, _, sizes, *_ = law
-    extremes = noise_extremes(settings.noise, law, level)
+    dim, sizes, extremes = law.ambient_dim, law.sizes, law.extremes(settings.noise, level)
     return Cell(0, dim, sizes, settings.noise, level, recommended_threshold(*extremes, sizes), False, geometry, depth,
                 mixing, trials, settings.seed, extremes, name)  # fmt: skip

@@ -1,7 +1,7 @@
 """The noise sweep's grid: settings, the ceilings that theory gives for them, and the cells."""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -93,11 +93,11 @@ def build_cells(
     """
     _check(settings)
     laws = {
-        (dim, n): noise_law(settings.geometry, dim, settings.geometry.sizes(n), settings)
+        (dim, n): ConeLaw.of(settings.geometry, dim, settings.geometry.sizes(n), settings)
         for dim in settings.ambient_dims
         for n in settings.batch_sizes
     }
-    ceilings = {group: noise_ceilings(settings.noise, law) for group, law in laws.items()}
+    ceilings = {group: law.ceilings(settings.noise) for group, law in laws.items()}
     even = _even_levels(settings, ceilings.values(), num_levels)
     cells: list[Cell] = []
     for (dim, n), ceiling in ceilings.items():
@@ -117,7 +117,7 @@ def build_cells(
             )
         )
         for level in levels:
-            extremes = noise_extremes(settings.noise, laws[dim, n], float(level))
+            extremes = laws[dim, n].extremes(settings.noise, float(level))
             recommended = recommended_threshold(*extremes, sizes)
             cells.append(
                 Cell(
@@ -174,34 +174,33 @@ def _check(settings: SweepSettings) -> None:
             require_range(np.asarray(levels), "noise_levels", 0.0, 1.0, closed="left")
 
 
-def noise_law(geometry: Geometry, dim: int, sizes: tuple[int, ...], settings: SweepSettings) -> tuple:
-    """The arguments that the Gaussian functions of theory.noise_ceiling share."""
-    cosines = geometry.clean_cosines(geometry.bases(dim, settings.seed))
-    return (dim, geometry.num_clusters, sizes, *cosines, settings.delta)
+class ConeLaw(NamedTuple):
+    """Clusters in cones, as the Gaussian functions of theory.noise_ceiling take them, in their order."""
 
+    ambient_dim: int
+    num_clusters: int
+    sizes: tuple[int, ...]
+    min_within_cos: float
+    max_between_cos: float
+    delta: float
 
-def noise_ceilings(noise: NoiseKind, law: tuple) -> Ceilings:
-    """Theorem 2b's ceilings for a law: (D, K, sizes, smallest within cosine, largest cross cosine, delta)."""
-    if noise == "gaussian":
-        return Ceilings(gaussian_separation(*law), gaussian_persistence(*law))
-    angles, sizes = _angles(law), law[2]
-    return Ceilings(bounded_separation(*angles), bounded_persistence(*angles, sizes))
+    @staticmethod
+    def of(geometry: Geometry, dim: int, sizes: tuple[int, ...], settings: SweepSettings) -> "ConeLaw":
+        """What all clean batches of a geometry obey."""
+        cosines = geometry.clean_cosines(geometry.bases(dim, settings.seed))
+        return ConeLaw(dim, geometry.num_clusters, sizes, *cosines, settings.delta)
 
+    @property
+    def angles(self) -> tuple[float, float]:
+        """theta_w and theta_b, radians."""
+        return float(np.arccos(self.min_within_cos)), float(np.arccos(self.max_between_cos))
 
-def noise_extremes(noise: NoiseKind, law: tuple, level: float) -> tuple[float, float]:
-    """(alpha, beta) that Theorem 2b allows for a law, as in ``noise_ceilings``, at a noise level."""
-    return gaussian_extremes(*law, level) if noise == "gaussian" else bounded_extremes(*_angles(law), level)
+    def ceilings(self, noise: NoiseKind) -> Ceilings:
+        """Theorem 2b's."""
+        if noise == "gaussian":
+            return Ceilings(gaussian_separation(*self), gaussian_persistence(*self))
+        return Ceilings(bounded_separation(*self.angles), bounded_persistence(*self.angles, self.sizes))
 
-
-def _angles(law: tuple) -> tuple[float, float]:
-    """theta_w and theta_b."""
-    return float(np.arccos(law[3])), float(np.arccos(law[4]))
-
-
-def _even_levels(settings: SweepSettings, ceilings, count: int) -> list[float]:
-    """Even steps up to well past the largest ceiling, rounded to three digits."""
-    largest = max(c.separation for c in ceilings)
-    top = PAST_CEILING * largest if largest > 0.0 else 1.5
-    if settings.noise != "gaussian":
-        top = min(top, 0.96)
-    return [float(f"{top * (i + 1) / count:.3g}") for i in range(count)]
+    def extremes(self, noise: NoiseKind, level: float) -> tuple[float, float]:
+        """(alpha, beta) that Theorem 2b allows at a noise level."""
+        return gaussian_extremes(*self, level) if noise == "gaussian" else bounded_extremes(*self.angles, level)

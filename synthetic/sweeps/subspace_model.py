@@ -66,8 +66,9 @@ class SubspaceModel:
     def connection(self, cluster_size: int, noise_level: float, delta: float, squared: bool) -> Connection:
         """Threshold, connection radius and target of each cluster."""
         if self.noise == "gaussian":
-            return gaussian_connection(self.ambient_dim, self.num_clusters, cluster_size, self.principal_angle,
-                                       noise_level, delta, squared)  # fmt: skip
+            return gaussian_connection(
+                self.ambient_dim, self.num_clusters, cluster_size, self.principal_angle, noise_level, delta, squared
+            )
         return bounded_connection(self.principal_angle, noise_level, self.num_clusters, delta)
 
     def floor(self, noise_level: float, delta: float, squared: bool) -> int | None:

@@ -15,7 +15,7 @@ DEPTHS = (1, 2, 3, 4, 5, 6)
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One way to train.
 
     Attributes:
@@ -31,11 +31,11 @@ class Arm:
     columns: dict = field(default_factory=dict)
 
 
-def build_arms(
+def build_variants(
     ablation: Ablation, head: HeadConfig, objective: Objective, supervision: Supervision, optimisation: Optimisation
-) -> list[Arm]:
+) -> list[Variant]:
     """The arms of an ablation, around the given setting; "none" has that setting, and Deep Fusion without labels."""
-    base = Arm("TransFusion", head, objective, supervision, optimisation)
+    base = Variant("TransFusion", head, objective, supervision, optimisation)
     if ablation == "none":
         name = "TransFusion" if head.kind == "transfusion" else head.kind
         return [replace(base, name=name), _deep_fusion(base)]
@@ -43,19 +43,19 @@ def build_arms(
                  "supervision": _supervisions}[ablation](base))  # fmt: skip
 
 
-def _deep_fusion(base: Arm) -> Arm:
+def _deep_fusion(base: Variant) -> Variant:
     return replace(
         base, name="Deep Fusion", head=replace(base.head, kind="deepfusion"), objective=objective_from_name("nt_xent"),
         supervision="views",
     )  # fmt: skip
 
 
-def _over_rates(arm: Arm) -> Iterable[Arm]:
+def _over_rates(arm: Variant) -> Iterable[Variant]:
     for rate in LEARNING_RATES:
         yield replace(arm, optimisation=replace(arm.optimisation, learning_rate=rate))
 
 
-def _losses(base: Arm) -> Iterable[Arm]:
+def _losses(base: Variant) -> Iterable[Variant]:
     """Every loss at every learning rate, on one head without attention: its only reading is of its embeddings, so that
     all losses shape the same numbers. Two views, which every loss can use."""
     head = replace(base.head, kind="mlp")
@@ -68,20 +68,20 @@ def _losses(base: Arm) -> Iterable[Arm]:
     yield from _over_rates(warm)
 
 
-def _learning_rates(base: Arm) -> Iterable[Arm]:
+def _learning_rates(base: Variant) -> Iterable[Variant]:
     for weight, name in ((0.0, "output only"), (1.0, "every block")):
         arm = replace(base, name=f"loss on {name}", objective=replace(base.objective, intermediate=weight))
         yield from _over_rates(arm)
 
 
-def _depths(base: Arm) -> Iterable[Arm]:
+def _depths(base: Variant) -> Iterable[Variant]:
     for weight, name in ((0.0, "output only"), (1.0, "every block")):
         for depth in DEPTHS:
             yield replace(base, name=f"loss on {name}", head=replace(base.head, depth=depth),
                           objective=replace(base.objective, intermediate=weight))  # fmt: skip
 
 
-def _attentions(base: Arm) -> Iterable[Arm]:
+def _attentions(base: Variant) -> Iterable[Variant]:
     kinds: dict[str, dict] = {
         "TransFusion": {"kind": "transfusion"},
         "TransFusion, diagonal kept": {"kind": "transfusion", "keep_diagonal": True},
@@ -98,7 +98,7 @@ def _attentions(base: Arm) -> Iterable[Arm]:
         yield replace(base, name=name, head=replace(base.head, **changes))
 
 
-def _supervisions(base: Arm) -> Iterable[Arm]:
+def _supervisions(base: Variant) -> Iterable[Variant]:
     for weight, where in ((0.0, "output"), (1.0, "every block")):
         objective = replace(base.objective, intermediate=weight)
         yield replace(base, name=f"labels, {where}", objective=objective, supervision="labels")

@@ -88,8 +88,9 @@ def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device
         accuracy.append(_neighbour_accuracy(output, batch))
         whole.append(bool(recovered(affinities[-1], batch.classes)))
     names = list(LayerMeasures.__dataclass_fields__)
-    layers = [LayerMeasures(**{name: np.array([row[i][name] for row in rows]) for name in names})
-              for i in range(len(rows[0]))]  # fmt: skip
+    layers = [
+        LayerMeasures(**{name: np.array([row[i][name] for row in rows]) for name in names}) for i in range(len(rows[0]))
+    ]
     separated = layers[-1].integrity > 0.0
     return Evaluation(
         layers, np.array(accuracy), separated, np.array(whole), combine_cells("Theorem 4", verdicts), suspect

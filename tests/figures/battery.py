@@ -66,5 +66,6 @@ class Draws:
 def lowest_middle_highest(draws: Draws, count: int, low: float = 0.05, high: float = 0.95) -> np.ndarray:
     """Columns low, middle, high of an interval, (3, count), nowhere symmetric."""
     middle = draws(count, low + 0.3 * (high - low), low + 0.7 * (high - low))
-    return np.stack([middle - draws(count, 0.02, 0.25) * (high - low), middle,
-                     middle + draws(count, 0.02, 0.25) * (high - low)])  # fmt: skip
+    return np.stack(
+        [middle - draws(count, 0.02, 0.25) * (high - low), middle, middle + draws(count, 0.02, 0.25) * (high - low)]
+    )

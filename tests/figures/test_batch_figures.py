@@ -57,8 +57,9 @@ def test_recovery_curves_and_floors(draw):
     assert len(set(styles.values())) == 3
     for column, (angle, share) in zip(panels.T, settings):
         for ax, dim in zip(column, (2, 3)):
-            own = rows[(rows["subspace_dim"] == dim) & (rows["principal_angle_deg"] == angle)
-                       & (rows["noise_share"] == share)]  # fmt: skip
+            own = rows[
+                (rows["subspace_dim"] == dim) & (rows["principal_angle_deg"] == angle) & (rows["noise_share"] == share)
+            ]
             if own.empty:
                 assert not ax.axison
                 assert (dim, angle, share) == (2, 60.0, 0.25)
@@ -146,8 +147,9 @@ def test_noise_left_in_fused_points(draw):
     table = pd.DataFrame(
         [(dim, size) for dim in (64, 16) for size in (32, 4, 8)], columns=["ambient_dim", "cluster_size"]
     )
-    table = table.assign(noise_level=0.37, depth=5, bound=draws(6, 0.1, 0.3), measured=draws(6, 0.05, 0.2),
-                         limit=draws(6, 0.02, 0.1))  # fmt: skip
+    table = table.assign(
+        noise_level=0.37, depth=5, bound=draws(6, 0.1, 0.3), measured=draws(6, 0.05, 0.2), limit=draws(6, 0.02, 0.1)
+    )
     figure = draw(denoising=draws.shuffled(table))
     names = legend(figure)
     assert len(set(names.values())) == 4

@@ -79,9 +79,7 @@ def test_contrasts(draw):
         assert not shades
         assert [x for x, _ in verticals(ax)] == [0.0]
         assert (np.diff(widths(ax, np.array([-0.5, 0.0, 0.5]))) > 0).all(), "above is right"
-    assert [ax.get_xlabel() for ax in figure.axes] == [
-        "difference of accuracy, percentage points", "difference: nats"
-    ]  # fmt: skip
+    assert [ax.get_xlabel() for ax in figure.axes] == ["difference of accuracy, percentage points", "difference: nats"]
     assert figure.get_suptitle() == "X1: mean differences and 95 % intervals over 1 to 5 seeds"
 
 

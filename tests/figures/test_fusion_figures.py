@@ -94,8 +94,9 @@ def sharpening_tables(draws):
     grid = [(x, y) for x in np.linspace(0.1, 0.95, 15) for y in np.geomspace(0.003, 0.6, 15) if y < x]
     boundary = pd.DataFrame(grid, columns=["within", "between"])
     # Linear along each edge of the grid, so that the contour is exact: within = .4, and between = a grid line's middle.
-    boundary = boundary.assign(plain=-0.1, squared=boundary["within"] - 0.4,
-                               thresholded=np.where(boundary["between"] > 0.05, -0.2, 0.0))  # fmt: skip
+    boundary = boundary.assign(
+        plain=-0.1, squared=boundary["within"] - 0.4, thresholded=np.where(boundary["between"] > 0.05, -0.2, 0.0)
+    )
     return draws.shuffled(pd.DataFrame(squares)), draws.shuffled(boundary)
 
 
@@ -130,10 +131,9 @@ def test_where_one_block_sharpens(draw):
     assert [[(y, look.line) for y, look in horizontals(ax)] for ax in panels] == [[], [], [(0.31, ":")]]
     assert names[r"threshold $\tau$"].line == ":"
     assert names["predicted boundary (block model: Proposition 5)"].line == "-"
-    assert [ax.get_title() for ax in panels] == [
-        "plain ReLU", "squared ReLU", r"ReLU with threshold $\tau$ = 0.31"
-    ]  # fmt: skip
+    assert [ax.get_title() for ax in panels] == ["plain ReLU", "squared ReLU", r"ReLU with threshold $\tau$ = 0.31"]
     assert (panels[0].get_ylabel(), bar.get_ylabel()) == (
-        "mean cosine between clusters", "measured change of sharpness"
-    )  # fmt: skip
+        "mean cosine between clusters",
+        "measured change of sharpness",
+    )
     assert "4 clusters of 16, 23 batches a square" in figure.get_suptitle()

@@ -119,8 +119,9 @@ def test_layer_by_layer(draw):
              "0.71 (no guarantee)": 0.71, "0.93 (no guarantee)": 0.93}  # fmt: skip
     styles = legend(figure)
     assert (styles[r"Theorem 1's rate: floor of $\alpha_l$"].line, styles[r"Theorem 2a's cap on $\beta_l$"].line) == (
-        "--", ":"
-    )  # fmt: skip
+        "--",
+        ":",
+    )
     for line, dim in zip(panels, (16, 64)):
         own = rows[(rows["ambient_dim"] == dim) & (rows["batch_size"] == 96)]
         assert line[0].get_ylabel() == f"D = {dim}, n = 96"
@@ -159,9 +160,10 @@ def test_layer_by_layer(draw):
 
 
 def boundary_table(draws):
-    table = pd.DataFrame([(dim, size, ceiling) for dim in (64, 16) for size in (96, 18)
-                          for ceiling in ("separation", "persistence")],
-                         columns=["ambient_dim", "batch_size", "ceiling"])  # fmt: skip
+    table = pd.DataFrame(
+        [(dim, size, ceiling) for dim in (64, 16) for size in (96, 18) for ceiling in ("separation", "persistence")],
+        columns=["ambient_dim", "batch_size", "ceiling"],
+    )
     low, measured, high = lowest_middle_highest(draws, len(table), 0.2, 1.4)
     table = table.assign(bound=draws(len(table), 0.2, 0.9), measured=measured, measured_low=low, measured_high=high)
     table["tightness"] = table["measured"] / table["bound"]

@@ -65,8 +65,9 @@ def test_a_bar_is_the_mean_over_seeds():
 def test_only_the_floors_of_the_curves_are_drawn(ax):
     rows = pd.DataFrame({"affinity": "signed", "cluster_size": [10, 20], "recovered_rate": [0.1, 0.9],
                          "exact_rate": np.nan, "recovered_low": [0.0, 0.8], "recovered_high": [0.2, 1.0]})  # fmt: skip
-    floors = pd.DataFrame({"affinity": ["signed", "squared"], "isolated": [11, 31], "simulated": [12, 32],
-                           "proved": [13, 33]})  # fmt: skip
+    floors = pd.DataFrame(
+        {"affinity": ["signed", "squared"], "isolated": [11, 31], "simulated": [12, 32], "proved": [13, 33]}
+    )
     batch_floor.draw_panel(ax, rows, floors, 0.05)
     upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
     assert upright == [11, 12, 13]
@@ -99,8 +100,9 @@ def test_every_level_of_chance_has_one_line(ax):
 def test_without_a_proved_floor_nothing_is_outlined(ax, floor):
     places = pd.DataFrame({"panel": 0, "noise_level": [0.1, 0.1, 0.3, 0.3], "cluster_size": [10, 40, 10, 40],
                            "recovered_rate": [0.5, 1.0, 0.0, 0.8]})  # fmt: skip
-    squares = pd.DataFrame({"panel": [0], "noise_from": 0.0, "noise_to": 0.4, "size_from": 5, "size_to": 80,
-                            "recovered_rate": 0.5})  # fmt: skip
+    squares = pd.DataFrame(
+        {"panel": [0], "noise_from": 0.0, "noise_to": 0.4, "size_from": 5, "size_to": 80, "recovered_rate": 0.5}
+    )
     outline = pd.DataFrame({"panel": [0, 0], "noise_level": [0.1, 0.3], "proved_floor": floor})
     phase.draw_panel(ax, folder(rows=places, squares=squares, outline=outline), 0)
     assert len(ax.lines) == (0 if np.isnan(floor) else 1)
@@ -110,8 +112,9 @@ def test_without_a_proved_floor_nothing_is_outlined(ax, floor):
 def test_a_boundary_is_where_the_model_changes_sign(ax, lowest, drawn):
     corners = {"within_from": [0.1, 0.5], "within_to": [0.5, 0.9], "between_from": 0.01, "between_to": 0.1}
     table = pd.DataFrame({**corners, "plain_before": [0.5, 0.2], "plain_after": [0.4, 0.6]})
-    boundary = pd.DataFrame({"within": [0.1, 0.9] * 2, "between": [0.01, 0.01, 0.1, 0.1],
-                             "plain": [lowest, 0.3, lowest, 0.3]})  # fmt: skip
+    boundary = pd.DataFrame(
+        {"within": [0.1, 0.9] * 2, "between": [0.01, 0.01, 0.1, 0.1], "plain": [lowest, 0.3, lowest, 0.3]}
+    )
     heat = sharpening.draw_panel(ax, table, boundary, "plain")
     assert heat.get_array().tolist() == pytest.approx([-0.1, 0.4])
     assert len(ax.collections) == 1 + drawn

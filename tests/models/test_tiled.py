@@ -211,9 +211,7 @@ def test_large_batches_are_tiled_and_small_ones_are_not(monkeypatch):
     calls = []
     for name in ("mix_in_tiles", "measure_in_tiles"):
         original = getattr(tiled, name)
-        monkeypatch.setattr(
-            stack_module, name, lambda *a, f=original, n=name, **k: (calls.append(n), f(*a, **k))[1]
-        )  # fmt: skip
+        monkeypatch.setattr(stack_module, name, lambda *a, f=original, n=name, **k: (calls.append(n), f(*a, **k))[1])
     stack = AttentionStack(1, 0.2)
     stack.measure(points, labels), stack(points)
     assert not calls

@@ -11,8 +11,8 @@ CONTROLS = bugs_in(
     ("controls_take_the_grids_threshold", "recommended_threshold(*extremes, sizes), False",
      "settings.threshold or 0.3, False", SWEEP),
     ("controls_without_what_theory_allows", "settings.seed, extremes, name)", "settings.seed, None, name)", SWEEP),
-    ("controls_allowed_twice_their_noise", "noise_extremes(settings.noise, law, level)",
-     "noise_extremes(settings.noise, law, 2.0 * level)", SWEEP),
+    ("controls_allowed_twice_their_noise", "law.extremes(settings.noise, level)",
+     "law.extremes(settings.noise, 2.0 * level)", SWEEP),
     ("event_control_of_few_trials", "0.5, settings.control_trials)", "0.5, FEW_TRIALS)", SWEEP),
 )  # fmt: skip
 
@@ -22,7 +22,7 @@ AUDIT = bugs_in(
     ("audit_replays_against_itself", "abs(measured - plain[name])", "abs(measured - measured)"),
     ("audit_replays_one_layer", "for _ in range(cell.depth + 1):\n        key", "for _ in range(1):\n        key"),
     ("audit_replays_without_mixing", "(1.0 - cell.mixing) * x + cell.mixing * share @ x, x)", "x, x)"),
-    ("audit_compares_no_counts", "if row[name] != count]", "if count < 0]"),
+    ("audit_compares_no_counts", "if row[name] != count", "if count < 0]"),
     ("audit_knows_no_other_shape", "getattr(trajectory, name).shape != expected]", "trajectory is None]"),
     ("audit_takes_batches_for_distinct", "result.distinct != cell.trials and not few", "False"),
     ("audit_believes_promises", "rtol=0.0, atol=TOLERANCE, equal_nan=True)", "rtol=0.0, atol=9.0, equal_nan=True)"),

@@ -70,16 +70,16 @@ REPORT = bugs_in(
 
 GRID = bugs_in(
     "synthetic/sweeps/noise_grid.py", "synthetic/sweeps/noise_grid synthetic/audit/rows",
-    ("threshold_of_the_level_before", "noise_extremes(settings.noise, laws[dim, n], float(level))",
-     "noise_extremes(settings.noise, laws[dim, n], float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
-    ("threshold_of_the_first_group", "noise_extremes(settings.noise, laws[dim, n],",
-     "noise_extremes(settings.noise, laws[dim, settings.batch_sizes[0]],", SWEEP),
+    ("threshold_of_the_level_before", "laws[dim, n].extremes(settings.noise, float(level))",
+     "laws[dim, n].extremes(settings.noise, float(levels[max(list(levels).index(level) - 1, 0)]))", SWEEP),
+    ("threshold_of_the_first_group", "laws[dim, n].extremes(",
+     "laws[dim, settings.batch_sizes[0]].extremes(", SWEEP),
     ("separation_and_persistence_swapped", "return separation, persistence\n",
      "return persistence, separation\n", SWEEP),
     ("ceilings_of_the_group_not_looked_at", "_with_ceilings(even, ceiling, settings.noise)", "even"),
     ("guaranteed_a_tenth_too_far", "(level <= ceiling if noise", "(level <= 1.1 * ceiling if noise", SWEEP),
-    ("ceilings_swapped", "Ceilings(gaussian_separation(*law), gaussian_persistence(*law))",
-     "Ceilings(gaussian_persistence(*law), gaussian_separation(*law))", SWEEP),
+    ("ceilings_swapped", "Ceilings(gaussian_separation(*self), gaussian_persistence(*self))",
+     "Ceilings(gaussian_persistence(*self), gaussian_separation(*self))", SWEEP),
 )  # fmt: skip
 
 ONE_BLOCK = bugs_in(

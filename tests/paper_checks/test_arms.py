@@ -48,8 +48,9 @@ def test_sizes_that_an_arms_head_does_not_read_make_no_other_training():
 
 @pytest.mark.parametrize("tier", [QUICK, CPU, GPU], ids=lambda tier: tier.name)
 def test_no_training_of_any_claim_has_a_setting_that_nothing_reads(tier):
-    trainings = [task for family in FAMILIES for claim in family.CLAIMS for task in claim.tasks(tier)
-                 if hasattr(task, "config")]  # fmt: skip
+    trainings = [
+        task for family in FAMILIES for claim in family.CLAIMS for task in claim.tasks(tier) if hasattr(task, "config")
+    ]
     assert len(trainings) > 100
     assert not [task.name for task in trainings if idle_settings(task.config)]
 
@@ -79,8 +80,9 @@ def test_what_the_claims_compare_is_what_their_words_say():
     assert starts == [method_of("moco_ft"), method_of("moco_ft", transform_from_epoch=5), method_of("moco")]
     inner = [first(arm, QUICK).method for arm in simclr.INNER_PRODUCTS.values()]
     assert inner == [SimCLR(temperature=t, normalize=False) for t in (0.5, 1.0, 10.0)]
-    assert [first(arm, QUICK).method for arm in simclr.NORMALIZED.values()] == [SimCLR(temperature=t)
-                                                                               for t in (0.1, 0.5, 1.0)]  # fmt: skip
+    assert [first(arm, QUICK).method for arm in simclr.NORMALIZED.values()] == [
+        SimCLR(temperature=t) for t in (0.1, 0.5, 1.0)
+    ]
     for name, arm in transfusion_training.SUPERVISIONS.items():
         options = {"supervised": name == "labels"}
         assert first(arm, QUICK).method == method_of("transfusion", **options)

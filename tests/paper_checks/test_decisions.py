@@ -23,8 +23,9 @@ SIMULATIONS = 4000
 
 
 def contrast(differences, direction="above"):
-    return Contrast("a over b", "accuracy", dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0),
-                    direction)  # fmt: skip
+    return Contrast(
+        "a over b", "accuracy", dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0), direction
+    )
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])

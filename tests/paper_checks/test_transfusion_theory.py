@@ -94,8 +94,9 @@ def test_one_theorem_is_not_taken_for_another(results):
     plant_noise(results)
     plant(results, RUNS["worst"], [verdict("Theorem 10", "VIOLATED"), verdict("Theorem 1 on random batches")])
     assert [row["contrast"] for row in theory.verdict_rows(results, RUNS, "Theorem 1")] == [
-        "Theorem 1, gaussian", "Theorem 1 on random batches, worst",
-    ]  # fmt: skip
+        "Theorem 1, gaussian",
+        "Theorem 1 on random batches, worst",
+    ]
 
 
 @pytest.mark.parametrize("changes", [{"top_high": 0.06}, {"safe": 0.95}])
@@ -206,8 +207,9 @@ def plant_map(results, change, block="squared", foreseen=0.1):
     plant(results, stacks.map_run(QUICK), [verdict("Proposition 5 on random batches")], {"trials": 5}, map=rows)
 
 
-@pytest.mark.parametrize(("change", "expected"), [(0.1, "reproduced"), (0.0, "undecided"), (-0.1, "contradicted"),
-                                                  (-0.004, "undecided")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "expected"), [(0.1, "reproduced"), (0.0, "undecided"), (-0.1, "contradicted"), (-0.004, "undecided")]
+)
 @pytest.mark.parametrize(("claim", "block"), [("T4a", "plain"), ("T4b", "squared")])
 def test_blocks_with_identity_weights(results, claim, block, change, expected):
     # -.004 is clear at 95 % but not at 1 - 5 %/m; the last point, where no rise is foreseen, counts for T4a alone.

@@ -69,8 +69,9 @@ def test_a_run_goes_on_where_it_was_interrupted(finished, tmp_path):
             raise KeyboardInterrupt
         return run_one_block(task)
 
-    options = PhaseDiagram(noises=("bounded",), refinements=1, trials=40, largest_cluster=40, ambient_dim=12,
-                           out=tmp_path / "run")  # fmt: skip
+    options = PhaseDiagram(
+        noises=("bounded",), refinements=1, trials=40, largest_cluster=40, ambient_dim=12, out=tmp_path / "run"
+    )
     with pytest.raises(KeyboardInterrupt):
         run(options, measure=interrupted)
     assert main([*SMALL, "--out", str(tmp_path / "run"), "--resume", "--backend", "loky", "--jobs", "2"]) == 0

@@ -336,7 +336,7 @@ def test_every_batch_that_exists_is_accepted():
         (bm.sharpening_margin, (0.5, 0.1, 2, 4, 1.0, 0.5, 1.0), "threshold"),
         (bm.sharpening_margin, (0.5, 0.1, 1, 4, 1.0), "num_clusters"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(function, arguments, name):
     with pytest.raises(ValueError, match=f"^{name}:"):
         function(*arguments)

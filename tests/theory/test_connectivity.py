@@ -105,7 +105,7 @@ def test_one_step_descent_on_the_circle_is_its_closed_form():
 
         exact = (size - 1) * mpmath.quad(
             lambda d: (1 - lens(d)) ** (size - 2) / mpmath.pi, [radius, mpmath.pi - radius / 2, mpmath.pi]
-        )  # fmt: skip
+        )
     assert descent(2, radius).one_step(size) == pytest.approx(float(exact), rel=5e-3)
 
 

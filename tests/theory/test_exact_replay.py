@@ -27,8 +27,9 @@ def test_replay_with_a_map_and_per_trial_parameters():
     rng = np.random.default_rng(0)
     points, matrix = rng.standard_normal((2, 6, 4)), rng.standard_normal((3, 4))
     labels, cut, mixing = np.array([0, 1, 0, 1, 0, 1]), np.array([0.1, 0.2]), np.array([0.5, 0.9])
-    stack = AttentionStack(4, torch.tensor(cut)[:, None, None], torch.tensor(mixing)[:, None, None],
-                           query_key_map=torch.from_numpy(matrix))  # fmt: skip
+    stack = AttentionStack(
+        4, torch.tensor(cut)[:, None, None], torch.tensor(mixing)[:, None, None], query_key_map=torch.from_numpy(matrix)
+    )
     trajectory = stack.measure(torch.from_numpy(points), labels)
     replay = ExactReplay(points.__getitem__, labels, cut, mixing, 4, matrix)
     for trial in range(2):

@@ -67,8 +67,9 @@ def certified_layers_check():
     """The part of Theorem 3 with a hypothesis that fails here: clusters further apart inside than from each other."""
     points = SCATTERED[:, [0, 3, 1, 0, 3, 1]]
     layers = SoftmaxStack(2, 1.0, 0.5, normalize="every").measure(points, labels_of(SIZES))
-    parts = softmax_fusion._check_certified(layers.alpha, layers.beta, layers.min_cross + 0.5, np.array(SIZES),
-                                            np.ones(4), np.full(4, 0.5))  # fmt: skip
+    parts = softmax_fusion._check_certified(
+        layers.alpha, layers.beta, layers.min_cross + 0.5, np.array(SIZES), np.ones(4), np.full(4, 0.5)
+    )
     return verdicts.combine_parts("s", parts)
 
 

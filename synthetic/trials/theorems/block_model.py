@@ -105,8 +105,9 @@ def draw_block(rng: np.random.Generator) -> Cases:
 
 def measure_block(cases: Cases, subject: Subject) -> LayerArrays:
     """Cosines in front of one block and behind it."""
-    stack = subject(1, column(cases["threshold"]), column(cases["mixing"]), power=float(cases["power"]),
-                    normalize="input")  # fmt: skip
+    stack = subject(
+        1, column(cases["threshold"]), column(cases["mixing"]), power=float(cases["power"]), normalize="input"
+    )
     return stack.measure(torch.from_numpy(np.asarray(cases["points"])), cases["labels"])
 
 

@@ -40,8 +40,9 @@ def _draw(squared: bool):
         arrangement = {} if angle == np.pi / 2 else {"arrangement": "angle", "principal_angle": angle}
         geometry = Geometry(clusters, dim, clusters="uniform", **arrangement)
         labels = contiguous_labels((size,) * clusters)
-        clean = geometry.draw(geometry.bases(ambient, int(rng.integers(2**31))), (size,) * clusters,
-                              rng.spawn(FEW_BATCHES))  # fmt: skip
+        clean = geometry.draw(
+            geometry.bases(ambient, int(rng.integers(2**31))), (size,) * clusters, rng.spawn(FEW_BATCHES)
+        )
         kind = "gaussian" if noisy else ("bounded", "sphere")[rng.integers(2)]
         points = unit_points(add_noise(clean, labels, level, kind, rng.spawn(FEW_BATCHES)))
         return Cases({"points": points}, {"labels": labels, "threshold": link.threshold})

@@ -35,8 +35,9 @@ def test_epochs_are_logged(tmp_path, monkeypatch):
     assert Writer.last.closed
     assert Writer.last.folder == str(tmp_path / "run" / "tensorboard")
     with open(tmp_path / "run" / "epochs.csv", newline="") as file:
-        cells = {(name, int(row["epoch"])): float(cell) for row in csv.DictReader(file) for name, cell in row.items()
-                 if cell}  # fmt: skip
+        cells = {
+            (name, int(row["epoch"])): float(cell) for row in csv.DictReader(file) for name, cell in row.items() if cell
+        }
     assert {place: Writer.last.scalars[place] for place in cells} == cells
     assert ("loss", 1) in cells
 

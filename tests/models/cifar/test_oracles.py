@@ -98,7 +98,8 @@ def test_the_trainer_does_what_the_papers_say(oracle, options, splits, in_float6
     learner = train.fit(options, splits, torch.device("cpu"), tmp_path).learner
     assert len(expected) == options.epochs * (10 // options.batch_size)
     assert in_float64 == pytest.approx(expected, rel=1e-8)
-    found, wanted, start = (weights(*pair) for pair in ((learner.encoder, learner.head), (encoder, head),
-                                                        (before.encoder, before.head)))  # fmt: skip
+    found, wanted, start = (
+        weights(*pair) for pair in ((learner.encoder, learner.head), (encoder, head), (before.encoder, before.head))
+    )
     assert (wanted - start).abs().max() > 1e-3
     torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-8)

@@ -80,8 +80,9 @@ def test_draws_of_every_seed_kind_epoch_and_step_are_their_own():
             for step in range(4)]  # fmt: skip
 
     def drawn(seed, stream, epoch, step):
-        return float(torch.rand((), generator=generator_of(replace(CONFIG, seed=seed), stream, epoch, step),
-                                dtype=torch.float64))  # fmt: skip
+        return float(
+            torch.rand((), generator=generator_of(replace(CONFIG, seed=seed), stream, epoch, step), dtype=torch.float64)
+        )
 
     numbers = [drawn(*key) for key in keys]
     assert len(set(numbers)) == len(keys)

@@ -88,7 +88,7 @@ def is_noisy(cell):
         (is_noisy, {"sizes": (4, 4, 8)}, "not asked for"),
         (is_noisy, {"sizes": (14, 2, 2)}, "of delta, not"),
     ],
-)  # fmt: skip
+)
 def test_cells_that_are_not_as_asked_for_are_noticed(plan, which, changes, said):
     damaged = changed(plan, which, **changes)
     assert damaged[0] != plan[0]
@@ -98,8 +98,9 @@ def test_cells_that_are_not_as_asked_for_are_noticed(plan, which, changes, said)
 def test_bounds_of_bounded_noise_are_worked_out_again():
     settings = replace(SETTINGS, batch_sizes=(12,), noise="worst")
     cells, known = plan_of(settings)
-    wrong = [replace(cell, extremes=(cell.extremes[0] - 1e-6, cell.extremes[1])) if cell.extremes else cell
-             for cell in cells]  # fmt: skip
+    wrong = [
+        replace(cell, extremes=(cell.extremes[0] - 1e-6, cell.extremes[1])) if cell.extremes else cell for cell in cells
+    ]
     assert "worked out again" in complaints((wrong, known), settings)
 
 

@@ -24,8 +24,9 @@ from theory.trajectory import Trajectory
 from theory.verdicts import Status, Verdict
 
 GEOMETRY = Geometry(num_clusters=3, subspace_dim=2)
-SETTINGS = SweepSettings(ambient_dims=(16,), batch_sizes=(12,), geometry=GEOMETRY, trials=6, depth=2, controls=False,
-                         control_trials=20)  # fmt: skip
+SETTINGS = SweepSettings(
+    ambient_dims=(16,), batch_sizes=(12,), geometry=GEOMETRY, trials=6, depth=2, controls=False, control_trials=20
+)
 
 
 def small(out, **changes):
@@ -58,9 +59,10 @@ def share_seeds(monkeypatch):
 def draw_trials_twice(monkeypatch):
     true = seeding.trial_generators
     monkeypatch.setattr(
-        seeding, "trial_generators",
+        seeding,
+        "trial_generators",
         lambda seed, cell, trials, stream: true(seed, cell, [t // 2 for t in trials], stream),
-    )  # fmt: skip
+    )
 
 
 def hand_out_trials_twice(monkeypatch):
@@ -89,8 +91,9 @@ def look_at_the_first_layer_only(monkeypatch):
 
 def swap_the_mixing(monkeypatch):
     true = TransFusionBlock.__init__
-    monkeypatch.setattr(TransFusionBlock, "__init__", lambda self, tau, mixing, *rest: true(
-        self, tau, max(1.0 - mixing, 0.01), *rest))  # fmt: skip
+    monkeypatch.setattr(
+        TransFusionBlock, "__init__", lambda self, tau, mixing, *rest: true(self, tau, max(1.0 - mixing, 0.01), *rest)
+    )
 
 
 def forget_nu(monkeypatch):
@@ -143,7 +146,7 @@ def noise_verdict(cells):
         (find_everything_sound, "the rule for Theorem 2b"),
         (hold_too_easily, "the rule for rates"),
     ],
-)  # fmt: skip
+)
 def test_the_sweep_notices(tmp_path, monkeypatch, capsys, plant, said):
     plant(monkeypatch)
     # Mistakes make near-ties in numbers: none is worth a replay in high precision here.
@@ -232,8 +235,9 @@ def test_the_proved_event_must_be_confirmed_by_its_control(measured):
         assert ("of the proved event do not confirm" not in found) == confirmed
 
 
-@pytest.mark.parametrize(("name", "said"), [("alpha_rate_bound", "are promised"), ("beta_cap", "are promised"),
-                                            ("alpha_min", "is below")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"), [("alpha_rate_bound", "are promised"), ("beta_cap", "are promised"), ("alpha_min", "is below")]
+)
 def test_what_is_promised_of_all_batches_is_worked_out_again(measured, name, said):
     quiet = next(entry for entry in measured[1] if entry[2]["persistence_guaranteed"])
     for cell, result, row, layers in (measured[1][0], quiet):

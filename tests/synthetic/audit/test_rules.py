@@ -101,7 +101,7 @@ true_contradictions, true_noticed, true_crossing = rates.contradictions, rates._
         (report, "falling_crossing", lambda x, y, goal: true_crossing(x, y, 1.0 - goal), "the boundary of separation"),
         (audit_rules, "falling_crossing", lambda x, y, goal: true_crossing(x[:2], y[:2], goal), "is said to fall"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_that_turns_elsewhere_is_noticed(monkeypatch, module, name, damaged, said):
     monkeypatch.setattr(module, name, damaged)
     assert said in "; ".join(rule_complaints(0.05))

@@ -115,7 +115,7 @@ true_contraction, true_tail = noise_free._contraction, PairLaw.tail
         (audit_theorems, "scaled_log_bessel", lambda order, x: np.zeros(3), "the Bessel function of order 4.5"),
         (audit_theorems, "add_noise", louder_noise, "noise of kind gaussian"),
     ],
-)  # fmt: skip
+)
 def test_a_check_that_is_wrong_is_noticed(monkeypatch, module, name, damaged, said):
     monkeypatch.setattr(module, name, damaged)
     assert said in "; ".join(theorem_complaints())

@@ -10,7 +10,7 @@ import torch
 from models.heads import HeadConfig, build_head
 from models.losses import Objective, objective_from_name
 from synthetic.batches.geometry import Geometry
-from synthetic.training.ablations import LEARNING_RATES, build_arms
+from synthetic.training.ablations import LEARNING_RATES, build_variants
 from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import evaluate
 from synthetic.training.ideal_weights import law_of_source, measure_ideal
@@ -39,8 +39,9 @@ def source(**changes):
 def task(steps=120, objective=None, head=None, keep_maps=False, rate=3e-3, **changes):
     head = head or HeadConfig("transfusion", width=16, depth=2, out_dim=16)
     how = Optimisation(steps=steps, learning_rate=rate, evaluations=2, evaluation_batches=8)
-    return TrainingTask(0, "arm", source(**changes), head, objective or Objective(intermediate=1.0), how, 0,
-                        keep_maps=keep_maps)  # fmt: skip
+    return TrainingTask(
+        0, "arm", source(**changes), head, objective or Objective(intermediate=1.0), how, 0, keep_maps=keep_maps
+    )
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_ideal_weights_separate_below_their_ceiling():
 
 @pytest.mark.parametrize("ablation", ["none", "loss", "learning_rate", "depth", "attention", "supervision"])
 def test_arms_differ_in_what_they_say(ablation):
-    arms = build_arms(ablation, HeadConfig(width=16, out_dim=16), Objective(), "labels", Optimisation())
+    arms = build_variants(ablation, HeadConfig(width=16, out_dim=16), Objective(), "labels", Optimisation())
     keys = [(arm.name, arm.optimisation.learning_rate, arm.head.depth) for arm in arms]
     assert len(set(keys)) == len(keys)
     settings = [(arm.head, arm.objective, arm.supervision, arm.optimisation) for arm in arms]

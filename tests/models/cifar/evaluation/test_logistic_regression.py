@@ -16,8 +16,9 @@ def test_logistic_regression_is_scikit_learns(l2_weight, classes):
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 150)
     features = rng.standard_normal((150, 5)) * [1, 10, 0.1, 3, 1] + [0, 5, 1, -2, 0] + 0.5 * np.eye(5)[labels]
-    fit = fit_linear(LabelledFeatures(torch.from_numpy(features), torch.from_numpy(labels)), l2_weight, classes,
-                     tolerance=1e-8)  # fmt: skip
+    fit = fit_linear(
+        LabelledFeatures(torch.from_numpy(features), torch.from_numpy(labels)), l2_weight, classes, tolerance=1e-8
+    )
     standard = (features - features.mean(0)) / features.std(0)
     if classes == 2:
         # Two classes are one logit there: |W|^2/2 of W = (-w/2, w/2) is |w|^2/4.

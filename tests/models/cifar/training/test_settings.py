@@ -117,8 +117,9 @@ def trained(options, checked=True):
     for _ in range(options.epochs):
         train._train_epoch(state, state.learner, splits().train, Path())
         state.epoch += 1
-    return torch.cat([p.detach().flatten() for p in (*state.learner.encoder.parameters(),
-                                                     *state.learner.head.parameters())])  # fmt: skip
+    return torch.cat(
+        [p.detach().flatten() for p in (*state.learner.encoder.parameters(), *state.learner.head.parameters())]
+    )
 
 
 def differs(one, other):

@@ -162,8 +162,7 @@ def test_chunks_change_nothing_but_rounding(method, splits, tmp_path):
     for chunk in (None, 5):
         folder = tmp_path / str(chunk)
         folder.mkdir()
-        options = config(method=with_queue(method), head=replace(HEAD, kind="mlp"), chunk=chunk,
-                         epochs=1)  # fmt: skip
+        options = config(method=with_queue(method), head=replace(HEAD, kind="mlp"), chunk=chunk, epochs=1)
         found.append(fit(options, splits, CPU, folder))
     assert found[1].epochs[0]["loss"] == pytest.approx(found[0].epochs[0]["loss"], rel=1e-5)
     torch.testing.assert_close(weights(found[1]), weights(found[0]), rtol=0, atol=2e-4)
@@ -178,8 +177,9 @@ def _halves_of_batches(rank):
 
 def _half_of_a_batch(rank, method):
     learner, batch = _learner_and_batch(method)
-    parts = [Batch(*(t.chunk(2)[r] for t in (batch.first, batch.second, batch.labels)), 0, batch.generator)
-             for r in range(2)]  # fmt: skip
+    parts = [
+        Batch(*(t.chunk(2)[r] for t in (batch.first, batch.second, batch.labels)), 0, batch.generator) for r in range(2)
+    ]
     # Kept until gradients are averaged: a wrapper that is freed before averages nothing.
     network = DistributedDataParallel(learner)
     network(parts[rank]).backward()
@@ -223,8 +223,7 @@ def test_a_run_of_two_processes(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run(splits, tmp_path):
     for method in ("simclr", "moco", "transfusion"):
-        options = config(optimiser=OptimizerConfig("sgd", 1e30, warmup_epochs=0), epochs=9,
-                         method=with_queue(method))  # fmt: skip
+        options = config(optimiser=OptimizerConfig("sgd", 1e30, warmup_epochs=0), epochs=9, method=with_queue(method))
         folder = tmp_path / method
         folder.mkdir()
         with pytest.raises(DivergedError, match="try a smaller learning_rate"):
@@ -251,8 +250,9 @@ def test_half_precision_does_not_merge_classes():
     assert seen[0].tolist() == [256, 257, 259, 260] * 2
 
 
-@pytest.mark.parametrize(("capability", "precision", "slow"), [("AVX2", "bf16", True), ("AVX2", "float32", False),
-                                                               ("AVX512", "bf16", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("capability", "precision", "slow"), [("AVX2", "bf16", True), ("AVX2", "float32", False), ("AVX512", "bf16", False)]
+)
 def test_half_precision_without_instructions_for_it_is_warned_about(
     splits, monkeypatch, recwarn, capability, precision, slow
 ):
