@@ -204,3 +204,12 @@ class ConeLaw(NamedTuple):
     def extremes(self, noise: NoiseKind, level: float) -> tuple[float, float]:
         """(alpha, beta) that Theorem 2b allows at a noise level."""
         return gaussian_extremes(*self, level) if noise == "gaussian" else bounded_extremes(*self.angles, level)
+
+
+def _even_levels(settings: SweepSettings, ceilings, count: int) -> list[float]:
+    """Even steps up to well past the largest ceiling, rounded to three digits."""
+    largest = max(c.separation for c in ceilings)
+    top = PAST_CEILING * largest if largest > 0.0 else 1.5
+    if settings.noise != "gaussian":
+        top = min(top, 0.96)
+    return [float(f"{top * (i + 1) / count:.3g}") for i in range(count)]

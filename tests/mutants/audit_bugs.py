@@ -22,7 +22,7 @@ AUDIT = bugs_in(
     ("audit_replays_against_itself", "abs(measured - plain[name])", "abs(measured - measured)"),
     ("audit_replays_one_layer", "for _ in range(cell.depth + 1):\n        key", "for _ in range(1):\n        key"),
     ("audit_replays_without_mixing", "(1.0 - cell.mixing) * x + cell.mixing * share @ x, x)", "x, x)"),
-    ("audit_compares_no_counts", "if row[name] != count", "if count < 0]"),
+    ("audit_compares_no_counts", "if row[name] != count", "if count < 0"),
     ("audit_knows_no_other_shape", "getattr(trajectory, name).shape != expected]", "trajectory is None]"),
     ("audit_takes_batches_for_distinct", "result.distinct != cell.trials and not few", "False"),
     ("audit_believes_promises", "rtol=0.0, atol=TOLERANCE, equal_nan=True)", "rtol=0.0, atol=9.0, equal_nan=True)"),
