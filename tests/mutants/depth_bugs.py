@@ -70,13 +70,12 @@ FLOOR = (
              ("one_cluster_for_all", "copies = count if len(sizes) == 1 else 1", "copies = 1"),
              ("floor_at_twice_the_budget", "<= delta / 2.0\n\n    low", "<= delta\n\n    low"),
              ("floor_without_its_margin", "return MARGIN * copies", "return 0.9 * copies"),
-             ("largest_size_never_tried", "min(largest, int(np.ceil(high * CLIMB)))",
-              "min(largest - 1, int(np.ceil(high * CLIMB)))")),
+             ("search_ends_early", "while high - low > 1:", "while high - low > 4:")),
     *bugs_in("theory/batch_floor.py", "theory/batch_floor",
              ("soft_floor_alone", "while soft is None or size < soft:", "while soft is None:"),
              ("radius_floor_alone", "        soft = soft_floor(", "        soft = 0 and soft_floor(")),
     *bugs_in("theory/quadrature.py", "theory/soft_floor",
-             ("gauss_rule_without_the_last_step", "np.diag(beside[:-1], 1)", "np.diag(beside[1:], 1)")),
+             ("gauss_rule_without_the_last_step", "np.diag(beside[:-1], -1)", "np.diag(beside[1:], -1)")),
 )  # fmt: skip
 
 BUGS = (*DEPTH, *SOFT, *FLOOR)
