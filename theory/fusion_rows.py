@@ -3,11 +3,10 @@
 Row j mixes x_j with the average of its neighbours. Every bracket z_b = (1 - lambda) x_j + lambda x_b is split at the
 clean point of x_b: Y_b = <u_b, z_b>, Z_b = z_b - Y_b u_b. The row *fails at slope T* when |sum_b X_b Z_b| >= T sum_b
 X_b Y_b, X_b = ReLU(cos(x_j, x_b) - tau); a row without neighbours fails. Given x_j the summands are independent. With
-Lambda(z) = E exp(z c), c a coordinate of a uniform direction, and h uniform on a sphere of radius rho, for all rho, t > 0
-and every kappa,
+Lambda(z) = E exp(z c), c a coordinate of a uniform direction, h uniform on a sphere of radius rho, and kappa the slope
+of log Lambda(rho t) in t, for all rho, t > 0
     P(row j fails | x_j) <= e^{kappa t - log Lambda(rho t)} E_h prod_b E exp(X_b (<h, Z_b> - kappa T Y_b)):
-the best kappa is the slope of log Lambda(rho t) in t. No operator norm, no union over directions, and no price for
-weights that depend on the noise.
+no operator norm, no union over directions, and no price for weights that depend on the noise.
 
 Proof: theory.md, section 2f.
 """
@@ -101,13 +100,13 @@ class RowLaw:
         self._angles = np.linspace(low, high, ANGLES + 1)
         fine, width = gauss_legendre(self._angles[:-1], self._angles[1:], FINE)
         self._cell = (fine - self._angles[:-1, None]) / (self._angles[1:, None] - self._angles[:-1, None])
-        steps, weights = gauss_legendre(-WINDOW, WINDOW, 24 if self.mixing == 1.0 else NORMS)
-        # Norms matter where the row keeps a share of its own point.
+        # Norms, nearly Gaussian given the angle, matter where the row keeps a share of its own point.
+        steps, weights = _normal_nodes(NORMS)
         self._steps = np.zeros(1) if self.mixing == 1.0 else steps
         norms = self._norms(fine, steps)
         exponent = (
             (dim - 1.0) * np.log(norms) + (dim - 2.0) * np.log(np.sin(fine))[..., None]
-            - (norms**2 - 2.0 * norms * np.cos(fine)[..., None]) / (2.0 * s * s)
+            - (norms**2 - 2.0 * norms * np.cos(fine)[..., None]) / (2.0 * s * s) + 0.5 * steps**2
         )  # fmt: skip
         density = np.exp(exponent - exponent.max()) * (weights * self._deviation(fine)[..., None]) * width[..., None]
         density /= density.sum()
@@ -313,8 +312,8 @@ def _constants(turn: np.ndarray, reach: np.ndarray, limit: float, dim: int) -> t
     turn = np.minimum(turn, 0.95 * reach / np.sqrt(limit))
     order = 0.5 * dim - 1.0
     log_mean = gammaln(0.5 * dim) + turn + scaled_log_bessel(order, turn)
-    # Close to Lambda'/Lambda = I_{d/2}/I_{d/2-1}; any number gives a bound.
-    ratio = turn / (order + 0.5 + np.sqrt((order + 0.5) ** 2 + turn**2))
+    # Lambda'/Lambda = I_{d/2}/I_{d/2-1}.
+    ratio = 0.5 * turn * np.exp(scaled_log_bessel(order + 1.0, turn) - scaled_log_bessel(order, turn))
     return turn / reach, ratio * turn / reach, ratio * turn - log_mean
 
 
@@ -322,8 +321,8 @@ def _mixture(dim: int, step: float = 1.2, ratio: float = 1.25) -> tuple[np.ndarr
     """Nodes c in (-1, 1) and log weights of a coordinate of a uniform direction in R^dim.
 
     In x = artanh c the density is sech^{dim-1} x, nowhere more curved than a Gaussian of width 1/sqrt(dim - 1): steps
-    of about that width do for the trapezoidal rule. Beyond 12 of them the nodes' spacing grows with x, and the weights count for
-    the most that the integrand can be between two nodes.
+    of about that width do for the trapezoidal rule. Beyond 12 of them the nodes' spacing grows with x, and the weights
+    count for the most that the integrand can be between two nodes.
     """
     width = 1.0 / np.sqrt(dim - 1.0)
     inner = np.arange(0.0, 12.0 + 1e-9, step) * width
