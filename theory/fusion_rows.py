@@ -28,7 +28,7 @@ ANGLES, NORMS, ALONG, ACROSS, OFF, OFFSETS = 28, 5, 14, 6, 4, 8
 # Half-widths of windows in standard deviations; what lies outside counts as failed, or is below 1e-12 of what counts.
 ANGLE_WINDOW, WINDOW = 8.0, 7.0
 # Sectors of the half circle; every COARSE-th angle chooses parameters, the others interpolate.
-SECTORS, COARSE = 12, 2
+SECTORS, COARSE = 6, 2
 # Nodes of a neighbour's law that parameters are chosen by.
 THIN = (8, 4, 3)
 # Norms, in standard deviations, at which parameters are chosen.

@@ -4,6 +4,7 @@ from tests.mutants import (
     audit_bugs,
     figure_bugs,
     floor_bugs,
+    fusion_bugs,
     loss_bugs,
     model_bugs,
     synthetic_bugs,
@@ -16,6 +17,7 @@ from tests.mutants import (
 BUGS = (
     *theory_bugs.BUGS,
     *floor_bugs.BUGS,
+    *fusion_bugs.BUGS,
     *verdict_bugs.BUGS,
     *synthetic_bugs.BUGS,
     *audit_bugs.BUGS,
