@@ -16,7 +16,7 @@ RESTART = bugs_in(
 
 ROWS = bugs_in(
     "theory/fusion_rows.py", "theory/fusion_rows",
-    ("conjugate_without_its_mean", "turn / reach, ratio * turn - log_mean", "turn / reach, ratio * turn - 2.0 * log_mean"),
+    ("conjugate_without_its_mean", "ratio * turn - log_mean", "ratio * turn - 2.0 * log_mean"),
     ("slope_of_another_dimension", "scaled_log_bessel(order + 1.0, turn) - scaled_log_bessel(order, turn)",
      "scaled_log_bessel(order + 2.0, turn) - scaled_log_bessel(order, turn)"),
     ("off_plane_variance_halved", "(lam * share * off) ** 2 / (2.0 * (self.dim - 2.0))",
@@ -25,9 +25,9 @@ ROWS = bugs_in(
     ("edges_above_half_the_threshold", "along**2 + across**2 + off**2) - tau, 0.0)",
      "along**2 + across**2 + off**2) - 0.5 * tau, 0.0)"),
     ("empty_rows_pass", "np.clip(1.0 - flat[0].sum(axis=1), 0.0, 1.0)", "0.0 * flat[0].sum(axis=1)"),
-    ("sectors_from_one_side", "gain = np.asarray(slope)[..., None] * np.cos(half) * law.gain - np.cos(middle)[..., None] * plane",
-     "gain = np.asarray(slope)[..., None] * np.cos(half) * law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
-    ("own_share_not_taken_off", "law.gain - law.own[:, None] * law.share\n", "law.gain + law.own[:, None] * law.share\n"),
+    ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
+     "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
+    ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
     ("cones_turn_towards_the_row", "self.within * cosine - np.sqrt", "self.within * cosine + np.sqrt"),
 )  # fmt: skip
 
