@@ -125,6 +125,24 @@ PROPOSITION_5 = Statement(
     "5",
     "block_model",
 )
+THEOREM_2A_RESTART = Statement(
+    "Theorem 2a'",
+    "from one layer's tokens on, a batch is recovered at every depth",
+    "tokens of one layer, of any norm: alpha > tau and beta+ <= tau nu_(1) nu_(2) or <= tau h_(1) h_(2); or "
+    "tau N+ < I and max(I_c, 0) <= tau (I + (N- - I)/M), I = min(I_w, N-)",
+    "no false edge and complete clusters at this layer and at every later one, whatever the layers before were",
+    "2f",
+    "restart",
+)
+THEOREM_2F = Statement(
+    "Theorem 2f",
+    "up to the fusion ceiling one block repairs what noise broke",
+    "Gaussian noise, clusters in orthogonal subspaces with within cosines >= a > 0, tau = beta(sigma) of Theorem 2b, "
+    "noise up to the fusion ceiling",
+    "with probability >= 1 - delta every layer from 1 on is recovered, whether or not the noisy batch was separated",
+    "2f",
+    "fusion_ceiling",
+)
 THEOREM_2E = Statement(
     "Theorem 2e",
     "at a high enough threshold no layer has a false edge, whatever the noise",
@@ -147,8 +165,8 @@ THEOREM_2G = Statement(
 STATEMENTS = {
     statement.name: statement
     for statement in (
-        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_2E, THEOREM_2G,
-        THEOREM_3, THEOREM_4, BLOCK_MODEL, PROPOSITION_5,
+        THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_2E, THEOREM_2A_RESTART, THEOREM_2F,
+        THEOREM_2G, THEOREM_3, THEOREM_4, BLOCK_MODEL, PROPOSITION_5,
     )
 }  # fmt: skip
 
@@ -220,7 +238,14 @@ ISOLATED_POINTS = KilledStatement(
     "the circle, no noise, radius .5, 30 points: .197 by that count, .887 fall apart",
     THEOREM_2G.name,
 )
+WITHIN_PRODUCT = KilledStatement(
+    "2a' with the smallest within product",
+    "tau N+ < I_w and max(I_c, 0) <= tau (I_w + (N- - I_w)/M) keep a batch recovered, whatever the norms are",
+    "tau = .5, y = (1, 1.1) times directions 3.5 degrees apart in each of two clusters, first cross cosine .52: I_w "
+    "is above N-, and the two short tokens share an edge",
+    THEOREM_2A_RESTART.name,
+)
 KILLED = (
     SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, ENDLESS_FLOOR, SOFTMAX_KEEPS, EMPTY_ROW_HALF,
-    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS,
+    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS, WITHIN_PRODUCT,
 )  # fmt: skip

@@ -17,6 +17,8 @@ from theory import (
     connectivity,
     denoising,
     depth_threshold,
+    fusion_ceiling,
+    fusion_rows,
     loss_certificate,
     measurements,
     noise_ceiling,
@@ -25,6 +27,7 @@ from theory import (
     persistence,
     precision,
     rates,
+    restart,
     simulated_floor,
     soft_floor,
     soft_graph,
@@ -87,6 +90,9 @@ POINTS, LABELS = np.random.default_rng(0).standard_normal((6, 3)), np.array([0, 
 # Sums and products of these do not fit 8 bits.
 LAYOUT = {"ambient_dim": 200, "num_clusters": 3, "cluster_size": 100}
 COSINES = {"min_within_cos": 0.9, "max_between_cos": 0.1, "delta": 0.05}
+TIGHT = {"min_within_cos": 1.0, "delta": 0.05, "mixing": 1.0, "subspace_dim": 2, "depth": 3}
+ROWS = fusion_rows.RowLaw(16, 0.5, 0.3, 1.0)
+TOKENS = restart.measure_tokens(np.eye(4)[None, None] + 0.2, np.array([0, 0, 1, 1]))
 ANGLES = {"theta_within": 0.3, "theta_between": 1.4}
 DENOISING = {"noise_level": 0.3, "ambient_dim": 200, "num_clusters": 200, "kappa": 0.5, "depth": 4, "delta": 0.05,
              "mixing": 0.5}  # fmt: skip
@@ -140,6 +146,11 @@ CASES = [
     _method("connectivity.descent", connectivity, "descent", 0.0, math.inf, subspace_dim=3, radius=0.7),
     _method("connectivity.Descent.one_step", connectivity.descent(3, 0.7), "one_step", 0.0, num_points=9, until=20),
     _method("connectivity.Descent.two_step", connectivity.descent(2, 0.7), "two_step", 0.0, num_points=9, until=20),
+    _case(fusion_ceiling.fusion_failure, 0.0, 1.0, **LAYOUT, **TIGHT, noise_level=0.5),
+    _case(fusion_ceiling.fusion_threshold, 0.0, 1.0, **LAYOUT, delta=0.05, noise_level=0.5),
+    _case(fusion_rows.RowLaw, ambient_dim=200, noise_level=0.5, threshold=0.3, mixing=1.0, min_within_cos=0.9),
+    _method("fusion_rows.RowLaw.failure", ROWS, "failure", 0.0, 1.0, slope=0.5, cluster_size=100),
+    _method("fusion_rows.RowLaw.typical_slope", ROWS, "typical_slope", 0.0, cluster_size=100),
     _case(loss_certificate.binary_divergence, 0.0, math.log(2), sharpness=0.5),
     _case(loss_certificate.certified_sharpness, 0.0, 1.0, jsd=0.3),
     _case(loss_certificate.certified_row_sharpness, 0.0, 1.0, loss=0.001, num_rows=200),
@@ -170,6 +181,9 @@ CASES = [
     _case(persistence.persists, 0, 1, alpha=0.9, beta=0.1, cluster_sizes=200, threshold=0.5),
     _case(persistence.threshold_interval, 0.0, 1.0, alpha=0.9, beta=0.1, max_cluster_size=200),
     _case(precision.numerical_threshold, 0.0, 1.0, dtype="float64", condition=2.0),
+    _case(restart.certified_from_layer, -1, 1, geometry=TOKENS, cluster_sizes=200, threshold=0.5),
+    _case(restart.cross_slack, geometry=TOKENS, cluster_sizes=200),
+    _case(restart.restarts, 0, 1, geometry=TOKENS, cluster_sizes=200, threshold=0.5),
     _case(simulated_floor.simulated_floor, 0, 10**6, subspace_dim=2, radius=1.5, delta=0.5, seed=0),
     _case(simulated_floor.count_disconnected, 0, 9, num_points=20, subspace_dim=3, radius=0.7, trials=9, seed=200,
           stop_beyond=3),
@@ -191,6 +205,7 @@ KERNEL = "an elementwise formula inside integrals and searches, whose arguments 
 JUDGES = "holds measured arrays against bounds, whose arguments the bounds check"
 CHECK = "is such a check itself"
 LABELS_OR_ARRAYS = "its number is a count that is compared with an array's"
+SEARCH = "checks its arguments where fusion_failure does, and calls it a dozen times"
 REMEMBERED = "hands its arguments, which must be hashable, to PairLaw, and remembers the answer"
 EXEMPT = {
     "depth_threshold.coordinate_tail": KERNEL,
@@ -206,12 +221,14 @@ EXEMPT = {
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},
     "block_model.check_sharpening": JUDGES,
     "noise_ceiling.check_bounded": JUDGES,
+    "fusion_ceiling.gaussian_fusion": SEARCH,
     "noise_free.check_monotone": JUDGES,
     "noise_free.check_noise_free": JUDGES,
     "noise_free.check_spread": JUDGES,
     "persistence.check_persistence": JUDGES,
     "depth_threshold.check_depth_threshold": JUDGES,
     "depth_threshold.false_edge_cell": JUDGES,
+    "restart.check_restart": JUDGES,
     "softmax_fusion.check_softmax_fusion": JUDGES,
     "loss_certificate.check_certificate": JUDGES,
     "verdicts.judge": JUDGES,

@@ -1,0 +1,47 @@
+"""Bugs in Theorem 2a' (restart) and Theorem 2f (row bound, fusion ceiling)."""
+
+from tests.mutants.bugs import bugs_in
+
+RESTART = bugs_in(
+    "theory/restart.py", "theory/restart",
+    ("within_product_alone", "least = np.minimum(geometry.within_product, geometry.norm_min)",
+     "least = geometry.within_product"),
+    ("kept_share_of_the_shortest_token", "least / geometry.norm_max", "least / geometry.norm_min"),
+    ("axis_of_the_two_highest_clusters", "axis=0)[:2]", "axis=0)[-2:]"),
+    ("axis_height_once", "alpha, beta, low * next_low,", "alpha, beta, low,"),
+    ("any_threshold_below_the_cosines", "(kept - tau > ABSOLUTE_MARGIN) & (tau - cap > ABSOLUTE_MARGIN)",
+     "kept - tau > ABSOLUTE_MARGIN"),
+    ("first_layer_is_the_last", "held.argmax(axis=0), -1)", "0 * held.argmax(axis=0), -1)"),
+)  # fmt: skip
+
+ROWS = bugs_in(
+    "theory/fusion_rows.py", "theory/fusion_rows",
+    ("conjugate_without_its_mean", "ratio * turn - log_mean", "ratio * turn - 2.0 * log_mean"),
+    ("slope_of_another_dimension", "scaled_log_bessel(order + 1.0, turn) - scaled_log_bessel(order, turn)",
+     "scaled_log_bessel(order + 2.0, turn) - scaled_log_bessel(order, turn)"),
+    ("off_plane_variance_halved", "(lam * share * off) ** 2 / (2.0 * (self.dim - 2.0))",
+     "(lam * share * off) ** 2 / (4.0 * (self.dim - 2.0))"),
+    ("own_point_kept_by_lambda", "kept, empty = ((1.0 - lam) * norm * sine)", "kept, empty = (lam * norm * sine)"),
+    ("edges_above_half_the_threshold", "along**2 + across**2 + off**2) - tau, 0.0)",
+     "along**2 + across**2 + off**2) - 0.5 * tau, 0.0)"),
+    ("empty_rows_pass", "np.clip(1.0 - flat[0].sum(axis=1), 0.0, 1.0)", "0.0 * flat[0].sum(axis=1)"),
+    ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
+     "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
+    ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
+    ("cones_turn_towards_the_row", "self.within * cosine - np.sqrt", "self.within * cosine + np.sqrt"),
+)  # fmt: skip
+
+CEILING = bugs_in(
+    "theory/fusion_ceiling.py", "theory/fusion_ceiling",
+    ("whole_angle_for_one_row", "phi = 0.5 * (np.arccos(tau)", "phi = (np.arccos(tau)"),
+    ("clusters_paired_with_themselves", "np.fill_diagonal(clusters, copies * (copies - 1.0))",
+     "np.fill_diagonal(clusters, copies * copies)"),
+    ("cross_pairs_counted_twice", "min(1.0, 0.5 * (clusters", "min(1.0, (clusters"),
+    ("tail_of_the_aligned_part", "(2.0 * np.maximum(1.0 - aligned", "(2.0 * np.maximum(1.0 + aligned"),
+    ("turned_pairs_once_a_point", "size * size for copies, size", "size for copies, size"),
+    ("later_layers_free", "layers += (setting.depth - 1) * _cross", "layers += 0.0 * _cross"),
+    ("ceiling_of_the_threshold_with_all_of_delta", "np.log(self.delta / (2 * self.cross_pairs))",
+     "np.log(self.delta / self.cross_pairs)"),
+)  # fmt: skip
+
+BUGS = (*RESTART, *ROWS, *CEILING)
