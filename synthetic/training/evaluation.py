@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.head_output import HeadOutput, Reading
 from models.heads import Head
-from models.losses import affinity_jsd, read_affinity, target_of_labels
+from models.losses.measured import measure_affinity
 from synthetic.training.batch_source import BatchSource, TrainingBatch
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
@@ -74,10 +74,10 @@ def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device
     for number in range(batches):
         batch = to_device(source.batch(number, evaluation=True), device)
         output = head(batch.points, views=batch.views, trace=True)
-        masks = Masks.of(batch.classes)
-        found = [_measure_reading(reading, masks) for reading in output.readings]
+        found = [_measure_reading(reading, batch.classes) for reading in output.readings]
+        alike = batch.classes[:, None] == batch.classes[None, :]
         for layer, weights in zip(found, output.attentions):
-            layer["attention"] = (weights.mean(0) * masks.same_or_self).sum(-1).mean().item()
+            layer["attention"] = (weights.mean(0) * alike).sum(-1).mean().item()
         verdicts += [layer.pop("verdict") for layer in found]
         affinities = [layer.pop("affinity") for layer in found]
         for own, affinity in zip(verdicts[-len(found) :], affinities):
@@ -97,39 +97,18 @@ def evaluate(head: Head, source: BatchSource, batches: int, device: torch.device
     )
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Which pairs of rows belong together."""
-
-    same: Tensor
-    same_or_self: Tensor
-    target: Tensor
-
-    @staticmethod
-    def of(classes: Tensor) -> "Masks":
-        """From the rows' classes."""
-        alike = classes[:, None] == classes[None, :]
-        own = torch.eye(len(classes), dtype=torch.bool, device=classes.device)
-        return Masks(alike & ~own, alike, target_of_labels(classes, classes.device, torch.float64))
-
-
-def _measure_reading(reading: Reading, masks: Masks) -> dict:
-    cosines = reading.cosines()
-    affinity = read_affinity(cosines)
-    sharpness = (affinity * masks.same).sum(-1)
-    jsd = affinity_jsd(affinity, masks.target)
-    mean = cosines.mean(0)
-    within, cross = mean[masks.same], mean[~masks.same_or_self]
-    loss, rows = jsd.cpu().numpy()[None], sharpness.cpu().numpy()[:, None]
+def _measure_reading(reading: Reading, classes: Tensor) -> dict:
+    found = measure_affinity(reading.cosines(), classes)
+    loss, rows = found.jsd.cpu().numpy()[None], found.sharpness.cpu().numpy()[:, None]
     return {
-        "sharpness": sharpness.mean().item(),
-        "integrity": (within.min() - cross.max()).item(),
-        "quantile_integrity": (linear_quantile(within, LEVEL) - linear_quantile(cross, 1.0 - LEVEL)).item(),
+        "sharpness": found.sharpness.mean().item(),
+        "integrity": (found.within.min() - found.cross.max()).item(),
+        "quantile_integrity": (linear_quantile(found.within, LEVEL) - linear_quantile(found.cross, 1.0 - LEVEL)).item(),
         "jsd": float(loss[0]),
         "certified": float(certified_sharpness(loss)[0]),
         "attention": float("nan"),
         "verdict": check_certificate(loss, rows),
-        "affinity": affinity,
+        "affinity": found.affinity,
     }
 
 

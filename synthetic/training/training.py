@@ -15,6 +15,7 @@ import torch
 from models.head_output import HeadOutput
 from models.heads import Head, HeadConfig, build_head, count_parameters
 from models.losses import Objective, read_affinity
+from models.optim import learning_rate
 from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import Evaluation, evaluate, to_device
 from synthetic.trials.files import Counterexample
@@ -23,6 +24,8 @@ from theory.verdicts import Verdict, combine_cells
 
 # A change of the mean sharpness from one block to the next counts where it exceeds this many standard errors.
 CLEAR = 2.0
+# The learning rate rises over the first twentieth of the steps, then falls along a cosine to 0.
+WARM_UP = 20
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
     steps = how.steps if count_parameters(head) else 0  # the head "none" has nothing to learn
     if steps:
         optimiser = torch.optim.Adam(head.parameters(), lr=how.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, how.steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: learning_rate(step, how.steps, max(1, how.steps // WARM_UP), 1.0)
+        )
     marks = {round(how.steps * i / (how.evaluations + 1)) for i in range(how.evaluations + 1)} - {how.steps}
     history, verdicts, suspects = [], [], []
     maps = affinity_maps(head, task, "before", device) if task.keep_maps else []
@@ -146,14 +151,6 @@ def is_finite(output: HeadOutput) -> bool:
     """No NaN and no infinity in anything that a loss may read, all streams included."""
     tensors = [output.embeddings, *(part for r in output.readings for part in (r.queries, r.keys))]
     return all(bool(t.isfinite().all()) for t in tensors) and all(is_finite(stream) for stream in output.auxiliary)
-
-
-def learning_rate_share(step: int, steps: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up over a twentieth of the steps, then a cosine to 0."""
-    warm = max(1, steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def _build(task: TrainingTask) -> Head:

@@ -16,6 +16,7 @@ from synthetic.trials.theorems import (
     theorem_2b,
     theorem_2c,
     theorem_2e,
+    theorem_2f,
     theorem_2g,
     theorem_3,
 )
@@ -79,6 +80,7 @@ for _module in (
     theorem_2b,
     theorem_2c,
     theorem_2e,
+    theorem_2f,
     theorem_2g,
     theorem_3,
     loss_certificate,

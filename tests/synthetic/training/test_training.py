@@ -19,7 +19,6 @@ from synthetic.training.training import (
     Optimisation,
     TrainingTask,
     clear_change,
-    learning_rate_share,
     train,
 )
 from tests import reference
@@ -201,13 +200,21 @@ def test_a_training_that_blows_up_says_so():
     assert result.row["history_rows"] == len(result.history) > 0
 
 
-def test_learning_rates_warm_up_and_fall_to_nothing():
-    shares = [learning_rate_share(step, 100) for step in range(100)]
-    assert shares[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert shares[5] == 1.0
-    assert np.all(np.diff(shares[5:]) < 0)
-    assert learning_rate_share(100, 100) == pytest.approx(0.0)
-    assert shares[52] == pytest.approx(0.5 * (1 + math.cos(math.pi * 47 / 95)))
+def test_learning_rates_warm_up_and_fall_to_nothing(monkeypatch):
+    """What the optimizer is told, step by step."""
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def listed(self, *arguments, **options):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", listed)
+    train(task(steps=40, rate=0.01), CPU)
+    assert rates[:2] == pytest.approx([0.005, 0.01])
+    assert rates[2] == 0.01
+    assert np.all(np.diff(rates[2:]) < 0)
+    assert rates[21] == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi * 19 / 38)))
 
 
 # --- what it is compared with -----------------------------------------------------------------------------------------
