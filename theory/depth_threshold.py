@@ -5,7 +5,7 @@ the noise is Gaussian, N(0, sigma^2/D I), of any sigma; d = D - r. With N cross 
     tau >= tau_L = sqrt(kappa^2 + T^2),    T the cosine with tail(T) = delta/((L + 1) N),
 no layer 0..L of the stack has a false edge with probability at least 1 - delta: every row that has a neighbour has
 affinity sharpness exactly 1, at every depth. tail(t) = exp(-d t^2/2); between orthogonal subspaces (d >= 3) the smaller
-of it and the spherical tail C_d(t) P(one coordinate of a uniform point of S^{d-1} > t), which is 15 to 30 % less in T.
+of it and the spherical tail C_d(t) P(one coordinate of a uniform point of S^{d-1} > t), which is 8 to 22 % less in T.
 Given the alignments c_i = |P_k y_i|/|y_i| of two tokens of any one layer,
     P(cos(y_i, y_j) > kappa c_i c_j + t) <= exp(-d t^2 / (2 (1 - c_i^2 c_j^2))).
 

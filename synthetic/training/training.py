@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from models.head_output import HeadOutput
 from models.heads import Head, HeadConfig, build_head, count_parameters
@@ -96,9 +97,8 @@ def train(task: TrainingTask, device: torch.device) -> TrainingResult:
     steps = how.steps if count_parameters(head) else 0  # the head "none" has nothing to learn
     if steps:
         optimiser = torch.optim.Adam(head.parameters(), lr=how.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: learning_rate(step, how.steps, max(1, how.steps // WARM_UP), 1.0)
-        )
+        warm_up = max(1, how.steps // WARM_UP)
+        schedule = LambdaLR(optimiser, lambda step: learning_rate(step, how.steps, warm_up, 1.0))
     marks = {round(how.steps * i / (how.evaluations + 1)) for i in range(how.evaluations + 1)} - {how.steps}
     history, verdicts, suspects = [], [], []
     maps = affinity_maps(head, task, "before", device) if task.keep_maps else []

@@ -15,6 +15,7 @@ from synthetic.trials.theorems import (
     theorem_2b,
     theorem_2c,
     theorem_2e,
+    theorem_2f,
     theorem_2g,
     theorem_3,
 )
@@ -27,6 +28,7 @@ from theory.measurements import pair_extremes
 from theory.noise_ceiling import bounded_separation
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
+from theory.restart import certified_from_layer
 from theory.statements import THEOREM_1
 from theory.verdicts import Status
 
@@ -125,6 +127,24 @@ def test_noisy_clusters_stand_at_their_soft_floor(squared):
     # Noise, but not too much: no two points of one batch are equal, and clusters span few dimensions.
     spectrum = np.linalg.svd(np.asarray(cases["points"])[0], compute_uv=False)
     assert (spectrum > 1e-6).sum() == min(sum(sizes), dim)
+
+
+def test_batches_at_the_fusion_ceiling_are_tight_or_in_cones():
+    cases = theorem_2f.draw_at_ceiling(generator(4, 0))
+    norms = np.linalg.norm(np.asarray(cases["points"]), axis=-1)
+    np.testing.assert_allclose(norms, 1.0, atol=1e-12)
+    assert len(set(cases["threshold"])) == len(set(cases["mixing"])) == 1
+    assert 0.0 < cases["threshold"][0] < 1.0
+
+
+def test_restarts_are_asked_of_batches_that_no_layer_certifies_too(as_users_call):
+    """Of 500 batches some are outside the hypotheses, and some of those inside are certified behind the first layer."""
+    cases = theorem_2f.draw_any(generator(0, 3))
+    layers, geometry = theorem_2f.measure_both(cases, AttentionStack)
+    first = certified_from_layer(geometry, cluster_layout(cases["labels"]).sizes, theorem_2f.cut_of(cases))
+    assert {-1, 0} < set(first)
+    assert layers.alpha.shape == geometry.alpha.shape == (int(cases["depth"]) + 1, 500)
+    np.testing.assert_allclose(geometry.alpha, layers.alpha, atol=1e-12)
 
 
 def test_the_adversary_s_divergence_is_the_certificate_s():
