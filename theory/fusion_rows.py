@@ -198,7 +198,9 @@ class RowLaw:
         # In a cone the bound is used as one that grows with the angle: where it falls, it is taken as constant.
         logs = np.maximum.accumulate(logs, axis=0) if self.within < 1.0 else logs
         inside = _between(logs, self._cell[..., None])
-        return float(min(1.0, (self._mass * np.exp(inside)).sum() + 2.0 * float(ndtr(-ANGLE_WINDOW))))
+        # Beyond the grid, and where noise has turned the row's point against its own clean point, the row fails.
+        outside = float(2.0 * ndtr(-ANGLE_WINDOW) + ndtr(-1.0 / self.scale))
+        return float(min(1.0, (self._mass * np.exp(inside)).sum() + outside))
 
     def _parameters(self, bound: "_Bound", slopes: np.ndarray) -> Callable[[int], Callable[[float], np.ndarray]]:
         """The bound's parameters at every angle, by the slope's place and the norm's step: chosen on a coarse grid."""
@@ -217,14 +219,16 @@ class RowLaw:
         cosine = np.cos(self._angles)
         if self.within == 1.0:
             return bound.log_bound(self._neighbours(cosine, norm), slope, *parameters)
-        # The other points of a cone lie at clean cosine >= a to u_j: at worst at a, and turned away from x_j.
+        # The other points of a cone lie at clean cosine >= a to u_j: at worst at a, and turned away from x_j. The bound
+        # is used as one that falls with their cosine to x_j: where it does not, take the largest from the top on.
         offsets, weights = _coordinate_nodes(self.dim - 1, OFFSETS)
-        logs = []
-        for offset in offsets:
-            turned = self.within * cosine - np.sqrt(1.0 - self.within**2) * np.sin(self._angles) * offset
-            at = self._neighbours(np.maximum(turned, 0.0), norm)
-            logs.append(np.where(turned > 0.0, bound.log_bound(at, slope, *parameters), np.inf))
-        logs = np.maximum.accumulate(np.stack(logs), axis=0)
+        level, turn = self.within * cosine, np.sqrt(1.0 - self.within**2) * np.sin(self._angles)
+        cosines = [level + turn, level + 0.5 * turn, *(level - turn * offset for offset in offsets)]
+        logs = [
+            np.where(at > 0.0, bound.log_bound(self._neighbours(np.maximum(at, 0.0), norm), slope, *parameters), np.inf)
+            for at in cosines
+        ]
+        logs = np.maximum.accumulate(np.stack(logs), axis=0)[2:]
         return np.logaddexp(logs[0] + np.log(0.5), np.logaddexp.reduce(np.log(weights)[:, None] + logs, axis=0))
 
     @property

@@ -28,7 +28,7 @@ ROWS = bugs_in(
     ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
      "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
     ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
-    ("cones_turn_towards_the_row", "self.within * cosine - np.sqrt", "self.within * cosine + np.sqrt"),
+    ("cones_turn_towards_the_row", "*(level - turn * offset for", "*(level + turn * offset for"),
 )  # fmt: skip
 
 CEILING = bugs_in(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import gammaln, ive, logsumexp
+from scipy.special import gammaln, ive, logsumexp, ndtr
 
 from theory import fusion_rows as fr
 from theory.fusion_rows import RowLaw
@@ -180,3 +180,8 @@ def test_bad_input():
         law.failure(0.0, 4)
     with pytest.raises(ValueError, match=r"^cluster_size: must be a whole number"):
         law.failure(0.5, 1)
+
+
+def test_rows_turned_against_their_clean_point_fail():
+    """Three dimensions, much noise: P(<u, x_j> < 0) at least, whatever the slope."""
+    assert RowLaw(3, 3.0, 0.3, 1.0).failure(1e6, 50) >= ndtr(-np.sqrt(3.0) / 3.0)
