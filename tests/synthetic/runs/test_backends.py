@@ -28,7 +28,7 @@ from tests.command_lines import disk_that_fills, status_of
 from tests.synthetic.work_elsewhere import dask_command, deadly_stack, double, number_of_threads, refuse
 from theory import whole_files
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",
          "--trials", "20", "--depth", "3", "--control-trials", "100", "--no-figures"]  # fmt: skip
@@ -277,7 +277,8 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
-        wait_until(lambda: finished(out) >= 2)
+        wait_until(lambda: finished(out) >= 2 or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
         # As the terminal does it: to the command and to all processes that it has started.
         os.killpg(process.pid, signal.SIGINT)
         error = process.communicate(timeout=300)[1]
