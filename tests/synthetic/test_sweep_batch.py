@@ -186,18 +186,46 @@ def test_floors_are_tried_often_enough(tmp_path):
     assert fixed[1][0].cell.trials == 30
 
 
-def test_the_ratio_of_affinities_is_that_of_the_observed_batch():
-    """kappa = (alpha - tau)/(1 - tau) of every batch, drawn and worked out here once more."""
-    (row,) = measure_denoising(DenoisingSettings(ambient_dims=(64,), cluster_sizes=(6,), trials=3), 5)
+def drawn_for_denoising(trial):
+    """Clean and observed points (12, 64) of a trial of SMALL_DENOISING at seed 5, drawn here once more."""
     bases = subspace_bases(2, 64, 4, seeding.generator(5, seeding.ARRANGEMENT, 64))
+    points, noise = (seeding.trial_generators(5, 0, [trial], stream) for stream in (seeding.POINTS, seeding.NOISE))
+    clean = cone_clusters(bases, (6, 6), 0.9, points)[0]
+    return clean, clean + 0.3 / 8.0 * noise[0].standard_normal((12, 64))
+
+
+SMALL_DENOISING = DenoisingSettings(ambient_dims=(64,), cluster_sizes=(6,), trials=3)
+
+
+def test_the_ratio_of_affinities_is_that_of_the_observed_batch():
+    """kappa = (alpha - tau)/(1 - tau) of every batch."""
+    (row,) = measure_denoising(SMALL_DENOISING, 5)
     kappas = []
     for trial in range(3):
-        points, noise = (seeding.trial_generators(5, 0, [trial], stream) for stream in (seeding.POINTS, seeding.NOISE))
-        x = cone_clusters(bases, (6, 6), 0.9, points)[0] + 0.3 / 8.0 * noise[0].standard_normal((12, 64))
+        x = drawn_for_denoising(trial)[1]
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         alpha = min((x[:6] @ x[:6].T).min(), (x[6:] @ x[6:].T).min())
         kappas.append((alpha - row["threshold"]) / (1.0 - row["threshold"]))
     assert (row["applicable"], row["kappa"]) == (3, pytest.approx(np.mean(kappas), rel=1e-12))
+
+
+def test_batches_whose_noise_exceeds_the_bound_are_counted(monkeypatch):
+    """The bound is put between the largest noise of one batch and of the next: as many fail as lie above it."""
+    (row,) = measure_denoising(SMALL_DENOISING, 5)
+    noises = []
+    for trial in range(3):
+        clean, observed = (torch.from_numpy(points) for points in drawn_for_denoising(trial))
+        fused, fused_clean = fuse_with_clean(observed, clean, row["threshold"], 0.5, 8)
+        noises.append(float((fused - fused_clean).norm(dim=1).max()))
+    noises.sort()
+    for failures, bound in (
+        (0, 1.01 * noises[2]),
+        (1, np.mean(noises[1:])),
+        (2, np.mean(noises[:2])),
+        (3, 0.9 * noises[0]),
+    ):
+        monkeypatch.setattr("synthetic.denoising.residual_noise", lambda *arguments, bound=bound: bound)
+        assert measure_denoising(SMALL_DENOISING, 5)[0]["failures"] == failures
 
 
 def test_the_denoising_verdict_counts_broken_bounds(monkeypatch):
