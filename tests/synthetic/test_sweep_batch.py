@@ -95,8 +95,10 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
     kept = sorted((tmp_path / "run").glob("counterexample-theorem_2c_signed-*.npz"))
     assert kept
     example = Counterexample.load(kept[0])
-    assert (example.trial, example.points.shape[1]) == (0, 32)
-    false, pieces = one_block(torch.from_numpy(example.points)[None], example.labels, example.threshold, False)
+    assert (example.trial, example.values["points"].shape[1]) == (0, 32)
+    false, pieces = one_block(
+        torch.from_numpy(example.values["points"])[None], example.values["labels"], example.values["threshold"], False
+    )
     assert (example.replay().status is Status.VIOLATED) == bool(false[0] | pieces[0])
 
 
@@ -224,7 +226,7 @@ def test_batches_whose_noise_exceeds_the_bound_are_counted(monkeypatch):
         (2, np.mean(noises[:2])),
         (3, 0.9 * noises[0]),
     ):
-        monkeypatch.setattr("synthetic.denoising.residual_noise", lambda *arguments, bound=bound: bound)
+        monkeypatch.setattr("synthetic.sweeps.denoising.residual_noise", lambda *arguments, bound=bound: bound)
         assert measure_denoising(SMALL_DENOISING, 5)[0]["failures"] == failures
 
 
