@@ -95,7 +95,7 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
     kept = sorted((tmp_path / "run").glob("counterexample-theorem_2c_signed-*.npz"))
     assert kept
     example = Counterexample.load(kept[0])
-    assert (example.trial, example.values["points"].shape[1]) == (0, 32)
+    assert (example.origin["trial"], example.values["points"].shape[1]) == (0, 32)
     false, pieces = one_block(
         torch.from_numpy(example.values["points"])[None], example.values["labels"], example.values["threshold"], False
     )
