@@ -1,26 +1,18 @@
-"""Which theorems are on trial. The only place that knows; everything else iterates.
+"""Which theorems are on trial: every file in theorems/. Everything else iterates over them.
 
 A statement of your own: write a file that makes a ``Trial`` and calls ``register`` (synthetic/trials/example.py is one)
 and name it with ``--statements FILE``.
 """
 
+import importlib
 import importlib.util
+import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from synthetic.trials.theorems import (
-    block_model,
-    loss_certificate,
-    theorem_1,
-    theorem_2a,
-    theorem_2b,
-    theorem_2c,
-    theorem_2e,
-    theorem_2f,
-    theorem_2g,
-    theorem_3,
-)
+from synthetic.trials import theorems
 from synthetic.trials.trial import Trial
+from theory.statements import STATEMENTS
 
 _TRIALS: dict[str, Trial] = {}
 _LOADED: set[Path] = set()
@@ -74,17 +66,13 @@ def load_statements(paths: Iterable[Path]) -> None:
         _LOADED.add(path)
 
 
-for _module in (
-    theorem_1,
-    theorem_2a,
-    theorem_2b,
-    theorem_2c,
-    theorem_2e,
-    theorem_2f,
-    theorem_2g,
-    theorem_3,
-    loss_certificate,
-    block_model,
-):
-    for _trial in _module.TRIALS:
-        register(_trial)
+def _own_trials() -> list[Trial]:
+    """TRIALS of every file in theorems/, in the order of theory.md."""
+    names = [f"{theorems.__name__}.{each.name}" for each in pkgutil.iter_modules(theorems.__path__)]
+    found = [trial for name in names for trial in importlib.import_module(name).TRIALS]
+    order = list(STATEMENTS)
+    return sorted(found, key=lambda trial: order.index(trial.statement.name))
+
+
+for _trial in _own_trials():
+    register(_trial)
