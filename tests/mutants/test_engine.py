@@ -174,11 +174,13 @@ def test_no_process_outlives_its_starter(tmp_path, how):
         f"run_on_leash(['-c', {command!r}], pathlib.Path({str(tmp_path)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # A test run in the background of a shell ignores interrupts, and so would the starter.
     process = subprocess.Popen([sys.executable, "-c", starter], env=environment, stderr=subprocess.DEVNULL,
-                               start_new_session=True)  # fmt: skip
+                               start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     _wait_for(beat.exists)
     os.killpg(process.pid, how)
-    process.wait()
+    process.wait(60.0)
 
     def silent():
         beat.unlink(missing_ok=True)
