@@ -12,12 +12,15 @@ from theory import (
     connectivity,
     denoising,
     depth_threshold,
+    fusion_ceiling,
+    fusion_rows,
     loss_certificate,
     noise_ceiling,
     noise_free,
     pair_law,
     persistence,
     quadrature,
+    restart,
     simulated_floor,
     soft_floor,
     soft_graph,
@@ -42,6 +45,9 @@ def numbers() -> list[Case]:
     def soft(x):
         masses = np.stack([x, x], axis=1)
         return trajectory.SoftmaxTrajectory(x, x / 2, x / 4, masses / 2, masses, x)
+
+    def tokens(x):
+        return restart.TokenGeometry(x, x / 4, x, x / 2, x / 8, x, x)
 
     def case(name, call, *values, **options):
         return Case(name, call, lambda: list(values), "number", dtype="float64", **options)
@@ -108,6 +114,16 @@ def numbers() -> list[Case]:
         case("depth_threshold.check_depth_threshold",
              lambda x, t: dt.check_depth_threshold(path(x), t + 0.5, t), layers, t),
         case("depth_threshold.false_edge_cell", lambda x, t: dt.false_edge_cell(path(x), t + 0.5, t, "a"), layers, t),
+        case("fusion_ceiling.fusion_threshold", lambda d, s: fusion_ceiling.fusion_threshold(16, 3, 4, d, s), p, t),
+        case("fusion_ceiling.fusion_failure",
+             lambda a, d, s, m: fusion_ceiling.fusion_failure(16, 3, 4, a, d, s, m).rows, one, p, t, one),
+        case("fusion_rows.RowLaw", lambda s, t, m: fusion_rows.RowLaw(16, s, t, m).failure(0.5, 8), t, t, one),
+        case("restart.measure_tokens",
+             lambda x: restart.measure_tokens(x[None, None] * np.array([[1, 2, 1], [2, 1, 4], [1, 1, 1]], dtype=x.dtype), [0, 0, 1]).alpha, a),
+        case("restart.cross_slack", lambda x: restart.cross_slack(tokens(x), 7)["axes"], layers),
+        case("restart.restarts", lambda x, t: restart.restarts(tokens(x), 7, t), layers, t),
+        case("restart.certified_from_layer", lambda x, t: restart.certified_from_layer(tokens(x), 7, t), layers, t),
+        case("restart.check_restart", lambda x, t: restart.check_restart(path(x), tokens(x), 7, t), layers, t),
         case("soft_floor.soft_floor", lambda s, a, d: soft_floor.soft_floor(2, 64, 3, s, a, d), p, angle, p),
         case("soft_floor.is_soft_guaranteed",
              lambda s, a, d: soft_floor.is_soft_guaranteed(2, 64, 3, 40, s, a, d), p, angle, p),
@@ -178,7 +194,8 @@ EXEMPT = {
          "clusters.pair_counts", "inputs.sizes_of_clusters", "depth_threshold.cross_pairs"), LABELS),
     **dict.fromkeys(
         ("depth_threshold.coordinate_tail", "floor_search.log_share", "quadrature.gauss_rule",
-         "soft_floor.cross_threshold"), "called with float64 by functions of the battery"),
+         "soft_floor.cross_threshold", "fusion_ceiling.gaussian_fusion"),
+        "called with float64 by functions of the battery"),
     "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
     **dict.fromkeys(
         ("inputs.require_points", "inputs.require_range", "inputs.require_threshold", "inputs.require_mixing",
@@ -195,7 +212,7 @@ EXEMPT = {
         ("trajectory.LayerArrays", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
          "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
          "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
-         "soft_graph.SoftGraph", "soft_graph.SoftDescent",
+         "soft_graph.SoftGraph", "soft_graph.SoftDescent", "fusion_ceiling.FusionFailure", "restart.TokenGeometry",
          "connectivity.Neighbours", "simulated_floor.SimulatedFloor", "batch_floor.Connection", "verdicts.Verdict",
          "verdicts.Status"), RESULT),
     "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",

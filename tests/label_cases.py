@@ -21,6 +21,7 @@ from models.stack import AttentionStack
 from theory import clusters, measurements
 from theory.affinity import affinity_matrix, target_affinity
 from theory.exact_replay import ExactReplay
+from theory.restart import measure_tokens
 
 NAMES = {"labels", "classes", "train_labels", "true_labels", "targets"}
 # Labels of the batch: 3 clusters, rows in any order.
@@ -127,6 +128,7 @@ CASES = {
     "theory.measurements.pair_extremes": Case(lambda y: _flat(*measurements.pair_extremes(POINTS, y))),
     "theory.measurements.pair_quantiles": Case(lambda y: _flat(*measurements.pair_quantiles(POINTS, y, 0.2))),
     "theory.measurements.recovered": Case(lambda y: _flat(measurements.recovered(AFFINITY, y))),
+    "theory.restart.measure_tokens": Case(lambda y: _flat(*vars(measure_tokens(POINTS[None, None], y)).values())),
     "models.cifar.evaluation.features.LabelledFeatures": Case(_stored),
     "models.cifar.evaluation.measure.affinity_report": Case(lambda y: _report(measure.affinity_report(OUTPUT, y))),
     "models.cifar.evaluation.measure.ceiling_report": Case(_ceiling),

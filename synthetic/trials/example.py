@@ -43,6 +43,6 @@ register(
     Trial(
         STATEMENT, "closer_at_every_block", BATCH, STACK, measure_stack, check, draw=theorem_2a.draw,
         violations=(Violation("Closer at every block", SMALL_SIZES, theorem_2a.start_clusters, excess),),
-        damaged=damaged.stacks("PushesApart"), on_cells=lambda cell: True,
+        damaged=damaged.stacks("PushesApart"), on_cells=lambda cell: not cell.mapped,
     )
 )  # fmt: skip
