@@ -46,6 +46,8 @@ def numbers() -> list[Case]:
         masses = np.stack([x, x], axis=1)
         return trajectory.SoftmaxTrajectory(x, x / 2, x / 4, masses / 2, masses, x)
 
+    steps = np.array([[[[1, 2, 1], [2, 1, 4], [1, 1, 1], [1, 4, 2]]]])
+
     def tokens(x):
         return restart.TokenGeometry(x, x / 4, x, x / 2, x / 8, x, x)
 
@@ -119,7 +121,7 @@ def numbers() -> list[Case]:
              lambda a, d, s, m: fusion_ceiling.fusion_failure(16, 3, 4, a, d, s, m).rows, one, p, t, one),
         case("fusion_rows.RowLaw", lambda s, t, m: fusion_rows.RowLaw(16, s, t, m).failure(0.5, 8), t, t, one),
         case("restart.measure_tokens",
-             lambda x: restart.measure_tokens(x[None, None] * np.array([[1, 2, 1], [2, 1, 4], [1, 1, 1]], dtype=x.dtype), [0, 0, 1]).alpha, a),
+             lambda x: restart.measure_tokens(x * steps.astype(x.dtype), [0, 0, 1, 1]).alpha, a),
         case("restart.cross_slack", lambda x: restart.cross_slack(tokens(x), 7)["axes"], layers),
         case("restart.restarts", lambda x, t: restart.restarts(tokens(x), 7, t), layers, t),
         case("restart.certified_from_layer", lambda x, t: restart.certified_from_layer(tokens(x), 7, t), layers, t),

@@ -32,7 +32,7 @@ def test_adversary_command(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "run" / "trials.png").exists()
     assert adversary.main(["--restarts", "0"]) == 2
     assert adversary.main(["--random-batches", "-1"]) == 2
-    monkeypatch.setattr(adversary, "trials", lambda: (trial_of("proposition_5"),))
+    monkeypatch.setattr(adversary, "trials", lambda: (trial_of("theorem_2a"),))
     assert adversary.main(["--random-batches", "0", "--restarts", "1", "--steps", "1"]) == 1, "too weak: says so"
 
 
