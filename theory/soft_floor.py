@@ -60,7 +60,7 @@ def soft_floor(
     largest: int = LARGEST_SOFT,
 ) -> int | None:
     """A cluster size m at which K clusters of m points are recovered with probability at least 1 - delta: g(m) <=
-    delta/(2 K) at tau = beta(sigma), which depends on m through the number of cross pairs. Either m = 3, or m - 1 is not
+    delta/(2 K) at tau = beta(sigma), which depends on m through the number of cross pairs. m = 3, or m - 1 is not
     proved by the computed bound.
 
     None where no size up to ``largest`` is found. g is not monotone in m, and more points raise the threshold, so that
@@ -70,8 +70,8 @@ def soft_floor(
 
     g is computed by quadrature, not enclosed. What is called proved has been computed twice, by theory.soft_graph's
     RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the difference of
-    both together stay within the budget. Where the rules disagree, as they do at extreme targets (delta/(2 K) below about
-    1e-13), sizes are larger than they need be, or none is found.
+    both stay within the budget together. Where the rules disagree, as they do at extreme targets (delta/(2 K) below
+    about 1e-13), sizes are larger than they need be, or none is found.
 
     Args:
         subspace_dim: r, 2 to 128.
