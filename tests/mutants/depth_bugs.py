@@ -69,7 +69,8 @@ SOFT = bugs_in(
 REACH = bugs_in(
     "theory/soft_reach.py", "theory/soft_floor theory/soft_accuracy",
     ("beyond_taken_for_closer_to_the_antipode_of_lines",
-     "        if not self.squared:\n            return self.within(", "        if True:\n            return self.within("),
+     "        if not self.squared:\n            return self.within(",
+     "        if True:\n            return self.within("),
     ("band_of_lines_without_its_far_side", "np.maximum(1.0 - near - far, 0.0)", "np.maximum(1.0 - near, 0.0)"),
     ("rings_around_the_antipode_forgotten", "if beyond else near + far)", "if beyond else near)"),
     ("circle_not_continued", "whole - read, read)", "read, read)"),
@@ -89,7 +90,7 @@ FLOOR = (
              ("one_cluster_for_all", "copies = count if len(sizes) == 1 else 1", "copies = 1"),
              ("floor_at_twice_the_budget", "abs(fine - rough) <= delta / 2.0", "abs(fine - rough) <= delta"),
              ("rules_that_disagree_ignored", "MARGIN * fine + abs(fine - rough)", "MARGIN * fine"),
-             ("search_not_checked", "return _settle(lambda size: _is_proved(", "return high or _settle(lambda size: _is_proved("),
+             ("search_not_checked", "return _settle(lambda size: _is", "return high or _settle(lambda size: _is"),
              ("search_only_up", "        while high > 3:", "        while high < 3:"),
              ("search_ends_early", "while high - low > 1:", "while high - low > 4:")),
     *bugs_in("theory/batch_floor.py", "theory/batch_floor",
