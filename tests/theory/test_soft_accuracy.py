@@ -120,14 +120,14 @@ def test_rules_that_disagree_prove_less(monkeypatch):
     assert is_soft_guaranteed(4, 64, 2, size, *place[3:])
     assert not is_soft_guaranteed(4, 64, 2, size - 1, *place[3:])
     monkeypatch.undo()
-    assert size > soft_floor(*place)
+    assert is_soft_guaranteed(4, 64, 2, size - 1, *place[3:])
 
 
 def test_a_threshold_that_floats_cannot_tell_from_one_proves_nothing():
     """Planes 1e-8 apart: some cross pair of a trillion passes every cosine that differs from 1 in its digits."""
     assert cross_threshold(4, 10**12, 1e-8, 1e-6, 0.05, False) == 1.0
     assert not is_soft_guaranteed(2, 4, 2, 10**6, 1e-6, 1e-8, 0.05)
-    assert soft_floor(2, 4, 2, 1e-6, 1e-9, 0.05, largest=100) is None
+    assert soft_floor(2, 4, 2, 1e-6, 1e-9, 0.05, largest=3) is None
     link = gaussian_connection(4, 2, 10**6, 1e-8, 1e-6, 0.05)
     assert (link.radius, link.threshold) == (0.0, 1.0 - 1e-15)
     assert not gaussian_guarantee(2, 4, 2, 10**6, 1e-8, 1e-6, 0.05)
