@@ -38,6 +38,8 @@ from theory.sphere import TINY, cap_measure, distance_density
 LARGEST_SUBSPACE = 128
 # Nodes from which the alignment's rule is made, and the half-width of their window in standard deviations.
 ALIGNMENT_TABLE, ALIGNMENT_WINDOW = 600, 13.0
+# Nodes that such a table still gives.
+LARGEST_RULE = 100
 # Half-width, in standard deviations of the noise's cosine, of the panels around the angle where edges get rare.
 STEP_WIDTH = 6.0
 # Dimensions up to which nodes crowd at the root and at its antipode.
@@ -81,6 +83,7 @@ def alignment_law(
         ambient_dim: D, at least 2 r: two subspaces that meet in the origin only.
         subspace_dim: r, 2 to 128.
         noise_level: sigma, in pair_law.NOISE_RANGE.
+        count: 1 to 100 nodes.
 
     Raises:
         ValueError: an argument out of range.
@@ -88,6 +91,7 @@ def alignment_law(
     own = require_count(subspace_dim, "subspace_dim", 2, LARGEST_SUBSPACE)
     dim = require_count(ambient_dim, "ambient_dim", 2 * own, LARGEST_DIM)
     require_range(noise_level, "noise_level", *NOISE_RANGE)
+    count = require_count(count, "count", 1, LARGEST_RULE)
     scale, rest = float(noise_level) / np.sqrt(dim), dim - own
     # The turn arctan(|P' x| / |P x|) in polar coordinates, where |P x| and |P' x| are norms of normal vectors.
     size = np.sqrt(1.0 + scale**2 * dim)
@@ -316,6 +320,7 @@ def soft_descent(
         noise_level: sigma, in pair_law.NOISE_RANGE.
         threshold: tau in [0, 1).
         squared: signs are ignored: an edge where |C| > tau.
+        rules: numbers of nodes.
 
     Raises:
         ValueError: an argument out of range.
