@@ -215,6 +215,7 @@ EXEMPT = {
          "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
          "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
          "soft_graph.SoftGraph", "soft_graph.SoftDescent", "fusion_ceiling.FusionFailure", "restart.TokenGeometry",
+         "soft_graph.SoftGraph", "soft_graph.SoftDescent", "soft_graph.Rules", "soft_reach.Reach",
          "connectivity.Neighbours", "simulated_floor.SimulatedFloor", "batch_floor.Connection", "verdicts.Verdict",
          "verdicts.Status"), RESULT),
     "exact_replay.ExactReplay": "computes in 50 digits, whatever the points are stored in",

@@ -35,7 +35,7 @@ from theory.inputs import (
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail
 from theory.precision import half_as_float64
 from theory.simulated_floor import simulated_floor
-from theory.soft_floor import ANGLE_MARGIN, cross_threshold, is_soft_guaranteed, soft_floor
+from theory.soft_floor import ANGLE_MARGIN, LARGEST_THRESHOLD, cross_threshold, is_soft_guaranteed, soft_floor
 from theory.soft_graph import LARGEST_SUBSPACE
 from theory.sphere import require_sphere
 
@@ -106,7 +106,8 @@ class Connection:
     """What noise leaves of the clean angles.
 
     Attributes:
-        threshold: tau, passed by no cross pair (Gaussian: but for its share of delta).
+        threshold: tau, passed by no cross pair (Gaussian: but for its share of delta, and where it is 1 - 1e-15, which
+            stands for all above: there is no radius then).
         radius: vartheta in radians: pairs of one cluster at a clean angle below it pass; 0 where there is none.
         delta: what is left of the failure probability for each cluster's connectivity.
 
@@ -209,6 +210,8 @@ def _gaussian_connection(
     within, cross = pairs
     level = float(noise_level)
     threshold = cross_threshold(ambient_dim, cross, min_principal_angle, level, delta, squared)
+    if threshold >= 1.0:
+        return Connection(LARGEST_THRESHOLD, 0.0, delta / (4 * count))
     allowed = float(ndtri_exp(log_share(delta, 4 * within)))
 
     def shortfall(angle: float) -> float:
@@ -252,8 +255,9 @@ def gaussian_floor(
     """The smaller of Theorem 2c's floor, the smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)), and Theorem
     2g's (theory.soft_floor): K clusters of m points are recovered by one block with probability at least 1 - delta.
 
-    None where neither theorem proves any size. More points raise the threshold, so that the guarantee may end again at
-    some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in ``gaussian_connection``.
+    None where neither is found (``soft_floor`` says where it looks). More points raise the threshold, so that the
+    guarantee may end again at some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in
+    ``gaussian_connection``.
     """
     require_count(subspace_dim, "subspace_dim", 2)
     count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3

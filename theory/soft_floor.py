@@ -15,6 +15,7 @@ Proof: theory.md, section 2g.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,12 +24,16 @@ from theory.floor_search import log_share
 from theory.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_range, sizes_of_clusters
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
 from theory.precision import half_as_float64
-from theory.soft_graph import LARGEST_SUBSPACE, soft_descent
+from theory.soft_graph import LARGEST_SUBSPACE, RULES, Rules, soft_descent
 
 # Thresholds stand this far (radians) on the safe side of what they exclude, so that round-off makes no edge.
 ANGLE_MARGIN = 1e-9
-# Bounds are taken this much larger than their sums: more than finer rules change them where a floor rests on them.
-MARGIN = 1.02
+# Cosines closer to 1 are known to a digit or less.
+LARGEST_THRESHOLD = 1.0 - 1e-15
+# Bounds are taken this much larger than their sums, besides what twice as many nodes change.
+MARGIN = 1.01
+# A bound this many times its budget is not worth finer rules.
+HOPELESS = 1.5
 # Where the search for a floor ends unless told otherwise, and by which factor it climbs.
 LARGEST_SOFT, CLIMB = 16_384, 1.6
 
@@ -36,10 +41,11 @@ LARGEST_SOFT, CLIMB = 16_384, 1.6
 def cross_threshold(
     ambient_dim: int, num_cross_pairs: int, min_principal_angle: float, noise_level: float, delta: float, squared: bool
 ) -> float:
-    """beta(sigma): no cross pair passes it with probability at least 1 - delta/2."""
+    """beta(sigma): no cross pair passes it with probability at least 1 - delta/2. 1 where it is too close to 1 for
+    float64's cosines: nothing is guaranteed there."""
     log_tail = log_share(delta, (4 if squared else 2) * num_cross_pairs)
     found = pair_quantile(ambient_dim, noise_level, float(np.cos(min_principal_angle)), log_tail, upper=True)
-    return float(np.clip(found, ANGLE_MARGIN, 1.0 - 1e-15))
+    return max(float(found), ANGLE_MARGIN) if found <= LARGEST_THRESHOLD else 1.0
 
 
 @half_as_float64
@@ -53,12 +59,19 @@ def soft_floor(
     squared: bool = False,
     largest: int = LARGEST_SOFT,
 ) -> int | None:
-    """A cluster size m, with m - 1 too small, at which K clusters of m points are recovered with probability at least
-    1 - delta: g(m) <= delta/(2 K) at tau = beta(sigma), which depends on m through the number of cross pairs.
+    """A cluster size m at which K clusters of m points are recovered with probability at least 1 - delta: g(m) <=
+    delta/(2 K) at tau = beta(sigma), which depends on m through the number of cross pairs. m = 3, or m - 1 is not
+    proved by the computed bound.
 
     None where no size up to ``largest`` is found. g is not monotone in m, and more points raise the threshold, so that
     the guarantee may end again at a larger m (and, where there is hardly any noise, begin at a smaller one): the number
-    is proved at m itself; ask ``is_soft_guaranteed`` at other sizes, and where they differ.
+    is proved at m itself; ask ``is_soft_guaranteed`` at other sizes, and where they differ. The search climbs by 60 % a
+    step, so that it may step over a window of sizes that are proved.
+
+    g is computed by quadrature, not enclosed. What is called proved has been computed twice, by theory.soft_graph's
+    RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the difference of
+    both stay within the budget together. Where the rules disagree, as they do at extreme targets (delta/(2 K) below
+    about 1e-13), sizes are larger than they need be, or none is found.
 
     Args:
         subspace_dim: r, 2 to 128.
@@ -76,19 +89,47 @@ def soft_floor(
     count = _checked(subspace_dim, ambient_dim, num_clusters, noise_level, min_principal_angle, delta)
     largest = require_count(largest, "largest", 3, LARGEST_SIZE)
 
+    place = subspace_dim, ambient_dim, count
+    rest = noise_level, min_principal_angle, delta, squared
+
     def suffices(size: int) -> bool:
-        place = subspace_dim, ambient_dim, count, np.array([size]), noise_level, min_principal_angle
-        return _failure(*place, delta, squared) <= delta / 2.0
+        return MARGIN * _failure(*place, np.array([size]), *rest, RULES) <= delta / 2.0
 
     low, high = 2, 3
     while not suffices(high):
         if high == largest:
             return None
         low, high = high, min(largest, int(np.ceil(high * CLIMB)))
+    low, high = _bisect(suffices, low, high)
+    return _settle(lambda size: _is_proved(*place, np.array([size]), *rest), high, largest)
+
+
+def _bisect(suffices: Callable[[int], bool], low: int, high: int) -> tuple[int, int]:
+    """Neighbours: a size that does not suffice and one that does, between two such."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high
+    return low, high
+
+
+def _settle(proved: Callable[[int], bool], start: int, largest: int) -> int | None:
+    """A size that is proved, near ``start``, with one less that is not, or 3; None where the way up ends."""
+    step = 1
+    if proved(start):
+        low, high = start, start
+        while high > 3:
+            low = max(3, high - step)
+            if not proved(low):
+                break
+            high, step = low, 2 * step
+        return 3 if high == 3 else _bisect(proved, low, high)[1]
+    low = start
+    while low < largest:
+        high = min(largest, low + step)
+        if proved(high):
+            return _bisect(proved, low, high)[1]
+        low, step = high, 2 * step
+    return None
 
 
 @half_as_float64
@@ -106,24 +147,39 @@ def is_soft_guaranteed(
     tau = beta(sigma) (``gaussian_connection(...).threshold`` of theory.batch_floor).
 
     Args:
-        cluster_size: points in every cluster, or one number for each. The others, and errors, as in ``soft_floor``.
+        cluster_size: points in every cluster, or one number for each. The others, errors, and what is numerical, as in
+            ``soft_floor``.
     """
     count = _checked(subspace_dim, ambient_dim, num_clusters, noise_level, min_principal_angle, delta)
     count, sizes = sizes_of_clusters(count, cluster_size)
-    place = subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle
-    return _failure(*place, delta, squared) <= delta / 2.0
+    return _is_proved(subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle, delta, squared)
+
+
+def _is_proved(
+    subspace_dim: int, ambient_dim: int, count: int, sizes: np.ndarray, noise_level: float, min_principal_angle: float,
+    delta: float, squared: bool,
+) -> bool:  # fmt: skip
+    """Whether the bound stays within its budget by more than what twice as many nodes change."""
+    place = subspace_dim, ambient_dim, count, sizes, noise_level, min_principal_angle, delta, squared
+    rough = _failure(*place, RULES)
+    if rough > HOPELESS * delta / 2.0:
+        return False
+    fine = _failure(*place, RULES.finer())
+    return MARGIN * fine + abs(fine - rough) <= delta / 2.0
 
 
 def _failure(
     subspace_dim: int, ambient_dim: int, count: int, sizes: np.ndarray, noise_level: float, min_principal_angle: float,
-    delta: float, squared: bool,
+    delta: float, squared: bool, rules: Rules,
 ) -> float:  # fmt: skip
-    """sum_k g(n_k) at the threshold of these sizes, one that all clusters have or one each."""
+    """sum_k g(n_k) at the threshold of these sizes, one that all clusters have or one each; inf without a threshold."""
     cross = pair_counts(sizes, count)[1]
     threshold = cross_threshold(int(ambient_dim), cross, min_principal_angle, float(noise_level), delta, squared)
-    bounds = soft_descent(int(subspace_dim), int(ambient_dim), float(noise_level), threshold, bool(squared))
+    if threshold >= 1.0:
+        return np.inf
+    bounds = soft_descent(int(subspace_dim), int(ambient_dim), float(noise_level), threshold, bool(squared), rules)
     copies = count if len(sizes) == 1 else 1
-    return MARGIN * copies * sum(times * bounds.bound(size) for size, times in Counter(sizes.tolist()).items())
+    return copies * sum(times * bounds.bound(size) for size, times in Counter(sizes.tolist()).items())
 
 
 def _checked(

@@ -13,12 +13,14 @@ to x'. Given x and x' the other samples are independent, so that P(cluster not c
 over the two. One-step descent looks at x alone. Where two different points are blocked on opposite sides, the number of
 points per solid angle that this takes is nearly that of an isolated point, twice what one-step descent counts.
 
-The integrals are Gauss-Legendre sums; at floors finer rules change the bound by up to two percent.
+The integrals are Gauss sums (``Rules``), not enclosures. At floors RULES are within about two percent of rules of twice
+as many nodes, and those within half a percent of still finer ones; targets below about 1e-10 need the tail of the
+alignment's law, which few nodes miss. theory.soft_floor compares both rules wherever it calls a size proved.
 Proof: theory.md, section 2g.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
@@ -29,34 +31,59 @@ from theory.inputs import require_count, require_range
 from theory.pair_law import LARGEST_DIM, NOISE_RANGE, log_norm_density
 from theory.precision import half_as_float64
 from theory.quadrature import gauss_legendre, gauss_rule
-from theory.sphere import azimuth, cap_measure, distance_density
+from theory.soft_reach import Reach
+from theory.sphere import TINY, cap_measure, distance_density
 
 # Beyond, the density of the angles is too steep for the rules below; clusters that large have no use for a floor.
 LARGEST_SUBSPACE = 128
-# Nodes: of the alignment; per panel of the angle between two points, of x's distance, and of the second point's.
-ALIGNMENTS, ANGLE_NODES, DISTANCE_NODES, SECOND_NODES = 10, 16, 16, 16
 # Nodes from which the alignment's rule is made, and the half-width of their window in standard deviations.
-ALIGNMENT_TABLE, ALIGNMENT_WINDOW = 400, 9.0
+ALIGNMENT_TABLE, ALIGNMENT_WINDOW = 600, 13.0
+# Nodes that such a table still gives.
+LARGEST_RULE = 100
 # Half-width, in standard deviations of the noise's cosine, of the panels around the angle where edges get rare.
 STEP_WIDTH = 6.0
 # Dimensions up to which nodes crowd at the root and at its antipode.
 LARGEST_DENSE = 5
-# Entries a panel of the table of edge probabilities.
-TABLE_NODES = 300
+# Above, half-width of the belt around the equator that holds nearly all of a sphere, times sqrt(r).
+EQUATOR = 4.0
+# Panels of the second point's distance: parts of the way from the end, for a farther one, and from x, for a closer one.
+FAR_PANELS, NEAR_PANELS = (0.0, 0.15, 0.3, 0.55, 1.0), (0.0, 0.01, 0.1, 1.0)
+# Entries of the largest array that is made at once.
+BLOCK = 400_000
 
-# (distance of a point from the root, limit) -> P(edge to a sample closer to the root than the limit), (..., a).
-Reach = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Rules:
+    """Numbers of nodes: of the alignment; a panel, of the angle between two points, of x's distance, and of the second
+    point's; and of entries a panel of the table of edge probabilities."""
+
+    alignments: int
+    angle: int
+    distance: int
+    second: int
+    table: int
+
+    def finer(self) -> "Rules":
+        """Twice as many of each."""
+        return Rules(*(2 * count for count in astuple(self)))
+
+
+RULES = Rules(alignments=12, angle=9, distance=12, second=10, table=120)
 
 
 @half_as_float64
 @lru_cache(maxsize=256)
-def alignment_law(ambient_dim: int, subspace_dim: int, noise_level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a Gauss rule for the law of a = |P x|/|x|: a^2 is noncentral Beta(r/2, (D-r)/2; D/sigma^2).
+def alignment_law(
+    ambient_dim: int, subspace_dim: int, noise_level: float, count: int = RULES.alignments
+) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` nodes and weights of a Gauss rule for the law of a = |P x|/|x|: a^2 is noncentral
+    Beta(r/2, (D-r)/2; D/sigma^2).
 
     Args:
         ambient_dim: D, at least 2 r: two subspaces that meet in the origin only.
         subspace_dim: r, 2 to 128.
         noise_level: sigma, in pair_law.NOISE_RANGE.
+        count: 1 to 100 nodes.
 
     Raises:
         ValueError: an argument out of range.
@@ -64,6 +91,7 @@ def alignment_law(ambient_dim: int, subspace_dim: int, noise_level: float) -> tu
     own = require_count(subspace_dim, "subspace_dim", 2, LARGEST_SUBSPACE)
     dim = require_count(ambient_dim, "ambient_dim", 2 * own, LARGEST_DIM)
     require_range(noise_level, "noise_level", *NOISE_RANGE)
+    count = require_count(count, "count", 1, LARGEST_RULE)
     scale, rest = float(noise_level) / np.sqrt(dim), dim - own
     # The turn arctan(|P' x| / |P x|) in polar coordinates, where |P x| and |P' x| are norms of normal vectors.
     size = np.sqrt(1.0 + scale**2 * dim)
@@ -77,7 +105,7 @@ def alignment_law(ambient_dim: int, subspace_dim: int, noise_level: float) -> tu
         + np.log(norms)
     )
     mass = weights * (np.exp(log_density - log_density.max()) @ norm_weights)
-    turn, share = gauss_rule(turns, mass, ALIGNMENTS)
+    turn, share = gauss_rule(turns, mass, count)
     return np.cos(turn), share
 
 
@@ -95,22 +123,29 @@ class SoftGraph:
     noise_level: float
     threshold: float
     squared: bool
+    rules: Rules = RULES
 
     @property
     def law(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes and weights of the alignment."""
-        return alignment_law(self.ambient_dim, self.subspace_dim, self.noise_level)
+        return alignment_law(self.ambient_dim, self.subspace_dim, self.noise_level, self.rules.alignments)
 
-    def edge(self, angle: np.ndarray) -> np.ndarray:
-        """h(p; a) at angles (p,) and the nodes of a: P(edge), shape (p, a)."""
+    def edges(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """h(p; a) = P(edge) at angles (p,) and the nodes of a, and 1 - h(p; a), both accurate where small: (p, a)."""
         a, shares = self.law
-        across = np.sqrt((1.0 - a) * (1.0 + a))
-        along = a[:, None] * a * np.cos(angle)[:, None, None]
-        room, dim = across[:, None] * across, self.ambient_dim - self.subspace_dim
-        found = coordinate_tail(dim, (self.threshold - along) / room) @ shares
+        # The law of a pair is symmetric in its alignments.
+        first, second = np.triu_indices(len(a))
+        pair = np.zeros((len(a), len(a)), dtype=int)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        across, dim = np.sqrt((1.0 - a) * (1.0 + a)), self.ambient_dim - self.subspace_dim
+        along, room = a[first] * a[second] * np.cos(angle)[:, None], across[first] * across[second]
+        cosine = (self.threshold - along) / room
+        tail = coordinate_tail(dim, np.abs(cosine))
+        found, rest = np.where(cosine >= 0.0, (tail, 1.0 - tail), (1.0 - tail, tail))
         if self.squared:
-            found = found + coordinate_tail(dim, (self.threshold + along) / room) @ shares
-        return found
+            opposite = coordinate_tail(dim, (self.threshold + along) / room)
+            found, rest = found + opposite, np.maximum(rest - opposite, 0.0)
+        return found[:, pair] @ shares, rest[:, pair] @ shares
 
     def panels(self, last: float) -> np.ndarray:
         """Ends of panels over [0, last]: split where edges get rare as the angle grows, and evenly beyond."""
@@ -120,6 +155,9 @@ class SoftGraph:
         width = STEP_WIDTH * np.sqrt((1.0 - mean) * (1.0 + mean) / (self.ambient_dim - self.subspace_dim)) / mean
         ends = [0.0, step - width, step, step + width, last]
         ends += [np.pi - end for end in ends] if self.squared else []
+        if self.subspace_dim > LARGEST_DENSE:
+            # Most of a sphere is at about a right angle.
+            ends += [np.pi / 2 - EQUATOR / np.sqrt(self.subspace_dim), np.pi / 2 + EQUATOR / np.sqrt(self.subspace_dim)]
         return np.unique(np.clip(ends, 0.0, last))
 
     def nodes(self, last: float, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,13 +176,16 @@ class SoftGraph:
         return (v**2, 2.0 * v * w) if self.subspace_dim <= LARGEST_DENSE else (v, w)
 
     @cached_property
-    def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Angles over [0, pi] and h at them, (p, a),
-        close enough to be joined by straight lines."""
-        ends = self.panels(np.pi)
-        parts = [np.linspace(low, high, TABLE_NODES, endpoint=False) for low, high in pairwise(ends)]
-        angle = np.concatenate([*parts, [np.pi]])
-        return angle, self.edge(angle)
+    def reach(self) -> Reach:
+        """Sums over samples of h (the first half of the columns, one for each node of a) and of 1 - h (the second)."""
+        ends = self.panels(np.pi / 2 if self.squared else np.pi)
+        parts = [np.linspace(low, high, self.rules.table, endpoint=False) for low, high in pairwise(ends)]
+        angle = np.concatenate([*parts, ends[-1:]])
+        kernels = np.concatenate(self.edges(angle), axis=1)
+        if self.squared:
+            angle = np.concatenate([angle, np.pi - angle[-2::-1]])
+            kernels = np.concatenate([kernels, kernels[-2::-1]])
+        return Reach(self.subspace_dim, self.squared, ends, angle, kernels, self.rules.angle)
 
 
 class SoftDescent:
@@ -163,32 +204,30 @@ class SoftDescent:
     def __init__(self, graph: SoftGraph) -> None:
         self.graph = graph
         r, last = graph.subspace_dim, np.pi / 2 if graph.squared else np.pi
-        sheets = 2.0 if graph.squared else 1.0
+        sheets, count, reach = 2.0 if graph.squared else 1.0, graph.rules.alignments, graph.reach
         self.shares = graph.law[1]
-        d, w = graph.nodes(last, DISTANCE_NODES)
+        d, w = graph.nodes(last, graph.rules.distance)
         self.weights = sheets * w * distance_density(r, d)
-        self.missed = 1.0 - graph.edge(d)
-        reach = _circle_reach(graph) if r == 2 else _ring_reach(graph)
-        whole = np.array([np.pi])
-        self.degree = reach(whole, whole)[0] / sheets
-        self.closer = reach(d, d)
-
-        def beyond(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
-            """P(edge to a sample farther from the root than ``limit``): closer to the antipode, where there is one."""
-            return self.degree - reach(distance, limit) if graph.squared else reach(np.pi - distance, np.pi - limit)
-
-        # The second point farther than x: no edge to what is farther still, and something is. Nodes dense at the end.
-        v, w_v = graph.dense(SECOND_NODES)
-        far, w_far = last - (last - d)[:, None] * v, (last - d)[:, None] * w_v
-        self.far_weights = sheets * w_far * distance_density(r, far)
-        self.far_edges = beyond(far, far)
-        self.farther = 1.0 - sheets * cap_measure(r, far) if graph.squared else cap_measure(r, np.pi - far)
+        self.missed = graph.edges(d)[1]
+        self.degree = reach.within(np.array([last]), np.array([last]))[0, :count]
+        self.closer = reach.within(d, d)[:, :count]
+        # The second point farther than x: no edge to what is farther still, and something is.
+        v, w_v = _panel_nodes(FAR_PANELS, graph.rules.second)
+        rest = (last - d)[:, None]
+        far = last - rest * v
+        self.far_weights = sheets * rest * w_v * distance_density(r, far)
+        self.far_missed = reach.beyond(far, far)[..., count:]
+        # F(d') - L(d): neither beyond x' nor closer than x with an edge to x.
+        within = sheets * cap_measure(r, far)
+        self.elsewhere = np.maximum(within[..., None] - self.closer[:, None, :], TINY)
         # The second point closer than x: nothing in between, x blocked below it, it blocked beyond x.
-        near, w_near = d[:, None] * v, d[:, None] * w_v
-        self.near_weights = sheets * w_near * distance_density(r, near)
+        v, w_v = _panel_nodes(NEAR_PANELS, graph.rules.second)
+        near = d[:, None] * (1.0 - v)
+        self.near_weights = sheets * d[:, None] * w_v * distance_density(r, near)
         at_x = np.broadcast_to(d[:, None], near.shape)
-        self.near_x = reach(at_x, near) + sheets * (cap_measure(r, d)[:, None] - cap_measure(r, near))[..., None]
-        self.near_edges = beyond(near, at_x)
+        between = sheets * (cap_measure(r, d)[:, None] - cap_measure(r, near))
+        self.near_x = reach.within(at_x, near)[..., :count] + between[..., None]
+        self.near_edges = reach.beyond(near, at_x)[..., :count]
 
     def one_step(self, num_points: int) -> float:
         """(m - 1) int f_r(d) E_a[(1 - h(d; a)) (1 - L(d; a))^{m-2}] dd, for m = ``num_points`` >= 2; exact at 2.
@@ -225,17 +264,32 @@ class SoftDescent:
         """Expected number of x' farther than x that, with x, are blocked on both sides, not the farthest, (d, a)."""
         if m < 4:
             return np.zeros_like(self.missed)
-        both = _power(self.closer[:, None, :, None] + self.far_edges[:, :, None, :], m - 3)
-        none = _power(self.closer[:, None, :] + self.farther[:, :, None], m - 3)
-        pairs = np.einsum("deab,b,de->da", both, self.shares, self.far_weights)
-        return (m - 2) * self.missed * np.maximum(pairs - np.einsum("dea,de->da", none, self.far_weights), 0.0)
+        base = (m - 3) * np.log(self.elsewhere)
+
+        def pairs(rows: slice) -> np.ndarray:
+            """(B + M)^(m-3) - B^(m-3), M the share beyond x' without an edge to it: no difference of nearly equals."""
+            ratio = self.far_missed[rows, :, None, :] / self.elsewhere[rows, :, :, None]
+            grown = (m - 3) * np.log1p(ratio)
+            powers = -np.expm1(-grown) * np.exp(np.minimum(base[rows, :, :, None] + grown, 0.0))
+            return np.einsum("dea,de->da", powers @ self.shares, self.far_weights[rows])
+
+        return (m - 2) * self.missed * self._by_rows(pairs, self.far_weights.shape[1])
 
     def split(self, m: int) -> np.ndarray:
         """Expected number of x' closer than x with nothing in between, x blocked below and x' beyond, (d, a)."""
         if m < 3:
             return np.zeros_like(self.missed)
-        blocked = _power(self.near_x[:, :, :, None] + self.near_edges[:, :, None, :], m - 3)
-        return (m - 2) * self.missed * np.einsum("deab,b,de->da", blocked, self.shares, self.near_weights)
+
+        def pairs(rows: slice) -> np.ndarray:
+            blocked = _power(self.near_x[rows, :, :, None] + self.near_edges[rows, :, None, :], m - 3)
+            return np.einsum("dea,de->da", blocked @ self.shares, self.near_weights[rows])
+
+        return (m - 2) * self.missed * self._by_rows(pairs, self.near_weights.shape[1])
+
+    def _by_rows(self, part: Callable[[slice], np.ndarray], width: int) -> np.ndarray:
+        """A sum for a few distances of x at a time: arrays that fit a cache are quicker."""
+        step = max(1, BLOCK // (width * len(self.shares) ** 2))
+        return np.concatenate([part(slice(at, at + step)) for at in range(0, len(self.missed), step)])
 
 
 def _power(share: np.ndarray, exponent: int) -> np.ndarray:
@@ -243,55 +297,20 @@ def _power(share: np.ndarray, exponent: int) -> np.ndarray:
     return np.exp(exponent * np.log1p(-np.clip(share, 0.0, 1.0 - 1e-16)))
 
 
-def _ring_reach(graph: SoftGraph) -> Reach:
-    """reach(d, t): P(edge to a sample closer to the root than t) of a point at d, (..., a); r >= 3.
-
-    Rings around the point at angle p: of each the share within t of the root (of its antipode too, where signs are
-    ignored). Beyond p = d + t there is none.
-    """
-    r, ends, (angles, edges) = graph.subspace_dim, graph.panels(np.pi), graph.table
-
-    def one(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        last = np.minimum(distance + limit, np.pi)[..., None]
-        p, w = gauss_legendre(np.minimum(ends[:-1], last), np.minimum(ends[1:], last), ANGLE_NODES)
-        p, w = (part.reshape(*distance.shape, -1) for part in (p, w))
-        ring = w * distance_density(r, p) * cap_measure(r - 1, azimuth(limit[..., None], p, distance[..., None]))
-        place = np.clip(np.searchsorted(angles, p, side="right") - 1, 0, len(angles) - 2)
-        up = ring * (p - angles[place]) / np.diff(angles)[place]
-        return np.einsum("...p,...pa->...a", ring - up, edges[place]) + np.einsum(
-            "...p,...pa->...a", up, edges[place + 1]
-        )
-
-    return _both_ends(one, graph.squared)
-
-
-def _circle_reach(graph: SoftGraph) -> Reach:
-    """The same for r = 2, where rings are two points and steps would spoil the rule: F(p) = (1/pi) int_0^p h, read off
-    a table, odd and continued beyond pi."""
-    angles, edges = graph.table
-    steps = 0.5 * (edges[1:] + edges[:-1]) * np.diff(angles)[:, None] / np.pi
-    table = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
-
-    def within(p: np.ndarray) -> np.ndarray:
-        folded = np.minimum(np.abs(p), 2.0 * np.pi - np.abs(p))
-        read = np.stack([np.interp(folded, angles, column) for column in table.T], axis=-1)
-        return np.sign(p)[..., None] * np.where(np.abs(p)[..., None] > np.pi, 2.0 * table[-1] - read, read)
-
-    def one(distance: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        return 0.5 * (within(limit - distance) + within(limit + distance))
-
-    return _both_ends(one, graph.squared)
-
-
-def _both_ends(one: Reach, squared: bool) -> Reach:
-    """A line is close to the root if either of its ends is."""
-    return (lambda distance, limit: one(distance, limit) + one(np.pi - distance, limit)) if squared else one
+def _panel_nodes(ends: tuple[float, ...], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights over [0, 1], ``count`` a panel."""
+    return tuple(part.ravel() for part in gauss_legendre(np.array(ends[:-1]), np.array(ends[1:]), count))
 
 
 @half_as_float64
 @lru_cache(maxsize=64)
 def soft_descent(
-    subspace_dim: int, ambient_dim: int, noise_level: float, threshold: float, squared: bool = False
+    subspace_dim: int,
+    ambient_dim: int,
+    noise_level: float,
+    threshold: float,
+    squared: bool = False,
+    rules: Rules = RULES,
 ) -> SoftDescent:
     """The integrals for one cluster.
 
@@ -301,10 +320,13 @@ def soft_descent(
         noise_level: sigma, in pair_law.NOISE_RANGE.
         threshold: tau in [0, 1).
         squared: signs are ignored: an edge where |C| > tau.
+        rules: numbers of nodes.
 
     Raises:
         ValueError: an argument out of range.
     """
     alignment_law(ambient_dim, subspace_dim, noise_level)
     require_range(threshold, "threshold", 0.0, 1.0, closed="left")
-    return SoftDescent(SoftGraph(int(subspace_dim), int(ambient_dim), float(noise_level), float(threshold), squared))
+    return SoftDescent(
+        SoftGraph(int(subspace_dim), int(ambient_dim), float(noise_level), float(threshold), squared, rules)
+    )

@@ -130,7 +130,7 @@ CASES = [
           delta=0.05, largest=16),
     _case(soft_floor.is_soft_guaranteed, 0, 1, **SUBSPACES, num_clusters=3, cluster_size=100, noise_level=0.3,
           min_principal_angle=1.2, delta=0.05),
-    _case(soft_graph.alignment_law, 0.0, 1.0, **SUBSPACES, noise_level=0.3),
+    _case(soft_graph.alignment_law, 0.0, 1.0, **SUBSPACES, noise_level=0.3, count=5),
     _method("soft_graph.soft_descent", soft_graph, "soft_descent", **SUBSPACES, noise_level=0.3, threshold=0.5),
     _method("soft_graph.SoftDescent.one_step", SOFT, "one_step", 0.0, num_points=9),
     _method("soft_graph.SoftDescent.two_sided", SOFT, "two_sided", 0.0, num_points=9),
