@@ -14,8 +14,8 @@ over the two. One-step descent looks at x alone. Where two different points are 
 points per solid angle that this takes is nearly that of an isolated point, twice what one-step descent counts.
 
 The integrals are Gauss sums (``Rules``), not enclosures. At floors RULES are within about two percent of rules of twice
-as many nodes, and those within half a percent of still finer ones; targets below about 1e-10 need the tail of the
-alignment's law, which few nodes miss. theory.soft_floor compares both rules wherever it calls a size proved.
+as many nodes, and those within half a percent of still finer ones; targets below about 1e-13 need more of the
+alignment's tail than the former reach. theory.soft_floor compares both rules wherever it calls a size proved.
 Proof: theory.md, section 2g.
 """
 
