@@ -24,19 +24,25 @@ def draw(run: RunFolder) -> Figure:
     ax.set_xlim(-1.15, 1.15)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_yticks(range(len(names)), names)
-    ax.set_xlabel("relative margin: (bound - measured) / the larger of the two;  left of 0: broken")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    ax.set_xlabel("(bound - measured) / the larger of the two;  left of 0: broken, or a rate above delta")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle("How close each statement came to being broken", fontsize=10)
     return figure
 
 
 def draw_margins(ax: Axes, table: pd.DataFrame, names: list[str]) -> None:
-    """A dot a shape; broken ones lie left of the line, whatever rounding says."""
+    """A mark a shape; broken ones lie left of the line, whatever rounding says. Rates, which have no status of their
+    own, may lie there by chance."""
     known = table[table["relative_margin"].notna()]
-    margins = known["relative_margin"].to_numpy()
-    margins = np.where(np.abs(margins) < ATTAINED, 0.0, margins)
-    where = known["name"].map(names.index)
-    ax.plot(margins, where, "|", color="C0", markersize=9, label="tightest case of a shape of random batches")
+    rates = known["status"].isna()
+    for part, look, label in (
+        (known[~rates], {"marker": "|", "color": "C0", "markersize": 9}, "tightest case of a shape of random batches"),
+        (known[rates], {"marker": "o", "color": "C2", "markersize": 4, "markerfacecolor": "none"},
+         "rate of a shape; past 0 by chance at times"),
+    ):  # fmt: skip
+        margins = part["relative_margin"].to_numpy()
+        margins = np.where(np.abs(margins) < ATTAINED, 0.0, margins)
+        ax.plot(margins, part["name"].map(names.index), linestyle="none", label=label, **look)
 
 
 def draw_attacks(ax: Axes, attacks: pd.DataFrame, trials: pd.DataFrame, names: list[str]) -> None:

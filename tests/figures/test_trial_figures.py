@@ -14,7 +14,8 @@ def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
     draws = Draws(4)
     shapes = pd.DataFrame({
         "trial": ["b"] * 5 + ["a"] * 4, "name": ["Theorem B"] * 5 + ["Theorem A (part)"] * 4,
-        "relative_margin": [*draws(4, 0.01, 0.9), np.nan, *draws(3, 0.0, 0.5), -0.3], "status": "HOLDS",
+        "relative_margin": [*draws(4, 0.01, 0.9), np.nan, *draws(3, 0.0, 0.5), -0.3],
+        "status": ["HOLDS"] * 5 + [None, None, "HOLDS", "HOLDS"],
     }).assign(shape=range(9))  # fmt: skip
     attacks = pd.DataFrame({"trial": ["a", "b", "b", "a", "gone"], "name": list("vwxyz"),
                             "true": [True, True, True, False, True],
@@ -24,19 +25,23 @@ def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
     assert ticks(ax, "y") == {"Theorem B": 0.0, "Theorem A (part)": 1.0}
     assert ax.yaxis_inverted(), "the first statement is on top"
     dots = named(ax)["tightest case of a shape of random batches"]
-    np.testing.assert_array_equal(dots.x, shapes["relative_margin"].dropna())
-    np.testing.assert_array_equal(dots.y, [0, 0, 0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(dots.x, shapes["relative_margin"][[0, 1, 2, 3, 7, 8]])
+    np.testing.assert_array_equal(dots.y, [0, 0, 0, 0, 1, 1])
+    rates = named(ax)["rate of a shape; past 0 by chance at times"]
+    np.testing.assert_array_equal(rates.x, shapes["relative_margin"][[5, 6]])
+    np.testing.assert_array_equal(rates.y, [1, 1])
+    assert rates.look != dots.look
     best = named(ax)["closest approach of an attack"]
     np.testing.assert_array_equal(best.x, [0.2, 1.0])
     np.testing.assert_array_equal(best.y, [1.25, 0.25])
     assert [place for place, _ in verticals(ax)] == [0.0]
-    assert len(legend(figure)) == 2
+    assert len(legend(figure)) == 3
 
 
 def test_what_is_attained_is_not_broken():
     """A margin of minus round-off stands on the line."""
     _, ax = plt.subplots()
-    table = pd.DataFrame({"name": ["A", "A"], "relative_margin": [-1e-16, -1e-3]})
+    table = pd.DataFrame({"name": ["A", "A"], "relative_margin": [-1e-16, -1e-3], "status": "HOLDS"})
     trials.draw_margins(ax, table, ["A"])
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0.0, -1e-3])
     plt.close("all")

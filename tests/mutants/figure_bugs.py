@@ -67,7 +67,7 @@ SHARPENING = bugs_in(
 
 TRIALS = bugs_in(
     "figures/sweeps/trials.py", "figures/trial_figures",
-    ("margins_on_the_next_line", 'known["name"].map(names.index)', 'known["name"].map(names.index) + 1'),
+    ("margins_on_the_next_line", 'part["name"].map(names.index)', 'part["name"].map(names.index) + 1'),
     ("approach_with_its_sign_lost", '(-known["closest"]).clip', '(known["closest"]).clip'),
     ("killed_statements_among_the_true", 'attacks[attacks["true"]]', "attacks"),
 )  # fmt: skip
