@@ -8,7 +8,6 @@ from typing import TypeVar
 from synthetic.runs.backends import BackendOptions
 from theory.verdicts import Status, Verdict
 
-
 Settings = TypeVar("Settings")
 REPLAY = "python -m synthetic.sweep_noise --replay"
 

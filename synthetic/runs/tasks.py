@@ -56,9 +56,10 @@ def run_tasks(
     weight_of = weight or (lambda task: 1)
     total, left = sum(map(weight_of, tasks)), sum(map(weight_of, todo))
     look = {"bar_format": WEIGHED_BAR, "smoothing": 0.05, "initial": total - left} if weight else {"total": left}
-    with telling_how_to_continue(recorder, kept or f"{unit}s"), tqdm(
-        **{"total": total, "disable": None, "unit": unit, **look}
-    ) as bar:
+    with (
+        telling_how_to_continue(recorder, kept or f"{unit}s"),
+        tqdm(**{"total": total, "disable": None, "unit": unit, **look}) as bar,
+    ):
         shown_inside = weight is not None and backend.in_process
         if shown_inside:
             measure = partial(measure, progress=partial(_advance, bar))

@@ -17,13 +17,12 @@ import torch
 from distributed.comm import CommClosedError
 from tornado.iostream import StreamClosedError
 
-from synthetic.runs import backends
-from synthetic.runs import dask_cluster
+from synthetic.batches.geometry import Geometry
+from synthetic.runs import backends, dask_cluster
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
 from synthetic.runs.statuses import exit_status
-from synthetic.batches.geometry import Geometry
-from synthetic.sweeps.noise_grid import build_cells
 from synthetic.sweep_noise import SweepNoise, main, run
+from synthetic.sweeps.noise_grid import build_cells
 from tests.command_lines import disk_that_fills, status_of
 from tests.synthetic.work_elsewhere import dask_command, deadly_stack, double, number_of_threads, refuse
 from theory import whole_files
