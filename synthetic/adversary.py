@@ -59,11 +59,13 @@ def run(options: AdversaryOptions) -> int:
     require_count(options.random_batches, "random_batches", 0)
     require_count(options.seed, "seed", 0)
     load_statements(options.statements)
-    how = (options.restarts, options.steps, options.seed)
-    attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
+    require_count(options.restarts, "restarts", 1)
+    require_count(options.steps, "steps", 1)
+    folder = _folder(options)
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
     missed = {trial.key: unnoticed(trial) for trial in drawn}
-    folder = _folder(options)
+    how = (options.restarts, options.steps, options.seed)
+    attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
     found = {trial.key: search(trial, _batches(trial, options), options.seed, folder) for trial in drawn}
     verdicts = [verdict for verdict, _ in found.values()]
     if options.out is not None:
