@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from synthetic.batches import seeding
@@ -51,12 +52,14 @@ def search(trial: Trial, cases: int, seed: int, folder: Path | None = None) -> t
 
 
 def _judge_shape(trial: Trial, number: int, cases: Cases, keep: Keep) -> Shape:
-    verdict = trial.check(cases)
     counts = None
-    broken = verdict.status is Status.VIOLATED
-    if trial.rate is not None:
-        failures = int(trial.rate.fails(cases, trial.measure(cases, trial.subject)).sum()) if broken else 0
-        counts = RateCell(f"in shape {number}", trial.key, failures, verdict.cases, pool="in all shapes")
+    if trial.rate is None:
+        verdict = trial.check(cases)
+        broken = verdict.status is Status.VIOLATED
+    else:
+        failed = np.asarray(trial.rate.fails(cases, trial.measure(cases, trial.subject)))
+        verdict = trial.verdict_on(failed)
+        counts = RateCell(f"in shape {number}", trial.key, int(failed.sum()), len(failed), pool="in all shapes")
         broken = bool(contradictions([counts], trial.rate.delta))
     if broken:
         keep(trial, cases.values(verdict.where))

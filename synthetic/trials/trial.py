@@ -136,7 +136,10 @@ class Trial:
         measured = self.measure(cases, subject or self.subject)
         if self.rate is None:
             return self.judge(cases, measured)
-        failed = np.asarray(self.rate.fails(cases, measured))
+        return self.verdict_on(np.asarray(self.rate.fails(cases, measured)))
+
+    def verdict_on(self, failed: np.ndarray) -> Verdict:
+        """Of a promised rate, from the cases that failed: whether any did, and the first of them."""
         count, where = int(failed.sum()), int(failed.argmax())
         status = Status.VIOLATED if count else Status.HOLDS
         told = "one failing batch of a rate that was too high; it " + ("fails again" if count else "does not fail")

@@ -47,10 +47,12 @@ THEOREMS = (
         ("recovery_of_any_layer", "~layers.recovered.all(axis=0)", "~layers.recovered.any(axis=0)"),
     ),
     *bugs_in(
-        "synthetic/trials/theorems/theorem_2c.py", "synthetic/trials/trials",
+        "synthetic/trials/graphs.py", "synthetic/trials/trials",
         ("only_false_edges_fail", "measured[0] | measured[1]", "measured[0]"),
-        ("clusters_a_third_below_the_floor", "labels = contiguous_labels((size,) * clusters)",
-         "size = max(2, size // 3); labels = contiguous_labels((size,) * clusters)"),
+    ),
+    *bugs_in(
+        "synthetic/trials/theorems/theorem_2c.py", "synthetic/trials/trials",
+        ("clusters_a_third_below_the_floor", "(size,) * clusters, angle", "(max(2, size // 3),) * clusters, angle"),
     ),
     *bugs_in(
         "synthetic/trials/theorems/block_model.py", "synthetic/trials/trials synthetic/trials/planted_bounds",

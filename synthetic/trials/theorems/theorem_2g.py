@@ -1,21 +1,14 @@
 """Theorem 2g on trial: clusters that fill their subspaces under Gaussian noise, at their soft floor."""
 
-from functools import partial
-
 import numpy as np
 
-from synthetic.batches.geometry import Geometry
-from synthetic.batches.noise import add_noise
-from synthetic.measure.one_block import one_block
-from synthetic.trials.theorems.theorem_2c import falls_apart, measure_graph, thresholds_that_are_wrong
-from synthetic.trials.trial import Cases, Rate, Trial
-from theory.affinity import unit_points
-from theory.clusters import contiguous_labels, pair_counts
+from synthetic.trials.graphs import DELTA, filled_subspaces, graph_trial
+from synthetic.trials.trial import Cases
+from theory.clusters import pair_counts
 from theory.soft_floor import cross_threshold, is_soft_guaranteed, soft_floor
 from theory.statements import THEOREM_2G
 
-DELTA = 0.05
-FEW_BATCHES, LARGEST_CLUSTER = 100, 80
+LARGEST_CLUSTER = 80
 
 
 def _draw(squared: bool):
@@ -35,31 +28,9 @@ def _draw(squared: bool):
             sizes = larger
         cross = pair_counts(np.array(sizes), clusters)[1]
         threshold = cross_threshold(ambient, cross, angle, level, DELTA, squared)
-        arrangement = {} if angle == np.pi / 2 else {"arrangement": "angle", "principal_angle": angle}
-        geometry = Geometry(clusters, dim, clusters="uniform", **arrangement)
-        labels = contiguous_labels(sizes)
-        bases = geometry.bases(ambient, int(rng.integers(2**31)))
-        clean = geometry.draw(bases, sizes, rng.spawn(FEW_BATCHES))
-        points = unit_points(add_noise(clean, labels, level, "gaussian", rng.spawn(FEW_BATCHES)))
-        return Cases({"points": points}, {"labels": labels, "threshold": threshold})
+        return filled_subspaces(rng, dim, ambient, sizes, angle, level, ("gaussian",), threshold)
 
     return draw
 
 
-def _trial(kind: str) -> Trial:
-    squared = kind == "squared"
-    return Trial(
-        THEOREM_2G,
-        f"theorem_2g_{kind}",
-        ("points",),
-        ("labels", "threshold"),
-        measure_graph,
-        rate=Rate(DELTA, falls_apart),
-        draw=_draw(squared),
-        subject=partial(one_block, squared=squared),
-        damaged=thresholds_that_are_wrong(squared),
-        part=kind,
-    )
-
-
-TRIALS = (_trial("signed"), _trial("squared"))
+TRIALS = tuple(graph_trial(THEOREM_2G, kind, _draw) for kind in ("signed", "squared"))

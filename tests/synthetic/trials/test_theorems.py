@@ -6,7 +6,7 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.batches.seeding import generator
-from synthetic.trials import layers
+from synthetic.trials import graphs, layers
 from synthetic.trials.ascent import Violation
 from synthetic.trials.theorems import (
     loss_certificate,
@@ -82,6 +82,17 @@ def test_the_cap_is_theorem_2a_s():
     np.testing.assert_allclose(mine, cross_cap(alpha, beta, SIZES), rtol=1e-12)
 
 
+def test_clusters_fill_their_subspaces():
+    """Without noise a cluster spans exactly its own dimensions; orthogonal subspaces have cosine 0."""
+    cases = graphs.filled_subspaces(generator(1, 1), 3, 16, (9, 5), np.pi / 2, 0.0, ("gaussian",), 0.25)
+    points = np.asarray(cases["points"])
+    assert points.shape == (graphs.FEW_BATCHES, 14, 16)
+    assert cases["threshold"] == 0.25
+    assert all((np.linalg.svd(points[:, rows], compute_uv=False) > 1e-9).sum(-1).tolist() == [3] * graphs.FEW_BATCHES
+               for rows in (slice(0, 9), slice(9, 14)))  # fmt: skip
+    np.testing.assert_allclose(points[:, :9] @ np.swapaxes(points[:, 9:], -1, -2), 0.0, atol=1e-12)
+
+
 def test_bounded_noise_is_drawn_around_its_ceiling():
     shares = []
     for i in range(30):
@@ -104,7 +115,7 @@ def test_clusters_stand_at_their_floor(squared):
         found += sizes[0] > 5
         assert 0.0 < cases["threshold"] < 1.0
     assert found
-    assert bounded_connection(np.pi / 2, 0.0, 2, theorem_2c.DELTA).threshold == pytest.approx(1e-9, abs=1e-12)
+    assert bounded_connection(np.pi / 2, 0.0, 2, graphs.DELTA).threshold == pytest.approx(1e-9, abs=1e-12)
 
 
 def test_any_noise_is_drawn_at_the_threshold_that_withstands_it():
