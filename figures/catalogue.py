@@ -23,7 +23,7 @@ from figures.sweeps import (
     trials,
 )
 from figures.trainings import ablations, affinity_maps, head_costs, images, training
-from theory.whole_files import replacing
+from theory.numerics.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from theory.whole_files import DamagedFileError, read_json
+from theory.numerics.whole_files import DamagedFileError, read_json
 
 __all__ = ["DamagedFileError", "RunFolder", "read_json", "read_run_folder", "read_table", "without_controls"]
 

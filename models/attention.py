@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from theory.affinity import effective_threshold
-from theory.inputs import require_mixing, require_range, require_threshold
-from theory.precision import numerical_threshold
+from theory.numerics.inputs import require_mixing, require_range, require_threshold
+from theory.numerics.precision import numerical_threshold
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from theory.inputs import require_choice, require_count
+from theory.numerics.inputs import require_choice, require_count
 
 EncoderKind = Literal["resnet18", "resnet34", "resnet50", "small"]
 NormKind = Literal["batch", "group"]

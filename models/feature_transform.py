@@ -23,7 +23,7 @@ from torch import Tensor
 
 from models.losses.common import require_alike, require_rows, widen
 from theory.affinity import unit_points
-from theory.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_range
 
 Weights = Float[Tensor, "n"] | Float[Tensor, "n D"]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.head_output import HeadOutput, Reading
 from models.learned_attention import CosineQueryKey, EncoderLayer, TransFusionLayer, require_heads
-from theory.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_range
 
 HeadKind = Literal["none", "linear", "mlp", "transfusion", "deepfusion", "reluformer", "batchformer"]
 AttentionScope = Literal["joint", "per_view"]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.head_output import Reading
-from theory.inputs import require_count, require_range
-from theory.precision import numerical_threshold
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.precision import numerical_threshold
 
 
 @dataclass(frozen=True)

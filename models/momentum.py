@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
 from theory.affinity import unit_points
-from theory.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_range
 
 
 @final

@@ -16,7 +16,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import nn
 
-from theory.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_range
 
 OptimizerKind = Literal["sgd", "adamw", "lars"]
 Schedule = Literal["cosine", "constant"]

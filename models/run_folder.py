@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models.environment import environment
-from theory.whole_files import PART, DamagedFileError, read_json, to_plain, write_json
+from theory.numerics.whole_files import PART, DamagedFileError, read_json, to_plain, write_json
 
 
 def differing(first: dict, second: dict, prefix: str = "") -> dict[str, tuple]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from models.environment import resolve_device
 from models.stack import trial_chunks, unit_inputs, unit_tokens
-from theory.clusters import cluster_layout
-from theory.inputs import require_count, require_mixing, require_points, require_range
+from theory.batches.clusters import cluster_layout
+from theory.batches.trajectory import SoftmaxTrajectory, measure_softmax_layer
+from theory.numerics.inputs import require_count, require_mixing, require_points, require_range
 from theory.softmax_fusion import require_inverse_temperature
-from theory.trajectory import SoftmaxTrajectory, measure_softmax_layer
 
 
 class SoftmaxStack(nn.Module):

@@ -21,10 +21,10 @@ from models.attention import TransFusionBlock
 from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
-from theory.clusters import ClusterLayout, cluster_layout
-from theory.inputs import require_count, require_points
+from theory.batches.clusters import ClusterLayout, cluster_layout
+from theory.batches.trajectory import Trajectory, layer_extremes, measure_layer
+from theory.numerics.inputs import require_count, require_points
 from theory.subspaces import require_query_key_map
-from theory.trajectory import Trajectory, layer_extremes, measure_layer
 
 # Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
 # of trials stream every matrix through memory; smaller ones pay more calls.

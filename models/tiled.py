@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.attention import Projection, Tile, TransFusionBlock
-from theory.clusters import ClusterLayout
-from theory.tiled_measurements import ClusterComponents, join_tiles, measure_tile, tile_cosines, tile_segments
-from theory.trajectory import Trajectory
+from theory.batches.clusters import ClusterLayout
+from theory.batches.tiled_measurements import ClusterComponents, join_tiles, measure_tile, tile_cosines, tile_segments
+from theory.batches.trajectory import Trajectory
 
 # Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
 # never lower than MIN_ROWS: every one of them reads all keys and values once, and products with fewer rows are slow.

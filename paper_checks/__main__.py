@@ -41,7 +41,7 @@ from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
-from theory.whole_files import read_json, write_json, write_table
+from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS = "tasks", "claims"
 

@@ -29,7 +29,7 @@ The maximum is a p-value (intersection-union test): if contrast j is 0 or less, 
 So is m times the minimum (Bonferroni): P(min_i q'_i <= a/m) <= sum_i P(q'_i <= a/m) <= a. Neither asks how the
 contrasts depend on each other.
 
-Theorems are not decided by statistics but by the verdicts of theory.verdicts.
+Theorems are not decided by statistics but by the verdicts of theory.judging.verdicts.
 """
 
 import math
@@ -40,7 +40,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from theory.inputs import require_range
+from theory.numerics.inputs import require_range
 
 # failed: what the claim needs could not be computed; no rule gives this answer.
 Answer = Literal["reproduced", "contradicted", "undecided", "failed"]

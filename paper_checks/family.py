@@ -7,7 +7,7 @@ is among those that Holm's step-down procedure keeps: the probability that a sin
 
 The family: all trends and comparisons of the run, decided or not; those that could not be measured count too, with
 p-value 1, since what was asked was settled before the run. Claims of the kind "theorem" are not among them: they are
-decided by verdicts of theory.verdicts, not by p-values.
+decided by verdicts of theory.judging.verdicts, not by p-values.
 
 The hypotheses: a claim that contrasts are above 0 can be decided wrongly on either side, and so is two null hypotheses,
 with the p-values p_R and p_C of decisions.py and weight 1/2 each; a claim that arms differ is one, with weight 1. A
@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paper_checks.decisions import LEVEL, Answer, PValues
-from theory.inputs import require_range
+from theory.numerics.inputs import require_range
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from paper_checks.decisions import PValues, combined
 from synthetic.measure.boundaries import rising_crossing
-from theory.rates import clopper_pearson
+from theory.judging.rates import clopper_pearson
 
 # Clopper-Pearson limits are asked for by their confidence, which float64 cannot tell from 1 much closer to it.
 SMALLEST = 1e-12

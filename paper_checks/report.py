@@ -22,7 +22,7 @@ from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import Answer
 from paper_checks.family import Standing, standings
 from paper_checks.report_tables import MISSING, is_number, number_tables
-from theory.whole_files import write_table, write_whole
+from theory.numerics.whole_files import write_table, write_whole
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWERS: tuple[Answer, ...] = get_args(Answer)

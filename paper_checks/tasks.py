@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from figures.run_folder import read_table
-from theory.verdicts import Status
-from theory.whole_files import DamagedFileError, read_json, to_plain, write_json
+from theory.judging.verdicts import Status
+from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
 # Of what a failed task said, so many of the last lines are reported.

@@ -8,7 +8,7 @@ from models.cifar.data.images import DIGITS, DataConfig
 from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
-from theory.inputs import require_choice
+from theory.numerics.inputs import require_choice
 
 TierName = Literal["quick", "cpu", "gpu"]
 Control = Literal["none", "shuffled_labels"]

@@ -20,7 +20,7 @@ from models.cifar.training.config import TrainConfig
 from models.losses import nt_xent
 from paper_checks.arms import Training, images, train_and_evaluate
 from paper_checks.tiers import Control
-from theory.whole_files import write_table
+from theory.numerics.whole_files import write_table
 
 PROCESSES = 2
 CPU = torch.device("cpu")

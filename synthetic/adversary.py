@@ -26,9 +26,9 @@ from synthetic.trials.prosecution import Prosecution, prosecute
 from synthetic.trials.registry import load_statements, trials
 from synthetic.trials.search import Shape, search, unnoticed
 from synthetic.trials.trial import Trial
-from theory.inputs import require_count
-from theory.verdicts import Status, Verdict
-from theory.whole_files import write_json, write_table
+from theory.judging.verdicts import Status, Verdict
+from theory.numerics.inputs import require_count
+from theory.numerics.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)

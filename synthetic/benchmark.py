@@ -27,9 +27,9 @@ from synthetic.batches.noise import add_noise
 from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
 from synthetic.runs.statuses import exit_status
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
-from theory.inputs import require_count
+from theory.batches.clusters import contiguous_labels
 from theory.noise_ceiling import gaussian_extremes, gaussian_separation, recommended_threshold
+from theory.numerics.inputs import require_count
 
 # (trials, n, D)
 SHAPES = ((64, 256, 64), (16, 512, 128), (200, 32, 64), (16, 256, 256))

@@ -29,7 +29,7 @@ from models.stack import resolve_device
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import exit_status
-from theory.inputs import require_count
+from theory.numerics.inputs import require_count
 
 COSTS = Tables("costs", None)
 REFERENCE = "mlp"

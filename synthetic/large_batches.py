@@ -30,8 +30,8 @@ from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import exit_status
 from theory.affinity import target_affinity
-from theory.inputs import require_count, require_range
-from theory.whole_files import write_table
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import write_table
 
 AMBIENT_DIM = 128
 SIZES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)

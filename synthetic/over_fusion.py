@@ -31,16 +31,16 @@ from synthetic.runs.statuses import exit_status
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
+from theory.batches.clusters import contiguous_labels
+from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
-from theory.clusters import contiguous_labels
-from theory.inputs import require_count, require_mixing, require_range
+from theory.judging.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
+from theory.judging.verdicts import Status, Verdict, combine_cells
+from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.precision import numerical_threshold
+from theory.numerics.whole_files import write_json
 from theory.persistence import check_persistence, threshold_interval
-from theory.precision import numerical_threshold
 from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_cap, spread_caps
-from theory.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
-from theory.trajectory import SoftmaxTrajectory, Trajectory
-from theory.verdicts import Status, Verdict, combine_cells
-from theory.whole_files import write_json
 
 CURVES = Tables("curves", "depths")
 

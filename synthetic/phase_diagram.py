@@ -39,9 +39,9 @@ from synthetic.sweeps.subspace_model import (
     outcome_columns,
     run_one_block,
 )
-from theory.inputs import require_count, require_range
-from theory.statements import STATEMENTS
-from theory.whole_files import write_json, write_table
+from theory.judging.statements import STATEMENTS
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import write_json, write_table
 
 # Squares whose corners differ by more than this in their rate are divided.
 RATE_STEP = 0.08

@@ -29,11 +29,11 @@ from synthetic.runs.statuses import exit_status
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.trials.registry import trial_of
 from synthetic.trials.search import search
+from theory.batches.clusters import contiguous_labels
 from theory.block_model import ReluAttention, trajectory
-from theory.clusters import contiguous_labels
-from theory.inputs import require_count, require_mixing, require_range
-from theory.precision import numerical_threshold
-from theory.whole_files import write_json, write_table
+from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.precision import numerical_threshold
+from theory.numerics.whole_files import write_json, write_table
 
 MAP = Tables("map", None)
 # The map's axes: mean cosine inside clusters, and, geometrically, between them.

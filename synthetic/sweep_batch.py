@@ -41,12 +41,12 @@ from synthetic.sweeps.subspace_model import (
     run_one_block,
 )
 from theory.batch_floor import connectivity_floor
-from theory.connectivity import circle_disconnection_probability
-from theory.inputs import require_count, require_range
-from theory.rates import trials_to_notice
-from theory.statements import STATEMENTS
-from theory.verdicts import Verdict
-from theory.whole_files import write_json, write_table
+from theory.judging.rates import trials_to_notice
+from theory.judging.statements import STATEMENTS
+from theory.judging.verdicts import Verdict
+from theory.lemmas.connectivity import circle_disconnection_probability
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import write_json, write_table
 
 # Batch sizes around the simulated floor at which recovery is measured.
 MULTIPLES = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)

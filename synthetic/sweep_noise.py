@@ -43,9 +43,9 @@ from synthetic.sweeps.noise_report import (
 from synthetic.trials.files import Counterexample
 from synthetic.trials.prosecution import prosecute
 from synthetic.trials.registry import load_statements
-from theory.statements import THEOREM_2B
-from theory.verdicts import Status
-from theory.whole_files import write_json, write_table
+from theory.judging.statements import THEOREM_2B
+from theory.judging.verdicts import Status
+from theory.numerics.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)

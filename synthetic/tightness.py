@@ -25,11 +25,11 @@ from synthetic.batches.union_of_subspaces import cone_clusters, equiangular_clus
 from synthetic.measure.boundaries import crossing_with_interval
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import exit_status
-from theory.clusters import ClusterLayout, cluster_layout, contiguous_labels
-from theory.inputs import require_count, require_range
+from theory.batches.clusters import ClusterLayout, cluster_layout, contiguous_labels
 from theory.measurements import cosine_extremes
 from theory.noise_ceiling import gaussian_separation
-from theory.whole_files import write_table
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import write_table
 
 # Multiples of the bound that a tenth of the batches tries first; all of them then look between the ends of the interval
 # that those give, and a margin (in bounds) beyond.

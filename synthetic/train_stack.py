@@ -39,10 +39,10 @@ from synthetic.training.batch_source import BatchSource, Subspaces, Supervision
 from synthetic.training.ideal_weights import law_of_source, measure_ideal
 from synthetic.training.report import breakdown_rows, print_ablation, print_breakdown
 from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
-from theory.inputs import require_count, require_range
-from theory.pair_law import NOISE_RANGE
-from theory.verdicts import Status, Verdict, combine_cells
-from theory.whole_files import write_json, write_table
+from theory.judging.verdicts import Status, Verdict, combine_cells
+from theory.lemmas.pair_law import NOISE_RANGE
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import write_json, write_table
 
 TRAININGS = Tables("trainings", "history", ("cell", "step", "layer"), count="history_rows")
 # Noise levels of the default run, as multiples of the separation ceiling of the largest batch, and of ablations.

@@ -24,8 +24,9 @@ from models.losses import (
 )
 from models.losses.info_nce import info_nce
 from models.momentum import moco_loss
-from theory import affinity, measurements, subspaces, tiled_measurements, trajectory
-from theory.clusters import cluster_layout
+from theory import affinity, measurements, subspaces
+from theory.batches import tiled_measurements, trajectory
+from theory.batches.clusters import cluster_layout
 
 
 @dataclass(frozen=True)

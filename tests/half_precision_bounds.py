@@ -9,26 +9,28 @@ from tests.half_precision import Case
 from theory import (
     batch_floor,
     block_model,
-    connectivity,
     denoising,
     depth_threshold,
     fusion_ceiling,
-    fusion_rows,
     loss_certificate,
     noise_ceiling,
     noise_free,
-    pair_law,
     persistence,
-    quadrature,
     restart,
-    simulated_floor,
     soft_floor,
-    soft_graph,
     softmax_fusion,
     sphere,
-    trajectory,
-    verdicts,
 )
+from theory.batches import trajectory
+from theory.judging import verdicts
+from theory.lemmas import (
+    connectivity,
+    fusion_rows,
+    pair_law,
+    simulated_floor,
+    soft_graph,
+)
+from theory.numerics import quadrature
 
 
 def numbers() -> list[Case]:

@@ -18,9 +18,10 @@ from models.losses import Objective, affinity_jsd_from_points, common, supcon, t
 from models.losses.measured import measure_affinity
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from theory import clusters, measurements
+from theory import measurements
 from theory.affinity import affinity_matrix, target_affinity
-from theory.exact_replay import ExactReplay
+from theory.batches import clusters
+from theory.judging.exact_replay import ExactReplay
 from theory.restart import measure_tokens
 
 NAMES = {"labels", "classes", "train_labels", "true_labels", "targets"}
@@ -52,6 +53,10 @@ def _flat(*values: object) -> np.ndarray:
 
 def _layout(layout: clusters.ClusterLayout) -> np.ndarray:
     return _flat(layout.within_pairs, layout.cross_pairs, layout.sizes)
+
+
+def _tokens(labels: object) -> np.ndarray:
+    return _flat(*vars(measure_tokens(POINTS[None, None], labels)).values())
 
 
 def _sorted_alike(labels: object) -> np.ndarray:
@@ -114,12 +119,12 @@ def _like_labels(labels: object) -> np.ndarray:
 
 CASES = {
     "theory.affinity.target_affinity": Case(lambda y: _flat(target_affinity(y))),
-    "theory.clusters.cluster_layout": Case(lambda y: _layout(clusters.cluster_layout(y)), by_cluster=True),
-    "theory.clusters.group_rows": Case(_sorted_alike, by_cluster=True),
-    "theory.clusters.index_labels": Case(lambda y: _alike(clusters.index_labels(y)[1])),
-    "theory.clusters.index_among": Case(_among),
-    "theory.clusters.like_labels": Case(_like_labels),
-    "theory.exact_replay.ExactReplay": Case(_replayed),
+    "theory.batches.clusters.cluster_layout": Case(lambda y: _layout(clusters.cluster_layout(y)), by_cluster=True),
+    "theory.batches.clusters.group_rows": Case(_sorted_alike, by_cluster=True),
+    "theory.batches.clusters.index_labels": Case(lambda y: _alike(clusters.index_labels(y)[1])),
+    "theory.batches.clusters.index_among": Case(_among),
+    "theory.batches.clusters.like_labels": Case(_like_labels),
+    "theory.judging.exact_replay.ExactReplay": Case(_replayed),
     "theory.measurements.affinity_sharpness": Case(lambda y: _flat(measurements.affinity_sharpness(AFFINITY, y))),
     "theory.measurements.chance_sharpness": Case(lambda y: _flat(measurements.chance_sharpness(y))),
     "theory.measurements.cluster_integrity": Case(lambda y: _flat(measurements.cluster_integrity(POINTS, y))),
@@ -128,7 +133,7 @@ CASES = {
     "theory.measurements.pair_extremes": Case(lambda y: _flat(*measurements.pair_extremes(POINTS, y))),
     "theory.measurements.pair_quantiles": Case(lambda y: _flat(*measurements.pair_quantiles(POINTS, y, 0.2))),
     "theory.measurements.recovered": Case(lambda y: _flat(measurements.recovered(AFFINITY, y))),
-    "theory.restart.measure_tokens": Case(lambda y: _flat(*vars(measure_tokens(POINTS[None, None], y)).values())),
+    "theory.restart.measure_tokens": Case(_tokens),
     "models.cifar.evaluation.features.LabelledFeatures": Case(_stored),
     "models.cifar.evaluation.measure.affinity_report": Case(lambda y: _report(measure.affinity_report(OUTPUT, y))),
     "models.cifar.evaluation.measure.ceiling_report": Case(_ceiling),

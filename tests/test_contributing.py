@@ -14,12 +14,12 @@ from paper_checks.catalogue import all_claims
 from synthetic.trials.registry import trials
 from tests.models.losses.test_objectives import EXPECTED
 from tests.mutants.catalogue import BUGS
-from theory import statements
-from theory.statements import STATEMENTS
+from theory.judging import statements
+from theory.judging.statements import STATEMENTS
 
 ROOT = Path(__file__).parents[1]
 README, PROOFS = (ROOT / "README.md").read_text(), (ROOT / "theory/theory.md").read_text()
-TESTS = "\n".join(path.read_text() for path in (ROOT / "tests/theory").glob("test_*.py"))
+TESTS = "\n".join(path.read_text() for path in (ROOT / "tests/theory").rglob("test_*.py"))
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
 

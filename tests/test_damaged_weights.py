@@ -12,10 +12,10 @@ from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry, oblique
 from synthetic.sweeps.noise_cells import run_cell
 from tests.strategies import labels_of
+from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
+from theory.judging.verdicts import Status
 from theory.noise_free import check_noise_free
 from theory.subspaces import require_query_key_map
-from theory.trajectory import SoftmaxTrajectory, Trajectory
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

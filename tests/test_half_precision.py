@@ -17,7 +17,7 @@ import models.losses
 import theory
 from tests.half_precision import arrays, losses
 from tests.half_precision_bounds import EXEMPT, EXEMPT_MODULES, numbers
-from theory.precision import half_as_float64, widen
+from theory.numerics.precision import half_as_float64, widen
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 LOSS_MODULES = ("affinity", "contrastive", "divergence", "info_nce", "legacy", "objectives", "readout")
@@ -114,8 +114,9 @@ def test_losses_and_their_gradients(case, as_users_call):
 def public_names():
     for package, names in ((models.losses, LOSS_MODULES), (theory, None)):
         prefix = "losses." if package is models.losses else ""
-        for name in names or [module.name for module in pkgutil.iter_modules(package.__path__)]:
-            module = importlib.import_module(f"{package.__name__}.{name}")
+        found = (m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.") if not m.ispkg)
+        for path in [f"{package.__name__}.{name}" for name in names] if names else found:
+            module, name = importlib.import_module(path), path.rpartition(".")[2]
             for key, value in vars(module).items():
                 own = getattr(value, "__module__", None) == module.__name__
                 if own and not key.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):

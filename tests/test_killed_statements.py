@@ -10,17 +10,17 @@ from models.stack import AttentionStack
 from synthetic.batches.seeding import trial_generators
 from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import labels_of
-from theory import statements
 from theory.affinity import affinity_matrix, target_affinity
 from theory.block_model import sharpening_margin
-from theory.connectivity import circle_disconnection_probability, isolated_point_rate
 from theory.depth_threshold import depth_threshold
+from theory.judging import statements
+from theory.lemmas.connectivity import circle_disconnection_probability, isolated_point_rate
+from theory.lemmas.soft_graph import soft_descent
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import affinity_sharpness, pair_extremes
 from theory.noise_ceiling import bounded_extremes, bounded_separation, bounded_threshold_separation
 from theory.noise_free import equiangular_threshold_interval, norm_floor_squared, spread_bound
 from theory.persistence import persists, threshold_interval
-from theory.soft_graph import soft_descent
 
 pytestmark = pytest.mark.theorems
 DEGREE = np.pi / 180

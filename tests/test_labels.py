@@ -15,7 +15,7 @@ from models.head_output import HeadOutput
 from models.losses import Objective
 from tests.label_cases import CASES, EXEMPT, INDEX, OUTPUT, TENSORS_ONLY, TOKENS, takes_labels
 from tests.models.cifar.evaluation.labelled_features import clusters
-from theory.clusters import cluster_layout, index_among, index_labels
+from theory.batches.clusters import cluster_layout, index_among, index_labels
 
 WIDTHS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -125,9 +125,10 @@ NO_LABELS = {
 # Functions of labels alone have no number of points to compare with.
 ANY_NUMBER = {"one short", "one too many"}
 LABELS_ALONE = {
-    "theory.affinity.target_affinity", "theory.clusters.cluster_layout", "theory.clusters.group_rows",
-    "theory.clusters.index_labels", "theory.clusters.index_among", "theory.clusters.like_labels",
-    "theory.measurements.chance_sharpness", "models.losses.divergence.target_of_labels",
+    "theory.affinity.target_affinity", "theory.measurements.chance_sharpness",
+    *(f"theory.batches.clusters.{name}"
+      for name in ("cluster_layout", "group_rows", "index_labels", "index_among", "like_labels")),
+    "models.losses.divergence.target_of_labels",
 }  # fmt: skip
 
 

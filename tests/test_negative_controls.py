@@ -16,14 +16,14 @@ from synthetic.trials.ascent import attack
 from synthetic.trials.prosecution import Prosecution
 from synthetic.trials.registry import trial_of, trials
 from tests.strategies import labels_of
-from theory import statements
 from theory.affinity import affinity_matrix, target_affinity
-from theory.inputs import require_points
+from theory.judging import statements
+from theory.judging.verdicts import Status
 from theory.loss_certificate import check_certificate
 from theory.measurements import affinity_sharpness
 from theory.noise_ceiling import gaussian_extremes, recommended_threshold
+from theory.numerics.inputs import require_points
 from theory.softmax_fusion import check_softmax_fusion
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

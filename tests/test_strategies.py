@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from tests.strategies import any_batch, clustered_batch, separate_subspaces
-from theory.clusters import cluster_layout
+from theory.batches.clusters import cluster_layout
 from theory.measurements import pair_extremes
 from theory.persistence import admits_threshold
 from theory.subspaces import separating_map

@@ -4,9 +4,9 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Float
 
-from theory.clusters import cluster_layout, index_labels, like_labels
-from theory.inputs import Array, require_points, require_range, require_threshold
-from theory.precision import numerical_threshold, widen
+from theory.batches.clusters import cluster_layout, index_labels, like_labels
+from theory.numerics.inputs import Array, require_points, require_range, require_threshold
+from theory.numerics.precision import numerical_threshold, widen
 
 
 def unit_points(points: Float[Array, "*trials n D"]) -> Float[Array, "*trials n D"]:

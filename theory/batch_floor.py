@@ -6,9 +6,9 @@ cluster at a clean angle below it has an edge.
     bounded noise      tau = cos(theta_b - 2 phi), vartheta = theta_b - 4 phi, phi = arcsin(eps) < theta_b/4;
     Gaussian noise     tau = beta(sigma), which each cross pair passes with probability delta/(2 #cross);
                        vartheta: the largest clean angle that misses tau with probability at most delta/(4 #within).
-A cluster of m points is then connected but for a probability that theory.connectivity bounds, and a batch is recovered
-in one block with probability at least 1 - delta as soon as every cluster has m_floor(r, vartheta, delta/K) points
-(Gaussian: delta/(4K)). Squared affinities ignore signs: antipodes coincide, and the floor about halves.
+A cluster of m points is then connected but for a probability that theory.lemmas.connectivity bounds, and a batch is
+recovered in one block with probability at least 1 - delta as soon as every cluster has m_floor(r, vartheta, delta/K)
+points (Gaussian: delta/(4K)). Squared affinities ignore signs: antipodes coincide, and the floor about halves.
 
 Hypotheses: as above. Denoising, the other reason for large batches: theory.denoising.
 Proof: theory.md, section 2c; what is guaranteed when: 2d.
@@ -21,10 +21,19 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri_exp
 
-from theory.clusters import pair_counts
-from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, suffices, two_gap_rate
-from theory.floor_search import last_above, log_share
-from theory.inputs import (
+from theory.batches.clusters import pair_counts
+from theory.lemmas.connectivity import (
+    circle_disconnection_probability,
+    descent,
+    isolated_point_rate,
+    suffices,
+    two_gap_rate,
+)
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail
+from theory.lemmas.simulated_floor import simulated_floor
+from theory.lemmas.soft_graph import LARGEST_SUBSPACE
+from theory.numerics.floor_search import last_above, log_share
+from theory.numerics.inputs import (
     LARGEST_SIZE,
     ClusterSizes,
     require_count,
@@ -32,11 +41,8 @@ from theory.inputs import (
     require_threshold,
     sizes_of_clusters,
 )
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail
-from theory.precision import half_as_float64
-from theory.simulated_floor import simulated_floor
+from theory.numerics.precision import half_as_float64
 from theory.soft_floor import ANGLE_MARGIN, LARGEST_THRESHOLD, cross_threshold, is_soft_guaranteed, soft_floor
-from theory.soft_graph import LARGEST_SUBSPACE
 from theory.sphere import require_sphere
 
 Method = Literal["bound", "one_step", "exact", "simulated", "isolated"]
@@ -57,8 +63,8 @@ def connectivity_floor(
         squared: signs are ignored.
         method: "bound": proved, by two-step descent (r = 2: by the expected number of pairs of gaps); "one_step":
             proved, the simpler and weaker bound; "exact": r = 2 only; "simulated": measured (see
-            ``theory.simulated_floor``), delta >= 1e-4; "isolated": the heuristic that points without a neighbour are
-            all there is to fear.
+            ``theory.lemmas.simulated_floor``), delta >= 1e-4; "isolated": the heuristic that points without a neighbour
+            are all there is to fear.
 
     Raises:
         ValueError: an argument out of range, an unknown method, "exact" with r > 2.

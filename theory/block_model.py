@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.inputs import Numbers, as_floats, require_count, require_mixing, require_range, require_threshold
-from theory.precision import half_as_float64
-from theory.statements import PROPOSITION_5
-from theory.verdicts import Verdict, judge
+from theory.judging.statements import PROPOSITION_5
+from theory.judging.verdicts import Verdict, judge
+from theory.numerics.inputs import Numbers, as_floats, require_count, require_mixing, require_range, require_threshold
+from theory.numerics.precision import half_as_float64
 
 # The model is exact on equiangular batches; what float64 adds over a few dozen blocks stays below this.
 EXACTNESS = 1e-12

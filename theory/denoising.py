@@ -9,9 +9,9 @@ Proof: theory.md, section 2c.
 
 import numpy as np
 
-from theory.inputs import LARGEST_SIZE, require_count, require_mixing, require_range
 from theory.noise_free import norm_floor_squared
-from theory.precision import half_as_float64
+from theory.numerics.inputs import LARGEST_SIZE, require_count, require_mixing, require_range
+from theory.numerics.precision import half_as_float64
 
 # Cluster sizes that a denoising floor answers for, unless told otherwise.
 LARGEST_CLUSTER = 65_536

@@ -21,15 +21,22 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betainc, betaln
 
-from theory.clusters import pair_counts
-from theory.floor_search import log_share
-from theory.inputs import ClusterSizes, Numbers, require_count, require_range, require_threshold, sizes_of_clusters
-from theory.pair_law import LARGEST_DIM
-from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64
-from theory.rates import RateCell
-from theory.statements import THEOREM_2E
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.batches.clusters import pair_counts
+from theory.batches.trajectory import Trajectory
+from theory.judging.rates import RateCell
+from theory.judging.statements import THEOREM_2E
+from theory.judging.verdicts import Verdict, combine_parts, judge
+from theory.lemmas.pair_law import LARGEST_DIM
+from theory.numerics.floor_search import log_share
+from theory.numerics.inputs import (
+    ClusterSizes,
+    Numbers,
+    require_count,
+    require_range,
+    require_threshold,
+    sizes_of_clusters,
+)
+from theory.numerics.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64
 
 NAME = THEOREM_2E.name
 # Thresholds are returned this much higher (relative), on the side where the tail is within its share.
@@ -202,7 +209,7 @@ def check_depth_threshold(
     trajectory: Trajectory, threshold: Numbers, needed: float | None, *, mapped: bool = False
 ) -> Verdict:
     """What Theorem 2e says of every batch without a false edge: exact affinity sharpness at every layer. That a batch
-    has none is a statement in probability: ``false_edge_cell`` and theory.rates.judge_rates.
+    has none is a statement in probability: ``false_edge_cell`` and theory.judging.rates.judge_rates.
 
     A batch is spoken of up to its first layer with a false edge, where the theorem ends for it.
 
@@ -239,7 +246,7 @@ def false_edge_cell(
 ) -> RateCell:
     """Batches with a false edge at some layer, of those at or above tau_L: at most a share delta is promised.
 
-    Arguments and errors as in ``check_depth_threshold``; ``place`` and ``pool`` as in theory.rates.RateCell. Trials are
+    Arguments and errors as in ``check_depth_threshold``; ``place`` and ``pool`` as in ``RateCell``. Trials are
     keyed by one threshold where all have the same; at tau_L itself failures are likeliest.
     """
     applicable = _applicable(trajectory, threshold, needed, mapped)

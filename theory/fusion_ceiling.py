@@ -23,13 +23,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-from theory.clusters import pair_counts
-from theory.fusion_rows import RowLaw
-from theory.inputs import ClusterSizes, require_count, require_mixing, require_range, sizes_of_clusters
+from theory.batches.clusters import pair_counts
+from theory.lemmas.fusion_rows import RowLaw
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
 from theory.noise_ceiling import gaussian_separation
 from theory.noise_free import norm_floor_squared
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
-from theory.precision import half_as_float64
+from theory.numerics.inputs import ClusterSizes, require_count, require_mixing, require_range, sizes_of_clusters
+from theory.numerics.precision import half_as_float64
 
 # Slopes at which the tokens' angles are bounded.
 LEVELS = 7

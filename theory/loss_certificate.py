@@ -14,10 +14,10 @@ Proof: theory.md, section 4. Equality: rows that are even over their own cluster
 import numpy as np
 from scipy.special import xlogy
 
-from theory.inputs import Numbers, as_floats, require_count, require_range
-from theory.precision import UNIT_SUM_TOLERANCE, rounding_tolerance
-from theory.statements import THEOREM_4
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.judging.statements import THEOREM_4
+from theory.judging.verdicts import Verdict, combine_parts, judge
+from theory.numerics.inputs import Numbers, as_floats, require_count, require_range
+from theory.numerics.precision import UNIT_SUM_TOLERANCE, rounding_tolerance
 
 LN2 = float(np.log(2.0))
 # Halvings of an interval of length 1 until neighbouring float64 numbers are left.

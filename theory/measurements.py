@@ -10,9 +10,9 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Bool, Float, Int
 
 from theory.affinity import unit_points
-from theory.clusters import ClusterLayout, cluster_layout, like_labels
-from theory.inputs import Array, require_points, require_range
-from theory.precision import widen
+from theory.batches.clusters import ClusterLayout, cluster_layout, like_labels
+from theory.numerics.inputs import Array, require_points, require_range
+from theory.numerics.precision import widen
 
 # Rows per tile of the pair extremes: an n x n matrix is never formed when n is larger.
 TILE_ROWS = 1024

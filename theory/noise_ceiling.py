@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from theory.clusters import pair_counts
-from theory.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
+from theory.batches.clusters import pair_counts
+from theory.judging.statements import THEOREM_2B
+from theory.judging.verdicts import Verdict, combine_parts, judge, reject_nan
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
+from theory.numerics.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
+from theory.numerics.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.persistence import admits_threshold, norm_product, threshold_interval
-from theory.precision import ABSOLUTE_MARGIN, half_as_float64
-from theory.statements import THEOREM_2B
-from theory.verdicts import Verdict, combine_parts, judge, reject_nan
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25

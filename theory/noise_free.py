@@ -15,8 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from theory.exact_replay import ExactReplay
-from theory.inputs import (
+from theory.batches.trajectory import Trajectory
+from theory.judging.exact_replay import ExactReplay
+from theory.judging.statements import THEOREM_1
+from theory.judging.verdicts import Verdict, combine_parts, judge
+from theory.numerics.inputs import (
     ClusterSizes,
     Numbers,
     as_floats,
@@ -27,10 +30,7 @@ from theory.inputs import (
     require_range,
     require_threshold,
 )
-from theory.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE, half_as_float64
-from theory.statements import THEOREM_1
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.numerics.precision import SPREAD_FLOOR, UNIT_SUM_TOLERANCE, half_as_float64
 
 SPREAD = "Theorem 1b: spread"
 # Eigenvalues of a Gram matrix below zero by this much of its diagonal are round-off.

@@ -11,13 +11,13 @@ Proof: theory.md, section 2a. Sharp: equiangular clusters have beta_l -> b/nu^2 
 
 import numpy as np
 
-from theory.exact_replay import ExactReplay
-from theory.inputs import ClusterSizes, Numbers, as_sizes, require_range, require_threshold
+from theory.batches.trajectory import Trajectory
+from theory.judging.exact_replay import ExactReplay
+from theory.judging.statements import THEOREM_2A
+from theory.judging.verdicts import Verdict, combine_parts, judge
 from theory.noise_free import check_monotone, check_spread, norm_floor_squared
-from theory.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64, numerical_threshold
-from theory.statements import THEOREM_2A
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.numerics.inputs import ClusterSizes, Numbers, as_sizes, require_range, require_threshold
+from theory.numerics.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64, numerical_threshold
 
 NAME = THEOREM_2A.name
 

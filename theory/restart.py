@@ -19,13 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from theory.clusters import cluster_layout
-from theory.inputs import Array, ClusterSizes, Numbers, as_sizes, require_points, require_threshold
+from theory.batches.clusters import cluster_layout
+from theory.batches.trajectory import LayerArrays, Trajectory
+from theory.judging.verdicts import Verdict, combine_parts, judge
 from theory.measurements import cosine_extremes
+from theory.numerics.inputs import Array, ClusterSizes, Numbers, as_sizes, require_points, require_threshold
+from theory.numerics.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.persistence import norm_product
-from theory.precision import ABSOLUTE_MARGIN, half_as_float64
-from theory.trajectory import LayerArrays, Trajectory
-from theory.verdicts import Verdict, combine_parts, judge
 
 NAME = "Theorem 2a'"
 

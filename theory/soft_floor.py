@@ -4,7 +4,7 @@ Statement. Clean points are uniform on the unit spheres of r-dimensional subspac
 angle between them, the noise is Gaussian. At tau = beta(sigma), which each cross pair passes with probability at most
 delta/(2 #cross) (Theorem 2b's law; squared affinities: delta/(4 #cross) on either side), no pair of a cluster is
 promised an edge: each has one with the probability that the noise leaves it. A cluster of m points then falls apart
-with probability at most theory.soft_graph's two-sided bound g(m), and a batch whose clusters have
+with probability at most theory.lemmas.soft_graph's two-sided bound g(m), and a batch whose clusters have
 sum_k g(n_k) <= delta/2 is recovered in one block with probability at least 1 - delta.
 
 Theorem 2c instead asks every pair below a radius to have its edge, which costs it most of the noise it could bear: its
@@ -19,12 +19,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theory.clusters import pair_counts
-from theory.floor_search import log_share
-from theory.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_range, sizes_of_clusters
-from theory.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
-from theory.precision import half_as_float64
-from theory.soft_graph import LARGEST_SUBSPACE, RULES, Rules, soft_descent
+from theory.batches.clusters import pair_counts
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
+from theory.lemmas.soft_graph import LARGEST_SUBSPACE, RULES, Rules, soft_descent
+from theory.numerics.floor_search import log_share
+from theory.numerics.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_range, sizes_of_clusters
+from theory.numerics.precision import half_as_float64
 
 # Thresholds stand this far (radians) on the safe side of what they exclude, so that round-off makes no edge.
 ANGLE_MARGIN = 1e-9
@@ -68,7 +68,7 @@ def soft_floor(
     is proved at m itself; ask ``is_soft_guaranteed`` at other sizes, and where they differ. The search climbs by 60 % a
     step, so that it may step over a window of sizes that are proved.
 
-    g is computed by quadrature, not enclosed. What is called proved has been computed twice, by theory.soft_graph's
+    g is computed by quadrature, not enclosed. What is called proved has been computed twice, by the soft graph's
     RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the difference of
     both stay within the budget together. Where the rules disagree, as they do at extreme targets (delta/(2 K) below
     about 1e-13), sizes are larger than they need be, or none is found.

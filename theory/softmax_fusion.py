@@ -21,11 +21,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.inputs import ClusterSizes, Numbers, as_floats, as_sizes, require_count, require_mixing, require_range
-from theory.precision import SPREAD_FLOOR, half_as_float64
-from theory.statements import THEOREM_3
-from theory.trajectory import SoftmaxTrajectory
-from theory.verdicts import Verdict, combine_parts, judge
+from theory.batches.trajectory import SoftmaxTrajectory
+from theory.judging.statements import THEOREM_3
+from theory.judging.verdicts import Verdict, combine_parts, judge
+from theory.numerics.inputs import (
+    ClusterSizes,
+    Numbers,
+    as_floats,
+    as_sizes,
+    require_count,
+    require_mixing,
+    require_range,
+)
+from theory.numerics.precision import SPREAD_FLOOR, half_as_float64
 
 NAME = THEOREM_3.name
 # Bounds on masses and cosines are compared up to the rounding of a few products: these are no spreads.

@@ -8,9 +8,9 @@ lives; NODES of them give three digits or more, which the tests check against si
 import numpy as np
 from scipy.special import betainc, betaln
 
-from theory.inputs import Numbers, require_count, require_range
-from theory.precision import half_as_float64
-from theory.quadrature import gauss_legendre
+from theory.numerics.inputs import Numbers, require_count, require_range
+from theory.numerics.precision import half_as_float64
+from theory.numerics.quadrature import gauss_legendre
 
 NODES = 48
 # Denominators that vanish only where the quotient's sign is all that matters.

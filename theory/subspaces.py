@@ -8,9 +8,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float
 
-from theory.clusters import as_numpy
-from theory.inputs import Array
-from theory.precision import widen
+from theory.batches.clusters import as_numpy
+from theory.numerics.inputs import Array
+from theory.numerics.precision import widen
 
 # Singular values of [U_1 .. U_K] below this, relative to the largest, count as linear dependence.
 RANK_TOLERANCE = 1e-10

@@ -31,7 +31,7 @@ from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.run_folder import open_run_folder
-from theory.whole_files import write_table
+from theory.numerics.whole_files import write_table
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from models.cifar.training.state import start
 from models.cifar.training.train import make_batch, training_step
 from models.commands import exit_status
 from models.environment import resolve_device
-from theory.inputs import require_count
+from theory.numerics.inputs import require_count
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 
 from models.commands import exit_status
-from theory.whole_files import read_json, write_table
+from theory.numerics.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
 

@@ -29,7 +29,7 @@ from models.cifar.training.state import load_learner
 from models.commands import exit_status
 from models.environment import resolve_device
 from models.heads import count_parameters
-from theory.whole_files import write_table
+from theory.numerics.whole_files import write_table
 
 # Columns that are read off a probe's result.
 NUMBERS = ("accuracy", "low", "high", "validation_accuracy")

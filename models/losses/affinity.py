@@ -25,9 +25,9 @@ from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
 from models.tiled import choose_tile_rows
 from theory.affinity import effective_threshold, unit_points
-from theory.clusters import group_rows
-from theory.inputs import Array, require_count, require_points, require_range
-from theory.precision import UNIT_SUM_TOLERANCE, dtype_name
+from theory.batches.clusters import group_rows
+from theory.numerics.inputs import Array, require_count, require_points, require_range
+from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name
 
 
 def affinity_jsd(affinity: Real[Array, "*trials n n"], target: Shaped[Array, "n n"]) -> Float[Tensor, "*trials"]:

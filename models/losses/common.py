@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
-from theory.clusters import index_labels
-from theory.inputs import Array, require_count
-from theory.precision import widen
+from theory.batches.clusters import index_labels
+from theory.numerics.inputs import Array, require_count
+from theory.numerics.precision import widen
 
 __all__ = [
     "as_matrix", "label_index", "others_alike", "require_alike", "require_logits", "require_nonzero", "require_rows",
@@ -98,7 +98,7 @@ def label_index(labels: Array, num_points: int | None, device: torch.device | st
     """Labels of any integer values as 0..K-1 on ``device``: their places among the sorted distinct ones.
 
     Args:
-        labels: (num_points,), as ``theory.clusters.index_labels`` takes them.
+        labels: (num_points,), as ``theory.batches.clusters.index_labels`` takes them.
         num_points: None where any number of them will do.
 
     Raises:

@@ -27,7 +27,7 @@ from models.losses.common import (
 )
 from models.tiled import row_tiles
 from theory.affinity import unit_points
-from theory.inputs import Array, require_count, require_range
+from theory.numerics.inputs import Array, require_count, require_range
 
 
 def view_pair_labels(num_samples: int, views: int = 2, device: torch.device | str = "cpu") -> Int[Tensor, " n"]:

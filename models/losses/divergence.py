@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.losses.affinity import affinity_jsd, prepare_affinities
 from models.losses.common import label_index, target_of_index
-from theory.inputs import Array, require_choice, require_range
+from theory.numerics.inputs import Array, require_choice, require_range
 
 Divergence = Literal["jsd", "kl_target", "kl_affinity"]
 

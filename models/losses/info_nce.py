@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.losses.common import require_logits, widen
-from theory.inputs import require_range
+from theory.numerics.inputs import require_range
 
 
 def info_nce(

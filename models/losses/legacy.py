@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.losses.common import require_alike, require_logits, require_rows, widen
 from theory.affinity import unit_points
-from theory.inputs import require_range
+from theory.numerics.inputs import require_range
 
 # Added to row sums, and the least value that enters a logarithm.
 TINY = 1e-10

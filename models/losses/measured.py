@@ -9,7 +9,7 @@ from torch import Tensor
 from models.losses.affinity import affinity_jsd
 from models.losses.common import label_index, target_of_index
 from models.losses.readout import read_affinity
-from theory.inputs import Array
+from theory.numerics.inputs import Array
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from models.losses.divergence import Divergence, affinity_divergence, target_of_
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
 from models.stack import fits_dense
-from theory.inputs import Array, require_choice, require_range
+from theory.numerics.inputs import Array, require_choice, require_range
 
 ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]
 

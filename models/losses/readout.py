@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.losses.common import require_logits, widen
-from theory.inputs import require_choice, require_range
-from theory.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
+from theory.numerics.inputs import require_choice, require_range
+from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
 
 Readout = Literal["squared_relu", "relu", "squared", "softmax"]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from models.losses.common import target_of_index
 from models.losses.jsd import LN2, DenseDivergence, clip_divergence, entry_divergence, entry_slope
 from models.tiled import row_tiles
-from theory.clusters import ClusterLayout
-from theory.tiled_measurements import Segment, tile_segments
+from theory.batches.clusters import ClusterLayout
+from theory.batches.tiled_measurements import Segment, tile_segments
 
 
 class TiledDivergence(torch.autograd.Function):

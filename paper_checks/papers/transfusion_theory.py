@@ -12,7 +12,7 @@ from paper_checks.decisions import LEVEL, NO_EVIDENCE, Answer
 from paper_checks.floor_tails import p_values_of_floors
 from paper_checks.tasks import Command, Results, Task
 from paper_checks.tiers import Tier
-from theory.verdicts import Status
+from theory.judging.verdicts import Status
 
 # Recovery and separation count as success from here on, and as failure below the other.
 DELTA = 0.05

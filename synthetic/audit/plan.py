@@ -17,7 +17,7 @@ from synthetic.batches import seeding
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_controls import PROVED_EVENT
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings
-from theory.pair_law import PairLaw
+from theory.lemmas.pair_law import PairLaw
 
 # Trials of every cell, besides the last, whose random numbers are held against those of all other cells.
 STREAMS_A_CELL = 32

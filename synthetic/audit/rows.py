@@ -19,7 +19,7 @@ from synthetic.sweeps.noise_cells import CellResult
 from synthetic.sweeps.noise_controls import PROVED_EVENT
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings
 from synthetic.sweeps.noise_report import summarize_cell
-from theory.verdicts import Verdict
+from theory.judging.verdicts import Verdict
 
 # Cosines of two computations agree to about 1e-14; what depends on which side of a cut a cosine lies is not compared
 # where one is this close to it.

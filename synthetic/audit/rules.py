@@ -17,11 +17,12 @@ from scipy.stats import binom
 from synthetic.measure.boundaries import falling_crossing
 from synthetic.sweeps.noise_controls import PROVED_EVENT
 from synthetic.sweeps.noise_report import batchwise, summarize_boundaries, summarize_verdicts
-from theory.exact_replay import ExactReplay
-from theory.rates import RateCell, clopper_pearson, judge_rates, noticed_rates, trials_to_notice
-from theory.verdicts import Status, Verdict, combine_cells, combine_parts, judge
+from theory.judging.exact_replay import ExactReplay
+from theory.judging.rates import RateCell, clopper_pearson, judge_rates, noticed_rates, trials_to_notice
+from theory.judging.verdicts import Status, Verdict, combine_cells, combine_parts, judge
 
-# Levels that theory.rates promises: of a false alarm in a run, of a doubt about a true promise, of what goes unseen.
+# Levels that theory.judging.rates promises: of a false alarm in a run, of a doubt about a true promise, of what goes
+# unseen.
 FALSE_ALARM, DOUBT, UNSEEN = 0.001, 0.05, 0.05
 # What is promised, and the column that counts the batches in which it is kept.
 OUTCOMES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",
@@ -43,7 +44,7 @@ def _told(question: str, found: object, expected: object) -> list[str]:
 
 
 def _margins() -> Iterator[str]:
-    """theory.verdicts.judge on either side of a bound of 1/2."""
+    """theory.judging.verdicts.judge on either side of a bound of 1/2."""
     yes, no, layers = np.array([True, True]), np.array([True, False]), np.array([[0.4, 0.3], [0.2, 0.505]])
     points = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
     exact = ExactReplay(lambda trial: points, np.array([0, 0, 1, 1]), 0.5, 0.5, depth=0)
@@ -102,8 +103,8 @@ def failures_that(what: str, trials: int, delta: float, level: float) -> int:
 
 
 def _rates(delta: float) -> Iterator[str]:
-    """theory.rates.judge_rates turns where exact probabilities say: five cells in four places, which share the chances
-    of false alarms and doubts with two pools; two promises of one place are one place of its pool."""
+    """judge_rates turns where exact probabilities say: five cells in four places, which share the chances of false
+    alarms and doubts with two pools; two promises of one place are one place of its pool."""
     trials = enough_trials(delta)
     cells = {name: RateCell(place, name, 0, trials, pool=pool) for name, place, pool in (
         ("one promise", "here", "wide"), ("another", "here", "wide"), ("a second place", "there", "wide"),

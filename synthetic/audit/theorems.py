@@ -20,12 +20,12 @@ from synthetic.audit.formulas import (
     plain_spread,
 )
 from synthetic.batches.noise import add_noise
+from theory.batches.trajectory import Trajectory
+from theory.judging.verdicts import Verdict
+from theory.lemmas.pair_law import PairLaw, scaled_log_bessel
 from theory.noise_free import check_noise_free, spread_bound
-from theory.pair_law import PairLaw, scaled_log_bessel
+from theory.numerics.quadrature import gauss_legendre
 from theory.persistence import admits_threshold, check_persistence, persists
-from theory.quadrature import gauss_legendre
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
 
 SIZES, WITHIN, BETWEEN, DEPTH = (6, 3, 2), 0.7, 0.3, 4
 # As the control cells: mixing weights on either side of 1/2.

@@ -10,8 +10,8 @@ from synthetic.batches import seeding
 from synthetic.batches.geometry import Geometry
 from synthetic.batches.noise import NoiseKind, add_noise
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
-from theory.inputs import require_count, require_mixing, require_threshold
+from theory.batches.clusters import contiguous_labels
+from theory.numerics.inputs import require_count, require_mixing, require_threshold
 from theory.subspaces import separating_map
 
 # Bytes of points generated and held at a time.

@@ -8,8 +8,8 @@ import numpy as np
 from synthetic.batches import seeding
 from synthetic.batches.union_of_subspaces import Arrangement, cone_clusters, equiangular_clusters, subspace_bases
 from synthetic.batches.union_of_subspaces import uniform_clusters as uniform_on_subspaces
-from theory.inputs import require_count, require_range
-from theory.precision import numerical_threshold
+from theory.numerics.inputs import require_count, require_range
+from theory.numerics.precision import numerical_threshold
 
 ClusterKind = Literal["cone", "uniform", "equiangular"]
 

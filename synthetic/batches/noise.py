@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.affinity import cosine_gram, unit_points
-from theory.clusters import cluster_layout
-from theory.inputs import require_range
+from theory.batches.clusters import cluster_layout
+from theory.numerics.inputs import require_range
 
 NoiseKind = Literal["none", "bounded", "sphere", "worst", "gaussian"]
 

@@ -10,8 +10,8 @@ from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
 from synthetic.batches.union_of_subspaces import equiangular_clusters
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
-from theory.inputs import require_range
+from theory.batches.clusters import contiguous_labels
+from theory.numerics.inputs import require_range
 
 BatchKind = Literal["noisy", "equiangular"]
 

@@ -1,6 +1,6 @@
 """Clean batches: clusters on a union of subspaces, with prescribed geometry (theory.md, sections 0 to 2).
 
-Points are unit vectors (trials, n, D), cluster after cluster; labels are theory.clusters.contiguous_labels(sizes).
+Points are unit vectors (trials, n, D), cluster after cluster; labels are those of clusters.contiguous_labels(sizes).
 One generator a trial, so that a trial does not depend on its batch.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.affinity import unit_points
-from theory.inputs import ClusterSizes, as_sizes, require_count, require_range
+from theory.numerics.inputs import ClusterSizes, as_sizes, require_count, require_range
 
 Arrangement = Literal["orthogonal", "random", "angle"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from theory.rates import clopper_pearson
+from theory.judging.rates import clopper_pearson
 
 
 def falling_crossing(levels: np.ndarray, rates: np.ndarray, goal: float) -> float:

@@ -5,7 +5,7 @@ import torch
 
 from models.stack import CPU_CHUNK_BYTES, GPU_CHUNK_BYTES
 from theory.affinity import effective_threshold
-from theory.clusters import as_numpy, cluster_layout
+from theory.batches.clusters import as_numpy, cluster_layout
 from theory.measurements import cosine_extremes, is_connected
 
 

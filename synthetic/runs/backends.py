@@ -26,7 +26,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
-from theory.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_range
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from synthetic.runs.backends import BackendOptions
-from theory.verdicts import Status, Verdict
+from theory.judging.verdicts import Status, Verdict
 
 Settings = TypeVar("Settings")
 REPLAY = "python -m synthetic.sweep_noise --replay"

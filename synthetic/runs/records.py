@@ -9,7 +9,7 @@ import torch
 
 from figures.run_folder import read_table
 from models.run_folder import open_run_folder
-from theory.whole_files import DamagedFileError, GrowingTable
+from theory.numerics.whole_files import DamagedFileError, GrowingTable
 
 
 @dataclass(frozen=True)

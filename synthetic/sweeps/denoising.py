@@ -15,16 +15,16 @@ from models.attention import TransFusionBlock
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
 from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
-from theory.clusters import contiguous_labels
+from theory.batches.clusters import contiguous_labels
 from theory.denoising import residual_noise
-from theory.inputs import require_count, require_mixing, require_range
+from theory.judging.rates import RateCell, judge_rates
+from theory.judging.statements import DENOISING
+from theory.judging.verdicts import Verdict
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, recommended_threshold
 from theory.noise_free import norm_floor_squared
+from theory.numerics.inputs import require_count, require_mixing, require_range
 from theory.persistence import persists
-from theory.rates import RateCell, judge_rates
-from theory.statements import DENOISING
-from theory.verdicts import Verdict
 
 # Multiplications that one row may take; larger batches get fewer trials, but at least two.
 ROW_BUDGET = 2e11

@@ -9,8 +9,8 @@ from synthetic.sweeps.noise_report import rate_cells
 from synthetic.sweeps.subspace_model import OneBlockTask, floor_cells
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
-from theory.rates import culprits
-from theory.verdicts import Status
+from theory.judging.rates import culprits
+from theory.judging.verdicts import Status
 
 
 def save_suspects(folder: Path, cell: Cell, suspects: Mapping[str, int]) -> None:

@@ -18,10 +18,10 @@ from synthetic.runs.records import RunRecorder
 from synthetic.runs.tasks import run_tasks
 from synthetic.trials.registry import load_statements, trials
 from synthetic.trials.trial import Cases, Trial
+from theory.batches.trajectory import Trajectory
+from theory.judging.verdicts import Status, Verdict
+from theory.numerics.precision import numerical_threshold
 from theory.persistence import admits_threshold
-from theory.precision import numerical_threshold
-from theory.trajectory import Trajectory
-from theory.verdicts import Status, Verdict
 
 StackFactory = Callable[..., AttentionStack]
 

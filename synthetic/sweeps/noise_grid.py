@@ -8,7 +8,7 @@ import numpy as np
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry, oblique
 from synthetic.batches.noise import NoiseKind
-from theory.inputs import require_count, require_mixing, require_range, require_threshold
+from theory.lemmas.pair_law import NOISE_RANGE
 from theory.noise_ceiling import (
     bounded_extremes,
     bounded_persistence,
@@ -18,7 +18,7 @@ from theory.noise_ceiling import (
     gaussian_separation,
     recommended_threshold,
 )
-from theory.pair_law import NOISE_RANGE
+from theory.numerics.inputs import require_count, require_mixing, require_range, require_threshold
 
 # Default noise levels reach this far past the largest ceiling, in this many steps.
 PAST_CEILING, NUM_LEVELS, QUICK_LEVELS = 1.5, 16, 9

@@ -12,13 +12,13 @@ from synthetic.sweeps.noise_controls import PROVED_EVENT
 from synthetic.sweeps.noise_grid import Ceilings
 from synthetic.trials.registry import trials
 from synthetic.trials.trial import Trial
+from theory.judging.rates import RateCell, clopper_pearson, judge_rates
+from theory.judging.statements import THEOREM_2B
+from theory.judging.verdicts import Status, Verdict, combine_cells
 from theory.measurements import chance_sharpness
 from theory.noise_ceiling import within_extremes
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
-from theory.rates import RateCell, clopper_pearson, judge_rates
-from theory.statements import THEOREM_2B
-from theory.verdicts import Status, Verdict, combine_cells
 
 # What theory guarantees, and the outcome that must then be seen.
 GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",

@@ -21,10 +21,10 @@ from theory.batch_floor import (
     gaussian_guarantee,
     is_guaranteed,
 )
-from theory.inputs import require_count, require_range
-from theory.rates import RateCell, clopper_pearson, judge_rates
-from theory.statements import THEOREM_2C, THEOREM_2G
-from theory.verdicts import Verdict
+from theory.judging.rates import RateCell, clopper_pearson, judge_rates
+from theory.judging.statements import THEOREM_2C, THEOREM_2G
+from theory.judging.verdicts import Verdict
+from theory.numerics.inputs import require_count, require_range
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
 
@@ -157,7 +157,7 @@ def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
 
 def judge_floors(rows: Sequence[dict], delta: float) -> list[Verdict]:
     """A verdict for Theorem 2c, and one for 2g where there is Gaussian noise, whose guarantees are the better of 2g's
-    and 2c's (theory.rates.judge_rates)."""
+    and 2c's (theory.judging.rates.judge_rates)."""
     noisy = [row["noise"] == "gaussian" and row["noise_level"] > 0.0 for row in rows]
     parts = [(THEOREM_2C, [row for row, soft in zip(rows, noisy) if not soft]),
              (THEOREM_2G, [row for row, soft in zip(rows, noisy) if soft])]  # fmt: skip

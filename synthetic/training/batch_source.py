@@ -13,7 +13,7 @@ from synthetic.batches import seeding
 from synthetic.batches.geometry import Geometry
 from synthetic.batches.noise import add_noise
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
+from theory.batches.clusters import contiguous_labels
 
 Supervision = Literal["labels", "views"]
 Subspaces = Literal["fixed", "fresh"]

@@ -15,10 +15,10 @@ from models.losses.measured import measure_affinity
 from synthetic.training.batch_source import BatchSource, TrainingBatch
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
-from theory.clusters import as_numpy
+from theory.batches.clusters import as_numpy
+from theory.judging.verdicts import Status, Verdict, combine_cells
 from theory.loss_certificate import certified_sharpness, check_certificate
 from theory.measurements import linear_quantile, recovered
-from theory.verdicts import Status, Verdict, combine_cells
 
 # Shares of within-cluster and cross cosines that the quantile integrity leaves out.
 LEVEL = 0.05

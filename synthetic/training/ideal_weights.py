@@ -17,10 +17,10 @@ from models.stack import AttentionStack
 from synthetic.training.batch_source import BatchSource
 from theory.affinity import affinity_matrix
 from theory.batch_floor import gaussian_floor
-from theory.clusters import as_numpy
+from theory.batches.clusters import as_numpy
+from theory.lemmas.pair_law import NOISE_RANGE
 from theory.measurements import affinity_sharpness, pair_extremes, recovered
 from theory.noise_ceiling import gaussian_extremes, gaussian_persistence, gaussian_separation, recommended_threshold
-from theory.pair_law import NOISE_RANGE
 
 # A ceiling does not depend on the noise level, but is asked for at every one.
 _separation, _persistence = cache(gaussian_separation), cache(gaussian_persistence)

@@ -20,8 +20,8 @@ from models.optim import learning_rate
 from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import Evaluation, evaluate, to_device
 from synthetic.trials.files import Counterexample
-from theory.inputs import require_count, require_range
-from theory.verdicts import Verdict, combine_cells
+from theory.judging.verdicts import Verdict, combine_cells
+from theory.numerics.inputs import require_count, require_range
 
 # A change of the mean sharpness from one block to the next counts where it exceeds this many standard errors.
 CLEAR = 2.0

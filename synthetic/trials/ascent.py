@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.inputs import require_count
+from theory.numerics.inputs import require_count
 
 Parameters = dict[str, Tensor]
 Sizes = tuple[int, ...]

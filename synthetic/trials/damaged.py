@@ -8,7 +8,7 @@ from models.attention import Attention, TransFusionBlock
 from models.losses import affinity_jsd
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
-from theory.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold
 
 
 class DiagonalKept(TransFusionBlock):

@@ -17,8 +17,8 @@ from synthetic.trials.registry import register
 from synthetic.trials.stacks import BATCH, STACK, measure_stack
 from synthetic.trials.theorems import theorem_2a
 from synthetic.trials.trial import Trial
-from theory.statements import Statement
-from theory.verdicts import judge
+from theory.judging.statements import Statement
+from theory.judging.verdicts import judge
 
 STATEMENT = Statement(
     name="Closer at every block", title="clusters without false edges never loosen",

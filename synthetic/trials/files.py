@@ -12,10 +12,10 @@ import torch
 
 from synthetic.trials.registry import trial_of
 from synthetic.trials.trial import Trial
-from theory.clusters import cluster_layout
-from theory.inputs import require_points
-from theory.verdicts import Verdict
-from theory.whole_files import write_whole
+from theory.batches.clusters import cluster_layout
+from theory.judging.verdicts import Verdict
+from theory.numerics.inputs import require_points
+from theory.numerics.whole_files import write_whole
 
 # Where a case was drawn, and what files of earlier versions held besides what their statement needs.
 ORIGIN = {"seed", "cell", "trial"}

@@ -11,8 +11,8 @@ from synthetic.batches.noise import NoiseKind, add_noise
 from synthetic.measure.one_block import one_block
 from synthetic.trials.trial import Cases, Rate, Subject, Trial
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
-from theory.statements import Statement
+from theory.batches.clusters import contiguous_labels
+from theory.judging.statements import Statement
 
 DELTA = 0.05
 FEW_BATCHES = 100

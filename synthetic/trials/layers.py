@@ -9,7 +9,7 @@ from torch import Tensor
 from models.attention import TransFusionBlock
 from synthetic.trials.ascent import Parameters, Sizes
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
+from theory.batches.clusters import contiguous_labels
 
 DEPTH = 5
 

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from synthetic.trials.ascent import Attack, Violation, attack
 from synthetic.trials.files import Counterexample
 from synthetic.trials.trial import Trial
-from theory.precision import RELATIVE_MARGIN
-from theory.verdicts import Status, Verdict
+from theory.judging.verdicts import Status, Verdict
+from theory.numerics.precision import RELATIVE_MARGIN
 
 # A killed statement counts as refuted only by a violation well above round-off.
 CLEAR_VIOLATION = 1e-6

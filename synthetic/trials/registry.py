@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synthetic.trials import theorems
 from synthetic.trials.trial import Trial
-from theory.statements import STATEMENTS
+from theory.judging.statements import STATEMENTS
 
 _TRIALS: dict[str, Trial] = {}
 _LOADED: set[Path] = set()

@@ -9,8 +9,8 @@ from tqdm import tqdm
 from synthetic.batches import seeding
 from synthetic.trials.files import Keep, keeper
 from synthetic.trials.trial import Cases, Trial
-from theory.rates import RateCell, contradictions, judge_rates
-from theory.verdicts import Status, Verdict, combine_cells
+from theory.judging.rates import RateCell, contradictions, judge_rates
+from theory.judging.verdicts import Status, Verdict, combine_cells
 
 # So many shapes without one case inside the hypotheses are a fault of the draw.
 BARREN_SHAPES = 100

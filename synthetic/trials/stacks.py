@@ -6,10 +6,10 @@ from jaxtyping import Float
 
 from synthetic.trials.trial import Cases, Subject
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
-from theory.exact_replay import ExactReplay
-from theory.precision import numerical_threshold
-from theory.trajectory import Trajectory
+from theory.batches.clusters import contiguous_labels
+from theory.batches.trajectory import Trajectory
+from theory.judging.exact_replay import ExactReplay
+from theory.numerics.precision import numerical_threshold
 
 BATCHES_A_SHAPE = 500
 # What a batch in a thresholded stack is made of.

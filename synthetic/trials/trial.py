@@ -14,8 +14,8 @@ import numpy as np
 from models.stack import AttentionStack
 from synthetic.batches.cell import Cell
 from synthetic.trials.ascent import Violation
-from theory.statements import Statement
-from theory.verdicts import Status, Verdict
+from theory.judging.statements import Statement
+from theory.judging.verdicts import Status, Verdict
 
 # What a measurement is taken of, such as a kind of stack: damaged ones take its place in negative controls.
 Subject = Callable[..., Any]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from figures import claim_figures
 from figures.run_folder import read_run_folder
-from theory.whole_files import write_json, write_table
+from theory.numerics.whole_files import write_json, write_table
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.run_folder import differing, open_run_folder
-from theory.whole_files import DamagedFileError
+from theory.numerics.whole_files import DamagedFileError
 
 CPU = torch.device("cpu")
 CONFIG = {"seed": 1, "head": {"kind": "mlp", "width": 8}}

@@ -10,8 +10,8 @@ from models import stack as stacks
 from models.softmax_fusion import SoftmaxStack
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, clustered_batch, labels_of
-from theory.clusters import cluster_layout
-from theory.trajectory import SoftmaxTrajectory, measure_softmax_layer
+from theory.batches.clusters import cluster_layout
+from theory.batches.trajectory import SoftmaxTrajectory, measure_softmax_layer
 
 ARRAYS = ("alpha", "beta", "min_cross", "mass_min", "mass_max", "mass_mean")
 

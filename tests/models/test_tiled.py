@@ -10,8 +10,8 @@ from models import tiled
 from models.attention import Attention, TransFusionBlock
 from models.stack import AttentionStack
 from tests.reference import components
-from theory.clusters import cluster_layout
-from theory.tiled_measurements import ClusterComponents
+from theory.batches.clusters import cluster_layout
+from theory.batches.tiled_measurements import ClusterComponents
 
 COUNTS = ("false_edges", "fragments", "isolated")
 FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", *COUNTS)

@@ -29,7 +29,7 @@ from tests.mutants.engine import (
     time_sweep,
     time_tests,
 )
-from theory.whole_files import write_whole
+from theory.numerics.whole_files import write_whole
 
 # Where outcomes are kept, unless the environment variable names another folder.
 FOLDER, FOLDER_VARIABLE = "runs/mutants", "MUTANTS_OUT"

@@ -32,7 +32,7 @@ DEPTH = bugs_in(
 )  # fmt: skip
 
 SOFT = bugs_in(
-    "theory/soft_graph.py", "theory/soft_floor theory/soft_accuracy",
+    "theory/lemmas/soft_graph.py", "theory/soft_floor theory/lemmas/soft_accuracy",
     ("alignment_of_the_whole_space", "np.asarray(0.0), scale, rest)", "np.asarray(0.0), scale, rest + own)"),
     ("alignment_without_its_jacobian", "        + np.log(norms)\n", ""),
     ("alignments_tail_cut", "Rules(alignments=12,", "Rules(alignments=5,"),
@@ -67,7 +67,7 @@ SOFT = bugs_in(
 )  # fmt: skip
 
 REACH = bugs_in(
-    "theory/soft_reach.py", "theory/soft_floor theory/soft_accuracy",
+    "theory/lemmas/soft_reach.py", "theory/soft_floor theory/lemmas/soft_accuracy",
     ("beyond_taken_for_closer_to_the_antipode_of_lines",
      "        if not self.squared:\n            return self.within(",
      "        if True:\n            return self.within("),
@@ -81,7 +81,7 @@ REACH = bugs_in(
 )  # fmt: skip
 
 FLOOR = (
-    *bugs_in("theory/soft_floor.py", "theory/soft_floor theory/soft_accuracy",
+    *bugs_in("theory/soft_floor.py", "theory/soft_floor theory/lemmas/soft_accuracy",
              ("false_edges_get_all_of_delta", "(4 if squared else 2) * num_cross_pairs",
               "(2 if squared else 1) * num_cross_pairs"),
              ("one_side_of_signless_cross_pairs", "(4 if squared else 2) * num_cross_pairs", "2 * num_cross_pairs"),
@@ -96,7 +96,7 @@ FLOOR = (
     *bugs_in("theory/batch_floor.py", "theory/batch_floor",
              ("soft_floor_alone", "while soft is None or size < soft:", "while soft is None:"),
              ("radius_floor_alone", "        soft = soft_floor(", "        soft = 0 and soft_floor(")),
-    *bugs_in("theory/quadrature.py", "theory/soft_floor",
+    *bugs_in("theory/numerics/quadrature.py", "theory/soft_floor",
              ("gauss_rule_without_the_last_step", "np.diag(beside[:-1], -1)", "np.diag(beside[1:], -1)")),
 )  # fmt: skip
 

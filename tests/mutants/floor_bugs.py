@@ -38,7 +38,8 @@ DENOISING = bugs_in(
 
 # What is counted of the tables of neighbours.
 TERMS = bugs_in(
-    "theory/connectivity.py", "theory/connectivity_terms theory/connectivity_regions theory/connectivity",
+    "theory/lemmas/connectivity.py",
+    "theory/lemmas/connectivity_terms theory/lemmas/connectivity_regions theory/lemmas/connectivity",
     ("share_of_the_first_neighbour_not_halved", "closer + (better + mass.sum(axis=-1, keepdims=True)) / 2.0 + total",
      "closer + better + mass.sum(axis=-1, keepdims=True) / 2.0 + total"),
     ("other_side_need_not_be_empty", "closer + (better + mass.sum(axis=-1, keepdims=True)) / 2.0 + total",
@@ -70,7 +71,8 @@ TERMS = bugs_in(
 
 # The tables themselves: which neighbours there are, and what they reach.
 TABLES = bugs_in(
-    "theory/connectivity.py", "theory/connectivity_regions theory/connectivity_terms theory/connectivity",
+    "theory/lemmas/connectivity.py",
+    "theory/lemmas/connectivity_regions theory/lemmas/connectivity_terms theory/lemmas/connectivity",
     ("pair_shares_over_four", "mass[:, two] / 2.0 * np.where", "mass[:, two] / 4.0 * np.where"),
     ("pairs_in_one_group_counted_twice", "np.where(one == two, 0.5, 1.0)", "np.where(one == two, 1.0, 1.0)"),
     ("full_sum_of_reaches", "np.maximum(joint, side[:, one] + other[:, two])", "total[:, one] + total[:, two]"),
@@ -83,7 +85,7 @@ TABLES = bugs_in(
 )  # fmt: skip
 
 CIRCLE = bugs_in(
-    "theory/connectivity.py", "theory/connectivity_circle theory/connectivity",
+    "theory/lemmas/connectivity.py", "theory/lemmas/connectivity_circle theory/lemmas/connectivity",
     ("stevens_without_the_minus_one", "(-1) ** j * (j - 1)", "(-1) ** j * j"),
     ("stevens_of_a_point_more", "max(1 - j * share, 0) ** (m - 1)", "max(1 - j * share, 0) ** m"),
     ("stevens_ends_a_term_early", "for j in range(2, count + 1)\n        )", "for j in range(2, count)\n        )"),
@@ -92,7 +94,7 @@ CIRCLE = bugs_in(
 )  # fmt: skip
 
 SPHERE = bugs_in(
-    "theory/sphere.py", "theory/sphere_closed_forms theory/sphere theory/connectivity_regions",
+    "theory/sphere.py", "theory/sphere_closed_forms theory/sphere theory/lemmas/connectivity_regions",
     ("cap_in_the_wrong_dimension", "betainc((subspace_dim - 1) / 2, 0.5, np.sin",
      "betainc(subspace_dim / 2, 0.5, np.sin"),
     ("lens_two_percent_too_large", "near = cap_intersection(subspace_dim, distance, radius, distance)",
@@ -111,11 +113,11 @@ SPHERE = bugs_in(
 )  # fmt: skip
 
 SEARCHES = (
-    *bugs_in("theory/floor_search.py", "theory/floor_search theory/batch_floor",
+    *bugs_in("theory/numerics/floor_search.py", "theory/numerics/floor_search theory/batch_floor",
              ("floor_of_the_first_crossing", "rate(m, np.inf) <= delta", "rate(m, m) <= delta"),
              ("floor_a_point_too_small", "    return high\n", "    return max(high - 1, 2)\n"),
              ("ranges_not_walked_down", "while floor > 2:", "while floor > 10**9:")),
-    *bugs_in("theory/simulated_floor.py", "theory/batch_floor theory/connectivity",
+    *bugs_in("theory/lemmas/simulated_floor.py", "theory/batch_floor theory/lemmas/connectivity",
              ("simulated_floor_without_confidence", "<= 1.0 - CONFIDENCE", "<= CONFIDENCE"),
              ("simulated_radius_doubled", "> np.cos(radius)", "> np.cos(2.0 * radius)")),
 )  # fmt: skip

@@ -15,7 +15,7 @@ RESTART = bugs_in(
 )  # fmt: skip
 
 ROWS = bugs_in(
-    "theory/fusion_rows.py", "theory/fusion_rows",
+    "theory/lemmas/fusion_rows.py", "theory/lemmas/fusion_rows",
     ("conjugate_without_its_mean", "ratio * turn - log_mean", "ratio * turn - 2.0 * log_mean"),
     ("slope_of_another_dimension", "scaled_log_bessel(order + 1.0, turn) - scaled_log_bessel(order, turn)",
      "scaled_log_bessel(order + 2.0, turn) - scaled_log_bessel(order, turn)"),

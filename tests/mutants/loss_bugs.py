@@ -43,11 +43,11 @@ PRECISION = (
 
 # Which rows are in order is found from places among sorted labels: differences of labels are formed nowhere.
 LABELS = (
-    *bugs_in("theory/clusters.py", "theory/measurements labels",
+    *bugs_in("theory/batches/clusters.py", "theory/measurements labels",
              ("labels_sorted_backwards", "np.argsort(self.order)", "np.asarray(self.order)"),
              ("labels_taken_for_sorted", "order = None if in_order else",
               "order = None if in_order or len(index) > 12 else")),
-    *bugs_in("theory/clusters.py", "labels theory/measurements",
+    *bugs_in("theory/batches/clusters.py", "labels theory/measurements",
              ("labels_compared_as_float64", "np.unique(values, return_inverse=True)",
               "np.unique(values.astype(np.float64), return_inverse=True)"),
              ("labels_in_reversed_order", "found, index.reshape(-1).astype(np.int64, copy=False)",

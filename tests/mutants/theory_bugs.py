@@ -31,7 +31,7 @@ PROVED_EVENT = bugs_in(
 )  # fmt: skip
 
 PAIR_COUNTS = bugs_in(
-    "theory/clusters.py", "theory/noise_ceiling synthetic/audit/rows",
+    "theory/batches/clusters.py", "theory/noise_ceiling synthetic/audit/rows",
     ("cross_pairs_halved", "return within, n * (n - 1) // 2 - within",
      "return within, (n * (n - 1) // 2 - within) // 2", SWEEP),
     ("within_pairs_once_a_point", "sum(size * (size - 1) // 2 for size in every)", "sum(size - 1 for size in every)",
@@ -71,7 +71,7 @@ NOISE_FREE = bugs_in(
 )  # fmt: skip
 
 PAIR_LAW = bugs_in(
-    "theory/pair_law.py", "theory/pair_law theory/noise_ceiling",
+    "theory/lemmas/pair_law.py", "theory/lemmas/pair_law theory/noise_ceiling",
     ("one_dimension_too_many_in_the_pair_law", "float(noise_level) / np.sqrt(self.dim)",
      "float(noise_level) / np.sqrt(self.dim + 1)", SWEEP),
     ("radius_has_one_dimension_too_many", "across[:, None], self.scale, self.dim - 1)",
@@ -98,7 +98,7 @@ MEASUREMENTS = bugs_in(
 )  # fmt: skip
 
 TRAJECTORY = bugs_in(
-    "theory/trajectory.py", "models/stack models/softmax_stack models/tiled",
+    "theory/batches/trajectory.py", "models/stack models/softmax_stack models/tiled",
     ("recovered_with_false_edges", "(self.false_edges == 0) & (self.fragments == 1)",
      "(self.false_edges == 0) | (self.fragments == 1)", SWEEP),
     ("separated_although_not_quite", "return self.alpha > self.beta", "return self.alpha > self.beta - 0.05", SWEEP),
@@ -109,7 +109,7 @@ TRAJECTORY = bugs_in(
 )  # fmt: skip
 
 TILED_MEASUREMENTS = bugs_in(
-    "theory/tiled_measurements.py", "models/tiled",
+    "theory/batches/tiled_measurements.py", "models/tiled",
     ("tiles_miss_a_point", "xp.max(cosines[s.local, s.own.stop :])", "xp.max(cosines[s.local, s.own.stop + 1 :])"),
     ("damage_to_one_side_does_not_count", "max(sum(tile.above for tile in tiles)",
      "min(sum(tile.above for tile in tiles)"),
@@ -159,7 +159,7 @@ LOSS_CERTIFICATE = bugs_in(
 )  # fmt: skip
 
 EXACT_REPLAY = bugs_in(
-    "theory/exact_replay.py", "theory/exact_replay",
+    "theory/judging/exact_replay.py", "theory/judging/exact_replay",
     ("replay_mixes_the_wrong_way_round", "(1 - mixing) * x + mixing * y", "mixing * x + (1 - mixing) * y"),
 )  # fmt: skip
 

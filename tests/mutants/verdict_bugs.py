@@ -3,7 +3,7 @@
 from tests.mutants.bugs import SWEEP, bugs_in
 
 RATES = bugs_in(
-    "theory/rates.py", "theory/verdicts synthetic/sweeps/noise_report",
+    "theory/judging/rates.py", "theory/judging/verdicts synthetic/sweeps/noise_report",
     ("interval_of_twice_the_tail", "tail = (1.0 - confidence) / 2.0", "tail = 1.0 - confidence", SWEEP),
     ("lower_limit_of_a_success_more", "betaincinv(successes, trials - successes + 1, tail)",
      "betaincinv(successes + 1, trials - successes, tail)", SWEEP),
@@ -38,7 +38,7 @@ RATES = bugs_in(
 )  # fmt: skip
 
 VERDICTS = bugs_in(
-    "theory/verdicts.py", "theory/verdicts synthetic/sweep_noise",
+    "theory/judging/verdicts.py", "theory/judging/verdicts synthetic/sweep_noise",
     ("least_serious_status_wins", "min((v.status for v in verdicts), key=SEVERITY.index)",
      "max((v.status for v in verdicts), key=SEVERITY.index)", SWEEP),
     ("bound_with_a_tolerance", "~close & ~(measured <= bound)", "~close & ~(measured <= bound + 0.01)", SWEEP),

@@ -7,7 +7,7 @@ import pytest
 
 from paper_checks.floor_tails import SMALLEST, floor_interval, floor_tails, p_values_of_floors, smallest_parting
 from synthetic.sweep_batch import Group, SubspaceModel, summarize_groups
-from theory.rates import clopper_pearson
+from theory.judging.rates import clopper_pearson
 
 GOAL, TRIALS = 0.95, 400
 SIZES = (8, 10, 12, 14, 17, 20, 24)

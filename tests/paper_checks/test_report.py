@@ -17,7 +17,7 @@ from paper_checks.decisions import Contrast, PValues, contrast_row
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.report_tables import number_tables, side_words
 from tests.command_lines import disk_that_fills
-from theory import whole_files
+from theory.numerics import whole_files
 
 META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", 5, "A seed draws images.", 754.0,
             "digits", {"torch": "2.13.0", "device": "cpu (x86_64)"}, "10 epochs", "none")  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from paper_checks.tasks import TASK, Command, Results, TaskFailedError, carry_out, last_lines, missing, unique
-from theory.whole_files import write_table
+from theory.numerics.whole_files import write_table
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from paper_checks.papers import transfusion_stacks as stacks
 from paper_checks.papers import transfusion_theory as theory
 from paper_checks.tasks import Command, Results, carry_out, unique
 from paper_checks.tiers import CPU, QUICK
-from theory.whole_files import write_json, write_table
+from theory.numerics.whole_files import write_json, write_table
 
 CLAIMS = {claim.id: claim for claim in theory.CLAIMS + stacks.CLAIMS}
 RUNS = theory.noise_runs(QUICK)

@@ -10,7 +10,7 @@ import pytest
 from synthetic import adversary, benchmark, tightness
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
 from synthetic.trials.registry import trial_of
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
 
 

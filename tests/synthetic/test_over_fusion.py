@@ -14,7 +14,7 @@ from synthetic.batches.prescribed_cosines import draw_batches, mean_cosines
 from synthetic.trials.files import Counterexample
 from tests import reference
 from tests.command_lines import status_of
-from theory.verdicts import Status
+from theory.judging.verdicts import Status
 
 SMALL = ["--num-clusters", "3", "--cluster-size", "5", "--ambient-dim", "64", "--depth", "20", "--trials", "4",
          "--inverse-temperatures", "4", "6"]  # fmt: skip

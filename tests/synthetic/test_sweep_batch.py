@@ -19,9 +19,9 @@ from synthetic.sweeps.denoising import DenoisingSettings, fuse_with_clean, judge
 from synthetic.sweeps.subspace_model import OneBlockResult, OneBlockTask, run_one_block
 from synthetic.trials.files import Counterexample
 from tests.command_lines import status_of
-from theory import whole_files
-from theory.rates import trials_to_notice
-from theory.verdicts import Status
+from theory.judging.rates import trials_to_notice
+from theory.judging.verdicts import Status
+from theory.numerics import whole_files
 
 SMALL = ["--subspace-dims", "2", "3", "--principal-angles-deg", "80", "--noise-shares", "0", "0.2",
          "--trials", "60", "--floor-trials", "60", "--denoising.ambient-dims", "64",

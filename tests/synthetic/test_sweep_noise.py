@@ -21,8 +21,9 @@ from synthetic.trials.damaged import OneFalseEdge
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
 from tests.command_lines import disk_that_fills, status_of
-from theory import noise_ceiling, persistence, whole_files
-from theory.verdicts import Status
+from theory import noise_ceiling, persistence
+from theory.judging.verdicts import Status
+from theory.numerics import whole_files
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--ambient-dims", "16", "--batch-sizes", "12", "--geometry.num-clusters", "3", "--geometry.subspace-dim", "2",

@@ -12,7 +12,7 @@ from synthetic.train_stack import main
 from synthetic.training.report import breakdown, mean_and_spread, usable_rates
 from synthetic.training.training import Optimisation, train
 from tests.command_lines import status_of
-from theory.verdicts import Status, Verdict
+from theory.judging.verdicts import Status, Verdict
 
 SMALL = ["--geometry.num-clusters", "3", "--geometry.subspace-dim", "2", "--ambient-dim", "12", "--optimisation.steps",
          "6", "--optimisation.evaluations", "1", "--optimisation.evaluation-batches", "4", "--head.width", "8",

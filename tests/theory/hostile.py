@@ -14,25 +14,27 @@ from theory import (
     affinity,
     batch_floor,
     block_model,
-    connectivity,
     denoising,
     depth_threshold,
     fusion_ceiling,
-    fusion_rows,
     loss_certificate,
     measurements,
     noise_ceiling,
     noise_free,
-    pair_law,
     persistence,
-    precision,
-    rates,
     restart,
-    simulated_floor,
     soft_floor,
-    soft_graph,
     softmax_fusion,
 )
+from theory.judging import rates
+from theory.lemmas import (
+    connectivity,
+    fusion_rows,
+    pair_law,
+    simulated_floor,
+    soft_graph,
+)
+from theory.numerics import precision
 
 NUMERIC = re.compile(r"\b(int|float|Numbers|ClusterSizes)\b")
 
@@ -65,7 +67,7 @@ class Case:
 def numeric_parameters() -> dict[str, set[str]]:
     """Parameters of every public function of theory/ whose annotation says that they may be numbers."""
     found = {}
-    for path in sorted(Path(theory.__file__).parent.glob("*.py")):
+    for path in sorted(Path(theory.__file__).parent.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 arguments = node.args.args + node.args.kwonlyargs
@@ -77,7 +79,7 @@ def numeric_parameters() -> dict[str, set[str]]:
 
 
 def _case(function, low=-math.inf, high=math.inf, **accepted):
-    return Case(f"{function.__module__.removeprefix('theory.')}.{function.__name__}", function, accepted, low, high)
+    return Case(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", function, accepted, low, high)
 
 
 def _method(name, owner, method, low=-math.inf, high=math.inf, **accepted):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests import reference
 from tests.strategies import any_batch
 from theory.affinity import affinity_matrix, cosine_gram, effective_threshold, normalize_rows, target_affinity
-from theory.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold
 
 
 @given(any_batch(), st.sampled_from([1e-6, 0.1, 0.5]), st.sampled_from([1, 2, 3]), st.booleans())

@@ -20,12 +20,12 @@ from theory.batch_floor import (
     is_guaranteed,
     proved_floor,
 )
-from theory.connectivity import circle_disconnection_probability, descent, isolated_point_rate, two_gap_rate
 from theory.denoising import denoising_floor, residual_limit, residual_noise
+from theory.judging.rates import clopper_pearson
+from theory.lemmas.connectivity import circle_disconnection_probability, descent, isolated_point_rate, two_gap_rate
+from theory.lemmas.pair_law import PairLaw
+from theory.lemmas.simulated_floor import allowed_failures, simulated_floor
 from theory.measurements import is_connected
-from theory.pair_law import PairLaw
-from theory.rates import clopper_pearson
-from theory.simulated_floor import allowed_failures, simulated_floor
 from theory.soft_floor import soft_floor
 
 pytestmark = pytest.mark.theorems

@@ -16,9 +16,9 @@ from synthetic.trials.theorems import block_model as trials
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, labels_of
 from theory import block_model as bm
+from theory.judging.verdicts import Status
 from theory.noise_free import equiangular_cosines
-from theory.precision import numerical_threshold
-from theory.verdicts import Status
+from theory.numerics.precision import numerical_threshold
 
 pytestmark = pytest.mark.theorems
 

@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from models.stack import AttentionStack
 from tests.strategies import labels_of
+from theory.batches.trajectory import Trajectory
 from theory.depth_threshold import (
     check_depth_threshold,
     conditional_tail,
@@ -17,9 +18,8 @@ from theory.depth_threshold import (
     spherical_tail,
     tail_constant,
 )
-from theory.rates import judge_rates
-from theory.trajectory import Trajectory
-from theory.verdicts import Status
+from theory.judging.rates import judge_rates
+from theory.judging.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

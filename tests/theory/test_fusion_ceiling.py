@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.strategies import labels_of
-from tests.theory.test_restart import layers_of
+from tests.theory.lemmas.test_restart import layers_of
 from theory import fusion_ceiling as fc
+from theory.judging.rates import RateCell, judge_rates
+from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, gaussian_separation
-from theory.rates import RateCell, judge_rates
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

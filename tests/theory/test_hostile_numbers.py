@@ -10,11 +10,11 @@ import torch
 
 from tests.theory.hostile import CASES, EXEMPT, numeric_parameters
 from theory.affinity import cosine_gram
-from theory.clusters import pair_counts
-from theory.inputs import as_floats, as_sizes, require_count, require_range
+from theory.batches.clusters import pair_counts
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, gaussian_separation
 from theory.noise_free import equiangular_cosines
+from theory.numerics.inputs import as_floats, as_sizes, require_count, require_range
 
 pytestmark = pytest.mark.usefixtures("as_users_call")
 

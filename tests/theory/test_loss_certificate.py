@@ -15,7 +15,7 @@ from tests.reference import mean_affinity_jsd
 from tests.strategies import cluster_sizes, labels_of
 from theory import loss_certificate as lc
 from theory.affinity import target_affinity
-from theory.verdicts import Status
+from theory.judging.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 
@@ -200,7 +200,7 @@ def test_check_notices_false_certificates():
     ],
 )
 def test_each_part_sees_its_own_violation(monkeypatch, loss, mean, rows):
-    from theory.verdicts import judge
+    from theory.judging.verdicts import judge
 
     seen = {}
     monkeypatch.setattr(lc, "judge", lambda name, *a, **k: seen.setdefault(name, judge(name, *a, **k)))

@@ -9,7 +9,7 @@ from tests import reference
 from tests.strategies import any_batch
 from theory import measurements as m
 from theory.affinity import affinity_matrix, target_affinity
-from theory.clusters import cluster_layout
+from theory.batches.clusters import cluster_layout
 
 
 @given(any_batch())

@@ -9,9 +9,9 @@ from synthetic.batches.union_of_subspaces import circle_clusters, cone_clusters,
 from tests.reference import pair_upper_tail
 from tests.strategies import labels_of
 from theory import noise_ceiling as nc
+from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
 from theory.persistence import admits_threshold, threshold_interval
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 DEGREE = np.pi / 180

@@ -12,12 +12,12 @@ from synthetic.batches.seeding import trial_generators
 from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import MIXINGS, labels_of, separate_subspaces
 from theory import noise_free as nf
-from theory.exact_replay import ExactReplay
+from theory.batches.trajectory import Trajectory
+from theory.judging.exact_replay import ExactReplay
+from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
-from theory.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold
 from theory.subspaces import separating_map
-from theory.trajectory import Trajectory
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

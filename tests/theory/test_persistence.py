@@ -13,11 +13,11 @@ from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests.strategies import MIXINGS, clustered_batch, labels_of
 from tests.theory.test_noise_free import measured
 from theory import persistence as pt
-from theory.exact_replay import ExactReplay
+from theory.judging.exact_replay import ExactReplay
+from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
 from theory.noise_free import equiangular_cosines
-from theory.precision import numerical_threshold
-from theory.verdicts import Status
+from theory.numerics.precision import numerical_threshold
 
 pytestmark = pytest.mark.theorems
 
@@ -93,7 +93,7 @@ def test_check_notices_a_planted_violation(trajectory, threshold, part):
 
 def test_clusters_that_come_apart_are_noticed_by_their_own_part():
     """alpha at tau cuts an edge: the part about completeness must see it without the others' help."""
-    from theory.verdicts import judge
+    from theory.judging.verdicts import judge
 
     seen = {}
     original = pt.judge

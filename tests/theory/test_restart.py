@@ -6,10 +6,17 @@ import torch
 
 from models.stack import AttentionStack
 from tests.strategies import labels_of
-from theory.restart import TokenGeometry, certified_from_layer, check_restart, cross_slack, measure_tokens, restarts
-from theory.statements import WITHIN_PRODUCT
-from theory.trajectory import Trajectory
-from theory.verdicts import Status
+from theory.batches.trajectory import Trajectory
+from theory.judging.statements import WITHIN_PRODUCT
+from theory.judging.verdicts import Status
+from theory.restart import (
+    TokenGeometry,
+    certified_from_layer,
+    check_restart,
+    cross_slack,
+    measure_tokens,
+    restarts,
+)
 
 pytestmark = pytest.mark.theorems
 

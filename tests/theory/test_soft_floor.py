@@ -7,13 +7,13 @@ import pytest
 from scipy.special import gammaln
 
 from tests import reference
-from theory.connectivity import descent
-from theory.pair_law import PairLaw
-from theory.quadrature import gauss_rule
-from theory.rates import RateCell, judge_rates
+from theory.judging.rates import RateCell, judge_rates
+from theory.judging.verdicts import Status
+from theory.lemmas.connectivity import descent
+from theory.lemmas.pair_law import PairLaw
+from theory.lemmas.soft_graph import RULES, SoftGraph, alignment_law, soft_descent
+from theory.numerics.quadrature import gauss_rule
 from theory.soft_floor import cross_threshold, is_soft_guaranteed, soft_floor
-from theory.soft_graph import RULES, SoftGraph, alignment_law, soft_descent
-from theory.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 RIGHT = np.pi / 2

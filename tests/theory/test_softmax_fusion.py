@@ -14,7 +14,7 @@ from synthetic.batches.union_of_subspaces import equiangular_clusters
 from tests import reference_fusion as slow
 from tests.strategies import MIXINGS, any_batch, clustered_batch, labels_of
 from theory import softmax_fusion as sf
-from theory.verdicts import Status, judge
+from theory.judging.verdicts import Status, judge
 
 pytestmark = pytest.mark.theorems
 

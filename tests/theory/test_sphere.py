@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from theory.quadrature import gauss_legendre
+from theory.numerics.quadrature import gauss_legendre
 from theory.sphere import cap_intersection, cap_measure, distance_density, lens, reach
 
 RNG_POINTS = 400_000

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tqdm import tqdm
 
-from theory.whole_files import PART
+from theory.numerics.whole_files import PART
 
 IMAGE_SHAPE = (3, 32, 32)
 CHUNK_BYTES = 2**18

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from theory.cache import kept
+from theory.numerics.cache import kept
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from models.cifar.data.archives import ARCHIVES, Archive, load_archive
 from models.cifar.data.image_folder import ARCHIVE_SUFFIXES, Arrays, is_archive, load_image_folder
-from theory.cache import cache_folder
-from theory.inputs import require_count, require_range
+from theory.numerics.cache import cache_folder
+from theory.numerics.inputs import require_count, require_range
 
 DIGITS = "digits"
 # What image_size = None stands for where images are smaller by far.

@@ -26,7 +26,7 @@ from kornia.enhance import (
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from theory.inputs import require_range
+from theory.numerics.inputs import require_range
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.
 ASPECT_RATIOS = (3 / 4, 4 / 3)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.heads import Head
 from models.losses.common import require_rows
-from theory.clusters import index_labels
-from theory.inputs import require_count
+from theory.batches.clusters import index_labels
+from theory.numerics.inputs import require_count
 
 
 @dataclass(frozen=True)

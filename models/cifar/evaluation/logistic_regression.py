@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from models.cifar.evaluation.features import LabelledFeatures
 from models.losses.common import require_rows
-from theory.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_range
 
 # The largest entry of the gradient at which a fit counts as converged, ten times above where rounding stops line
 # searches.

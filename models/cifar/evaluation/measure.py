@@ -17,11 +17,11 @@ from models.losses.common import label_index, others_alike, require_alike, requi
 from models.losses.measured import measure_affinity
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
-from theory.inputs import Array, require_count
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import linear_quantile, pair_quantiles
 from theory.noise_ceiling import bounded_separation
-from theory.precision import numerical_threshold
+from theory.numerics.inputs import Array, require_count
+from theory.numerics.precision import numerical_threshold
 
 # Shares of within-class and cross cosines that quantile versions leave out on real data, where the extremes of all
 # pairs are mislabelled or odd images.

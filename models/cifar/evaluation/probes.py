@@ -20,9 +20,9 @@ from models.cifar.evaluation.logistic_regression import fit_linear
 from models.losses.common import require_rows
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
-from theory.clusters import index_among, index_labels
-from theory.inputs import require_choice, require_count, require_range
-from theory.rates import clopper_pearson
+from theory.batches.clusters import index_among, index_labels
+from theory.judging.rates import clopper_pearson
+from theory.numerics.inputs import require_choice, require_count, require_range
 
 ProbeKind = Literal["knn", "linear"]
 

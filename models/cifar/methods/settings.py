@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, final
 
 from models.heads import HeadKind
-from theory.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_range
 
 # Keys of a queue that is not given a size.
 LARGEST_QUEUE = 4096

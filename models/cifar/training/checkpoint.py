@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from theory.whole_files import replacing
+from theory.numerics.whole_files import replacing
 
 CHECKPOINT = "checkpoint.pt"
 # What a checkpoint holds; anything else is refused.

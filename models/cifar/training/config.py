@@ -12,7 +12,7 @@ from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTran
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, HeadKind
 from models.optim import OptimizerConfig
-from theory.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_range
 
 Precision = Literal["float32", "bf16", "fp16"]
 

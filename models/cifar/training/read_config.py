@@ -11,7 +11,7 @@ import tyro
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
 from models.run_folder import differing
-from theory.whole_files import to_plain
+from theory.numerics.whole_files import to_plain
 
 # Where images are kept and whether code is compiled do not matter to a training.
 WITHOUT_EFFECT = ("data.root", "compile")

@@ -16,7 +16,7 @@ from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint, save_c
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, differences
 from models.optim import build_optimizer
-from theory.whole_files import to_plain, write_table
+from theory.numerics.whole_files import to_plain, write_table
 
 # Streams of draws that must not depend on each other.
 Stream = IntEnum("Stream", "INITIALIZATION ORDER FIRST_VIEW SECOND_VIEW METHOD GLOBAL", start=0)

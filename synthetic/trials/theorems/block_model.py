@@ -11,6 +11,8 @@ from synthetic.trials.ascent import Parameters, Sizes, Violation
 from synthetic.trials.stacks import BATCHES_A_SHAPE, column
 from synthetic.trials.trial import Cases, Subject, Trial
 from theory.affinity import effective_threshold
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import LayerArrays
 from theory.block_model import (
     ReluAttention,
     SoftmaxAttention,
@@ -19,11 +21,9 @@ from theory.block_model import (
     sharpening_margin,
     trajectory,
 )
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.judging.statements import ALWAYS_SHARPENS, BLOCK_MODEL, PROPOSITION_5, SQUARED_SHARPENS
+from theory.judging.verdicts import Verdict
 from theory.noise_free import norm_floor_squared
-from theory.statements import ALWAYS_SHARPENS, BLOCK_MODEL, PROPOSITION_5, SQUARED_SHARPENS
-from theory.trajectory import LayerArrays
-from theory.verdicts import Verdict
 
 POWERS = (1.0, 1.5, 2.0, 3.0)
 EQUAL_SIZES = ((2, 2), (5, 5, 5), (8, 8, 8, 8))

@@ -10,11 +10,11 @@ from synthetic.trials.ascent import SMALL_SIZES, Parameters, Sizes, Violation
 from synthetic.trials.stacks import BATCHES_A_SHAPE, column_array, random_clusters
 from synthetic.trials.trial import Cases, Subject, Trial
 from theory.affinity import affinity_matrix, target_affinity
-from theory.clusters import contiguous_labels
+from theory.batches.clusters import contiguous_labels
+from theory.judging.statements import EMPTY_ROW_HALF, THEOREM_4
+from theory.judging.verdicts import Verdict
 from theory.loss_certificate import LN2, check_certificate
 from theory.measurements import affinity_sharpness
-from theory.statements import EMPTY_ROW_HALF, THEOREM_4
-from theory.verdicts import Verdict
 
 POWERS = (1.0, 1.5, 2.0, 3.0)
 

@@ -12,12 +12,12 @@ from synthetic.trials.ascent import MANY_SIZES, SMALL_SIZES, Parameters, Sizes, 
 from synthetic.trials.layers import Batch, cosines_of, extremes, start_clusters, start_equiangular
 from synthetic.trials.stacks import BATCH, BATCHES_A_SHAPE, STACK, cut_of, exact_of, measure_stack, random_shape
 from synthetic.trials.trial import Cases, Trial
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import Trajectory
+from theory.judging.statements import SMALLEST_CLUSTER, THEOREM_1, THRESHOLD_AT_B
+from theory.judging.verdicts import Verdict
 from theory.noise_free import check_noise_free, norm_floor_squared
-from theory.statements import SMALLEST_CLUSTER, THEOREM_1, THRESHOLD_AT_B
 from theory.subspaces import separating_map
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
 
 # Spreads below this are round-off of 1 - cosine, not geometry.
 SMALLEST_SPREAD = 1e-7

@@ -10,14 +10,14 @@ from synthetic.trials.layers import Batch, cosines_of, extremes, start_clusters
 from synthetic.trials.stacks import BATCH, BATCHES_A_SHAPE, STACK, cut_of, exact_of, measure_stack, random_shape
 from synthetic.trials.trial import Cases, Trial
 from theory.affinity import unit_points
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import Trajectory
+from theory.judging.statements import ALPHA_OF_ANY_SIGN, THEOREM_2A
+from theory.judging.verdicts import Verdict
 from theory.measurements import pair_extremes
 from theory.noise_free import norm_floor_squared
+from theory.numerics.precision import numerical_threshold
 from theory.persistence import admits_threshold, check_persistence, cross_cap
-from theory.precision import numerical_threshold
-from theory.statements import ALPHA_OF_ANY_SIGN, THEOREM_2A
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
 
 
 def draw(rng: np.random.Generator) -> Cases:

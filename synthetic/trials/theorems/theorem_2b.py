@@ -12,7 +12,10 @@ from synthetic.trials.layers import cosines_of, extremes, start_clusters
 from synthetic.trials.stacks import BATCH, BATCHES_A_SHAPE, STACK, measure_stack
 from synthetic.trials.trial import Cases, Rate, Trial
 from theory.affinity import unit_points
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import Trajectory
+from theory.judging.statements import ONE_TERM_CEILING, THEOREM_2B
+from theory.judging.verdicts import Verdict
 from theory.noise_ceiling import (
     bounded_separation,
     check_bounded,
@@ -23,9 +26,6 @@ from theory.noise_ceiling import (
     within_extremes,
 )
 from theory.persistence import admits_threshold
-from theory.statements import ONE_TERM_CEILING, THEOREM_2B
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
 
 DELTA = 0.05
 FEW_BATCHES = 200

@@ -5,7 +5,7 @@ import numpy as np
 from synthetic.trials.graphs import DELTA, filled_subspaces, graph_trial
 from synthetic.trials.trial import Cases
 from theory.batch_floor import bounded_connection, gaussian_connection, gaussian_floor
-from theory.statements import THEOREM_2C
+from theory.judging.statements import THEOREM_2C
 
 LARGEST_CLUSTER = 120
 

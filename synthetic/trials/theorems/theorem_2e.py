@@ -8,11 +8,11 @@ from synthetic.trials import damaged
 from synthetic.trials.stacks import BATCH, STACK, cut_of, measure_stack
 from synthetic.trials.trial import Cases, Rate, Trial
 from theory.affinity import unit_points
-from theory.clusters import contiguous_labels
+from theory.batches.clusters import contiguous_labels
+from theory.batches.trajectory import Trajectory
 from theory.depth_threshold import check_depth_threshold, cross_pairs, depth_threshold
-from theory.statements import THEOREM_2E
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
+from theory.judging.statements import THEOREM_2E
+from theory.judging.verdicts import Verdict
 
 DELTA = 0.05
 FEW_BATCHES = 200

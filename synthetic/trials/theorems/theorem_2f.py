@@ -14,12 +14,12 @@ from synthetic.trials.stacks import BATCH, STACK, column, cut_of, measure_stack
 from synthetic.trials.theorems import theorem_2a
 from synthetic.trials.trial import Cases, Rate, Subject, Trial
 from theory.affinity import unit_points
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import Trajectory
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
+from theory.judging.statements import THEOREM_2A_RESTART, THEOREM_2F, WITHIN_PRODUCT
+from theory.judging.verdicts import Verdict
 from theory.restart import TokenGeometry, check_restart, measure_tokens
-from theory.statements import THEOREM_2A_RESTART, THEOREM_2F, WITHIN_PRODUCT
-from theory.trajectory import Trajectory
-from theory.verdicts import Verdict
 
 DELTA = 0.05
 FEW_BATCHES = 50

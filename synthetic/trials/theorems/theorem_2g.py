@@ -4,9 +4,9 @@ import numpy as np
 
 from synthetic.trials.graphs import DELTA, filled_subspaces, graph_trial
 from synthetic.trials.trial import Cases
-from theory.clusters import pair_counts
+from theory.batches.clusters import pair_counts
+from theory.judging.statements import THEOREM_2G
 from theory.soft_floor import cross_threshold, is_soft_guaranteed, soft_floor
-from theory.statements import THEOREM_2G
 
 LARGEST_CLUSTER = 80
 

@@ -12,11 +12,11 @@ from synthetic.trials.ascent import MANY_SIZES, SMALL_SIZES, Parameters, Sizes, 
 from synthetic.trials.layers import cosines_of, extremes, smallest_cross, start_clusters
 from synthetic.trials.stacks import BATCHES_A_SHAPE, column, random_clusters
 from synthetic.trials.trial import Cases, Subject, Trial
-from theory.clusters import cluster_layout, contiguous_labels
+from theory.batches.clusters import cluster_layout, contiguous_labels
+from theory.batches.trajectory import SoftmaxTrajectory
+from theory.judging.statements import SOFTMAX_KEEPS, THEOREM_3
+from theory.judging.verdicts import Verdict
 from theory.softmax_fusion import check_softmax_fusion
-from theory.statements import SOFTMAX_KEEPS, THEOREM_3
-from theory.trajectory import SoftmaxTrajectory
-from theory.verdicts import Verdict
 
 DEPTH = 4
 # Slack that a hypothesis must have, so that nothing is decided by rounding.

@@ -8,7 +8,7 @@ from models.losses.affinity import affinity_jsd
 from models.losses.divergence import target_of_labels
 from models.losses.readout import read_affinity
 from models.losses.tiled_jsd import TiledDivergence
-from theory.clusters import group_rows
+from theory.batches.clusters import group_rows
 
 LABELS = [0, 0, 0, 1, 1, 2, 3, 3]
 CUT = 1e-10

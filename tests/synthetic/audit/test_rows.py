@@ -19,9 +19,10 @@ from synthetic.sweeps.noise_cells import run_cell
 from synthetic.sweeps.noise_controls import PROVED_EVENT, control_cells
 from synthetic.sweeps.noise_grid import SweepSettings, build_cells
 from synthetic.sweeps.noise_report import GUARANTEES
-from theory import exact_replay, noise_ceiling, persistence, rates
-from theory.trajectory import Trajectory
-from theory.verdicts import Status, Verdict
+from theory import noise_ceiling, persistence
+from theory.batches.trajectory import Trajectory
+from theory.judging import exact_replay, rates
+from theory.judging.verdicts import Status, Verdict
 
 GEOMETRY = Geometry(num_clusters=3, subspace_dim=2)
 SETTINGS = SweepSettings(
@@ -124,7 +125,7 @@ def find_everything_sound(monkeypatch):
 
 
 def noise_verdict(cells):
-    from theory.rates import judge_rates
+    from theory.judging.rates import judge_rates
 
     return judge_rates("r", cells, 0.05)
 

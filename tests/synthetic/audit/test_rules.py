@@ -11,9 +11,9 @@ from synthetic.audit import rules as audit_rules
 from synthetic.audit.rules import failures_that, rule_complaints
 from synthetic.sweeps import noise_report as report
 from synthetic.sweeps.noise_report import rate_cells
-from theory import rates
-from theory.rates import clopper_pearson, noticed_rates, trials_to_notice
-from theory.verdicts import combine_cells, combine_parts, judge
+from theory.judging import rates
+from theory.judging.rates import clopper_pearson, noticed_rates, trials_to_notice
+from theory.judging.verdicts import combine_cells, combine_parts, judge
 
 
 @pytest.mark.parametrize("delta", [1e-6, 1e-3, 0.05, 0.3, 0.5, 0.9, 0.999])

@@ -10,10 +10,10 @@ from synthetic.audit.formulas import plain_contraction, plain_equiangular, plain
 from synthetic.audit.theorems import plain_tail, theorem_complaints
 from synthetic.batches.noise import add_noise
 from theory import noise_free, persistence
+from theory.judging.verdicts import judge
+from theory.lemmas.pair_law import PairLaw
 from theory.noise_free import check_monotone, norm_floor_squared
-from theory.pair_law import PairLaw
 from theory.persistence import cross_cap, norm_product, persists
-from theory.verdicts import judge
 
 
 def test_sound_checks_pass():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing, rising_crossing
-from theory.rates import clopper_pearson
+from theory.judging.rates import clopper_pearson
 
 
 def test_the_crossing_is_interpolated_between_its_neighbours():

@@ -25,7 +25,7 @@ from synthetic.sweep_noise import SweepNoise, main, run
 from synthetic.sweeps.noise_grid import build_cells
 from tests.command_lines import disk_that_fills, status_of
 from tests.synthetic.work_elsewhere import dask_command, deadly_stack, double, number_of_threads, refuse
-from theory import whole_files
+from theory.numerics import whole_files
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 
 from figures.run_folder import DamagedFileError, read_table
 from synthetic.runs.records import RunRecorder, Tables
-from theory.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
+from theory.numerics.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
 ROW = {"cell": 0, "x": 0.1 + 0.2, "name": "a, b", "missing": float("nan"), "flag": True}

@@ -11,10 +11,10 @@ from synthetic.batches.geometry import Geometry, oblique
 from synthetic.sweeps import noise_cells
 from synthetic.sweeps.failures import counterexample
 from synthetic.sweeps.noise_cells import build_stack, run_cell
+from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
 from theory.persistence import admits_threshold
 from theory.subspaces import principal_angles, smallest_principal_angle
-from theory.verdicts import Status
 
 CELL = Cell(index=3, ambient_dim=12, sizes=(4, 3, 3), noise="gaussian", noise_level=0.3, threshold=0.3, mapped=False,
             geometry=Geometry(num_clusters=3, subspace_dim=2), depth=2, mixing=0.5, trials=7, seed=0)  # fmt: skip

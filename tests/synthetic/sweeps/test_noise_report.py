@@ -3,7 +3,7 @@
 import pytest
 
 from synthetic.sweeps import noise_report as report
-from theory.rates import judge_rates
+from theory.judging.rates import judge_rates
 
 
 def rate_row(cell, **changes):

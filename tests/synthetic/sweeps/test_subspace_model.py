@@ -6,8 +6,8 @@ import torch
 
 from models.stack import AttentionStack
 from synthetic.sweeps.subspace_model import OneBlockTask, SubspaceModel, floor_cells, judge_floors, run_one_block
-from theory.clusters import contiguous_labels
-from theory.verdicts import Status
+from theory.batches.clusters import contiguous_labels
+from theory.judging.verdicts import Status
 
 
 def test_a_task_counts_what_its_batches_show():

@@ -22,8 +22,8 @@ from synthetic.training.training import (
     train,
 )
 from tests import reference
+from theory.judging.verdicts import Status
 from theory.noise_ceiling import gaussian_separation
-from theory.verdicts import Status
 
 CPU = torch.device("cpu")
 GEOMETRY = Geometry(num_clusters=3, subspace_dim=2, within_cos=0.8)

@@ -8,7 +8,7 @@ from synthetic.trials.registry import trial_of
 from synthetic.trials.theorems import block_model
 from theory import loss_certificate as lc
 from theory import softmax_fusion as sf
-from theory.verdicts import Status
+from theory.judging.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 

@@ -22,15 +22,15 @@ from synthetic.trials.theorems import (
 from synthetic.trials.trial import Cases, Rate, Trial
 from tests.strategies import labels_of
 from theory.batch_floor import bounded_connection
-from theory.clusters import cluster_layout
+from theory.batches.clusters import cluster_layout
+from theory.judging.statements import THEOREM_1
+from theory.judging.verdicts import Status
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import bounded_separation
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
 from theory.restart import certified_from_layer
-from theory.statements import THEOREM_1
-from theory.verdicts import Status
 
 SIZES = (5, 3, 2)
 

@@ -13,8 +13,8 @@ from synthetic.trials.search import search, unnoticed
 from synthetic.trials.stacks import BATCHES_A_SHAPE, column, column_array, random_clusters
 from tests.command_lines import status_of
 from tests.strategies import labels_of
-from theory import statements
-from theory.verdicts import Status
+from theory.judging import statements
+from theory.judging.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 KEYS = [trial.key for trial in trials()]

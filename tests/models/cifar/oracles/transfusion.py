@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from models.cifar.methods.settings import TransFusion
 from models.cifar.training.config import TrainConfig
 from tests.models.cifar.oracles.plain_training import train
-from theory.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold
 
 
 def jsd_of_row(y: list[Tensor], t: list[float]) -> Tensor | float:

@@ -32,7 +32,7 @@ from models.heads import Head, HeadKind
 from models.optim import OptimizerConfig
 from tests.command_lines import status_of
 from tests.models.cifar.methods.several_processes import in_processes
-from theory.whole_files import to_plain
+from theory.numerics.whole_files import to_plain
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[4]

@@ -1,0 +1,26 @@
+"""The search for a floor on rates whose last crossing is known by looking at every number of points."""
+
+import math
+
+import pytest
+
+from theory.numerics.floor_search import last_above
+
+
+def rise_and_fall(m, peak):
+    return (m - 1.0) * math.exp(-(m - 1.0) / peak)
+
+
+@pytest.mark.parametrize("peak", [2.0, 8.0, 60.0])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.99, 1.01])
+def test_the_floor_is_the_last_crossing(peak, share):
+    """Rates start low, rise and fall: what is too few for the target may be preceded by what seems enough."""
+
+    def rate(m, until):
+        most = rise_and_fall(min(max(1.0 + peak, m), until), peak)
+        # Over more than a few percent a bound is loose.
+        return most if until <= 1.05 * m + 2.0 else 1.5 * most
+
+    delta = share * rise_and_fall(1.0 + peak, peak)
+    above = [m for m in range(2, int(40 * peak)) if rise_and_fall(m, peak) > delta]
+    assert last_above(rate, delta) == (above[-1] + 1 if above else 2)

@@ -1,0 +1,1 @@
+"""Batches with labels: rows by cluster, what a stack did layer by layer, measurements in tiles."""

@@ -1,0 +1,1 @@
+"""What the formulas stand on: checked arguments, tolerances, quadrature, searches, whole files."""
