@@ -1,0 +1,46 @@
+"""What the advisor is asked for."""
+
+import math
+from dataclasses import dataclass
+
+from theory.numerics.inputs import require_count, require_range
+
+
+@dataclass(frozen=True)
+class AdvisorConfig:
+    """Settings that the answers depend on.
+
+    Raises:
+        ValueError: a setting out of range, named.
+    """
+
+    batch_size: int | None = None
+    """Batch that threshold, temperature, strength and depth are advised for; None: a twentieth of the rows, 16 to 256,
+    rounded down to a power of two."""
+    share: float = 0.05
+    """Largest share of rows that may be without a true neighbour in their batch."""
+    target: float = 0.5
+    """Share of the excess over chance that an augmentation must leave."""
+    delta: float = 0.05
+    """Probability with which a CERTIFIED answer may be wrong."""
+    effective_neighbours: float = 4.0
+    """Effective neighbours that the median row must have in a batch; sharpness alone would choose the nearest one."""
+    depth: int = 8
+    """Blocks of the stacks that are run on batches of the rows."""
+    batches: int = 16
+    """Batches that the stacks are run on; of a check set ten times as many are drawn."""
+    seed: int = 0
+    """Of every random choice."""
+    memory_limit: float = 4.0
+    """GiB that the arrays of a file may take once read; larger ones are refused before they are read."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            require_count(self.batch_size, "batch_size", 4)
+        for name in ("share", "target", "delta"):
+            require_range(getattr(self, name), name, 0.0, 1.0, closed="neither")
+        require_range(self.effective_neighbours, "effective_neighbours", 1.0, math.inf, closed="left")
+        require_count(self.depth, "depth", 1, 256)
+        require_count(self.batches, "batches", 2)
+        require_count(self.seed, "seed", 0, 2**63 - 1)
+        require_range(self.memory_limit, "memory_limit", 0.0, 1024.0, closed="right")

@@ -1,0 +1,138 @@
+"""A scikit-learn transformer that sends rows through the stack with the advised parameters."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from models.advisor.advice import Advice
+from theory.numerics.inputs import require_count, require_mixing, require_range, require_threshold
+
+# Rows this close are one row, which does not attend to itself.
+SAME = 1.0 - 1e-12
+# Entries of the matrix of weights that are held at a time.
+CHUNK = 2**22
+
+
+class AttentionTransformer(TransformerMixin, BaseEstimator):
+    """Rows mixed with those rows of a bank, the ones it was fitted to, that they attend to, block after block.
+
+    ``fit`` keeps up to ``bank_size`` rows and what they are at every layer of the stack; ``transform`` sends each row
+    through the same blocks, where it attends to the bank's rows (not to copies of itself, where it is one of them). So the
+    result for a row does not depend on the rows beside it, and rows of the bank become what the stack makes of them.
+
+    Args:
+        threshold: tau in [0, 1) of ReLU attention; used unless ``inverse_temperature`` is given.
+        inverse_temperature: kappa > 0 of softmax attention without oneself; None for ReLU.
+        depth: blocks, at least 1.
+        mixing: lambda in (0, 1].
+        centre: subtract the mean of the rows that it is fitted to.
+        bank_size: rows that are kept, at least 1.
+        random_state: seed of the choice among more rows.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.0,
+        inverse_temperature: float | None = None,
+        depth: int = 1,
+        mixing: float = 0.5,
+        centre: bool = True,
+        bank_size: int = 2048,
+        random_state: int = 0,
+    ) -> None:
+        self.threshold = threshold
+        self.inverse_temperature = inverse_temperature
+        self.depth = depth
+        self.mixing = mixing
+        self.centre = centre
+        self.bank_size = bank_size
+        self.random_state = random_state
+
+    @classmethod
+    def from_advice(cls, advice: Advice, **others: object) -> "AttentionTransformer":
+        """With the advised threshold, depth and centring.
+
+        Raises:
+            ValueError: the advice leaves the threshold undecided.
+        """
+        if advice.threshold is None:
+            raise ValueError("advice: leaves the threshold undecided, so there is no stack to run")
+        return cls(**{"threshold": advice.threshold, "depth": max(1, advice.depth or 1), "centre": advice.centred,
+                      **others})  # fmt: skip
+
+    def fit(self, X: np.ndarray, y: object = None) -> "AttentionTransformer":
+        """Keep the bank.
+
+        Raises:
+            ValueError: bad rows or parameters, named.
+        """
+        self._check_parameters()
+        X = validate_data(self, X, dtype=np.float64)
+        self.centre_ = X.mean(0) if self.centre else np.zeros(X.shape[1])
+        rows = X
+        if len(X) > self.bank_size:
+            rows = X[np.sort(np.random.default_rng(self.random_state).permutation(len(X))[: self.bank_size])]
+        tokens = self._prepare(rows)
+        layers = [tokens]
+        away = _away(tokens, tokens)
+        for _ in range(self.depth - 1):
+            layers.append(self._block(layers[-1], layers[-1], away))
+        self.bank_ = [layer.numpy() for layer in layers]
+        return self
+
+    def transform(self, X: np.ndarray) -> Float[np.ndarray, "n D"]:
+        """Tokens after ``depth`` blocks, (n, D) float64; of unit length before the first one.
+
+        Raises:
+            ValueError: bad rows, or of another width.
+            NotFittedError: before ``fit``.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        bank = [torch.from_numpy(layer) for layer in self.bank_]
+        tokens = self._prepare(X)
+        step = max(1, CHUNK // len(bank[0]))
+        return torch.cat([self._through(part, bank) for part in tokens.split(step)]).numpy()
+
+    def _through(self, tokens: Tensor, bank: list[Tensor]) -> Tensor:
+        away = _away(tokens, bank[0])
+        for layer in bank:
+            tokens = self._block(tokens, layer, away)
+        return tokens
+
+    def _block(self, tokens: Tensor, bank: Tensor, away: Tensor) -> Tensor:
+        cosines = _unit(tokens) @ _unit(bank).mT
+        if self.inverse_temperature is None:
+            weights = (cosines - self.threshold).clamp(min=0.0) * away
+        else:
+            weights = (self.inverse_temperature * (cosines - 1.0)).exp() * away
+        mass = weights.sum(-1, keepdim=True)
+        mixed = (1.0 - self.mixing) * tokens + self.mixing * (weights @ bank) / torch.where(mass > 0, mass, 1.0)
+        return torch.where(mass > 0, mixed, tokens)
+
+    def _prepare(self, rows: np.ndarray) -> Tensor:
+        """Unit vectors; a row at the centre has no direction, and stays zero."""
+        return _unit(torch.from_numpy(rows - self.centre_))
+
+    def _check_parameters(self) -> None:
+        require_threshold(self.threshold)
+        if self.inverse_temperature is not None:
+            require_range(self.inverse_temperature, "inverse_temperature", 0.0, 700.0, closed="right")
+            require_range(self.inverse_temperature, "inverse_temperature", 0.0, np.inf, closed="neither")
+        require_count(self.depth, "depth", 1)
+        require_mixing(self.mixing)
+        require_count(self.bank_size, "bank_size", 1)
+        require_count(self.random_state, "random_state", 0)
+
+
+def _away(tokens: Tensor, bank: Tensor) -> Tensor:
+    """Where a row of the bank is no copy of the token."""
+    return tokens @ bank.mT < SAME
+
+
+def _unit(tokens: Tensor) -> Tensor:
+    norms = tokens.norm(dim=-1, keepdim=True)
+    return tokens / torch.where(norms > 0, norms, 1.0)

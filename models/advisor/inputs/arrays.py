@@ -1,0 +1,133 @@
+"""Arrays in .npy, .npz and .pt files. Nothing is ever unpickled, and sizes are known before memory is spent."""
+
+import math
+import zipfile
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+import torch
+
+GIB = 2**30
+READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class MemoryLimit:
+    """How much memory the arrays of a run may take together.
+
+    Args:
+        gibibytes: positive.
+    """
+
+    def __init__(self, gibibytes: float) -> None:
+        self.bytes = int(gibibytes * GIB)
+
+    def require(self, size: int, what: str) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            ValueError: names the array, its size and the limit.
+        """
+        if size > self.bytes:
+            raise ValueError(
+                f"{what}: takes {size / GIB:,.1f} GiB once read, more than the limit of {self.bytes / GIB:.3g} GiB "
+                "(--memory-limit)"
+            )
+
+
+def read_npy(path: Path, limit: MemoryLimit) -> np.ndarray:
+    """The array of a .npy file, mapped rather than read, so that only the rows in use take memory.
+
+    Raises:
+        ValueError: not a .npy file, an object array, or one whose size the file does not have.
+    """
+    with open(path, "rb") as file:
+        dtype, shape, fortran = _header(file, str(path))
+        start = file.tell()
+    _require_plain(dtype, str(path))
+    size = math.prod(shape) * dtype.itemsize
+    limit.require(size, str(path))
+    held = path.stat().st_size - start
+    if size != held:
+        raise ValueError(f"{path}: its header announces {size:,} bytes, the file holds {held:,}; it is damaged")
+    if size == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def read_npz(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file. The zip directory and every array's header are held against the limit first.
+
+    Raises:
+        ValueError: not a .npz file, one that expands beyond the limit, object arrays, a damaged member.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            limit.require(sum(member.file_size for member in members), str(path))
+            return {member.filename[:-4]: _read_member(archive, member, path) for member in members}
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path}: not a whole .npz file ({error})") from error
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    name = f"{path}, {member.filename}"
+    with archive.open(member) as file:
+        dtype, shape, _ = _header(file, name)
+        _require_plain(dtype, name)
+        size, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+    if size != held:
+        raise ValueError(f"{name}: its header announces {size:,} bytes, the archive {held:,}; it is damaged")
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _header(file: BufferedIOBase, name: str) -> tuple[np.dtype, tuple[int, ...], bool]:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in READ_HEADER:
+            raise ValueError(f"format {version} holds no plain numbers")
+        shape, fortran, dtype = READ_HEADER[version](file)
+    except ValueError as error:
+        raise ValueError(f"{name}: not a whole .npy array ({str(error).splitlines()[0]})") from error
+    return dtype, shape, fortran
+
+
+def _require_plain(dtype: np.dtype, name: str) -> None:
+    if dtype.hasobject:
+        raise ValueError(
+            f"{name}: holds Python objects, which would have to be unpickled and could run any code; store plain "
+            "numbers: np.save(file, np.asarray(values, dtype=np.float32))"
+        )
+    if dtype.kind not in "fiubUS":
+        raise ValueError(f"{name}: expected numbers, or text for labels, got dtype {dtype}")
+
+
+def read_torch(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray] | np.ndarray:
+    """A .pt file of one tensor, or of a dictionary of tensors, read with ``weights_only``.
+
+    Raises:
+        ValueError: anything but tensors is in it, or it expands beyond the limit.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            limit.require(sum(member.file_size for member in archive.infolist()), str(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds; all of them say that the file is not one of tensors
+        raise ValueError(
+            f"{path}: not a file of tensors alone, so it is not read (unpickling could run any code); store them with "
+            f"torch.save(tensor, file) or as .npy ({str(error).splitlines()[0][:120]})"
+        ) from error
+    tensors = {"": content} if isinstance(content, torch.Tensor) else content
+    if not isinstance(tensors, dict) or not all(isinstance(each, torch.Tensor) for each in tensors.values()):
+        raise ValueError(f"{path}: expected one tensor or a dictionary of tensors, got {type(content).__name__}")
+    # A tensor may be a view that repeats one stored number.
+    limit.require(sum(each.numel() * each.element_size() for each in tensors.values()), str(path))
+    arrays = {str(name): _as_array(each) for name, each in tensors.items()}
+    return arrays[""] if isinstance(content, torch.Tensor) else arrays
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().contiguous().numpy()

@@ -1,0 +1,82 @@
+"""Tables with one column a feature and, perhaps, one of labels: CSV and parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from models.advisor.inputs.arrays import MemoryLimit
+
+
+def read_csv(path: Path, label_column: str, limit: MemoryLimit) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features (N, D) float64 and labels (N,), or None where the table has no such column.
+
+    Raises:
+        ValueError: text where a number belongs (names column, row and line), columns without a name, no table.
+    """
+    limit.require(path.stat().st_size, str(path))
+    try:
+        table = pd.read_csv(path, low_memory=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a whole CSV table ({str(error).strip().splitlines()[-1]})") from error
+    return _split(table, path, label_column, first_line=2)
+
+
+def read_parquet(path: Path, label_column: str, limit: MemoryLimit) -> tuple[np.ndarray, np.ndarray | None]:
+    """As ``read_csv``. The sizes of the columns are read off the file's own directory first.
+
+    Raises:
+        ValueError: as ``read_csv``; pyarrow is not installed.
+    """
+    try:
+        from pyarrow import lib, parquet
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: parquet files need pyarrow, the extra [parquet]: pip install -e '.[parquet]'"
+        ) from error
+    try:
+        described = parquet.ParquetFile(path)
+        metadata = described.metadata
+        # Eight bytes a value is what a column of dictionary codes may expand to.
+        stored = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        limit.require(max(stored, 8 * metadata.num_rows * metadata.num_columns), str(path))
+        table = described.read().to_pandas()
+    except lib.ArrowException as error:
+        raise ValueError(f"{path}: not a whole parquet table ({str(error).splitlines()[0]})") from error
+    return _split(table, path, label_column, first_line=None)
+
+
+def _split(
+    table: pd.DataFrame, path: Path, label_column: str, first_line: int | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    unnamed = [i for i, name in enumerate(table.columns) if str(name).startswith("Unnamed: ")]
+    if unnamed:
+        raise ValueError(
+            f"{path}: column {unnamed[0] + 1} has no name; if it numbers the rows, write the table without it "
+            "(to_csv(index=False))"
+        )
+    labels = None
+    if label_column in table:
+        column = table.pop(label_column)
+        missing = np.flatnonzero(column.isna())
+        if len(missing):
+            raise ValueError(f"{path}: row {missing[0]} has no label in column {label_column!r}")
+        labels = _plain_labels(column)
+    for name, column in table.items():
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+            numbers = pd.to_numeric(column, errors="coerce")
+            row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
+            line = "" if first_line is None else f" (line {row + first_line})"
+            raise ValueError(
+                f"{path}: column {name!r}, row {row}{line}: expected a number, got {str(column.iloc[row])!r}; name the "
+                f"column of labels with --label-column, now {label_column!r}"
+            )
+    if not len(table.columns):
+        raise ValueError(f"{path}: has no column of numbers")
+    return table.to_numpy(dtype=np.float64), labels
+
+
+def _plain_labels(column: pd.Series) -> np.ndarray:
+    if pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=np.int64)
+    return column.to_numpy() if pd.api.types.is_float_dtype(column) else column.astype(str).to_numpy(dtype=np.str_)

@@ -1,0 +1,63 @@
+"""The pool that batches are drawn from: unit rows with classes, raw or centred."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.advisor.inputs.features import FeatureSet
+from theory.affinity import unit_points
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows of one strength.
+
+    Attributes:
+        points: (P, D) unit vectors, float32.
+        classes: (P,) in 0..K-1.
+        centre: (D,) what was subtracted, or None.
+        paired: classes are view pairs: rows i and i + P/2 show the same thing, and batches hold both.
+    """
+
+    points: Float[Tensor, "P D"]
+    classes: Int[np.ndarray, " P"]
+    centre: np.ndarray | None
+    paired: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.classes)
+
+    @property
+    def chance(self) -> float:
+        """Mean affinity sharpness of uniform attention over a batch as large as the pool; no batch size changes it but
+        for view pairs (``chance_at``)."""
+        counts = np.bincount(self.classes).astype(float)
+        return float((counts * (counts - 1)).sum() / (self.size * (self.size - 1)))
+
+    def chance_at(self, batch_size: int) -> float:
+        """Mean affinity sharpness of uniform attention in batches of this size."""
+        return 1.0 / (batch_size - 1) if self.paired else self.chance
+
+
+def pool_of(features: FeatureSet, strength: float, centred: bool, centre: np.ndarray | None = None) -> Pool:
+    """The rows as they are at a strength: with labels the views of that strength (at 0 the embeddings, where there are
+    no views), without labels the embeddings and those views as pairs.
+
+    Args:
+        centre: subtract this; None is the mean of these very rows.
+    """
+    paired = features.classes is None
+    rows = features.embeddings
+    if features.strengths:
+        view = features.views[features.strengths.index(strength)]
+        rows = np.concatenate([rows, view]) if paired else view
+    classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
+    values = np.asarray(rows, dtype=np.float64)
+    if centred:
+        centre = values.mean(0) if centre is None else centre
+        values = values - centre
+    return Pool(torch.from_numpy(unit_points(values)).float(), classes, centre if centred else None, paired)

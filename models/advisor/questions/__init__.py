@@ -1,0 +1,1 @@
+"""What the advisor asks of embeddings, a file each."""

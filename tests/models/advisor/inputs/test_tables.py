@@ -1,0 +1,68 @@
+"""CSV and parquet tables: features, labels, and what is refused by column and row."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from models.advisor.inputs.arrays import MemoryLimit
+from models.advisor.inputs.tables import read_csv, read_parquet
+
+LIMIT = MemoryLimit(0.001)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_features_and_labels(tmp_path):
+    path = write(tmp_path / "a.csv", "x,label,y\n1,cat,2.5\n3,dog,-4\n")
+    values, labels = read_csv(path, "label", LIMIT)
+    assert values.tolist() == [[1.0, 2.5], [3.0, -4.0]]
+    assert labels.tolist() == ["cat", "dog"]
+    assert read_csv(write(tmp_path / "b.csv", "x,y\n1,2\n"), "label", LIMIT)[1] is None
+    assert read_csv(write(tmp_path / "c.csv", "x,class\n1,7\n"), "class", LIMIT)[1].dtype == np.int64
+    missing = read_csv(write(tmp_path / "d.csv", "x,y\n1,2\n3,\n"), "label", LIMIT)[0]
+    assert np.isnan(missing[1, 1]), "left to the check of rows, which names the row"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\n1,2\n3,four\n", r"column 'y', row 1 \(line 3\): expected a number, got 'four'"),
+        ("x,kind\n1,cat\n3,dog\n", r"column 'kind', row 0 .*name the column of labels with --label-column"),
+        (",x\n0,1\n1,2\n", r"column 1 has no name.*to_csv\(index=False\)"),
+        ("x,label\n1,a\n2,\n", "row 1 has no label in column 'label'"),
+        ("label\na\nb\n", "has no column of numbers"),
+        ("", "not a whole CSV table"),
+        ("x,y\n1,2\n1,2,3\n", "not a whole CSV table"),
+    ],
+)
+def test_what_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_csv(write(tmp_path / "a.csv", text), "label", LIMIT)
+
+
+def test_a_large_file_is_refused_unread(tmp_path):
+    path = write(tmp_path / "a.csv", "x\n" + "1\n" * 1000)
+    with pytest.raises(ValueError, match="more than the limit"):
+        read_csv(path, "label", MemoryLimit(1e-6))
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"need pyarrow, the extra \[parquet\]"):
+        read_parquet(write(tmp_path / "a.parquet", ""), "label", LIMIT)
+
+
+def test_parquet_says_what_csv_says(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    pd.DataFrame({"x": [1.0, 2.0], "label": ["a", "b"]}).to_parquet(tmp_path / "a.parquet")
+    values, labels = read_parquet(tmp_path / "a.parquet", "label", LIMIT)
+    assert values.tolist() == [[1.0], [2.0]]
+    assert labels.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="not a whole parquet table"):
+        read_parquet(write(tmp_path / "b.parquet", "no"), "label", LIMIT)
