@@ -67,7 +67,7 @@ def measure_batches(pool: Pool, weights: list[Weight], rows: np.ndarray) -> tupl
         cosines = (tokens @ tokens.mT).double()
         own = _own(pool, rows[part])
         for k, weight in enumerate(weights):
-            raw = _weigh(weight, cosines)
+            raw = weigh(weight, cosines)
             share, empty = _shares(raw, own)
             sharpness[k, part], isolated[k, part] = share.mean(-1), empty.double().mean(-1)
     return BatchMeans(sharpness, n), BatchMeans(isolated, n)
@@ -85,7 +85,7 @@ def measure_layers(pool: Pool, weight: Weight, depth: int, rows: np.ndarray) -> 
         tokens = pool.points[torch.from_numpy(rows[part])].double()
         for layer, seen in enumerate(layers_of(weight, depth, tokens)):
             unit = seen / seen.norm(dim=-1, keepdim=True)
-            values[layer, part] = _shares(_weigh(weight, unit @ unit.mT), own)[0].mean(-1)
+            values[layer, part] = _shares(weigh(weight, unit @ unit.mT), own)[0].mean(-1)
     return BatchMeans(values, n)
 
 
@@ -110,7 +110,8 @@ def _own(pool: Pool, rows: np.ndarray) -> Tensor:
     return own
 
 
-def _weigh(weight: Weight, cosines: Tensor) -> Tensor:
+def weigh(weight: Weight, cosines: Float[Tensor, "*trials n n"]) -> Float[Tensor, "*trials n n"]:
+    """h_ij of all pairs of a batch, 0 on the diagonal; not normalized."""
     if weight.kind == "relu":
         raw = (cosines - weight.threshold).clamp(min=0.0) ** weight.power
     else:

@@ -43,18 +43,26 @@ class Pool:
         return 1.0 / (batch_size - 1) if self.paired else self.chance
 
 
-def pool_of(features: FeatureSet, strength: float, centred: bool, centre: np.ndarray | None = None) -> Pool:
-    """The rows as they are at a strength: with labels the views of that strength (at 0 the embeddings, where there are
-    no views), without labels the embeddings and those views as pairs.
+def main_strength(features: FeatureSet) -> float | None:
+    """Of view pairs the smallest strength above 0, with which all questions but that of the strength are asked."""
+    return None if features.classes is not None else min(s for s in features.strengths if s > 0)
+
+
+def pool_of(
+    features: FeatureSet, centred: bool, strength: float | None = None, centre: np.ndarray | None = None
+) -> Pool:
+    """With labels the embeddings, or their views of a strength; without labels the embeddings and those views as pairs
+    (``main_strength`` unless told otherwise).
 
     Args:
         centre: subtract this; None is the mean of these very rows.
     """
     paired = features.classes is None
-    rows = features.embeddings
-    if features.strengths:
-        view = features.views[features.strengths.index(strength)]
-        rows = np.concatenate([rows, view]) if paired else view
+    if strength is None and paired:
+        strength = main_strength(features)
+    rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
+    if paired:
+        rows = np.concatenate([features.embeddings, rows])
     classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
     values = np.asarray(rows, dtype=np.float64)
     if centred:

@@ -1,0 +1,208 @@
+"""The numbers behind the advice: every question asked once, each answer kept as soon as it is there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from models.advisor.config import AdvisorConfig
+from models.advisor.inputs.checks import check_batch_size
+from models.advisor.inputs.features import FeatureSet
+from models.advisor.pool import Pool, pool_of
+from models.advisor.questions.attention import Choice, choose_attention
+from models.advisor.questions.certified import CertifiedFloor, CertifiedStrength, certify_floor, certify_strength
+from models.advisor.questions.curves import SizePoint, curve_sizes, size_curve
+from models.advisor.questions.depth import DepthCurve, depth_curve
+from models.advisor.questions.floor import Floor, row_floor
+from models.advisor.questions.geometry import Geometry, geometry
+from models.advisor.questions.strength import StrengthLimit, batch_means, strength_limit
+from theory.batch_law import Weight
+from theory.numerics.whole_files import read_json, write_json
+
+# keep(name, compute) returns what compute says, or what it said when it was asked before.
+Keep = Callable[[str, Callable[[], dict]], dict]
+BATCHES_OF_ROWS, SMALLEST_BATCH, LARGEST_BATCH = 20, 16, 256
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Numbers of one set of embeddings.
+
+    Attributes:
+        num_rows: of the set; ``pool_size``: rows that batches are drawn from, twice as many for view pairs.
+        geometry, choices: raw first, then centred; of choices ReLU and softmax each.
+        centred: whether to subtract the mean.
+        centre: (D,) the mean, or None.
+        weights: kind and weight of the attentions that see the classes; the rest is asked of them.
+        sizes: their curves over batch sizes.
+        floor, certified_floor: of the ReLU attention; None without it, or for view pairs.
+        by_strength: their points at every embedded strength, one list a strength.
+        limits: of every attention; certified_strength likewise. Empty without views.
+        depths: of every attention.
+    """
+
+    num_rows: int
+    num_classes: int
+    width: int
+    paired: bool
+    pool_size: int
+    batch_size: int
+    geometry: tuple[Geometry, Geometry]
+    choices: tuple[tuple[Choice, Choice], tuple[Choice, Choice]]
+    centred: bool
+    centre: np.ndarray | None
+    weights: tuple[tuple[str, Weight], ...]
+    sizes: tuple[SizePoint, ...]
+    floor: Floor | None
+    certified_floor: CertifiedFloor | None
+    strengths: tuple[float, ...]
+    by_strength: tuple[tuple[SizePoint, ...], ...]
+    limits: tuple[StrengthLimit, ...]
+    certified_strength: CertifiedStrength | None
+    depths: tuple[DepthCurve, ...]
+
+
+def keep_nothing(name: str, compute: Callable[[], dict]) -> dict:
+    """Every answer is worked out."""
+    return compute()
+
+
+def keep_in(folder: Path) -> Keep:
+    """Answers that FOLDER/parts keeps from one start of a run to the next."""
+
+    def keep(name: str, compute: Callable[[], dict]) -> dict:
+        path = folder / "parts" / f"{name}.json"
+        if path.exists():
+            return read_json(path)
+        found = compute()
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, found)
+        return found
+
+    return keep
+
+
+def usual_batch(pool_size: int) -> int:
+    """A twentieth of the rows, rounded down to a power of two, within limits and never above the rows."""
+    wanted = min(max(pool_size // BATCHES_OF_ROWS, SMALLEST_BATCH), LARGEST_BATCH, pool_size)
+    return max(2, 2 ** int(np.log2(wanted)))
+
+
+def find(
+    features: FeatureSet,
+    config: AdvisorConfig,
+    keep: Keep = keep_nothing,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Findings:
+    """Ask everything.
+
+    Args:
+        progress: told the name of every part before it is worked out.
+
+    Raises:
+        ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
+    """
+    raw, centred = (pool_of(features, centred=flag) for flag in (False, True))
+    check_batch_size(config.batch_size, raw.size)
+    batch_size = config.batch_size or usual_batch(raw.size)
+    if raw.paired and batch_size % 2:
+        raise ValueError(f"batch_size: must be even, as both views of a row are in the batch, got {batch_size}")
+
+    def part(name: str, compute: Callable[[], dict]) -> dict:
+        progress(name)
+        return keep(name, compute)
+
+    pools = {"raw": raw, "centred": centred}
+    shapes = tuple(
+        Geometry(**part(f"geometry_{name}", lambda p=pool: asdict(geometry(p, config.seed))))
+        for name, pool in pools.items()
+    )
+    choices = tuple(
+        _choices(part(f"attention_{name}", lambda p=pool: {"found": [asdict(c) for c in
+                                                                     choose_attention(p, batch_size, config)]}))
+        for name, pool in pools.items()
+    )  # fmt: skip
+    use_centred = prefers_centred(*choices)
+    pool = centred if use_centred else raw
+    weights = tuple((c.kind, c.weight()) for c in choices[use_centred] if c.above_chance)
+    relu = dict(weights).get("relu")
+    sizes = floor = certified_floor = None
+    if weights:
+        asked = curve_sizes(pool.size, batch_size)
+        sizes = part("batch_sizes", lambda: _points(size_curve(pool, weights, asked, config)))
+    if relu is not None and not pool.paired:
+        found = part("floor", lambda: asdict(row_floor(pool, relu, config)))
+        floor = Floor(**found)
+        certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
+    strengths = features.strengths if weights and len(features.strengths) > 1 else ()
+    by_strength, limits, certified = _strengths(features, strengths, use_centred, weights, batch_size, config, part)
+    depths = tuple(
+        DepthCurve(**{k: tuple(v) if isinstance(v, list) else v for k, v in part(
+            f"depth_{kind}", lambda k=kind, w=weight: asdict(depth_curve(pool, k, w, batch_size, config))).items()})
+        for kind, weight in weights
+    )  # fmt: skip
+    return Findings(
+        num_rows=features.num_rows, num_classes=len(features.class_names) or features.num_rows,
+        width=features.embeddings.shape[1], paired=pool.paired, pool_size=pool.size, batch_size=batch_size,
+        geometry=shapes, choices=choices, centred=use_centred, centre=pool.centre, weights=weights,
+        sizes=_read_points(sizes), floor=floor, certified_floor=certified_floor, strengths=strengths,
+        by_strength=by_strength, limits=limits, certified_strength=certified, depths=depths,
+    )  # fmt: skip
+
+
+def prefers_centred(raw: Sequence[Choice], centred: Sequence[Choice]) -> bool:
+    """Centring, unless the raw rows are clearly sharper for ReLU attention."""
+    before, after = raw[0], centred[0]
+    if before.value is None or after.value is None:
+        return before.value is None
+    return after.sharpness >= before.sharpness - 1.96 * float(np.hypot(before.error, after.error))
+
+
+def _strengths(
+    features: FeatureSet,
+    strengths: Sequence[float],
+    centred: bool,
+    weights: Sequence[tuple[str, Weight]],
+    batch_size: int,
+    config: AdvisorConfig,
+    part: Keep,
+) -> tuple[tuple[tuple[SizePoint, ...], ...], tuple[StrengthLimit, ...], CertifiedStrength | None]:
+    if not strengths:
+        return (), (), None
+    found = [part(f"strength_{strength:g}", partial(_at_strength, features, strength, centred, weights, batch_size,
+                                                    config)) for strength in strengths]  # fmt: skip
+    points = tuple(_read_points(each) for each in found)
+    means = [[np.array(values) for values in each["means"]] for each in found]
+    chance = found[0]["chance"]
+    limits = tuple(
+        strength_limit(strengths, [at[k] for at in points], [at[k] for at in means], chance, config.target)
+        for k in range(len(weights))
+    )
+    name = "certified_strength"
+    certified = part(name, lambda: asdict(certify_strength(
+        [partial(pool_of, features, centred, s) for s in strengths], strengths, weights[0][1], batch_size, config)))
+    return points, limits, CertifiedStrength(**certified)
+
+
+def _at_strength(
+    features: FeatureSet, strength: float, centred: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
+    config: AdvisorConfig,
+) -> dict:  # fmt: skip
+    pool: Pool = pool_of(features, centred, strength)
+    points = _points(size_curve(pool, weights, [batch_size], config))
+    means = [batch_means(pool, weight, batch_size, config).tolist() for _, weight in weights]
+    return {**points, "means": means, "chance": pool.chance_at(batch_size)}
+
+
+def _choices(found: dict) -> tuple[Choice, Choice]:
+    return tuple(Choice(**{**each, "rows": tuple(each["rows"])}) for each in found["found"])
+
+
+def _points(points: Sequence[SizePoint]) -> dict:
+    return {"points": [asdict(each) for each in points]}
+
+
+def _read_points(found: dict | None) -> tuple[SizePoint, ...]:
+    return () if found is None else tuple(SizePoint(**each) for each in found["points"])

@@ -1,0 +1,78 @@
+"""One pool at several batch sizes: Proposition 6's brackets, shares without a true neighbour, and how far rows drawn
+anew would move them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.advisor.batches import draw_batches, measure_batches
+from models.advisor.config import AdvisorConfig
+from models.advisor.pool import Pool
+from theory.batch_law import Weight, batch_laws
+from theory.neighbour_floor import isolation_curve
+
+# Batches that tell how far rows drawn anew move a mean.
+RESAMPLED = 100
+SMALLEST, LARGEST = 8, 512
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """One attention at one batch size.
+
+    Attributes:
+        kind: "relu" or "softmax".
+        batch_size: n.
+        low, high: mean over the rows of Proposition 6's bracket.
+        isolated: mean share of rows without a true neighbour in their batch; 0 where every weight is positive.
+        deviation, isolated_deviation: as in Prediction.
+    """
+
+    kind: str
+    batch_size: int
+    low: float
+    high: float
+    isolated: float
+    deviation: float
+    isolated_deviation: float
+
+    @property
+    def middle(self) -> float:
+        return (self.low + self.high) / 2
+
+
+def curve_sizes(num_rows: int, batch_size: int) -> tuple[int, ...]:
+    """Powers of two up to a quarter of the rows, and the batch size in use."""
+    most = max(batch_size, min(LARGEST, num_rows // 4))
+    sizes = {2**k for k in range(20) if SMALLEST <= 2**k <= most}
+    return tuple(sorted(sizes | {batch_size}))
+
+
+def size_curve(
+    pool: Pool,
+    weights: Sequence[tuple[str, Weight]],
+    sizes: Sequence[int],
+    config: AdvisorConfig,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[SizePoint, ...]:
+    """Every attention at every batch size.
+
+    Args:
+        weights: kind and weight of each.
+    """
+    laws = batch_laws(pool.points, pool.classes, sizes, [weight for _, weight in weights],
+                      batches="pairs" if pool.paired else "uniform", progress=progress)  # fmt: skip
+    found = []
+    for place, n in enumerate(sizes):
+        # The same batches at every strength, so that what is common to two strengths cancels in their difference.
+        rng = np.random.default_rng([config.seed, 3, n])
+        sharp, alone = measure_batches(pool, [weight for _, weight in weights], draw_batches(pool, n, RESAMPLED, rng))
+        for k, ((kind, _), law) in enumerate(zip(weights, laws)):
+            hits = law.degree - law.cross_degree
+            isolated = float(isolation_curve(hits, pool.size, [n])[0])
+            found.append(
+                SizePoint(kind, int(n), float(law.lower[place].mean()), float(law.upper[place].mean()), isolated,
+                          float(sharp.deviation[k]), float(alone.deviation[k]))
+            )  # fmt: skip
+    return tuple(found)

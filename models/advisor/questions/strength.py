@@ -1,0 +1,84 @@
+"""The largest augmentation strength that keeps a share of the excess over chance: interpolated between embedded ones."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.advisor.batches import draw_batches, measure_batches
+from models.advisor.config import AdvisorConfig
+from models.advisor.pool import Pool
+from models.advisor.questions.curves import RESAMPLED, SizePoint
+from theory.batch_law import Weight
+
+
+@dataclass(frozen=True)
+class StrengthLimit:
+    """Of one attention.
+
+    Attributes:
+        kind: "relu" or "softmax".
+        value: strength at which the kept share falls below the target; infinity where it does not up to the last one.
+        low, high: between which strengths it lies, by the brackets of the embedded ones on both sides and
+            interpolation; high may be infinite.
+        last: largest embedded strength.
+        slope: of the excess over strength there, negative; NaN where it is not crossed.
+        deviation: of one row's influence on the value, as in Prediction.
+    """
+
+    kind: str
+    value: float
+    low: float
+    high: float
+    last: float
+    slope: float
+    deviation: float
+
+
+def crossing(strengths: Sequence[float], kept: Sequence[float], target: float) -> float:
+    """Smallest strength at which a curve, linear between its points, falls below ``target``; infinity if it does not."""
+    for (s, a), (t, b) in zip(zip(strengths, kept), zip(strengths[1:], kept[1:])):
+        if a < target:
+            return float(s)
+        if b < target:
+            return float(s + (t - s) * (a - target) / (a - b))
+    return math.inf
+
+
+def batch_means(pool: Pool, weight: Weight, batch_size: int, config: AdvisorConfig) -> np.ndarray:
+    """Sharpness of the same batches of rows at every strength, (batches,)."""
+    rng = np.random.default_rng([config.seed, 4, batch_size])
+    return measure_batches(pool, [weight], draw_batches(pool, batch_size, RESAMPLED, rng))[0].values[0]
+
+
+def strength_limit(
+    strengths: Sequence[float],
+    points: Sequence[SizePoint],
+    means: Sequence[np.ndarray],
+    chance: float,
+    target: float,
+) -> StrengthLimit:
+    """From one attention's curve over strengths.
+
+    Args:
+        points: one a strength, the first at 0.
+        means: of the same batches at every strength, (batches,) each.
+        chance: affinity sharpness of uniform attention.
+        target: share of the excess over chance that is to be kept.
+    """
+    low, high = (np.array([getattr(p, side) for p in points]) - chance for side in ("low", "high"))
+    middle = (low + high) / 2
+    value = crossing(strengths, middle, target * middle[0])
+    ends = crossing(strengths, low, target * high[0]), crossing(strengths, high, target * low[0])
+    slope = deviation = math.nan
+    if math.isfinite(value):
+        right = next(i for i, s in enumerate(strengths) if s >= value and i > 0)
+        left = right - 1
+        slope = float((middle[right] - middle[left]) / (strengths[right] - strengths[left]))
+        share = (value - strengths[left]) / (strengths[right] - strengths[left])
+        means = [np.asarray(each) - chance for each in means]
+        # What one batch says about "excess at the value - target x excess at 0", whose mean is 0 there.
+        gap = (1 - share) * means[left] + share * means[right] - target * means[0]
+        deviation = float(gap.std(ddof=1) * math.sqrt(points[0].batch_size) / max(abs(slope), 1e-12))
+    return StrengthLimit(points[0].kind, value, *ends, float(strengths[-1]), slope, deviation)
