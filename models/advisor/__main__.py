@@ -18,7 +18,7 @@ be written, 70 a crash, 130 interrupted, 143 terminated. Finished parts are kept
 import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -133,7 +133,7 @@ def run(options: AdvisorRun) -> int:
     config = AdvisorConfig(**{each.name: getattr(options, each.name) for each in fields(AdvisorConfig)})
     sources, kept_aside = sources_of(options)
     features, described = _load(sources, options)
-    settings = {**vars(config), "strengths": features.strengths, "files": described}
+    settings = {**asdict(config), "strengths": features.strengths, "files": described}
     folder = open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"))
     print(f"{features.num_rows:,} rows; results in {folder}", flush=True)
     with tqdm(unit="part", disable=None, leave=False) as bar:

@@ -140,7 +140,7 @@ def _strength(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     found = [_limit(limit, findings, config) for limit in findings.limits]
     certified = findings.certified_strength
     if certified is not None:
-        told = f"wrong with probability at most {config.delta:g}; of the embedded strengths, {certified.kind_told}"
+        told = f"wrong with probability at most {config.delta:g}; the largest embedded strength that passes"
         status = Status.UNDECIDED if certified.value is None else Status.CERTIFIED
         meaning = told if certified.value is not None else "too few rows to certify even strength 0"
         found.append(Answer("  the same, for new rows", "strength_certified", certified.value, None, None, status,

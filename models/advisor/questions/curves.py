@@ -10,7 +10,7 @@ from models.advisor.batches import draw_batches, measure_batches
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
 from theory.batch_law import Weight, batch_laws
-from theory.neighbour_floor import isolation_curve
+from theory.neighbour_floor import lonely_share
 
 # Batches that tell how far rows drawn anew move a mean.
 RESAMPLED = 100
@@ -70,7 +70,8 @@ def size_curve(
         sharp, alone = measure_batches(pool, [weight for _, weight in weights], draw_batches(pool, n, RESAMPLED, rng))
         for k, ((kind, _), law) in enumerate(zip(weights, laws)):
             hits = law.degree - law.cross_degree
-            isolated = float(isolation_curve(hits, pool.size, [n])[0])
+            # Of view pairs both are in every batch.
+            isolated = float(np.mean(hits == 0)) if pool.paired else lonely_share(hits, n)
             found.append(
                 SizePoint(kind, int(n), float(law.lower[place].mean()), float(law.upper[place].mean()), isolated,
                           float(sharp.deviation[k]), float(alone.deviation[k]))

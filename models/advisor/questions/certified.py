@@ -1,0 +1,160 @@
+"""What holds for new rows with probability 1 - delta: half of the rows, never mixed with the rest, stand for them.
+
+A random half is the bank; each of the others is one new row whose batch is filled from the bank (Proposition 8i), an
+independent value in [0, 1]. Candidates are tested in an order fixed beforehand, each at level delta, up to the first
+failure (Proposition 9).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+from models.advisor.config import AdvisorConfig
+from models.advisor.pool import Pool
+from models.tiled import row_tiles
+from theory.batch_law import Weight
+from theory.lemmas.drawn_rows import missing_all
+
+# Ratio of one candidate batch to the next.
+STEP = 1.05
+TILE = 512
+
+
+@dataclass(frozen=True)
+class CertifiedFloor:
+    """Of new rows in batches filled from a bank.
+
+    Attributes:
+        rows: the smallest batch that passed; None where the largest one failed.
+        largest: the first candidate.
+        tested, bank: how many rows stood for new ones, and how many filled their batches.
+    """
+
+    rows: int | None
+    largest: int
+    tested: int
+    bank: int
+
+
+@dataclass(frozen=True)
+class CertifiedStrength:
+    """Of new rows in batches filled from a bank.
+
+    Attributes:
+        value: the largest embedded strength that passed; None where strength 0 failed.
+        target: mean affinity sharpness that it had to have.
+        tested, bank: as in CertifiedFloor.
+    """
+
+    value: float | None
+    target: float
+    tested: int
+    bank: int
+
+
+def split(pool: Pool, config: AdvisorConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the bank and of the others, at random; both views of a row on one side."""
+    rng = np.random.default_rng([config.seed, 7])
+    units = rng.permutation(pool.size // 2 if pool.paired else pool.size)
+    bank, others = np.array_split(units, 2)
+    if not pool.paired:
+        return bank, others
+    return np.concatenate([bank, bank + len(units)]), others
+
+
+def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> CertifiedFloor:
+    """The smallest batch in which at most a share of new rows lacks a true neighbour."""
+    bank, others = split(pool, config)
+    hits = _hits(pool, weight.threshold, bank, others)
+    size = found = len(bank) + 1
+    best = None
+    while found >= 2:
+        # Row i is alone in a batch of n if none of its hits is among the n - 1 rows drawn from the bank.
+        alone = missing_all(np.full(len(hits), len(bank)), hits, np.full(len(hits), found - 1))
+        if upper_mean(alone, config.delta) > config.share:
+            break
+        best = found
+        found = min(found - 1, int(found / STEP))
+    return CertifiedFloor(best, size, len(others), len(bank))
+
+
+def certify_strength(
+    pools: Sequence[Callable[[], Pool]],
+    strengths: Sequence[float],
+    weight: Weight,
+    batch_size: int,
+    config: AdvisorConfig,
+) -> CertifiedStrength:
+    """The largest strength up to which new rows keep the target, strengths upward.
+
+    The target is fixed by the bank alone, before the others are looked at: the share of what its own rows have in
+    excess of chance at strength 0.
+    """
+    accepted, target, sizes = None, math.nan, (0, 0)
+    for strength, make in zip(strengths, pools):
+        pool = make()
+        bank, others = split(pool, config)
+        if math.isnan(target):
+            chance = pool.chance_at(batch_size)
+            ideal = float(lower_shares(pool, weight, batch_size, bank, bank).mean())
+            target, sizes = chance + config.target * max(ideal - chance, 0.0), (len(others), len(bank))
+        if lower_mean(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:
+            break
+        accepted = float(strength)
+    return CertifiedStrength(accepted, target, *sizes)
+
+
+def _hits(pool: Pool, threshold: float, bank: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    classes, found = torch.from_numpy(pool.classes), []
+    columns = torch.from_numpy(bank)
+    for tile in row_tiles(len(rows), TILE):
+        at = torch.from_numpy(rows[tile])
+        above = pool.points[at] @ pool.points[columns].mT > threshold
+        found.append((above & (classes[at, None] == classes[columns])).sum(1).numpy())
+    return np.concatenate(found)
+
+
+def lower_shares(
+    pool: Pool, weight: Weight, batch_size: int, bank: np.ndarray, rows: np.ndarray
+) -> Float[np.ndarray, " rows"]:
+    """Proposition 6's in-: at most the expected in-class share of each row's weight in a batch with n - 1 rows of the
+    bank, itself left out where it is one of them; with view pairs its partner is always there."""
+    classes, columns = torch.from_numpy(pool.classes), torch.from_numpy(bank)
+    found = []
+    half = pool.size // 2
+    for tile in row_tiles(len(rows), TILE):
+        at = torch.from_numpy(rows[tile])
+        h = weight.value((pool.points[at] @ pool.points[columns].mT).double().clamp_(-1.0, 1.0))
+        h = torch.where(at[:, None] == columns, 0.0, h)
+        if pool.paired:
+            partner = (at + half) % pool.size
+            own = weight.value((pool.points[at] * pool.points[partner]).sum(-1).double().clamp_(-1.0, 1.0))
+            others = torch.where(columns == partner[:, None], 0.0, h).sum(-1)
+            mean = others * (batch_size - 2) / (len(bank) - 2 * int(np.isin(rows[0], bank)))
+            found.append((own / torch.where(own + mean > 0, own + mean, 1.0)).numpy())
+            continue
+        units = len(bank) - int(np.isin(rows[0], bank))
+        chance, rest = (batch_size - 1) / units, (batch_size - 2) / (units - 1)
+        apart = h + rest * (h.sum(-1, keepdim=True) - h)
+        inside = torch.where(classes[at, None] == classes[columns], h, 0.0)
+        found.append((chance * (inside / torch.where(apart > 0, apart, 1.0)).sum(-1)).numpy())
+    return np.clip(np.concatenate(found), 0.0, 1.0)
+
+
+def upper_mean(values: np.ndarray, delta: float) -> float:
+    return 1.0 - lower_mean(1.0 - values, delta)
+
+
+def lower_mean(values: np.ndarray, delta: float) -> float:
+    mean, level = float(values.mean()), math.log(1 / delta) / len(values)
+
+    def gap(mu: float) -> float:
+        kl = mean * math.log(mean / mu) if mean > 0 else 0.0
+        return kl + ((1 - mean) * math.log((1 - mean) / (1 - mu)) if mean < 1 else 0.0) - level
+
+    return 0.0 if mean == 0 or gap(1e-300) < 0 else brentq(gap, 1e-300, mean) if gap(mean) < 0 else mean
