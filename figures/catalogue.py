@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import claim_figures
+from figures import advisor, claim_figures
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from figures.sweeps import (
     batch_floor,
@@ -46,6 +46,8 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_scores": (("epochs", "scores", "layers"), images.draw_scores),
     "image_layers": (("epochs", "scores", "layers"), images.draw_layers),
     "head_costs": (("costs",), head_costs.draw),
+    "advice": (("curves",), advisor.draw),
+    "advice_checked": (("checked",), advisor.draw_checked),
     "trials": (("trials", "attacks"), trials.draw),
     "claim_contrasts": (("contrasts",), claim_figures.draw_contrasts),
     "claim_curves": (("points",), claim_figures.draw_curves),

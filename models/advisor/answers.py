@@ -7,7 +7,7 @@ import numpy as np
 
 from models.advisor.advice import Advice, Answer, Status
 from models.advisor.config import AdvisorConfig
-from models.advisor.findings import BATCHES_OF_ROWS, Findings, find
+from models.advisor.findings import Findings, find
 from models.advisor.inputs.features import feature_set
 from models.advisor.predictions import curve_rows, predictions_of
 from models.advisor.questions.attention import KINDS, Choice
@@ -16,6 +16,8 @@ from models.advisor.questions.strength import StrengthLimit
 
 Z = 1.96
 HIGH_COSINE = 0.5
+# Batches' worth of rows below which intervals are rough.
+BATCHES_OF_ROWS = 20
 NAMES = {"relu": "ReLU", "softmax": "softmax"}
 
 
@@ -54,7 +56,7 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
     ]
     depth = next((each.peak for each in findings.depths if each.kind == "relu"), None)
     return Advice(
-        answers=tuple(answers), geometry=findings.geometry, warnings=tuple(_warnings(findings)),
+        answers=tuple(answers), geometry=findings.geometry, warnings=tuple(_warnings(findings, config)),
         num_rows=findings.num_rows, num_classes=findings.num_classes, width=findings.width, paired=findings.paired,
         batch_size=findings.batch_size, centred=findings.centred,
         centre=None if findings.centre is None else tuple(map(float, findings.centre)),
@@ -169,8 +171,8 @@ def _depth(findings: Findings) -> list[Answer]:
     for curve in findings.depths:
         last = len(curve.means) - 1
         fused = (
-            f"half of it is lost from layer {curve.fused} on" if curve.fused is not None
-            else f"more than half of it is left at layer {last}"
+            f"half of its excess over chance is lost from layer {curve.fused} on" if curve.fused is not None
+            else f"more than half of its excess over chance is left at layer {last}"
         )  # fmt: skip
         meaning = f"sharpness {curve.means[curve.peak]:.3f} there, {curve.means[0]:.3f} at layer 0; {fused}"
         found.append(Answer(f"Sharpest layer of {NAMES[curve.kind]} blocks", f"depth_{curve.kind}", curve.peak,
@@ -192,9 +194,9 @@ def does_not_apply(closer: float) -> str:
     return f"does not apply: {_percent(closer)} of the cross pairs are closer than the farthest within pair"
 
 
-def _warnings(findings: Findings) -> list[str]:
+def _warnings(findings: Findings, config: AdvisorConfig) -> list[str]:
     found = []
-    raw = findings.geometry[0]
+    raw, n = findings.geometry[0], findings.batch_size
     if raw.duplicates:
         seen = "" if raw.rows_seen == findings.pool_size else f" of the {raw.rows_seen:,} looked at"
         found.append(
@@ -209,6 +211,13 @@ def _warnings(findings: Findings) -> list[str]:
         found.append(
             f"{findings.pool_size:,} rows are {findings.pool_size / findings.batch_size:.1f} batches of "
             f"{findings.batch_size}; with fewer than {BATCHES_OF_ROWS} intervals are rough"
+        )
+    own = raw.chance * (n - 1)
+    if not findings.paired and own < config.effective_neighbours:
+        found.append(
+            f"a batch of {n} holds {own:.1f} other rows of a row's own class on average, fewer than the "
+            f"{config.effective_neighbours:g} effective neighbours asked for: some must be false; ask with a larger "
+            "--batch-size"
         )
     if not findings.weights:
         found.append("affinity sharpness is at chance: the labels say nothing about these rows; are they shuffled?")

@@ -15,8 +15,8 @@ class AdvisorConfig:
     """
 
     batch_size: int | None = None
-    """Batch that threshold, temperature, strength and depth are advised for; None: a twentieth of the rows, 16 to 256,
-    rounded down to a power of two."""
+    """Batch that threshold, temperature, strength and depth are advised for; None: large enough for eight rows of a
+    row's own class, at most an eighth of the rows, from 16 to 256."""
     share: float = 0.05
     """Largest share of rows that may be without a true neighbour in their batch."""
     target: float = 0.5

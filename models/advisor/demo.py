@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from models.advisor.inputs.features import FeatureSet, feature_set
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
 # At strength 1, in pixels of the 8 x 8 images and in grey levels of 0..16.
 SHIFT, NOISE = 3.0, 6.0
 

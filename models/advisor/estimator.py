@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from models.advisor.advice import Advice
-from theory.numerics.inputs import require_count, require_mixing, require_range, require_threshold
+from theory.numerics.inputs import Array, require_count, require_mixing, require_range, require_threshold
 
 # Rows this close are one row, which does not attend to itself.
 SAME = 1.0 - 1e-12
@@ -31,17 +31,19 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         centre: subtract the mean of the rows that it is fitted to.
         bank_size: rows that are kept, at least 1.
         random_state: seed of the choice among more rows.
+
+    As in all of scikit-learn parameters are checked by ``fit``, not where they are set.
     """
 
     def __init__(
         self,
-        threshold: float = 0.0,
-        inverse_temperature: float | None = None,
-        depth: int = 1,
-        mixing: float = 0.5,
-        centre: bool = True,
-        bank_size: int = 2048,
-        random_state: int = 0,
+        threshold: object = 0.0,
+        inverse_temperature: object = None,
+        depth: object = 1,
+        mixing: object = 0.5,
+        centre: object = True,
+        bank_size: object = 2048,
+        random_state: object = 0,
     ) -> None:
         self.threshold = threshold
         self.inverse_temperature = inverse_temperature
@@ -63,7 +65,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         return cls(**{"threshold": advice.threshold, "depth": max(1, advice.depth or 1), "centre": advice.centred,
                       **others})  # fmt: skip
 
-    def fit(self, X: np.ndarray, y: object = None) -> "AttentionTransformer":
+    def fit(self, X: Array, y: object = None) -> "AttentionTransformer":
         """Keep the bank.
 
         Raises:
@@ -83,7 +85,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         self.bank_ = [layer.numpy() for layer in layers]
         return self
 
-    def transform(self, X: np.ndarray) -> Float[np.ndarray, "n D"]:
+    def transform(self, X: Array) -> Float[np.ndarray, "n D"]:
         """Tokens after ``depth`` blocks, (n, D) float64; of unit length before the first one.
 
         Raises:
@@ -121,7 +123,6 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         require_threshold(self.threshold)
         if self.inverse_temperature is not None:
             require_range(self.inverse_temperature, "inverse_temperature", 0.0, 700.0, closed="right")
-            require_range(self.inverse_temperature, "inverse_temperature", 0.0, np.inf, closed="neither")
         require_count(self.depth, "depth", 1)
         require_mixing(self.mixing)
         require_count(self.bank_size, "bank_size", 1)

@@ -23,7 +23,8 @@ from theory.numerics.whole_files import read_json, write_json
 
 # keep(name, compute) returns what compute says, or what it said when it was asked before.
 Keep = Callable[[str, Callable[[], dict]], dict]
-BATCHES_OF_ROWS, SMALLEST_BATCH, LARGEST_BATCH = 20, 16, 256
+SMALLEST_BATCH, LARGEST_BATCH = 16, 256
+OWN_ROWS, FEWEST_BATCHES = 8, 8
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,10 @@ def keep_in(folder: Path) -> Keep:
     return keep
 
 
-def usual_batch(pool_size: int) -> int:
-    """A twentieth of the rows, rounded down to a power of two, within limits and never above the rows."""
-    wanted = min(max(pool_size // BATCHES_OF_ROWS, SMALLEST_BATCH), LARGEST_BATCH, pool_size)
+def usual_batch(pool_size: int, chance: float) -> int:
+    """Enough rows for eight of a row's own class on average, up to an eighth of the rows, in powers of two from 16 to
+    256 (fewer where there are no 16 rows)."""
+    wanted = min(max(min(1.0 + OWN_ROWS / chance, pool_size / FEWEST_BATCHES), SMALLEST_BATCH), LARGEST_BATCH, pool_size)
     return max(2, 2 ** int(np.log2(wanted)))
 
 
@@ -106,7 +108,7 @@ def find(
     """
     raw, centred = (pool_of(features, centred=flag) for flag in (False, True))
     check_batch_size(config.batch_size, raw.size)
-    batch_size = config.batch_size or usual_batch(raw.size)
+    batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
     if raw.paired and batch_size % 2:
         raise ValueError(f"batch_size: must be even, as both views of a row are in the batch, got {batch_size}")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from models.advisor.advice import Advice, Answer, Status
 from models.advisor.prospective import as_rows, summary
-from models.advisor.questions.geometry import Geometry
 from theory.numerics.whole_files import to_plain, write_json, write_table
 
 WIDTH = 80
@@ -40,7 +39,9 @@ def report(advice: Advice) -> str:
         parts.append(_checks(advice))
     if advice.warnings:
         parts.append(["Warnings", *(line for each in advice.warnings for line in _wrapped(each, "  ! "))])
-    steps = (_wrapped(each, f"  {i}. ") for i, each in enumerate(advice.next_steps, start=1))
+    # The last step is to check, which is done then.
+    todo = advice.next_steps[:-1] if advice.checked else advice.next_steps
+    steps = (_wrapped(each, f"  {i}. ") for i, each in enumerate(todo, start=1))
     parts.append(["What to do next", *(line for step in steps for line in step)])
     return "\n\n".join("\n".join(lines) for lines in parts)
 
@@ -54,11 +55,10 @@ def _head(advice: Advice) -> list[str]:
 
 def _shapes(advice: Advice) -> list[str]:
     raw, centred = advice.geometry
-    of = "view pairs" if advice.paired else "classes"
-    lines = [f"{'The rows themselves':<46}{'as they are':>12}{'centred':>10}{'chance':>9}"]
+    lines = [f"{'The rows themselves':<50}{'as they are':>11}{'centred':>9}{'chance':>8}"]
 
     def line(name: str, one: str, other: str, chance: str = "") -> None:
-        lines.append(f"  {name:<44}{one:>12}{other:>10}{chance:>9}".rstrip())
+        lines.append(f"  {name:<48}{one:>11}{other:>9}{chance:>8}".rstrip())
 
     def share(name: str, read: str) -> None:
         line(name, *(f"{getattr(g, read):.1%}" for g in (raw, centred)), f"{raw.chance:.1%}")
@@ -69,12 +69,8 @@ def _shapes(advice: Advice) -> list[str]:
     else:
         share("right class by the 20 nearest rows (kNN)", "knn")
         share("same class among the 10 nearest rows", "agreement")
-    line(f"Theorem 2b: {of} apart, no pair crosses over", *(_applies(g) for g in (raw, centred)))
+    line("cross pairs closer than the farthest within pair", f"{raw.closer:.1%}", f"{centred.closer:.1%}")
     return lines
-
-
-def _applies(shape: Geometry) -> str:
-    return "applies" if shape.separated else "does not"
 
 
 def _answers(advice: Advice) -> list[str]:

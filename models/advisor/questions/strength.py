@@ -36,7 +36,7 @@ class StrengthLimit:
     deviation: float
 
 
-def crossing(strengths: Sequence[float], kept: Sequence[float], target: float) -> float:
+def crossing(strengths: Sequence[float], kept: Sequence[float] | np.ndarray, target: float) -> float:
     """Smallest strength at which a curve, linear between its points, falls below ``target``; infinity if it does not."""
     for (s, a), (t, b) in zip(zip(strengths, kept), zip(strengths[1:], kept[1:])):
         if a < target:

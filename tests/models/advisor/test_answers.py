@@ -1,0 +1,233 @@
+"""What is said about rows that are as they should be, and about rows that are not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.advisor import AdvisorConfig, AttentionTransformer, Status, advise
+from models.advisor.answers import advice_of, does_not_apply
+from models.advisor.check_set import CheckSet
+from models.advisor.findings import find, keep_in, usual_batch
+from models.advisor.inputs.features import feature_set
+from models.advisor.predictions import curve_rows, predictions_of
+from models.advisor.prospective import judge, summary
+from models.advisor.report import WIDTH, report, write_advice
+from tests.models.advisor.rows import STRENGTHS, gaussian_set, rows_of, views_of
+from theory.batch_law import batch_laws
+from theory.measurements import pair_extremes
+from theory.neighbour_floor import neighbour_floor
+
+CONFIG = AdvisorConfig(batch_size=24, depth=3, batches=6)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return gaussian_set(0)
+
+
+@pytest.fixture(scope="module")
+def findings(features):
+    return find(features, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def advice(findings):
+    return advice_of(findings, CONFIG)
+
+
+def test_every_question_has_an_answer_with_a_status(advice):
+    found = {each.name: each.status for each in advice.answers}
+    assert found == {
+        "centre": Status.PREDICTED, "threshold": Status.PREDICTED, "inverse_temperature": Status.PREDICTED,
+        "sharpness_relu": Status.EXACT, "sharpness_softmax": Status.EXACT, "batch_floor": Status.EXACT,
+        "batch_floor_certified": Status.CERTIFIED, "strength_relu": Status.PREDICTED,
+        "strength_softmax": Status.PREDICTED, "strength_certified": Status.CERTIFIED,
+        "depth_relu": Status.PREDICTED, "depth_softmax": Status.PREDICTED, "theorem_2b": Status.EXACT,
+    }  # fmt: skip
+    assert advice.centred
+    assert advice.geometry[0].median_cosine > 0.5 > advice.geometry[1].median_cosine
+    for each in advice.answers:
+        if each.low is not None and each.high is not None:
+            assert each.low <= each.value <= each.high, each
+
+
+def test_exact_answers_are_those_of_the_propositions(features, findings, advice):
+    points = features.embeddings - features.embeddings.mean(0)
+    weights = tuple(weight for _, weight in findings.weights)
+    for (kind, _), law in zip(findings.weights, batch_laws(points, features.classes, (24,), weights)):
+        answer = advice.answer(f"sharpness_{kind}")
+        assert answer.low == pytest.approx(law.lower.mean(), abs=1e-5)
+        assert answer.high == pytest.approx(law.upper.mean(), abs=1e-5)
+    floor = neighbour_floor(points, features.classes, advice.threshold, 0.05)
+    assert advice.answer("batch_floor").value == floor <= advice.answer("batch_floor_certified").value
+
+
+def test_theorem_2b_is_told_why_it_does_not_apply(features, advice):
+    centred = features.embeddings - features.embeddings.mean(0)
+    alpha, beta = pair_extremes(centred, features.classes)
+    assert advice.geometry[1].smallest_within == pytest.approx(float(alpha), abs=1e-5)
+    assert advice.geometry[1].largest_cross == pytest.approx(float(beta), abs=1e-5)
+    assert advice.answer("theorem_2b").meaning.startswith(does_not_apply(advice.geometry[1].closer))
+    assert does_not_apply(0.37) == "does not apply: 37 % of the cross pairs are closer than the farthest within pair"
+    tight = advise(*rows_of(0, noise=0.02), config=CONFIG)
+    assert tight.answer("theorem_2b").value == "yes"
+
+
+def test_an_honest_split_is_confirmed(features, findings, advice):
+    checked = judge_against(gaussian_set(1), features, findings)
+    found = summary(checked)
+    assert found["predictions"] == len(advice.predictions) >= 25
+    assert found["confirmed"] >= 0.9 * found["predictions"]
+    assert found["contradicted"] == 0
+    assert found["median_error"] < 0.03
+
+
+def judge_against(new, features, findings, config=CONFIG):
+    check = CheckSet(findings, features, new, config)
+    given = list(predictions_of(findings))
+    return judge(given, check.measure(given), findings.pool_size, check.new_size)
+
+
+def test_a_shifted_check_set_is_contradicted(features, findings):
+    """Classes half as far apart; and the right rows with other rows' labels."""
+    shifted = replace(gaussian_set(1, noise=2.0))
+    assert summary(judge_against(shifted, features, findings))["contradicted"] >= 5
+    new = gaussian_set(1)
+    shuffled = replace(new, classes=np.random.default_rng(0).permutation(new.classes))
+    assert summary(judge_against(shuffled, features, findings))["contradicted"] >= 10
+
+
+def test_a_check_set_without_views_or_too_small_leaves_predictions_undecided(features, findings):
+    few = feature_set(*rows_of(1, 20))
+    found = judge_against(few, features, findings)
+    strengths = [each for each in found if "strength" in each.prediction.kind]
+    assert {each.status for each in strengths} == {Status.UNDECIDED}
+    assert all(np.isnan(each.measured) for each in strengths)
+    sizes = {each.prediction.at: each.status for each in found if each.prediction.kind == "sharpness"}
+    assert sizes[32] is Status.UNDECIDED
+    assert sizes[8] is not Status.UNDECIDED or few.num_rows < 8
+
+
+def test_a_check_set_of_another_kind_is_refused(features, findings):
+    with pytest.raises(ValueError, match="its rows must have 12 numbers.*got 3"):
+        judge_against(feature_set(np.eye(3)[[0, 1, 2, 0]] + 0.1, [0, 1, 0, 1]), features, findings)
+    with pytest.raises(ValueError, match="check: has none of the labels"):
+        judge_against(gaussian_set(1, labelled=False), features, findings)
+
+
+def test_shuffled_labels_are_noticed():
+    embeddings, labels = rows_of(0)
+    shuffled = np.random.default_rng(1).permutation(labels)
+    advice = advise(embeddings, shuffled, views_of(embeddings, 0), STRENGTHS, CONFIG)
+    for name in ("centre", "threshold", "inverse_temperature", "batch_floor"):
+        assert advice.answer(name).status is Status.UNDECIDED
+    assert advice.threshold is advice.inverse_temperature is advice.depth is None
+    assert any("at chance" in each and "shuffled" in each for each in advice.warnings)
+    assert len(advice.next_steps) == 1
+    assert advice.predictions == ()
+    assert "-  " in report(advice)
+    with pytest.raises(ValueError, match="leaves the threshold undecided"):
+        AttentionTransformer.from_advice(advice)
+
+
+def test_warnings():
+    embeddings, labels = rows_of(0, 200)
+    copied = np.concatenate([embeddings, embeddings[:40]])
+    found = advise(copied, np.concatenate([labels, labels[:40]]), config=CONFIG).warnings
+    assert any(each.startswith("80 rows have a near-duplicate") for each in found)
+    assert any("median cosine" in each and "centre" in each for each in found)
+    assert any("240 rows are 10.0 batches of 24" in each for each in found)
+    few = advise(embeddings, labels, config=replace(CONFIG, batch_size=12)).warnings
+    assert any("holds 2.7 other rows of a row's own class" in each for each in few)
+    clean = advise(embeddings - embeddings.mean(0), labels, config=replace(CONFIG, batch_size=10,
+                                                                           effective_neighbours=2.0))  # fmt: skip
+    assert clean.warnings == ()
+
+
+def test_view_pairs_take_the_place_of_labels():
+    features = gaussian_set(0, 120, labelled=False)
+    findings = find(features, CONFIG)
+    advice = advice_of(findings, CONFIG)
+    assert advice.paired
+    names = {each.name for each in advice.answers}
+    assert {"isolated", "sharpness_softmax", "strength_softmax"} <= names
+    assert not {"batch_floor", "batch_floor_certified"} & names
+    found = summary(judge_against(gaussian_set(1, 120, labelled=False), features, findings))
+    assert found["contradicted"] == 0
+    assert found["confirmed"] >= 0.9 * found["predictions"]
+
+
+def test_a_strength_that_is_never_lost_asks_for_a_larger_one():
+    embeddings, labels = rows_of(0)
+    advice = advise(embeddings, labels, [embeddings, embeddings + 0.01], [0, 0.5], CONFIG)
+    answer = advice.answer("strength_relu")
+    assert answer.status is Status.UNDECIDED
+    assert answer.low == 0.5
+    assert "embed a larger one" in answer.meaning
+
+
+def test_a_threshold_may_leave_no_batch_large_enough():
+    """A third class whose rows point everywhere: they have no true neighbours."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([np.eye(20)[:2].repeat(40, 0) + 0.05 * rng.normal(size=(80, 20)), rng.normal(size=(20, 20))])
+    advice = advise(rows, np.repeat([0, 1, 2], [40, 40, 20]), config=replace(CONFIG, share=0.01))
+    answer = advice.answer("batch_floor")
+    if answer.value is None:
+        assert "no batch is large enough" in answer.meaning
+    assert answer.status is Status.EXACT
+
+
+def test_batches_too_small_for_four_neighbours_are_undecided():
+    advice = advise(*rows_of(0), config=replace(CONFIG, batch_size=4))
+    assert advice.answer("threshold").status is Status.UNDECIDED
+    assert "ask with a larger --batch-size" in advice.answer("threshold").meaning
+
+
+def test_the_batch_is_one_that_the_rows_fill():
+    with pytest.raises(ValueError, match=r"batch_size: must be a whole number in \[2, 240\], got 241"):
+        advise(*rows_of(0), config=AdvisorConfig(batch_size=241))
+    with pytest.raises(ValueError, match="batch_size: must be even"):
+        find(gaussian_set(0, 40, labelled=False), AdvisorConfig(batch_size=13))
+    assert [usual_batch(n, 0.1) for n in (5, 40, 899, 5000)] == [4, 16, 64, 64]
+    assert [usual_batch(10**6, chance) for chance in (0.5, 0.1, 0.01, 1e-6)] == [16, 64, 256, 256]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"batch_size": 3}, "batch_size"), ({"share": 0.0}, r"share: must lie in \(0, 1\)"), ({"target": 1.0}, "target"),
+     ({"delta": 0.0}, "delta"), ({"effective_neighbours": 0.5}, "effective_neighbours"), ({"depth": 0}, "depth"),
+     ({"batches": 1}, "batches"), ({"seed": -1}, "seed"), ({"memory_limit": 0.0}, "memory_limit")],
+)  # fmt: skip
+def test_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AdvisorConfig(**settings)
+
+
+def test_finished_parts_are_kept(tmp_path, features, findings):
+    keep = keep_in(tmp_path)
+    again = find(features, CONFIG, keep)
+    stored = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+    assert len(stored) == 14
+    (tmp_path / "parts" / "depth_relu.json").unlink()
+    told = []
+    resumed = find(features, CONFIG, lambda name, compute: keep(name, lambda: told.append(name) or compute()))
+    assert told == ["depth_relu"]
+    assert list(curve_rows(resumed)) == list(curve_rows(again)) == list(curve_rows(findings))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == stored
+
+
+def test_the_report_fits_a_terminal(tmp_path, advice, features, findings):
+    checked = replace(advice, checked=judge_against(gaussian_set(1, noise=2.0), features, findings))
+    for each in (advice, checked):
+        assert max(map(len, report(each).splitlines())) <= WIDTH
+    assert "CONTRADICTED" in report(checked)
+    assert "What to do next" in report(advice)
+    write_advice(tmp_path, checked)
+    assert {path.name for path in tmp_path.iterdir()} == {"advice.json", "curves.csv", "checked.csv"}
+
+
+def test_the_transformer_takes_the_advice(advice):
+    found = AttentionTransformer.from_advice(advice, bank_size=50)
+    assert (found.threshold, found.centre, found.bank_size) == (advice.threshold, advice.centred, 50)
+    assert found.depth == max(1, advice.depth)
