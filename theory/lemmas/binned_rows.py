@@ -100,16 +100,20 @@ class Edges:
         above = _places_of_weights(weight, edges, counts, places, bins.reach, high=True)
         below = _places_of_weights(weight, edges, counts, places, bins.reach, high=False)
         lower = _places_of_weights(weight, edges, counts, places, -bins.reach, high=False)
-        # Of the bin with the cut in it, only so many units as are not accounted for by the bins above count as positive.
+        # In the bin with the cut, only the units that the bins above leave over can be positive.
         kink = high_values[:-1] == 0.0
         positive = np.clip((possible - counts[..., ~kink].sum(axis=-1))[..., None], 0.0, counts)
         with np.errstate(divide="ignore"):
             ratio = np.where(kink, 1.0, high_values[1:] / np.where(kink, 1.0, high_values[:-1]))
         sag = 1.0 / (1.0 - np.tanh(0.25 * np.log(ratio)) ** 2)
         return cls(
-            low_values, high_values, _at_edges(counts, lower), _at_edges(counts, above),
-            _at_edges(np.where(kink, positive, counts * sag), np.where(kink, positive, above * sag)), _at_edges(counts, below),
-        )  # fmt: skip
+            low_values,
+            high_values,
+            _at_edges(counts, lower),
+            _at_edges(counts, above),
+            _at_edges(np.where(kink, positive, counts * sag), np.where(kink, positive, above * sag)),
+            _at_edges(counts, below),
+        )
 
 
 def _places_of_weights(

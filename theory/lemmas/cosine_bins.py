@@ -1,4 +1,4 @@
-"""Proposition 6 for large pools: each row's cosines in a histogram, from which every weight and batch size is bracketed.
+"""Proposition 6 for large pools: each row's cosines in a histogram, from which all weights and batch sizes are bracketed.
 
 A tile of rows against all columns is counted into equal bins of [-1, 1], of which the count and the sum of the places
 in the bin are kept. A true cosine lies within ``reach`` of where it was placed: the round-off of a dot product in the
@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from theory.affinity import unit_points
-from theory.lemmas.batch_weights import BatchKind, Weight
+from theory.lemmas.batch_weights import BatchKind, Rows, Weight
 from theory.lemmas.binned_rows import RowBins, RowPool, bracket_rows
 from theory.numerics.inputs import Array, as_numpy
 from theory.numerics.precision import dtype_name
@@ -38,44 +38,58 @@ def number_of_bins(weights: list[Weight]) -> int:
 
 
 def binned_laws(
-    points: Array, kind: BatchKind, weights: list[Weight], attend_self: bool, progress: Callable | None
+    points: Array, rows: Rows, kind: BatchKind, weights: list[Weight], attend_self: bool, progress: Callable | None
 ) -> list[dict[str, np.ndarray]]:
-    """Fields of a BatchLaw for each weight."""
-    count = kind.num_points
+    """Fields of a BatchLaw for each weight.
+
+    Args:
+        points: the pool, whose library, device and precision the cosines are computed in.
+    """
     results: list[dict[str, np.ndarray]] = [{} for _ in weights]
-    order = np.argsort(kind.index, kind="stable")
+    order, asked = np.argsort(kind.index, kind="stable"), np.argsort(rows.index, kind="stable")
     xp = array_namespace(points)
-    # Normalised in float64: every component is then off by one rounding of its own precision.
-    exact = unit_points(as_numpy(points).astype(np.float64))[order]
-    unit = xp.asarray(exact, dtype=points.dtype, device=device(points))
+
+    def stored(unit: np.ndarray) -> Array:
+        # Normalised in float64: every component is then off by one rounding of its own precision.
+        return xp.asarray(unit, dtype=points.dtype, device=device(points))
+
+    pool = stored(unit_points(as_numpy(points).astype(np.float64))[order])
+    tile_rows = max(1, min(MOST_ROWS, TILE // kind.num_points))
     bins = number_of_bins(weights)
-    rows_of_tile = max(1, min(MOST_ROWS, TILE // count))
-    for start in range(0, count, rows_of_tile):
-        rows = slice(start, min(start + rows_of_tile, count))
-        cosines = as_numpy(unit[rows] @ xp.matrix_transpose(unit))
-        tile = Tile(cosines, kind, kind.index[order[rows]], start, points.shape[1], bins)
+    for start in range(0, len(asked), tile_rows):
+        which = asked[start : start + tile_rows]
+        cosines = as_numpy(stored(rows.unit[which]) @ xp.matrix_transpose(pool))
+        itself = np.arange(start, start + len(which)) if rows.member else None
+        tile = Tile(cosines, kind, rows.index[which], itself, points.shape[1], bins)
         for weight, result in zip(weights, results):
             for name, value in tile.law(weight, attend_self).items():
-                shape = (*value.shape[:-1], count)
-                result.setdefault(name, np.zeros(shape, value.dtype))[..., order[rows]] = value
+                shape = (*value.shape[:-1], len(asked))
+                result.setdefault(name, np.zeros(shape, value.dtype))[..., which] = value
         if progress is not None:
-            progress(rows.stop)
+            progress(start + len(which))
     return results
 
 
 class Tile:
-    """Rows ``start``, ``start + 1``, ... of a pool whose rows and columns stand class by class."""
+    """Some rows against a pool whose columns stand class by class.
+
+    Args:
+        classes: of the rows.
+        itself: the column that is the row itself, None for rows that the pool does not have.
+        dim: of the points.
+        bins: their number.
+    """
 
     def __init__(
-        self, cosines: np.ndarray, kind: BatchKind, classes: np.ndarray, start: int, dim: int, bins: int
+        self, cosines: np.ndarray, kind: BatchKind, classes: np.ndarray, itself: np.ndarray | None, dim: int, bins: int
     ) -> None:
-        self.cosines, self.kind, self.classes, self.start, self.bins = cosines, kind, classes, start, bins
+        self.cosines, self.kind, self.classes, self.itself, self.bins = cosines, kind, classes, itself, bins
         # The second term is the rounding of a place in units of bins.
         self.dot_error = dot_error(dim, cosines.dtype)
         self.reach = self.dot_error + 2.0 * UNIT_ROUND_OFF[dtype_name(cosines.dtype)]
         stops = np.cumsum(kind.sizes)
         self.columns = [slice(stop - size, stop) for stop, size in zip(stops, kind.sizes)]
-        units = [kind.units(each) for each in classes]
+        units = [kind.units(each, itself is not None) for each in classes]
         self.sizes, self.draws = np.stack([u[0] for u in units], axis=1), np.stack([u[1] for u in units], axis=2)
         rows = len(classes)
         if kind.kind == "balanced":
@@ -101,8 +115,8 @@ class Tile:
         masses, squares = found.pop("masses"), found.pop("squares")
         if self.kind.kind == "pairs":
             h = weight.value(self.cosines.astype(np.float64))
-            h[rows, self.start + rows] = 0.0
-            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, (self.start + rows) ^ 1]
+            h[rows, self.itself] = 0.0
+            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, self.itself ^ 1]
             degree = np.count_nonzero(h, axis=1)
             cross = degree - (own_mass > 0.0)
         else:
@@ -117,7 +131,7 @@ class Tile:
         }  # fmt: skip
 
     def _counts(self, weight: Weight, margin: float) -> np.ndarray:
-        """Units of each group with a cosine above the cut by more than a margin, without the row itself, (groups, R)."""
+        """Units of each group with a cosine above the cut by more than a margin, without the row, (groups, R)."""
         rows = np.arange(len(self.classes))
         if weight.kind == "relu":
             above = self.cosines > weight.threshold + margin
@@ -126,7 +140,8 @@ class Tile:
         if self.kind.kind == "pairs":
             either = above[:, ::2] | above[:, 1::2]
             return (np.count_nonzero(either, axis=1) - either[rows, self.classes])[None]
-        above[rows, self.start + rows] = False
+        if self.itself is not None:
+            above[rows, self.itself] = False
         if self.kind.kind == "balanced":
             return np.stack([np.count_nonzero(above[:, columns], axis=1) for columns in self.columns])
         own = np.array([np.count_nonzero(row[self.columns[k]]) for row, k in zip(above, self.classes)])
@@ -138,7 +153,7 @@ class Tile:
         places = np.zeros_like(counts)
         for r, k in enumerate(self.classes):
             cells, inside = self._placed(self.cosines[r])
-            own, itself = self.columns[k], self.start + r
+            own = self.columns[k]
             if self.kind.kind == "uniform":
                 counts[0, r], places[0, r] = self._count(cells[own], inside[own])
                 counts[1, r], places[1, r] = self._count(cells, inside)
@@ -147,9 +162,10 @@ class Tile:
             else:
                 for group, columns in enumerate(self.columns):
                     counts[group, r], places[group, r] = self._count(cells[columns], inside[columns])
-            group = 0 if self.kind.kind == "uniform" else k
-            counts[group, r, cells[itself]] -= 1.0
-            places[group, r, cells[itself]] -= inside[itself]
+            if self.itself is not None:
+                group, column = 0 if self.kind.kind == "uniform" else k, self.itself[r]
+                counts[group, r, cells[column]] -= 1.0
+                places[group, r, cells[column]] -= inside[column]
         return RowBins(counts, np.clip(places, 0.0, counts), self.reach)
 
     def _pair_histograms(self, weight: Weight) -> tuple[RowBins, np.ndarray]:
@@ -161,7 +177,7 @@ class Tile:
         for r, pair in enumerate(self.classes):
             cells, inside = self._placed(np.delete(mean[r], pair))
             counts[0, r], places[0, r] = self._count(cells, inside)
-        partner = self.cosines[rows, (self.start + rows) ^ 1].astype(np.float64)
+        partner = self.cosines[rows, self.itself ^ 1].astype(np.float64)
         return RowBins(counts, np.clip(places, 0.0, counts), self.reach), partner
 
     def _placed(self, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
