@@ -15,19 +15,18 @@ with equality at n = 2, 3, N, and a width of at most 1/(1 + c (sum_j h_ij)^2/sum
 special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
-from theory.affinity import unit_points
-from theory.lemmas.batch_weights import BatchKind, Weight, require_own_rows
+from theory.batches.clusters import index_among, index_labels
+from theory.lemmas.batch_weights import BatchKind, Rows, Weight, unit_rows
 from theory.lemmas.cosine_bins import binned_laws
-from theory.lemmas.drawn_rows import ROUND_OFF, Sides, row_sides
-from theory.numerics.inputs import Array, as_numpy, require_points
-from theory.numerics.precision import widen
+from theory.lemmas.drawn_rows import Sides, row_sides
+from theory.numerics.inputs import Array
 
 __all__ = ["BatchLaw", "Weight", "batch_laws", "expected_sharpness"]
 
@@ -44,8 +43,8 @@ class BatchLaw:
         batch_sizes: (sizes,).
         lower, upper: bracket of E S_i, (sizes, N).
         empty: P(row i has no weight in the batch), (sizes, N).
-        degree, cross_degree: d_i and f_i, how many other rows (of other classes) weigh more than 0, (N,). The row's hits
-            in its own class are their difference.
+        degree, cross_degree: d_i and f_i, how many other rows (of other classes) weigh more than 0, (N,). Their
+            difference is the row's hits in its own class.
         mass: M_i, the row's weight in the pool without itself, (N,).
         share: in-class share of M_i, 0 where M_i = 0, (N,).
         effective_neighbours: (sum_j h_ij)^2/sum_j h_ij^2 over the pool, 0 where M_i = 0, (N,); a batch of n rows has
@@ -73,7 +72,8 @@ def expected_sharpness(
     batches: str = "uniform",
     attend_self: bool = False,
 ) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """Proposition 6's bracket (lower, upper) of every row's expected affinity sharpness, float64, in the points' library.
+    """Proposition 6's bracket (lower, upper) of every row's expected affinity sharpness, float64, in the library of the
+    points.
 
     Args:
         points: rows of any norms.
@@ -81,8 +81,8 @@ def expected_sharpness(
         batch_size: n, rows of a batch, in [2, N].
         weight: what a pair of rows weighs.
         batches: "uniform"; "balanced": n/K rows of each class; "pairs": labels name pairs of rows (two views), of which
-            n/2 are drawn with both rows. With pairs and exponential weights S_i is NT-Xent's probability of the positive
-            at temperature 1/kappa.
+            n/2 are drawn with both rows. With pairs and exponential weights S_i is NT-Xent's probability of the
+            positive at temperature 1/kappa.
         attend_self: the row attends to itself too, with weight h(1), which counts as its own class (softmax attention).
 
     Raises:
@@ -101,79 +101,97 @@ def batch_laws(
     *,
     batches: str = "uniform",
     attend_self: bool = False,
+    new_rows: tuple[Float[Array, "R D"], Array] | None = None,
     exact: bool | None = None,
-    progress: object = None,
+    progress: Callable[[int], object] | None = None,
 ) -> tuple[BatchLaw, ...]:
     """Brackets for many weights and batch sizes from one pass over the rows: memory O(N tile), never N x N.
 
     Args:
+        new_rows: points (R, D) and labels (R,) of rows that are not of the pool: the laws are theirs, in batches of one
+            such row and n - 1 rows of the pool. For Proposition 8; not with pairs.
         exact: True: every weight by itself, O(N^2) exponentials a node, weight and batch size; False: from histograms
             of cosines, whose rounding the bracket includes; None: exact up to EXACT_ROWS rows.
         progress: called with the number of rows that are done.
 
     Raises:
-        ValueError: as ``expected_sharpness``; no weights.
+        ValueError: as ``expected_sharpness``; no weights; new rows of another dimension, or with labels that the pool
+            does not have.
     """
-    require_own_rows(points)
-    points = widen(points, "points")
-    require_points(points)
-    kind = BatchKind.of(batches, labels, points.shape[0], batch_sizes)
+    points, unit = unit_rows(points)
+    kind = BatchKind.of(batches, labels, len(unit), batch_sizes)
     if isinstance(weights, Weight) or len(weights) == 0 or not all(isinstance(each, Weight) for each in weights):
         raise ValueError("weights: expected a sequence of at least one Weight")
     applied = [each.at_precision(points.dtype) for each in weights]
     if kind.kind == "pairs" and any(not each.convex for each in applied):
         raise ValueError("power: must lie in [1, 100] where views are drawn in pairs")
+    rows = Rows(unit, kind.index, True) if new_rows is None else _new_rows(new_rows, kind, labels, unit.shape[1])
     if exact if exact is not None else kind.num_points <= EXACT_ROWS:
-        return _exact_laws(points, kind, applied, attend_self, progress)
-    return tuple(
-        BatchLaw(weight, kind.batch_sizes, **found)
-        for weight, found in zip(applied, binned_laws(points, kind, applied, attend_self, progress))
-    )
+        return exact_laws(unit, rows, kind, applied, attend_self, progress)
+    found = binned_laws(points, rows, kind, applied, attend_self, progress)
+    return tuple(BatchLaw(weight, kind.batch_sizes, **fields) for weight, fields in zip(applied, found))
 
 
-def _exact_laws(
-    points: Array, kind: BatchKind, weights: list[Weight], attend_self: bool, progress: object
+def _new_rows(new_rows: tuple, kind: BatchKind, labels: Array, dim: int) -> Rows:
+    if kind.kind == "pairs":
+        raise ValueError("new_rows: have no partner in a pool of pairs")
+    if not isinstance(new_rows, tuple | list) or len(new_rows) != 2:
+        raise ValueError("new_rows: expected a pair of points and labels")
+    unit = unit_rows(new_rows[0], "new_rows")[1]
+    if unit.shape[1] != dim:
+        raise ValueError(f"new_rows: expected points of {dim} dimensions, got {unit.shape[1]}")
+    index = index_among(index_labels(labels)[0], new_rows[1], "new_rows")
+    if len(index) != len(unit):
+        raise ValueError(f"new_rows: expected {len(unit)} labels, one a point, got {len(index)}")
+    return Rows(unit, index, False)
+
+
+def exact_laws(
+    unit: np.ndarray,
+    rows: Rows,
+    kind: BatchKind,
+    weights: list[Weight],
+    attend_self: bool,
+    progress: Callable | None = None,
 ) -> tuple[BatchLaw, ...]:
     """Row by row from float64 cosines."""
-    unit = unit_points(as_numpy(points).astype(np.float64))
-    count, sizes = kind.num_points, len(kind.batch_sizes)
-    sides = np.zeros((len(weights), count, sizes, 5))
-    facts = np.zeros((len(weights), 5, count))
+    count = len(rows.index)
+    sides, facts = np.zeros((len(weights), count, len(kind.batch_sizes), 5)), np.zeros((len(weights), 5, count))
     for i in range(count):
-        cosines = np.clip(unit @ unit[i], -1.0, 1.0)
+        cosines = np.clip(unit @ rows.unit[i], -1.0, 1.0)
+        own = kind.index == rows.index[i]
         for w, weight in enumerate(weights):
-            own = kind.index == kind.index[i]
             h = weight.value(cosines)
-            h[i] = 0.0
-            mass, inner = h.sum(), h[own].sum()
+            if rows.member:
+                h[i] = 0.0
+            mass = h.sum()
             facts[w, :, i] = (
-                (h > 0).sum(), (h[~own] > 0).sum(), mass, inner / mass if mass > 0 else 0.0,
+                np.count_nonzero(h), np.count_nonzero(h[~own]), mass, h[own].sum() / mass if mass > 0 else 0.0,
                 _effective(h),
             )  # fmt: skip
-            sides[w, i] = row_sides(*_units(kind, i, h, own, weight.bound * attend_self))
+            sides[w, i] = row_sides(*_units(kind, rows, i, h, weight.bound * attend_self))
         if progress is not None:
             progress(i + 1)
     laws = []
     for weight, found, (degree, cross, mass, share, effective) in zip(weights, sides, facts):
         in_low, in_high, out_low, out_high, empty = np.moveaxis(found, -1, 0).swapaxes(1, 2)
-        lower, upper = Sides((in_low, in_high), (out_low, out_high), (empty, empty)).bracket(ROUND_OFF)
-        laws.append(
-            BatchLaw(weight, kind.batch_sizes, lower, upper, empty, degree.astype(np.int64), cross.astype(np.int64),
-                     mass, share, effective)
-        )  # fmt: skip
+        lower, upper = Sides((in_low, in_high), (out_low, out_high), (empty, empty)).bracket()
+        degrees = degree.astype(np.int64), cross.astype(np.int64)
+        laws.append(BatchLaw(weight, kind.batch_sizes, lower, upper, empty, *degrees, mass, share, effective))
     return tuple(laws)
 
 
-def _units(kind: BatchKind, i: int, h: np.ndarray, own: np.ndarray, itself: float) -> tuple:
+def _units(kind: BatchKind, rows: Rows, i: int, h: np.ndarray, itself: float) -> tuple:
     """What ``row_sides`` takes: the units that may be drawn beside row i, and what is always there."""
-    _, draws = kind.units(kind.index[i])
+    row_class = rows.index[i]
+    _, draws = kind.units(row_class, rows.member)
     if kind.kind == "pairs":
         sums = np.bincount(kind.index, weights=h)
-        units = np.delete(sums, kind.index[i])
-        return units, np.zeros(len(units), bool), np.zeros(len(units), int), draws, sums[kind.index[i]] + itself
-    others = np.arange(len(h)) != i
-    strata = kind.index[others] if kind.kind == "balanced" else np.zeros(len(h) - 1, dtype=int)
-    return h[others], own[others], strata, draws, itself
+        units = np.delete(sums, row_class)
+        return units, np.zeros(len(units), bool), np.zeros(len(units), int), draws, sums[row_class] + itself
+    others = np.arange(len(h)) != i if rows.member else np.ones(len(h), dtype=bool)
+    strata = kind.index if kind.kind == "balanced" else np.zeros(len(h), dtype=int)
+    return h[others], kind.index[others] == row_class, strata[others], draws, itself
 
 
 def _effective(h: np.ndarray) -> float:

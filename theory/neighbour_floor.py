@@ -1,14 +1,13 @@
 """Proposition 7: the smallest batch in which few rows lack true neighbours, from counts alone.
 
-Setting: N rows with labels; H_i other rows of i's class have a cosine with i above tau. In a batch of i and n - 1 of the
-other P = N - 1 rows, drawn at random without replacement, row i has fewer than k true neighbours with probability
+Setting: N rows with labels; H_i other rows of i's class have a cosine with i above tau. In a batch of i and n - 1 of
+the other P = N - 1 rows, drawn at random without replacement, row i has fewer than k true neighbours with probability
 F(k-1; P, H_i, n-1), the hypergeometric distribution function; q_k(n), its mean over rows, never rises with n. So
 
     n*(k, q) = min{n: q_k(n) <= q}
 
-is well defined, and everything is exact for these rows. (The floor from the mean hit rate, in place of the mean over
-rows, is never larger for k = 1: 1 - H/P to the power of n - 1 is convex in H, and so is its hypergeometric version.)
-Proof: theory.md, section 6.
+is well defined, and everything is exact for these rows. For k = 1 the floor from the mean of the H_i is never larger
+than n* (F is convex in H), for k >= 2 it may be. Proof: theory.md, section 6.
 """
 
 import numpy as np
@@ -50,8 +49,31 @@ def true_neighbours(points: Float[Array, "N D"], labels: Array, threshold: float
 
 
 @half_as_float64
+def lonely_probabilities(
+    hits: Int[Array, " R"], pool_size: int, batch_size: int, neighbours: int = 1
+) -> Float[np.ndarray, " R"]:
+    """F(k-1; P, H_i, n-1): each row's chance of fewer than k true neighbours in a batch.
+
+    Args:
+        hits: H_i, whole numbers in [0, P].
+        pool_size: P, the rows that the batch is completed from: N - 1 for rows of a pool of N, N for new ones.
+        batch_size: n in [2, P + 1], the row itself included.
+        neighbours: k in [1, P].
+
+    Raises:
+        ValueError: out of range; names the argument.
+    """
+    pool_size = require_count(pool_size, "pool_size", 1)
+    found = _hits(hits, pool_size)
+    n = require_count(batch_size, "batch_size", 2, pool_size + 1)
+    k = require_count(neighbours, "neighbours", 1, pool_size)
+    values, index = np.unique(found, return_inverse=True)
+    return np.clip(hypergeom.cdf(k - 1, pool_size, values, n - 1), 0.0, 1.0)[index]
+
+
+@half_as_float64
 def lonely_share(hits: Int[Array, " N"], batch_size: int, neighbours: int = 1) -> float:
-    """q_k(n): the expected share of rows with fewer than ``neighbours`` true neighbours in a batch of ``batch_size``.
+    """q_k(n): the expected share of a pool's rows with fewer than ``neighbours`` true neighbours in a batch.
 
     Args:
         hits: H_i in [0, N-1], whole numbers, one a row of the pool.
@@ -60,11 +82,7 @@ def lonely_share(hits: Int[Array, " N"], batch_size: int, neighbours: int = 1) -
         ValueError: hits of another shape or range, batch size outside [2, N], neighbours outside [1, N-1].
     """
     found = _hits(hits)
-    pool = len(found) - 1
-    n = require_count(batch_size, "batch_size", 2, pool + 1)
-    k = require_count(neighbours, "neighbours", 1, pool)
-    values, counts = np.unique(found, return_counts=True)
-    return float(counts @ hypergeom.cdf(k - 1, pool, values, n - 1) / len(found))
+    return float(lonely_probabilities(found, len(found) - 1, batch_size, neighbours).mean())
 
 
 @half_as_float64
@@ -91,8 +109,8 @@ def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> 
 def neighbour_floor(
     points: Float[Array, "N D"], labels: Array, threshold: float, share: float, neighbours: int = 1
 ) -> int | None:
-    """n*(k, q) of given rows: the smallest batch in which at most a share q of the rows is expected to have fewer than k
-    true neighbours above the threshold; None if no batch up to the pool itself does.
+    """n*(k, q) of given rows: the smallest batch in which at most a share q of the rows is expected to have fewer than
+    k true neighbours above the threshold; None if no batch up to the pool itself does.
 
     Args:
         points: (N, D), any norms; NumPy or torch.
@@ -108,11 +126,11 @@ def neighbour_floor(
     return floor_of_hits(true_neighbours(points, labels, threshold), share, neighbours)
 
 
-def _hits(hits: Array) -> np.ndarray:
-    found = np.asarray(hits) if not hasattr(hits, "detach") else as_numpy(hits)
-    if found.ndim != 1 or found.size < 2 or found.dtype.kind not in "fiu":
-        raise ValueError(f"hits: expected whole numbers of shape (N,), N >= 2, got {found.dtype} of {found.shape}")
-    require_range(found, "hits", 0, len(found) - 1)
+def _hits(hits: Array, pool_size: int | None = None) -> np.ndarray:
+    found = as_numpy(hits)
+    if found.ndim != 1 or found.size < (2 if pool_size is None else 1) or found.dtype.kind not in "fiu":
+        raise ValueError(f"hits: expected whole numbers of shape (N,), got {found.dtype} of shape {found.shape}")
+    require_range(found, "hits", 0, len(found) - 1 if pool_size is None else pool_size)
     if np.any(found != np.floor(found)):
         raise ValueError("hits: expected whole numbers")
     return found.astype(np.int64)

@@ -7,9 +7,18 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Int
 
-from theory.affinity import effective_threshold
+from theory.affinity import effective_threshold, unit_points
 from theory.batches.clusters import index_labels
-from theory.numerics.inputs import Array, require_choice, require_count, require_range, require_threshold
+from theory.numerics.inputs import (
+    Array,
+    as_numpy,
+    require_choice,
+    require_count,
+    require_points,
+    require_range,
+    require_threshold,
+)
+from theory.numerics.precision import widen
 
 KINDS = ("relu", "exponential")
 BATCHES = ("uniform", "balanced", "pairs")
@@ -131,8 +140,8 @@ class BatchKind:
         for n in found:
             if kind == "balanced" and (n % len(sizes) or n // len(sizes) > sizes.min()):
                 raise ValueError(
-                    f"batch_size: balanced batches of {len(sizes)} classes have a multiple of {len(sizes)} rows, at most "
-                    f"{len(sizes) * sizes.min()} (the smallest class has {sizes.min()}), got {n}"
+                    f"batch_size: balanced batches of {len(sizes)} classes have a multiple of {len(sizes)} rows, at "
+                    f"most {len(sizes) * sizes.min()} (the smallest class has {sizes.min()}), got {n}"
                 )
             if kind == "pairs" and n % 2:
                 raise ValueError(f"batch_size: batches of pairs have an even number of rows, got {n}")
@@ -142,22 +151,45 @@ class BatchKind:
     def num_points(self) -> int:
         return len(self.index)
 
-    def units(self, row_class: int) -> tuple[np.ndarray, np.ndarray]:
-        """For a row of this class: units in each stratum, (strata,), and how many are drawn besides it, (sizes, strata)."""
+    def units(self, row_class: int, member: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Units in each stratum, (strata,), and how many of them are drawn beside a row, (sizes, strata).
+
+        Args:
+            row_class: the row's.
+            member: whether the row is one of the pool's; if not, it joins batches that are drawn from all of the pool.
+        """
         n = np.array(self.batch_sizes)
         if self.kind == "uniform":
-            return np.array([self.num_points - 1]), (n - 1)[:, None]
+            return np.array([self.num_points - member]), (n - 1)[:, None]
         if self.kind == "pairs":
             return np.array([self.num_points // 2 - 1]), (n // 2 - 1)[:, None]
         own = np.arange(len(self.sizes)) == row_class
-        return self.sizes - own, (n // len(self.sizes))[:, None] - own
+        return self.sizes - own * member, (n // len(self.sizes))[:, None] - own
 
 
-def require_own_rows(points: Float[Array, "N D"]) -> None:
-    """One pool of rows, not a batch of them.
+@dataclass(frozen=True)
+class Rows:
+    """The rows that are asked about.
+
+    Attributes:
+        unit: normalised in float64.
+        index: their classes among the pool's.
+        member: whether they are the pool's own rows, in its order.
+    """
+
+    unit: Float[np.ndarray, "R D"]
+    index: Int[np.ndarray, " R"]
+    member: bool
+
+
+def unit_rows(points: Float[Array, "N D"], name: str = "points") -> tuple[Array, Float[np.ndarray, "N D"]]:
+    """A pool of rows, half precision as float32, and the rows normalised in float64.
 
     Raises:
-        ValueError: another shape, or fewer than 4 rows, which two classes of two have.
+        ValueError: another shape, NaN, infinity or zero rows.
     """
     if getattr(points, "ndim", 0) != 2:
-        raise ValueError(f"points: expected shape (N, D), got {tuple(getattr(points, 'shape', ()))}")
+        raise ValueError(f"{name}: expected shape (N, D), got {tuple(getattr(points, 'shape', ()))}")
+    points = widen(points, name)
+    require_points(points, name)
+    return points, unit_points(as_numpy(points).astype(np.float64))

@@ -1,6 +1,11 @@
 """Proposition 6's bracket from histograms of a tile's cosines: sums over rows become sums over the bins' edges.
 
-What is bounded, and how, is said in cosine_bins.py and proved in theory.md, section 6 ("What is computed").
+On a bin [lo, hi] of weights f(h) = h/(h + X) obeys
+
+    (1 - eta) f(h) <= chord of f at h <= f(h),   eta = tanh^2(ln(hi/lo)/4),   whatever X >= 0 is,
+
+and exp(-t h) lies below its chord. What is a unit's own is left out of phi_ij by (1+x)^M <= 1 + M x + q x^2 on
+x <= 1/(P-1), with the q that makes it an equality there. Proof: theory.md, section 6 ("What is computed").
 """
 
 from dataclasses import dataclass
@@ -77,8 +82,12 @@ class Edges:
     concave: np.ndarray
 
     @classmethod
-    def of(cls, weight: Weight, bins: RowBins) -> "Edges | None":
-        """None where no weight is positive."""
+    def of(cls, weight: Weight, bins: RowBins, possible: np.ndarray) -> "Edges | None":
+        """None where no weight is positive.
+
+        Args:
+            possible: units of each group that may weigh more than 0, (groups, R).
+        """
         number = bins.counts.shape[-1]
         edges = -1.0 + 2.0 * np.arange(number + 1) / number
         used = np.flatnonzero(bins.counts.any(axis=(0, 1)) & (weight.value(edges[1:] + bins.reach) > 0.0))
@@ -91,14 +100,20 @@ class Edges:
         above = _places_of_weights(weight, edges, counts, places, bins.reach, high=True)
         below = _places_of_weights(weight, edges, counts, places, bins.reach, high=False)
         lower = _places_of_weights(weight, edges, counts, places, -bins.reach, high=False)
+        # In the bin with the cut, only the units that the bins above leave over can be positive.
         kink = high_values[:-1] == 0.0
+        positive = np.clip((possible - counts[..., ~kink].sum(axis=-1))[..., None], 0.0, counts)
         with np.errstate(divide="ignore"):
             ratio = np.where(kink, 1.0, high_values[1:] / np.where(kink, 1.0, high_values[:-1]))
         sag = 1.0 / (1.0 - np.tanh(0.25 * np.log(ratio)) ** 2)
         return cls(
-            low_values, high_values, _at_edges(counts, lower), _at_edges(counts, above),
-            _at_edges(counts * sag, np.where(kink, counts, above * sag)), _at_edges(counts, below),
-        )  # fmt: skip
+            low_values,
+            high_values,
+            _at_edges(counts, lower),
+            _at_edges(counts, above),
+            _at_edges(np.where(kink, positive, counts * sag), np.where(kink, positive, above * sag)),
+            _at_edges(counts, below),
+        )
 
 
 def _places_of_weights(
@@ -131,7 +146,7 @@ def _at_edges(counts: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def bracket_rows(weight: Weight, bins: RowBins, pool: RowPool) -> dict[str, np.ndarray]:
     """lower, upper, empty (sizes, R); mass of each group and sums of squares, (groups, R), at mid-reach."""
-    edges = Edges.of(weight, bins)
+    edges = Edges.of(weight, bins, pool.degrees[1])
     groups, rows = pool.own.shape
     if edges is None:
         zeros = np.zeros((1, 1))

@@ -1,28 +1,24 @@
-"""Proposition 6 for large pools: each row's cosines in a histogram, from which every weight and batch size is bracketed.
+"""Proposition 6 for large pools: each row's cosines in a histogram, from which all weights and batch sizes are bracketed.
 
-A tile of rows against all columns is counted into FINE cells; FINE/COARSE of them form a bin, of which the count and the
-sum of the cells' centers are kept. A row's true cosine lies within ``reach`` of its cell's center: half a cell and the
-round-off of a dot product in the points' precision. On a bin [lo, hi] of weights f(h) = h/(h + X) obeys
-
-    (1 - eta) f(h) <= chord of f at h <= f(h),   eta = tanh^2(ln(hi/lo)/4),   whatever X >= 0 is,
-
-and exp(-t h) lies below its chord, so that sums over rows become sums over the bins' edges, on a known side. What is a
-row's own is left out of phi_ij by (1+x)^M <= 1 + M x + q x^2 on x <= 1/(P-1), q making it an equality there.
-Proof: theory.md, section 6 ("What is computed").
+A tile of rows against all columns is counted into equal bins of [-1, 1], of which the count and the sum of the places
+in the bin are kept. A true cosine lies within ``reach`` of where it was placed: the round-off of a dot product in the
+points' precision. What is made of the bins is in binned_rows.py. Proof: theory.md, section 6 ("What is computed").
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from theory.affinity import unit_points
-from theory.lemmas.batch_weights import BatchKind, Weight
+from theory.lemmas.batch_weights import BatchKind, Rows, Weight
 from theory.lemmas.binned_rows import RowBins, RowPool, bracket_rows
 from theory.numerics.inputs import Array, as_numpy
 from theory.numerics.precision import dtype_name
 
-FINE, COARSE = 32768, 2048
+# Bins per unit of inverse temperature, so that weights change by at most 5 % in a bin; and the fewest and most bins.
+BINS_A_KAPPA, FEWEST_BINS, MOST_BINS = 40.0, 1024, 16384
 # Entries of a tile of cosines, and the most rows that it has.
 TILE, MOST_ROWS = 4_000_000, 128
 UNIT_ROUND_OFF = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -35,46 +31,65 @@ def dot_error(dim: int, dtype: object) -> float:
     return 1.01 * rounding / (1.0 - rounding)
 
 
-def place_error(dim: int, dtype: object) -> float:
-    """How far a true cosine may be from its cell's center: half a cell, a dot product's error, and the rounding of the
-    place in units of cells."""
-    return 1.0 / FINE + dot_error(dim, dtype) + 2.0 * UNIT_ROUND_OFF[dtype_name(dtype)]
+def number_of_bins(weights: list[Weight]) -> int:
+    """A power of two that is fine enough for all of them."""
+    kappa = max((each.inverse_temperature or 0.0 for each in weights), default=0.0)
+    return min(MOST_BINS, max(FEWEST_BINS, 2 ** math.ceil(math.log2(max(BINS_A_KAPPA * kappa, 1.0)))))
 
 
 def binned_laws(
-    points: Array, kind: BatchKind, weights: list[Weight], attend_self: bool, progress: Callable | None
+    points: Array, rows: Rows, kind: BatchKind, weights: list[Weight], attend_self: bool, progress: Callable | None
 ) -> list[dict[str, np.ndarray]]:
-    """Fields of a BatchLaw for each weight."""
-    count = kind.num_points
+    """Fields of a BatchLaw for each weight.
+
+    Args:
+        points: the pool, whose library, device and precision the cosines are computed in.
+    """
     results: list[dict[str, np.ndarray]] = [{} for _ in weights]
-    order = np.argsort(kind.index, kind="stable")
+    order, asked = np.argsort(kind.index, kind="stable"), np.argsort(rows.index, kind="stable")
     xp = array_namespace(points)
-    # Normalised in float64: every component is then off by one rounding of its own precision.
-    exact = unit_points(as_numpy(points).astype(np.float64))[order]
-    unit = xp.asarray(exact, dtype=points.dtype, device=device(points))
-    rows_of_tile = max(1, min(MOST_ROWS, TILE // count))
-    for start in range(0, count, rows_of_tile):
-        rows = slice(start, min(start + rows_of_tile, count))
-        cosines = as_numpy(unit[rows] @ xp.matrix_transpose(unit))
-        tile = Tile(cosines, kind, kind.index[order[rows]], start, points.shape[1])
+
+    def stored(unit: np.ndarray) -> Array:
+        # Normalised in float64: every component is then off by one rounding of its own precision.
+        return xp.asarray(unit, dtype=points.dtype, device=device(points))
+
+    pool = stored(unit_points(as_numpy(points).astype(np.float64))[order])
+    tile_rows = max(1, min(MOST_ROWS, TILE // kind.num_points))
+    bins = number_of_bins(weights)
+    for start in range(0, len(asked), tile_rows):
+        which = asked[start : start + tile_rows]
+        cosines = as_numpy(stored(rows.unit[which]) @ xp.matrix_transpose(pool))
+        itself = np.arange(start, start + len(which)) if rows.member else None
+        tile = Tile(cosines, kind, rows.index[which], itself, points.shape[1], bins)
         for weight, result in zip(weights, results):
             for name, value in tile.law(weight, attend_self).items():
-                shape = (*value.shape[:-1], count)
-                result.setdefault(name, np.zeros(shape, value.dtype))[..., order[rows]] = value
+                shape = (*value.shape[:-1], len(asked))
+                result.setdefault(name, np.zeros(shape, value.dtype))[..., which] = value
         if progress is not None:
-            progress(rows.stop)
+            progress(start + len(which))
     return results
 
 
 class Tile:
-    """Rows ``start``, ``start + 1``, ... of a pool whose rows and columns stand class by class."""
+    """Some rows against a pool whose columns stand class by class.
 
-    def __init__(self, cosines: np.ndarray, kind: BatchKind, classes: np.ndarray, start: int, dim: int) -> None:
-        self.cosines, self.kind, self.classes, self.start = cosines, kind, classes, start
-        self.dot_error, self.reach = dot_error(dim, cosines.dtype), place_error(dim, cosines.dtype)
+    Args:
+        classes: of the rows.
+        itself: the column that is the row itself, None for rows that the pool does not have.
+        dim: of the points.
+        bins: their number.
+    """
+
+    def __init__(
+        self, cosines: np.ndarray, kind: BatchKind, classes: np.ndarray, itself: np.ndarray | None, dim: int, bins: int
+    ) -> None:
+        self.cosines, self.kind, self.classes, self.itself, self.bins = cosines, kind, classes, itself, bins
+        # The second term is the rounding of a place in units of bins.
+        self.dot_error = dot_error(dim, cosines.dtype)
+        self.reach = self.dot_error + 2.0 * UNIT_ROUND_OFF[dtype_name(cosines.dtype)]
         stops = np.cumsum(kind.sizes)
         self.columns = [slice(stop - size, stop) for stop, size in zip(stops, kind.sizes)]
-        units = [kind.units(each) for each in classes]
+        units = [kind.units(each, itself is not None) for each in classes]
         self.sizes, self.draws = np.stack([u[0] for u in units], axis=1), np.stack([u[1] for u in units], axis=2)
         rows = len(classes)
         if kind.kind == "balanced":
@@ -100,8 +115,8 @@ class Tile:
         masses, squares = found.pop("masses"), found.pop("squares")
         if self.kind.kind == "pairs":
             h = weight.value(self.cosines.astype(np.float64))
-            h[rows, self.start + rows] = 0.0
-            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, (self.start + rows) ^ 1]
+            h[rows, self.itself] = 0.0
+            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, self.itself ^ 1]
             degree = np.count_nonzero(h, axis=1)
             cross = degree - (own_mass > 0.0)
         else:
@@ -116,7 +131,7 @@ class Tile:
         }  # fmt: skip
 
     def _counts(self, weight: Weight, margin: float) -> np.ndarray:
-        """Units of each group with a cosine above the cut by more than a margin, without the row itself, (groups, R)."""
+        """Units of each group with a cosine above the cut by more than a margin, without the row, (groups, R)."""
         rows = np.arange(len(self.classes))
         if weight.kind == "relu":
             above = self.cosines > weight.threshold + margin
@@ -125,7 +140,8 @@ class Tile:
         if self.kind.kind == "pairs":
             either = above[:, ::2] | above[:, 1::2]
             return (np.count_nonzero(either, axis=1) - either[rows, self.classes])[None]
-        above[rows, self.start + rows] = False
+        if self.itself is not None:
+            above[rows, self.itself] = False
         if self.kind.kind == "balanced":
             return np.stack([np.count_nonzero(above[:, columns], axis=1) for columns in self.columns])
         own = np.array([np.count_nonzero(row[self.columns[k]]) for row, k in zip(above, self.classes)])
@@ -133,38 +149,43 @@ class Tile:
 
     def _histograms(self) -> RowBins:
         """Own class and the others (uniform), or every class by itself (balanced)."""
-        fine = np.zeros((len(self.own), len(self.classes), FINE), dtype=np.int32)
+        counts = np.zeros((len(self.own), len(self.classes), self.bins))
+        places = np.zeros_like(counts)
         for r, k in enumerate(self.classes):
-            cells = _cells(self.cosines[r])
+            cells, inside = self._placed(self.cosines[r])
+            own = self.columns[k]
             if self.kind.kind == "uniform":
-                fine[0, r] = np.bincount(cells[self.columns[k]], minlength=FINE)
-                fine[1, r] = np.bincount(cells, minlength=FINE)
-                fine[1, r] -= fine[0, r]
-                fine[0, r, cells[self.start + r]] -= 1
+                counts[0, r], places[0, r] = self._count(cells[own], inside[own])
+                counts[1, r], places[1, r] = self._count(cells, inside)
+                counts[1, r] -= counts[0, r]
+                places[1, r] -= places[0, r]
             else:
                 for group, columns in enumerate(self.columns):
-                    fine[group, r] = np.bincount(cells[columns], minlength=FINE)
-                fine[k, r, cells[self.start + r]] -= 1
-        return self._coarse(fine)
+                    counts[group, r], places[group, r] = self._count(cells[columns], inside[columns])
+            if self.itself is not None:
+                group, column = 0 if self.kind.kind == "uniform" else k, self.itself[r]
+                counts[group, r, cells[column]] -= 1.0
+                places[group, r, cells[column]] -= inside[column]
+        return RowBins(counts, np.clip(places, 0.0, counts), self.reach)
 
     def _pair_histograms(self, weight: Weight) -> tuple[RowBins, np.ndarray]:
         """Of each pair the cosine whose weight is the pair's mean weight; and the partner's cosine."""
         rows = np.arange(len(self.classes))
         mean = weight.mean_cosine(self.cosines[:, ::2].astype(np.float64), self.cosines[:, 1::2].astype(np.float64))
-        fine = np.zeros((1, len(rows), FINE), dtype=np.int32)
+        counts = np.zeros((1, len(rows), self.bins))
+        places = np.zeros_like(counts)
         for r, pair in enumerate(self.classes):
-            cells = _cells(mean[r])
-            fine[0, r] = np.bincount(cells, minlength=FINE)
-            fine[0, r, cells[pair]] -= 1
-        return self._coarse(fine), self.cosines[rows, (self.start + rows) ^ 1].astype(np.float64)
+            cells, inside = self._placed(np.delete(mean[r], pair))
+            counts[0, r], places[0, r] = self._count(cells, inside)
+        partner = self.cosines[rows, self.itself ^ 1].astype(np.float64)
+        return RowBins(counts, np.clip(places, 0.0, counts), self.reach), partner
 
-    def _coarse(self, fine: np.ndarray) -> RowBins:
-        share = FINE // COARSE
-        offsets = np.stack([np.ones(share), (np.arange(share) + 0.5) / share], axis=1)
-        both = fine.reshape(*fine.shape[:-1], COARSE, share) @ offsets
-        return RowBins(both[..., 0], both[..., 1], self.reach)
+    def _placed(self, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The bin of each cosine, and its place there."""
+        half = np.asarray(self.bins / 2.0, dtype=cosines.dtype)
+        scaled = cosines * half + half
+        cells = np.clip(scaled.astype(np.intp), 0, self.bins - 1)
+        return cells, scaled - cells
 
-
-def _cells(cosines: np.ndarray) -> np.ndarray:
-    half = np.asarray(FINE / 2.0, dtype=cosines.dtype)
-    return np.clip((cosines * half + half).astype(np.intp), 0, FINE - 1)
+    def _count(self, cells: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.bincount(cells, minlength=self.bins), np.bincount(cells, weights=places, minlength=self.bins)

@@ -1,4 +1,4 @@
-"""Integrals of h exp(-b t h) times a mixture of decaying exponentials over t in (0, inf), by sums that err on a known side.
+"""Integrals over t > 0 of h exp(-b t h) times a mixture of decaying exponentials, by sums that err on a known side.
 
 With t = e^u and steps s in u, a > 0:  s sum_k a t_k exp(-a t_k) = theta,  |theta - 1| <= eps = 2 sum_{k>=1} |Gamma(1 +
 2 pi i k/s)|, whatever a and the offset of the grid are (Poisson summation: the integrand's Fourier transform is a Gamma
