@@ -148,12 +148,12 @@ def run(options: AdvisorRun) -> int:
             write_advice(folder, advice)
             # A check that was made before has seen its rows: what was written down then stays.
             if not (folder / "predictions.json").exists():
-                write_predictions(folder, advice.predictions, findings.pool_size)
+                write_predictions(folder, advice.predictions)
             if options.demo or kept_aside is not None:
-                predictions, num_rows = read_predictions(folder)
+                predictions = read_predictions(folder)
                 new = _load_check(kept_aside, features, options)
                 check = CheckSet(findings, features, new, config)
-                checked = judge(predictions, check.measure(predictions, progress), num_rows, check.new_size)
+                checked = judge(predictions, check.measure(predictions, progress), check.new_size)
                 advice = replace(advice, checked=checked)
                 write_advice(folder, advice)
         except KeyboardInterrupt:

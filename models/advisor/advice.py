@@ -59,6 +59,7 @@ class Prediction:
         slack_low, slack_high: how far the truth may lie below and above apart from chance (bracket, interpolation).
         error: standard error of the value, the rows given (of what is resampled).
         deviation: of one row's influence: rows drawn anew move the value with standard error deviation/sqrt(rows).
+        rows: that it was made from.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Prediction:
     slack_high: float
     error: float
     deviation: float
+    rows: int
 
 
 @dataclass(frozen=True)

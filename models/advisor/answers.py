@@ -102,7 +102,7 @@ def _sharpness(findings: Findings) -> list[Answer]:
     found = []
     for kind, _ in findings.weights:
         point = next(p for p in findings.sizes if (p.kind, p.batch_size) == (kind, findings.batch_size))
-        error = Z * point.deviation / math.sqrt(findings.pool_size)
+        error = Z * point.deviation / math.sqrt(point.rows)
         name = f"{NAMES[kind]} sharpness in batches of {point.batch_size}"
         found.append(Answer(name, f"sharpness_{kind}", point.middle, point.low, point.high, Status.EXACT,
                             f"of these rows; rows drawn anew: within {error:.3f} of it"))  # fmt: skip
@@ -157,7 +157,7 @@ def _limit(limit: StrengthLimit, findings: Findings, config: AdvisorConfig) -> A
         return Answer(question, name, None, limit.low if math.isfinite(limit.low) else limit.last, None,
                       Status.UNDECIDED, f"more than {_percent(config.target)} of the excess over chance is left at "
                       f"{limit.last:g}, the largest embedded strength; embed a larger one", "strength")  # fmt: skip
-    error = Z * limit.deviation / math.sqrt(findings.pool_size)
+    error = Z * limit.deviation / math.sqrt(limit.rows)
     low, high = max(0.0, limit.low - error), limit.high + error
     left = max(s for s in findings.strengths if s <= limit.value)
     right = min((s for s in findings.strengths if s >= limit.value), default=limit.last)

@@ -24,10 +24,12 @@ class BatchMeans:
     Attributes:
         values: (..., batches).
         size: rows of a batch.
+        pool_size: rows that they were drawn from.
     """
 
     values: Float[np.ndarray, "*kinds batches"]
     size: int
+    pool_size: int
 
     @property
     def mean(self) -> np.ndarray:
@@ -41,8 +43,10 @@ class BatchMeans:
     @property
     def deviation(self) -> np.ndarray:
         """A bound on the standard deviation of one row's influence: a mean over all batches of N independent rows is a
-        U-statistic, and its variance at most n/N times that of one batch (Hoeffding 1948)."""
-        return self.values.std(-1, ddof=1) * np.sqrt(self.size)
+        U-statistic, and its variance at most n/N times that of one batch (Hoeffding 1948), of which batches of the same
+        pool show the share 1 - n/N or less."""
+        shown = max(1.0 - self.size / self.pool_size, 1.0 / self.pool_size)
+        return self.values.std(-1, ddof=1) * np.sqrt(self.size / shown)
 
 
 def draw_batches(pool: Pool, batch_size: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +74,7 @@ def measure_batches(pool: Pool, weights: list[Weight], rows: np.ndarray) -> tupl
             raw = weigh(weight, cosines)
             share, empty = _shares(raw, own)
             sharpness[k, part], isolated[k, part] = share.mean(-1), empty.double().mean(-1)
-    return BatchMeans(sharpness, n), BatchMeans(isolated, n)
+    return BatchMeans(sharpness, n, pool.size), BatchMeans(isolated, n, pool.size)
 
 
 def measure_layers(pool: Pool, weight: Weight, depth: int, rows: np.ndarray) -> BatchMeans:
@@ -86,7 +90,7 @@ def measure_layers(pool: Pool, weight: Weight, depth: int, rows: np.ndarray) -> 
         for layer, seen in enumerate(layers_of(weight, depth, tokens)):
             unit = seen / seen.norm(dim=-1, keepdim=True)
             values[layer, part] = _shares(weigh(weight, unit @ unit.mT), own)[0].mean(-1)
-    return BatchMeans(values, n)
+    return BatchMeans(values, n, pool.size)
 
 
 def layers_of(weight: Weight, depth: int, tokens: Float[Tensor, "*trials n D"]) -> Iterator[Tensor]:

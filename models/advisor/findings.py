@@ -10,7 +10,7 @@ import numpy as np
 from models.advisor.config import AdvisorConfig
 from models.advisor.inputs.checks import check_batch_size
 from models.advisor.inputs.features import FeatureSet
-from models.advisor.pool import Pool, pool_of
+from models.advisor.pool import Pool, pool_of, thinned
 from models.advisor.questions.attention import Choice, choose_attention
 from models.advisor.questions.certified import CertifiedFloor, CertifiedStrength, certify_floor, certify_strength
 from models.advisor.questions.curves import SizePoint, curve_sizes, size_curve
@@ -25,6 +25,8 @@ from theory.numerics.whole_files import read_json, write_json
 Keep = Callable[[str, Callable[[], dict]], dict]
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256
 OWN_ROWS, FEWEST_BATCHES = 8, 8
+# Rows that are looked at at every strength.
+STRENGTH_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,14 @@ def _strengths(
     points = tuple(_read_points(each) for each in found)
     means = [[np.array(values) for values in each["means"]] for each in found]
     chance = found[0]["chance"]
+    size = found[0]["pool_size"]
     limits = tuple(
-        strength_limit(strengths, [at[k] for at in points], [at[k] for at in means], chance, config.target)
+        strength_limit(strengths, [at[k] for at in points], [at[k] for at in means], chance, config.target, size)
         for k in range(len(weights))
     )
     name = "certified_strength"
     certified = part(name, lambda: asdict(certify_strength(
-        [partial(pool_of, features, centred, s) for s in strengths], strengths, weights[0][1], batch_size, config)))
+        [partial(_strength_pool, features, centred, s, config) for s in strengths], strengths, weights[0][1], batch_size, config)))
     return points, limits, CertifiedStrength(**certified)
 
 
@@ -192,10 +195,15 @@ def _at_strength(
     features: FeatureSet, strength: float, centred: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
     config: AdvisorConfig,
 ) -> dict:  # fmt: skip
-    pool: Pool = pool_of(features, centred, strength)
+    pool = _strength_pool(features, centred, strength, config)
     points = _points(size_curve(pool, weights, [batch_size], config))
     means = [batch_means(pool, weight, batch_size, config).tolist() for _, weight in weights]
-    return {**points, "means": means, "chance": pool.chance_at(batch_size)}
+    return {**points, "means": means, "chance": pool.chance_at(batch_size), "pool_size": pool.size}
+
+
+def _strength_pool(features: FeatureSet, centred: bool, strength: float, config: AdvisorConfig) -> Pool:
+    """What is asked over strengths is interpolated at best, so a part of the rows will do."""
+    return thinned(pool_of(features, centred, strength), STRENGTH_ROWS, config.seed)
 
 
 def _choices(found: dict) -> tuple[Choice, Choice]:

@@ -1,5 +1,6 @@
 """The pool that batches are drawn from: unit rows with classes, raw or centred."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from models.advisor.inputs.features import FeatureSet
 from theory.affinity import unit_points
+
+CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,37 @@ def pool_of(
     if strength is None and paired:
         strength = main_strength(features)
     rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
-    if paired:
-        rows = np.concatenate([features.embeddings, rows])
+    parts = [features.embeddings, rows] if paired else [rows]
     classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
-    values = np.asarray(rows, dtype=np.float64)
-    if centred:
-        centre = values.mean(0) if centre is None else centre
-        values = values - centre
-    return Pool(torch.from_numpy(unit_points(values)).float(), classes, centre if centred else None, paired)
+    if centred and centre is None:
+        centre = sum(part.sum(0) for part in _chunks(parts)) / len(classes)
+    points = torch.empty(len(classes), rows.shape[1])
+    start = 0
+    for part in _chunks(parts):
+        points[start : start + len(part)] = torch.from_numpy(unit_points(part - centre if centred else part))
+        start += len(part)
+    return Pool(points, classes, centre if centred else None, paired)
+
+
+def _chunks(parts: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Rows in float64, a few thousand at a time, as sets that are mapped from a file are never in memory as a whole."""
+    for rows in parts:
+        for start in range(0, len(rows), CHUNK):
+            yield np.asarray(rows[start : start + CHUNK], dtype=np.float64)
+
+
+def thinned(pool: Pool, most: int, seed: int) -> Pool:
+    """At most so many of the rows, at random and the same at every strength; of view pairs both views or none. Classes
+    of which fewer than two rows are left are left out."""
+    if pool.size <= most:
+        return pool
+    rng = np.random.default_rng([seed, 8])
+    if pool.paired:
+        kept = np.sort(rng.permutation(pool.size // 2)[: most // 2])
+        rows = np.concatenate([kept, kept + pool.size // 2])
+        classes = np.tile(np.arange(len(kept)), 2)
+    else:
+        rows = np.sort(rng.permutation(pool.size)[:most])
+        rows = rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1]
+        classes = pool.classes[rows]
+    return Pool(pool.points[torch.from_numpy(rows)], classes, pool.centre, pool.paired)

@@ -17,7 +17,7 @@ def predictions_of(findings: Findings) -> Iterator[Prediction]:
         yield _of_bracket(point, "sharpness", f"n = {point.batch_size}", point.batch_size)
         if point.kind == "relu" and not findings.paired:
             yield Prediction(f"rows without a true neighbour, n = {point.batch_size}", "isolated", "relu",
-                             point.batch_size, point.isolated, 0.0, 0.0, 0.0, point.isolated_deviation)  # fmt: skip
+                             point.batch_size, point.isolated, 0.0, 0.0, 0.0, point.isolated_deviation, point.rows)  # fmt: skip
     for strength, points in zip(findings.strengths, findings.by_strength):
         for point in points:
             yield _of_bracket(point, "strength_sharpness", f"strength {strength:g}", strength)
@@ -25,18 +25,18 @@ def predictions_of(findings: Findings) -> Iterator[Prediction]:
         if math.isfinite(limit.value):
             high = limit.high if math.isfinite(limit.high) else limit.last
             yield Prediction(f"largest strength, {limit.kind}", "strength", limit.kind, math.nan, limit.value,
-                             limit.value - limit.low, max(high - limit.value, 0.0), 0.0, limit.deviation)  # fmt: skip
+                             limit.value - limit.low, max(high - limit.value, 0.0), 0.0, limit.deviation, limit.rows)  # fmt: skip
     for curve in findings.depths:
         # Layer 0 is the batch itself, which the batch sizes tell more exactly.
         for layer in range(1, len(curve.means)):
             yield Prediction(f"sharpness, {curve.kind}, layer {layer}", "depth", curve.kind, layer, curve.means[layer],
-                             0.0, 0.0, curve.errors[layer], curve.deviations[layer])  # fmt: skip
+                             0.0, 0.0, curve.errors[layer], curve.deviations[layer], findings.pool_size)  # fmt: skip
 
 
 def _of_bracket(point: SizePoint, kind: str, where: str, at: float) -> Prediction:
     half = (point.high - point.low) / 2
     name = f"sharpness, {point.kind}, {where}"
-    return Prediction(name, kind, point.kind, at, point.middle, half, half, 0.0, point.deviation)
+    return Prediction(name, kind, point.kind, at, point.middle, half, half, 0.0, point.deviation, point.rows)
 
 
 def curve_rows(findings: Findings) -> Iterator[dict]:
@@ -45,12 +45,11 @@ def curve_rows(findings: Findings) -> Iterator[dict]:
     for choices in findings.choices:
         for choice in choices:
             yield from choice.rows
-    root = math.sqrt(findings.pool_size)
     for point in findings.sizes:
         chance = 1.0 / (point.batch_size - 1) if findings.paired else findings.geometry[0].chance
         yield _bracket_row(findings, point, "batch_size", point.batch_size, chance)
         if point.kind == "relu" and not findings.paired:
-            error = Z * point.isolated_deviation / root
+            error = Z * point.isolated_deviation / math.sqrt(point.rows)
             yield _row(findings, "isolated", "relu", point.batch_size, point.isolated, point.isolated - error,
                        point.isolated + error, math.nan)  # fmt: skip
     chances = {curve.kind: curve.chance for curve in findings.depths}
@@ -68,7 +67,7 @@ def _total_error(curve: DepthCurve, layer: int, rows: int) -> float:
 
 
 def _bracket_row(findings: Findings, point: SizePoint, question: str, at: float, chance: float) -> dict:
-    error = Z * point.deviation / math.sqrt(findings.pool_size)
+    error = Z * point.deviation / math.sqrt(point.rows)
     return _row(findings, question, point.kind, at, point.middle, point.low - error, point.high + error, chance)
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from scipy.special import ndtri
 
 from models.advisor.advice import Checked, Prediction, Status
-from theory.numerics.inputs import require_count
 from theory.numerics.whole_files import DamagedFileError, read_json, write_json, write_whole
 
 CONFIDENCE = 0.95
@@ -29,21 +28,21 @@ class Measured(NamedTuple):
     error: float
 
 
-def write_predictions(folder: Path, predictions: Sequence[Prediction], num_rows: int) -> str:
+def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> str:
     """predictions.json and, in predictions.sha256, its hash, which is returned.
 
     Raises:
         OSError: not writable.
     """
     path = folder / "predictions.json"
-    write_json(path, {"rule": RULE, "rows": num_rows, "predictions": [asdict(each) for each in predictions]})
+    write_json(path, {"rule": RULE, "predictions": [asdict(each) for each in predictions]})
     digest = _digest(path)
     write_whole(folder / "predictions.sha256", f"{digest}  predictions.json\n")
     return digest
 
 
-def read_predictions(folder: Path) -> tuple[tuple[Prediction, ...], int]:
-    """What was written down, and the number of rows that it was made from.
+def read_predictions(folder: Path) -> tuple[Prediction, ...]:
+    """What was written down.
 
     Raises:
         DamagedFileError: missing, or not what was hashed.
@@ -53,9 +52,8 @@ def read_predictions(folder: Path) -> tuple[tuple[Prediction, ...], int]:
     if not hashed.is_file() or hashed.read_text(encoding="utf-8").split()[:1] != [_digest(path)]:
         raise DamagedFileError(f"{path}: is not what {hashed.name} was made of; the predictions were changed")
     try:
-        found = tuple(Prediction(**each) for each in content["predictions"])
-        return found, require_count(content["rows"], "rows", 1)
-    except (KeyError, TypeError, ValueError) as error:
+        return tuple(Prediction(**each) for each in content["predictions"])
+    except (KeyError, TypeError) as error:
         raise DamagedFileError(f"{path}: holds no predictions ({error})") from error
 
 
@@ -64,13 +62,13 @@ def _digest(path: Path) -> str:
 
 
 def judge(
-    predictions: Sequence[Prediction], measured: Sequence[Measured], num_rows: int, num_new: int
+    predictions: Sequence[Prediction], measured: Sequence[Measured], num_new: int
 ) -> tuple[Checked, ...]:
     """Every prediction beside its measurement, by RULE.
 
     Args:
         measured: one a prediction; NaN where there was nothing to measure, which is UNDECIDED.
-        num_rows, num_new: independent rows behind the predictions and the measurements.
+        num_new: rows behind the measurements.
 
     Raises:
         ValueError: another number of measurements.
@@ -79,14 +77,14 @@ def judge(
         raise ValueError(f"measured: expected {len(predictions)} values, one a prediction, got {len(measured)}")
     alone = float(ndtri(0.5 + CONFIDENCE / 2))
     together = float(ndtri(1.0 - (1.0 - CONFIDENCE) / (2 * max(len(predictions), 1))))
-    return tuple(_judge_one(p, m, num_rows, num_new, alone, together) for p, m in zip(predictions, measured))
+    return tuple(_judge_one(p, m, num_new, alone, together) for p, m in zip(predictions, measured))
 
 
 def _judge_one(
-    prediction: Prediction, measured: Measured, num_rows: int, num_new: int, alone: float, together: float
+    prediction: Prediction, measured: Measured, num_new: int, alone: float, together: float
 ) -> Checked:
     error = math.sqrt(
-        prediction.error**2 + prediction.deviation**2 * (1 / num_rows + 1 / num_new) + measured.error**2
+        prediction.error**2 + prediction.deviation**2 * (1 / prediction.rows + 1 / num_new) + measured.error**2
     )
     lowest, highest = prediction.value - prediction.slack_low, prediction.value + prediction.slack_high
     low, high = lowest - alone * error, highest + alone * error

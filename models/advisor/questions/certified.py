@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
 from models.tiled import row_tiles
 from theory.batch_law import Weight
+from theory.certified_mean import mean_floor
 from theory.lemmas.drawn_rows import missing_all
 
 # Ratio of one candidate batch to the next.
@@ -76,7 +76,7 @@ def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> Certifie
     while found >= 2:
         # Row i is alone in a batch of n if none of its hits is among the n - 1 rows drawn from the bank.
         alone = missing_all(np.full(len(hits), len(bank)), hits, np.full(len(hits), found - 1))
-        if upper_mean(alone, config.delta) > config.share:
+        if 1.0 - mean_floor(1.0 - alone, config.delta) > config.share:
             break
         best = found
         found = min(found - 1, int(found / STEP))
@@ -103,7 +103,7 @@ def certify_strength(
             chance = pool.chance_at(batch_size)
             ideal = float(lower_shares(pool, weight, batch_size, bank, bank).mean())
             target, sizes = chance + config.target * max(ideal - chance, 0.0), (len(others), len(bank))
-        if lower_mean(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:
+        if mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:
             break
         accepted = float(strength)
     return CertifiedStrength(accepted, target, *sizes)
@@ -144,17 +144,3 @@ def lower_shares(
         inside = torch.where(classes[at, None] == classes[columns], h, 0.0)
         found.append((chance * (inside / torch.where(apart > 0, apart, 1.0)).sum(-1)).numpy())
     return np.clip(np.concatenate(found), 0.0, 1.0)
-
-
-def upper_mean(values: np.ndarray, delta: float) -> float:
-    return 1.0 - lower_mean(1.0 - values, delta)
-
-
-def lower_mean(values: np.ndarray, delta: float) -> float:
-    mean, level = float(values.mean()), math.log(1 / delta) / len(values)
-
-    def gap(mu: float) -> float:
-        kl = mean * math.log(mean / mu) if mean > 0 else 0.0
-        return kl + ((1 - mean) * math.log((1 - mean) / (1 - mu)) if mean < 1 else 0.0) - level
-
-    return 0.0 if mean == 0 or gap(1e-300) < 0 else brentq(gap, 1e-300, mean) if gap(mean) < 0 else mean

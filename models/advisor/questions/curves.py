@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.advisor.batches import draw_batches, measure_batches
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
+from models.advisor.questions.influence import isolation_deviation, sharpness_deviation
 from theory.batch_law import Weight, batch_laws
 from theory.neighbour_floor import lonely_share
 
-# Batches that tell how far rows drawn anew move a mean.
-RESAMPLED = 100
 SMALLEST, LARGEST = 8, 512
 
 
@@ -26,7 +24,8 @@ class SizePoint:
         batch_size: n.
         low, high: mean over the rows of Proposition 6's bracket.
         isolated: mean share of rows without a true neighbour in their batch; 0 where every weight is positive.
-        deviation, isolated_deviation: as in Prediction.
+        deviation, isolated_deviation: of one row's influence on them, as in Prediction.
+        rows: of the pool.
     """
 
     kind: str
@@ -36,6 +35,7 @@ class SizePoint:
     isolated: float
     deviation: float
     isolated_deviation: float
+    rows: int
 
     @property
     def middle(self) -> float:
@@ -64,16 +64,19 @@ def size_curve(
     laws = batch_laws(pool.points, pool.classes, sizes, [weight for _, weight in weights],
                       batches="pairs" if pool.paired else "uniform", progress=progress)  # fmt: skip
     found = []
-    for place, n in enumerate(sizes):
-        # The same batches at every strength, so that what is common to two strengths cancels in their difference.
-        rng = np.random.default_rng([config.seed, 3, n])
-        sharp, alone = measure_batches(pool, [weight for _, weight in weights], draw_batches(pool, n, RESAMPLED, rng))
-        for k, ((kind, _), law) in enumerate(zip(weights, laws)):
-            hits = law.degree - law.cross_degree
+    for (kind, weight), law in zip(weights, laws):
+        hits = law.degree - law.cross_degree
+        deviation = None
+        for place, n in enumerate(sizes):
             # Of view pairs both are in every batch.
             isolated = float(np.mean(hits == 0)) if pool.paired else lonely_share(hits, n)
+            alone = 0.0
+            if kind == "relu" and not pool.paired:
+                alone = isolation_deviation(pool, weight.threshold, n, config.seed)
+            if deviation is None or pool.paired:
+                deviation = sharpness_deviation(pool, weight, n, config.seed)
             found.append(
                 SizePoint(kind, int(n), float(law.lower[place].mean()), float(law.upper[place].mean()), isolated,
-                          float(sharp.deviation[k]), float(alone.deviation[k]))
+                          deviation, alone, pool.size)
             )  # fmt: skip
     return tuple(found)

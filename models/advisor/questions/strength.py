@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.advisor.batches import draw_batches, measure_batches
+from models.advisor.batches import BatchMeans, draw_batches, measure_batches
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
-from models.advisor.questions.curves import RESAMPLED, SizePoint
+from models.advisor.questions.curves import SizePoint
+from models.advisor.questions.influence import RESAMPLED
 from theory.batch_law import Weight
 
 
@@ -25,6 +26,7 @@ class StrengthLimit:
         last: largest embedded strength.
         slope: of the excess over strength there, negative; NaN where it is not crossed.
         deviation: of one row's influence on the value, as in Prediction.
+        rows: that were looked at.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class StrengthLimit:
     last: float
     slope: float
     deviation: float
+    rows: int
 
 
 def crossing(strengths: Sequence[float], kept: Sequence[float] | np.ndarray, target: float) -> float:
@@ -58,6 +61,7 @@ def strength_limit(
     means: Sequence[np.ndarray],
     chance: float,
     target: float,
+    pool_size: int,
 ) -> StrengthLimit:
     """From one attention's curve over strengths.
 
@@ -66,6 +70,7 @@ def strength_limit(
         means: of the same batches at every strength, (batches,) each.
         chance: affinity sharpness of uniform attention.
         target: share of the excess over chance that is to be kept.
+        pool_size: rows that the batches were drawn from.
     """
     low, high = (np.array([getattr(p, side) for p in points]) - chance for side in ("low", "high"))
     middle = (low + high) / 2
@@ -80,5 +85,6 @@ def strength_limit(
         means = [np.asarray(each) - chance for each in means]
         # What one batch says about "excess at the value - target x excess at 0", whose mean is 0 there.
         gap = (1 - share) * means[left] + share * means[right] - target * means[0]
-        deviation = float(gap.std(ddof=1) * math.sqrt(points[0].batch_size) / max(abs(slope), 1e-12))
-    return StrengthLimit(points[0].kind, value, *ends, float(strengths[-1]), slope, deviation)
+        spread = BatchMeans(gap[None], points[0].batch_size, pool_size).deviation[0]
+        deviation = float(spread / max(abs(slope), 1e-12))
+    return StrengthLimit(points[0].kind, value, *ends, float(strengths[-1]), slope, deviation, pool_size)

@@ -86,7 +86,7 @@ def test_an_honest_split_is_confirmed(features, findings, advice):
 def judge_against(new, features, findings, config=CONFIG):
     check = CheckSet(findings, features, new, config)
     given = list(predictions_of(findings))
-    return judge(given, check.measure(given), findings.pool_size, check.new_size)
+    return judge(given, check.measure(given), check.new_size)
 
 
 def test_a_shifted_check_set_is_contradicted(features, findings):

@@ -1,0 +1,47 @@
+"""How far rows drawn anew would move a mean over rows and batches: the influence of one row, by Proposition 8 (iii)."""
+
+import math
+
+import numpy as np
+import torch
+
+from models.advisor.batches import draw_batches, measure_batches
+from models.advisor.pool import Pool, thinned
+from models.tiled import choose_tile_rows, row_tiles
+from theory.batch_law import Weight
+from theory.certified_mean import share_influence
+
+# Rows whose influences tell the standard deviation of all.
+MOST_ROWS = 4000
+# Batches that tell it where views are drawn in pairs.
+RESAMPLED = 100
+
+
+def sharpness_deviation(pool: Pool, weight: Weight, batch_size: int, seed: int) -> float:
+    """Standard deviation of one row's influence on the mean affinity sharpness: asymptotic for labelled rows; for view
+    pairs, whose partner is in every batch, the bound that batches give."""
+    if pool.paired:
+        rows = draw_batches(pool, batch_size, RESAMPLED, np.random.default_rng([seed, 3, batch_size]))
+        return float(measure_batches(pool, [weight], rows)[0].deviation[0])
+    part = thinned(pool, MOST_ROWS, seed)
+    return float(share_influence(part.points, part.classes, weight)[1].std(ddof=1))
+
+
+def isolation_deviation(pool: Pool, threshold: float, batch_size: int, seed: int) -> float:
+    """Likewise on the share of rows without a true neighbour in their batch, (1 - p_i)^(n-1) on average with p_i the
+    share of the other rows that are true neighbours of row i:
+    psi_j = f_j - mean f - (n-1) mean_i (1 - p_i)^(n-2) (1[j is one of i's] - p_i)."""
+    part = thinned(pool, MOST_ROWS, seed)
+    count, n = part.size, batch_size
+    classes = torch.from_numpy(part.classes)
+    share, reached = np.empty(count), np.zeros(count)
+    for tile in row_tiles(count, choose_tile_rows(part.points)):
+        hits = (part.points[tile] @ part.points.mT > threshold) & (classes[tile, None] == classes)
+        hits[torch.arange(len(hits)), torch.arange(tile.start, tile.stop)] = False
+        hits = hits.double()
+        found = hits.sum(1) / (count - 1)
+        share[tile] = found
+        weights = (n - 1) * (1.0 - found) ** (n - 2) / count
+        reached += (weights @ hits).numpy() - float(weights @ found)
+    alone = (1.0 - share) ** (n - 1)
+    return float(np.std(alone - alone.mean() - reached)) * math.sqrt(count / (count - 1))
