@@ -138,9 +138,9 @@ def run(options: AdvisorRun) -> int:
     print(f"{features.num_rows:,} rows; results in {folder}", flush=True)
     with tqdm(unit="part", disable=None, leave=False) as bar:
 
-        def progress(name: str) -> None:
-            bar.set_description(name, refresh=False)
-            bar.update()
+        def progress(name: str, rows: int | None = None) -> None:
+            bar.set_description(name if rows is None else f"{name}, {rows:,} rows", refresh=rows is not None)
+            bar.update(rows is None)
 
         try:
             findings = find(features, config, keep_in(folder), progress)

@@ -107,7 +107,8 @@ class Advice:
         batch_size: that threshold, temperature, strength and depth are advised for.
         centred: whether the rows should be centred.
         centre: (D,) what to subtract, or None.
-        threshold, inverse_temperature: advised, None where undecided.
+        threshold, inverse_temperature: of ReLU and of softmax attention, None where undecided.
+        attention, depth: "relu" or "softmax", and how many of its blocks; the sharpest of all that were tried.
         curves: rows of curves.csv.
         predictions: to be held against new rows.
         checked: the same after they were; empty before.
@@ -126,6 +127,7 @@ class Advice:
     centre: tuple[float, ...] | None
     threshold: float | None
     inverse_temperature: float | None
+    attention: str | None
     depth: int | None
     curves: tuple[dict, ...]
     predictions: tuple[Prediction, ...]

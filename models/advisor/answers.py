@@ -54,7 +54,7 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
         *_depth(findings),
         _separation(findings.geometry[findings.centred]),
     ]
-    depth = next((each.peak for each in findings.depths if each.kind == "relu"), None)
+    sharpest = max(findings.depths, key=lambda curve: curve.means[curve.peak], default=None)
     return Advice(
         answers=tuple(answers), geometry=findings.geometry, warnings=tuple(_warnings(findings, config)),
         num_rows=findings.num_rows, num_classes=findings.num_classes, width=findings.width, paired=findings.paired,
@@ -62,7 +62,8 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
         centre=None if findings.centre is None else tuple(map(float, findings.centre)),
         threshold=known["relu"].threshold if "relu" in known else None,
         inverse_temperature=known["softmax"].inverse_temperature if "softmax" in known else None,
-        depth=depth, curves=tuple(curve_rows(findings)), predictions=tuple(predictions_of(findings)),
+        attention=None if sharpest is None else sharpest.kind, depth=None if sharpest is None else sharpest.peak,
+        curves=tuple(curve_rows(findings)), predictions=tuple(predictions_of(findings)),
         next_steps=tuple(_next_steps(findings, config)),
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def _centring(findings: Findings) -> Answer:
             for c, name in ((raw, "as they are"), (centred, "centred"))]  # fmt: skip
     cosines = [g.median_cosine for g in findings.geometry]
     meaning = (
-        f"best ReLU affinity sharpness {told[0]}, {told[1]}; median cosine {cosines[0]:.2f} and {cosines[1]:.2f}"
+        f"best affinity sharpness of ReLU attention {told[0]}, {told[1]}; median cosine {cosines[0]:.2f} and {cosines[1]:.2f}"
     )
     status = Status.PREDICTED if raw.above_chance or centred.above_chance else Status.UNDECIDED
     value = "yes" if findings.centred else "no"
@@ -94,7 +95,7 @@ def _attention(choice: Choice, findings: Findings) -> Answer:
                       "does not see these labels in these rows", unit)  # fmt: skip
     temperature = "" if choice.kind == "relu" else f", temperature {1 / choice.value:.3g}"
     return Answer(what, name, choice.value, choice.low, choice.high, Status.PREDICTED,
-                  f"sharpness {choice.sharpness:.3f}, chance {choice.chance:.3f}, {choice.neighbours:.1f} effective "
+                  f"affinity sharpness {choice.sharpness:.3f}, chance {choice.chance:.3f}, {choice.neighbours:.1f} effective "
                   f"neighbours{temperature}; in brackets: not clearly worse", unit)  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def _sharpness(findings: Findings) -> list[Answer]:
     for kind, _ in findings.weights:
         point = next(p for p in findings.sizes if (p.kind, p.batch_size) == (kind, findings.batch_size))
         error = Z * point.deviation / math.sqrt(point.rows)
-        name = f"{NAMES[kind]} sharpness in batches of {point.batch_size}"
+        name = f"Affinity sharpness, {NAMES[kind]}, batches of {point.batch_size}"
         found.append(Answer(name, f"sharpness_{kind}", point.middle, point.low, point.high, Status.EXACT,
                             f"of these rows; rows drawn anew: within {error:.3f} of it"))  # fmt: skip
     return found
@@ -139,14 +140,19 @@ def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
 
 
 def _strength(findings: Findings, config: AdvisorConfig) -> list[Answer]:
-    found = [_limit(limit, findings, config) for limit in findings.limits]
-    certified = findings.certified_strength
-    if certified is not None:
-        told = f"wrong with probability at most {config.delta:g}; the largest embedded strength that passes"
+    found = []
+    for limit in findings.limits:
+        found.append(_limit(limit, findings, config))
+        certified = findings.certified_strength
+        if certified is None or certified.kind != limit.kind:
+            continue
+        if certified.value is None:
+            told = f"{certified.tested:,} rows held against {certified.bank:,} others certify not even strength 0"
+        else:
+            told = f"wrong with probability at most {config.delta:g}; the largest embedded strength that passes"
         status = Status.UNDECIDED if certified.value is None else Status.CERTIFIED
-        meaning = told if certified.value is not None else "too few rows to certify even strength 0"
-        found.append(Answer("  the same, for new rows", "strength_certified", certified.value, None, None, status,
-                            meaning, "strength"))  # fmt: skip
+        found.append(Answer("  the same, for new rows", "strength_certified", certified.value, None, None, status, told,
+                            "strength"))  # fmt: skip
     return found
 
 
@@ -161,7 +167,7 @@ def _limit(limit: StrengthLimit, findings: Findings, config: AdvisorConfig) -> A
     low, high = max(0.0, limit.low - error), limit.high + error
     left = max(s for s in findings.strengths if s <= limit.value)
     right = min((s for s in findings.strengths if s >= limit.value), default=limit.last)
-    meaning = f"of the sharpness in excess of chance; interpolated between {left:g} and {right:g}"
+    meaning = f"of the affinity sharpness in excess of chance; interpolated between {left:g} and {right:g}"
     return Answer(question, name, limit.value, low, high if math.isfinite(high) else None, Status.PREDICTED, meaning,
                   "strength")  # fmt: skip
 
@@ -174,7 +180,7 @@ def _depth(findings: Findings) -> list[Answer]:
             f"half of its excess over chance is lost from layer {curve.fused} on" if curve.fused is not None
             else f"more than half of its excess over chance is left at layer {last}"
         )  # fmt: skip
-        meaning = f"sharpness {curve.means[curve.peak]:.3f} there, {curve.means[0]:.3f} at layer 0; {fused}"
+        meaning = f"affinity sharpness {curve.means[curve.peak]:.3f} there, {curve.means[0]:.3f} at layer 0; {fused}"
         found.append(Answer(f"Sharpest layer of {NAMES[curve.kind]} blocks", f"depth_{curve.kind}", curve.peak,
                             curve.peak_low, curve.peak_high, Status.PREDICTED, meaning, "layer"))  # fmt: skip
     return found
@@ -238,16 +244,21 @@ def _next_steps(findings: Findings, config: AdvisorConfig) -> list[str]:
     if findings.floor is not None and findings.floor.rows is not None:
         certified = findings.certified_floor.rows if findings.certified_floor is not None else None
         least = findings.floor.rows if certified is None else certified
-        steps.append(f"Take batches of at least {least:,} rows.")
+        steps.append(f"With that threshold take batches of at least {least:,} rows.")
     limits = [limit for limit in findings.limits if math.isfinite(limit.value)]
     if limits:
-        steps.append(f"Augment up to strength {min(limit.value for limit in limits):.2g}.")
+        sure = findings.certified_strength.value if findings.certified_strength is not None else None
+        certain = "" if sure is None else f" (certified up to {sure:g})"
+        steps.append(f"Augment up to strength {min(limit.value for limit in limits):.2g}{certain}.")
     elif not findings.strengths:
         steps.append("For an augmentation limit embed views too: --view 0=FEATURES --view 0.5=FILE --view 1=FILE.")
-    peaks = {curve.kind: curve.peak for curve in findings.depths}
-    if "relu" in peaks:
-        steps.append(f"Stop at {peaks['relu']} ReLU block{'s' if peaks['relu'] != 1 else ''}; more do not sharpen."
-                     if peaks["relu"] else "Add no attention blocks: on these rows none sharpens.")  # fmt: skip
+    for curve in findings.depths:
+        if curve.peak:
+            blocks = f"{curve.peak} {NAMES[curve.kind]} block{'s' if curve.peak > 1 else ''}"
+            steps.append(f"{blocks} (half of a row, half of what it attends to) sharpen the rows, from "
+                         f"{curve.means[0]:.3f} to {curve.means[curve.peak]:.3f}; more do not.")  # fmt: skip
+    if not any(curve.peak for curve in findings.depths):
+        steps.append("Add no attention blocks: none makes these rows sharper.")
     steps.append("Hold the predictions against rows kept aside: the same command with --out DIR --resume --check FILE.")
     return steps
 

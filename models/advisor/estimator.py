@@ -25,7 +25,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
 
     Args:
         threshold: tau in [0, 1) of ReLU attention; used unless ``inverse_temperature`` is given.
-        inverse_temperature: kappa > 0 of softmax attention without oneself; None for ReLU.
+        inverse_temperature: kappa > 0 of softmax attention, which counts the row itself; None for ReLU.
         depth: blocks, at least 1.
         mixing: lambda in (0, 1].
         centre: subtract the mean of the rows that it is fitted to.
@@ -55,15 +55,18 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_advice(cls, advice: Advice, **others: object) -> "AttentionTransformer":
-        """With the advised threshold, depth and centring.
+        """With the advised attention, centring and depth (one block where none is advised).
 
         Raises:
-            ValueError: the advice leaves the threshold undecided.
+            ValueError: the advice leaves the attention undecided.
         """
-        if advice.threshold is None:
-            raise ValueError("advice: leaves the threshold undecided, so there is no stack to run")
-        return cls(**{"threshold": advice.threshold, "depth": max(1, advice.depth or 1), "centre": advice.centred,
-                      **others})  # fmt: skip
+        if advice.attention is None:
+            raise ValueError("advice: leaves the attention undecided, so there is no stack to run")
+        advised = (
+            {"threshold": advice.threshold} if advice.attention == "relu"
+            else {"inverse_temperature": advice.inverse_temperature}
+        )  # fmt: skip
+        return cls(**{**advised, "depth": max(1, advice.depth), "centre": advice.centred, **others})
 
     def fit(self, X: Array, y: object = None) -> "AttentionTransformer":
         """Keep the bank.
@@ -108,11 +111,12 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
     def _block(self, tokens: Tensor, bank: Tensor, away: Tensor) -> Tensor:
         cosines = _unit(tokens) @ _unit(bank).mT
         if self.inverse_temperature is None:
-            weights = (cosines - self.threshold).clamp(min=0.0) * away
+            weights, itself = (cosines - self.threshold).clamp(min=0.0) * away, 0.0
         else:
-            weights = (self.inverse_temperature * (cosines - 1.0)).exp() * away
-        mass = weights.sum(-1, keepdim=True)
-        mixed = (1.0 - self.mixing) * tokens + self.mixing * (weights @ bank) / torch.where(mass > 0, mass, 1.0)
+            weights, itself = (self.inverse_temperature * (cosines - 1.0)).exp() * away, 1.0
+        mass = weights.sum(-1, keepdim=True) + itself
+        attended = (weights @ bank + itself * tokens) / torch.where(mass > 0, mass, 1.0)
+        mixed = (1.0 - self.mixing) * tokens + self.mixing * attended
         return torch.where(mass > 0, mixed, tokens)
 
     def _prepare(self, rows: np.ndarray) -> Tensor:

@@ -21,6 +21,8 @@ from models.advisor.questions.strength import StrengthLimit, batch_means, streng
 from theory.batch_law import Weight
 from theory.numerics.whole_files import read_json, write_json
 
+# progress(name, rows done).
+Progress = Callable[..., None]
 # keep(name, compute) returns what compute says, or what it said when it was asked before.
 Keep = Callable[[str, Callable[[], dict]], dict]
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256
@@ -98,12 +100,12 @@ def find(
     features: FeatureSet,
     config: AdvisorConfig,
     keep: Keep = keep_nothing,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Progress = lambda name, rows=None: None,
 ) -> Findings:
     """Ask everything.
 
     Args:
-        progress: told the name of every part before it is worked out.
+        progress: told the name of every part before it is worked out, and of long ones how many rows are done.
 
     Raises:
         ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
@@ -135,13 +137,14 @@ def find(
     sizes = floor = certified_floor = None
     if weights:
         asked = curve_sizes(pool.size, batch_size)
-        sizes = part("batch_sizes", lambda: _points(size_curve(pool, weights, asked, config)))
+        sizes = part("batch_sizes", lambda: _points(size_curve(pool, weights, asked, config, partial(progress, "batch_sizes"))))
     if relu is not None and not pool.paired:
         found = part("floor", lambda: asdict(row_floor(pool, relu, config)))
         floor = Floor(**found)
         certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
     strengths = features.strengths if weights and len(features.strengths) > 1 else ()
-    by_strength, limits, certified = _strengths(features, strengths, use_centred, weights, batch_size, config, part)
+    by_strength, limits, certified = _strengths(features, strengths, use_centred, weights, batch_size, config, part,
+                                                progress)  # fmt: skip
     depths = tuple(
         DepthCurve(**{k: tuple(v) if isinstance(v, list) else v for k, v in part(
             f"depth_{kind}", lambda k=kind, w=weight: asdict(depth_curve(pool, k, w, batch_size, config))).items()})
@@ -172,11 +175,15 @@ def _strengths(
     batch_size: int,
     config: AdvisorConfig,
     part: Keep,
+    progress: Progress,
 ) -> tuple[tuple[tuple[SizePoint, ...], ...], tuple[StrengthLimit, ...], CertifiedStrength | None]:
     if not strengths:
         return (), (), None
-    found = [part(f"strength_{strength:g}", partial(_at_strength, features, strength, centred, weights, batch_size,
-                                                    config)) for strength in strengths]  # fmt: skip
+    found = []
+    for strength in strengths:
+        name = f"strength_{strength:g}"
+        found.append(part(name, lambda s=strength, n=name: _at_strength(features, s, centred, weights, batch_size, config,
+                                                                        partial(progress, n))))  # fmt: skip
     points = tuple(_read_points(each) for each in found)
     means = [[np.array(values) for values in each["means"]] for each in found]
     chance = found[0]["chance"]
@@ -187,16 +194,16 @@ def _strengths(
     )
     name = "certified_strength"
     certified = part(name, lambda: asdict(certify_strength(
-        [partial(_strength_pool, features, centred, s, config) for s in strengths], strengths, weights[0][1], batch_size, config)))
+        [partial(_strength_pool, features, centred, s, config) for s in strengths], strengths, *weights[0], batch_size, config)))
     return points, limits, CertifiedStrength(**certified)
 
 
 def _at_strength(
     features: FeatureSet, strength: float, centred: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
-    config: AdvisorConfig,
+    config: AdvisorConfig, progress: Callable[[int], None],
 ) -> dict:  # fmt: skip
     pool = _strength_pool(features, centred, strength, config)
-    points = _points(size_curve(pool, weights, [batch_size], config))
+    points = _points(size_curve(pool, weights, [batch_size], config, progress))
     means = [batch_means(pool, weight, batch_size, config).tolist() for _, weight in weights]
     return {**points, "means": means, "chance": pool.chance_at(batch_size), "pool_size": pool.size}
 

@@ -12,7 +12,7 @@ Z = 1.96
 
 
 def predictions_of(findings: Findings) -> Iterator[Prediction]:
-    """Sharpness and isolated share at every batch size, sharpness at every strength and layer, strength limits."""
+    """Affinity sharpness and isolated share at every batch size, sharpness at every strength and layer, strength limits."""
     for point in findings.sizes:
         yield _of_bracket(point, "sharpness", f"n = {point.batch_size}", point.batch_size)
         if point.kind == "relu" and not findings.paired:
@@ -29,13 +29,13 @@ def predictions_of(findings: Findings) -> Iterator[Prediction]:
     for curve in findings.depths:
         # Layer 0 is the batch itself, which the batch sizes tell more exactly.
         for layer in range(1, len(curve.means)):
-            yield Prediction(f"sharpness, {curve.kind}, layer {layer}", "depth", curve.kind, layer, curve.means[layer],
+            yield Prediction(f"affinity sharpness, {curve.kind}, layer {layer}", "depth", curve.kind, layer, curve.means[layer],
                              0.0, 0.0, curve.errors[layer], curve.deviations[layer], findings.pool_size)  # fmt: skip
 
 
 def _of_bracket(point: SizePoint, kind: str, where: str, at: float) -> Prediction:
     half = (point.high - point.low) / 2
-    name = f"sharpness, {point.kind}, {where}"
+    name = f"affinity sharpness, {point.kind}, {where}"
     return Prediction(name, kind, point.kind, at, point.middle, half, half, 0.0, point.deviation, point.rows)
 
 

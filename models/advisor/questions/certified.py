@@ -46,11 +46,13 @@ class CertifiedStrength:
     """Of new rows in batches filled from a bank.
 
     Attributes:
+        kind: of attention, "relu" or "softmax".
         value: the largest embedded strength that passed; None where strength 0 failed.
         target: mean affinity sharpness that it had to have.
         tested, bank: as in CertifiedFloor.
     """
 
+    kind: str
     value: float | None
     target: float
     tested: int
@@ -86,6 +88,7 @@ def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> Certifie
 def certify_strength(
     pools: Sequence[Callable[[], Pool]],
     strengths: Sequence[float],
+    kind: str,
     weight: Weight,
     batch_size: int,
     config: AdvisorConfig,
@@ -106,7 +109,7 @@ def certify_strength(
         if mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:
             break
         accepted = float(strength)
-    return CertifiedStrength(accepted, target, *sizes)
+    return CertifiedStrength(kind, accepted, target, *sizes)
 
 
 def _hits(pool: Pool, threshold: float, bank: np.ndarray, rows: np.ndarray) -> np.ndarray:

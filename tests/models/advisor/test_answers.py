@@ -127,7 +127,7 @@ def test_shuffled_labels_are_noticed():
     assert len(advice.next_steps) == 1
     assert advice.predictions == ()
     assert "-  " in report(advice)
-    with pytest.raises(ValueError, match="leaves the threshold undecided"):
+    with pytest.raises(ValueError, match="leaves the attention undecided"):
         AttentionTransformer.from_advice(advice)
 
 
@@ -228,6 +228,8 @@ def test_the_report_fits_a_terminal(tmp_path, advice, features, findings):
 
 
 def test_the_transformer_takes_the_advice(advice):
-    found = AttentionTransformer.from_advice(advice, bank_size=50)
-    assert (found.threshold, found.centre, found.bank_size) == (advice.threshold, advice.centred, 50)
-    assert found.depth == max(1, advice.depth)
+    relu = AttentionTransformer.from_advice(replace(advice, attention="relu", depth=0), bank_size=50)
+    assert (relu.threshold, relu.inverse_temperature, relu.depth) == (advice.threshold, None, 1)
+    assert (relu.centre, relu.bank_size) == (advice.centred, 50)
+    softmax = AttentionTransformer.from_advice(replace(advice, attention="softmax", depth=3))
+    assert (softmax.inverse_temperature, softmax.depth) == (advice.inverse_temperature, 3)

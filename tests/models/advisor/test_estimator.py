@@ -7,6 +7,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from models.advisor import AttentionTransformer
+from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from tests.models.advisor.rows import rows_of
 
@@ -21,6 +22,8 @@ def test_rows_of_the_bank_become_what_the_stack_makes_of_them():
     found = AttentionTransformer(threshold=0.3, depth=3, centre=False).fit_transform(rows)
     expected = AttentionStack(3, 0.3, normalize="input").tokens(torch.from_numpy(rows))
     np.testing.assert_allclose(found, expected, atol=1e-9)
+    found = AttentionTransformer(inverse_temperature=6.0, depth=3, centre=False).fit_transform(rows)
+    np.testing.assert_allclose(found, SoftmaxStack(3, 6.0)(torch.from_numpy(rows)), atol=1e-9)
 
 
 def test_a_new_row_does_not_depend_on_its_company():
