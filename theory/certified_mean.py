@@ -1,14 +1,14 @@
 """Propositions 8 and 9: from given rows to new ones, and choosing among candidates without losing the guarantee.
 
-Proposition 8. (i) X_1, ..., X_m independent in [0, 1] with mean value mu of their expectations: with probability at least
-1 - delta, mu >= L, the smallest mu' <= mean X with kl(mean X || mu') <= ln(1/delta)/m. Applied to Proposition 6's or 7's
-value of m new rows against a stored pool the radius does not depend on the batch size.
-(ii) U, the average of a [0, 1]-valued function over all batches of n of N independent rows: the same with m = floor(N/n)
-in place of m, whatever is computed of a batch.
+Proposition 8. (i) X_1, ..., X_m independent in [0, 1], mu the mean of their expectations: with probability at least
+1 - delta, mu >= L, the smallest mu' <= mean X with kl(mean X || mu') <= ln(1/delta)/m. Applied to Proposition 6's or
+7's values of m new rows against a stored pool, the radius does not depend on the batch size.
+(ii) U, the average of a [0, 1]-valued function over all batches of n of N independent identically distributed rows: the
+same with floor(N/n) in place of m, whatever is computed of a batch.
 (iii) Asymptotic only: estimate +- z sd(psi)/sqrt(N), psi the influence of each row on the mean in-class share.
-Proposition 9. Candidates in an order fixed beforehand, each with a bound that fails with probability at most delta; those
-before the first whose bound misses its target are accepted: with probability at least 1 - delta all of them keep theirs.
-Proofs: theory.md, section 6.
+Proposition 9. Candidates in an order fixed beforehand, each with a bound that fails with probability at most delta;
+those before the first whose bound misses its target are accepted: with probability at least 1 - delta all of them keep
+theirs. Proofs: theory.md, section 6; this toolkit's statement.
 """
 
 import math
@@ -84,7 +84,8 @@ def batch_floor_of_mean(
     """A bound that the expected value of a whole new batch falls below with probability at most delta (8 (ii)).
 
     Args:
-        average: of a [0, 1]-valued function over all batches of ``batch_size`` of ``num_rows`` independent rows.
+        average: of a [0, 1]-valued function over all batches of ``batch_size`` of ``num_rows`` rows, independent and
+            identically distributed.
         sampled: the average is over so many batches only, drawn independently and uniformly of all; delta is then
             halved between the two steps.
 

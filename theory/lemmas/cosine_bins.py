@@ -1,4 +1,4 @@
-"""Proposition 6 for large pools: each row's cosines in a histogram, from which all weights and batch sizes are bracketed.
+"""Proposition 6 for large pools: each row's cosines in a histogram, from which weights and batch sizes are bracketed.
 
 A tile of rows against all columns is counted into equal bins of [-1, 1], of which the count and the sum of the places
 in the bin are kept. A true cosine lies within ``reach`` of where it was placed: the round-off of a dot product in the
