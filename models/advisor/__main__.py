@@ -70,6 +70,9 @@ class AdvisorRun(AdvisorConfig):
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
 
+    def __post_init__(self) -> None:
+        """Settings are checked by ``run``, so that a wrong one is refused as all other arguments are."""
+
 
 def _views(given: tuple[str, ...], name: str) -> tuple[tuple[float, Path], ...]:
     found = []

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
 from models.tiled import row_tiles
-from theory.batch_law import Weight
+from theory.batch_law import Weight, batch_laws
 from theory.certified_mean import mean_floor
 from theory.lemmas.drawn_rows import missing_all
 
@@ -104,7 +104,7 @@ def certify_strength(
         bank, others = split(pool, config)
         if math.isnan(target):
             chance = pool.chance_at(batch_size)
-            ideal = float(lower_shares(pool, weight, batch_size, bank, bank).mean())
+            ideal = float(lower_shares(pool, weight, batch_size, bank, None).mean())
             target, sizes = chance + config.target * max(ideal - chance, 0.0), (len(others), len(bank))
         if mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:
             break
@@ -123,27 +123,40 @@ def _hits(pool: Pool, threshold: float, bank: np.ndarray, rows: np.ndarray) -> n
 
 
 def lower_shares(
+    pool: Pool, weight: Weight, batch_size: int, bank: np.ndarray, rows: np.ndarray | None
+) -> Float[np.ndarray, " rows"]:
+    """At most the expected in-class share of each row's weight in a batch with n - 1 rows of the bank: Proposition 6's
+    lower side; with view pairs, whose partner is in every batch, its in-.
+
+    Args:
+        rows: none of the bank; None asks the bank's own rows, each left out of its batches.
+    """
+    if pool.paired:
+        return _lower_of_pairs(pool, weight, batch_size, bank, bank if rows is None else rows)
+    # A class of one row cannot be a row's own; new rows of a class that the bank lacks have no own weight at all.
+    bank = bank[np.bincount(pool.classes[bank])[pool.classes[bank]] > 1]
+    points, classes = pool.points[torch.from_numpy(bank)], pool.classes[bank]
+    if rows is None:
+        return batch_laws(points, classes, (batch_size,), (weight,))[0].lower[0]
+    known = np.isin(pool.classes[rows], classes)
+    found = np.zeros(len(rows))
+    if known.any():
+        new = pool.points[torch.from_numpy(rows[known])], pool.classes[rows[known]]
+        found[known] = batch_laws(points, classes, (batch_size,), (weight,), new_rows=new)[0].lower[0]
+    return found
+
+
+def _lower_of_pairs(
     pool: Pool, weight: Weight, batch_size: int, bank: np.ndarray, rows: np.ndarray
 ) -> Float[np.ndarray, " rows"]:
-    """Proposition 6's in-: at most the expected in-class share of each row's weight in a batch with n - 1 rows of the
-    bank, itself left out where it is one of them; with view pairs its partner is always there."""
-    classes, columns = torch.from_numpy(pool.classes), torch.from_numpy(bank)
-    found = []
-    half = pool.size // 2
+    columns, half, found = torch.from_numpy(bank), pool.size // 2, []
+    inside = bool(np.isin(rows[0], bank))
     for tile in row_tiles(len(rows), TILE):
         at = torch.from_numpy(rows[tile])
+        partner = (at + half) % pool.size
         h = weight.value((pool.points[at] @ pool.points[columns].mT).double().clamp_(-1.0, 1.0))
-        h = torch.where(at[:, None] == columns, 0.0, h)
-        if pool.paired:
-            partner = (at + half) % pool.size
-            own = weight.value((pool.points[at] * pool.points[partner]).sum(-1).double().clamp_(-1.0, 1.0))
-            others = torch.where(columns == partner[:, None], 0.0, h).sum(-1)
-            mean = others * (batch_size - 2) / (len(bank) - 2 * int(np.isin(rows[0], bank)))
-            found.append((own / torch.where(own + mean > 0, own + mean, 1.0)).numpy())
-            continue
-        units = len(bank) - int(np.isin(rows[0], bank))
-        chance, rest = (batch_size - 1) / units, (batch_size - 2) / (units - 1)
-        apart = h + rest * (h.sum(-1, keepdim=True) - h)
-        inside = torch.where(classes[at, None] == classes[columns], h, 0.0)
-        found.append((chance * (inside / torch.where(apart > 0, apart, 1.0)).sum(-1)).numpy())
+        others = torch.where((at[:, None] == columns) | (partner[:, None] == columns), 0.0, h).sum(-1)
+        own = weight.value((pool.points[at] * pool.points[partner]).sum(-1).double().clamp_(-1.0, 1.0))
+        mean = others * (batch_size - 2) / (len(bank) - 2 * inside)
+        found.append((own / torch.where(own + mean > 0, own + mean, 1.0)).numpy())
     return np.clip(np.concatenate(found), 0.0, 1.0)
