@@ -54,7 +54,8 @@ class Prediction:
     Attributes:
         name: what is measured, for instance "affinity sharpness, relu, n = 64".
         kind: "sharpness", "isolated", "strength" or "depth".
-        curve, at: attention ("relu" or "softmax") and batch size, strength or layer.
+        curve, at: attention ("relu" or "softmax") and batch size, strength or layer; None of a
+            strength limit.
         value: predicted.
         slack_low, slack_high: how far the truth may lie below and above apart from chance (bracket, interpolation).
         error: standard error of the value, the rows given (of what is resampled).
@@ -65,7 +66,7 @@ class Prediction:
     name: str
     kind: str
     curve: str
-    at: float
+    at: float | None
     value: float
     slack_low: float
     slack_high: float

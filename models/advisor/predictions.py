@@ -24,7 +24,7 @@ def predictions_of(findings: Findings) -> Iterator[Prediction]:
     for limit in findings.limits:
         if math.isfinite(limit.value):
             high = limit.high if math.isfinite(limit.high) else limit.last
-            yield Prediction(f"largest strength, {limit.kind}", "strength", limit.kind, math.nan, limit.value,
+            yield Prediction(f"largest strength, {limit.kind}", "strength", limit.kind, None, limit.value,
                              limit.value - limit.low, max(high - limit.value, 0.0), 0.0, limit.deviation, limit.rows)  # fmt: skip
     for curve in findings.depths:
         # Layer 0 is the batch itself, which the batch sizes tell more exactly.
