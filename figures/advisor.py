@@ -15,7 +15,7 @@ COLORS = {"relu": "C0", "softmax": "C1"}
 NAMES = {"relu": "ReLU attention", "softmax": "softmax attention"}
 PANELS = {
     "batch_size": ("batch size n", "mean affinity sharpness"),
-    "isolated": ("batch size n", "rows without a true neighbour"),
+    "isolated": ("batch size n", "rows without a true neighbor"),
     "strength": ("augmentation strength", "mean affinity sharpness"),
     "depth": ("layer", "mean affinity sharpness"),
 }
@@ -23,7 +23,7 @@ PANELS = {
 MEASURED = {"batch_size": "sharpness", "isolated": "isolated", "strength": "strength_sharpness", "depth": "depth"}
 KINDS = {
     "sharpness": ("sharpness by batch size", "o", "C0"),
-    "isolated": ("share without a true neighbour", "s", "C1"),
+    "isolated": ("share without a true neighbor", "s", "C1"),
     "strength_sharpness": ("sharpness by strength", "^", "C2"),
     "strength": ("largest strength", "*", "C3"),
     "depth": ("sharpness by layer", "D", "C4"),

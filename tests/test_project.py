@@ -31,6 +31,8 @@ FORBIDDEN = {
     "models.cifar.methods.sneaky": "models.cifar.evaluation.features",
     "models.cifar.evaluation.sneaky": "models.cifar.training.config",
     "models.cifar.training.sneaky": "models.cifar.evaluate",
+    "models.advisor.inputs.sneaky": "models.cifar.data.images",
+    "models.advisor.questions.sneaky": "models.advisor.findings",
     "models.heads": "models.cifar.data.views",
 }
 

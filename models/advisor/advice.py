@@ -102,12 +102,12 @@ class Advice:
 
     Attributes:
         answers: lines of the table.
-        geometry: raw, then centred.
+        geometry: raw, then centered.
         warnings: in words; what to do about them included.
         num_rows, num_classes, width: of the data; the classes of view pairs are the rows.
         batch_size: that threshold, temperature, strength and depth are advised for.
-        centred: whether the rows should be centred.
-        centre: (D,) what to subtract, or None.
+        centered: whether the rows should be centered.
+        center: (D,) what to subtract, or None.
         threshold, inverse_temperature: of ReLU and of softmax attention, None where undecided.
         attention, depth: "relu" or "softmax", and how many of its blocks; the sharpest of all that were tried.
         curves: rows of curves.csv.
@@ -124,8 +124,8 @@ class Advice:
     width: int
     paired: bool
     batch_size: int
-    centred: bool
-    centre: tuple[float, ...] | None
+    centered: bool
+    center: tuple[float, ...] | None
     threshold: float | None
     inverse_temperature: float | None
     attention: str | None

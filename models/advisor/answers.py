@@ -14,6 +14,7 @@ from models.advisor.questions.attention import KINDS, Choice
 from models.advisor.questions.geometry import Geometry
 from models.advisor.questions.strength import StrengthLimit
 
+DEFAULTS = AdvisorConfig()
 Z = 1.96
 HIGH_COSINE = 0.5
 # Batches' worth of rows below which intervals are rough.
@@ -26,7 +27,7 @@ def advise(
     labels: np.ndarray | Sequence | None = None,
     views: Sequence[np.ndarray] | np.ndarray | None = None,
     strengths: Sequence[float] | np.ndarray | None = None,
-    config: AdvisorConfig = AdvisorConfig(),
+    config: AdvisorConfig = DEFAULTS,
 ) -> Advice:
     """What batch size, attention, augmentation strength and depth these embeddings ask for.
 
@@ -43,23 +44,23 @@ def advise(
 
 def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
     """Findings in words."""
-    relu, softmax = (findings.choices[findings.centred][k] for k in (0, 1))
+    relu, softmax = (findings.choices[findings.centered][k] for k in (0, 1))
     known = dict(findings.weights)
     answers = [
-        _centring(findings),
+        _centering(findings),
         *(_attention(choice, findings) for choice in (relu, softmax)),
         *_sharpness(findings),
         *_floor(findings, config),
         *_strength(findings, config),
         *_depth(findings),
-        _separation(findings.geometry[findings.centred]),
+        _separation(findings.geometry[findings.centered]),
     ]
     sharpest = max(findings.depths, key=lambda curve: curve.means[curve.peak], default=None)
     return Advice(
         answers=tuple(answers), geometry=findings.geometry, warnings=tuple(_warnings(findings, config)),
         num_rows=findings.num_rows, num_classes=findings.num_classes, width=findings.width, paired=findings.paired,
-        batch_size=findings.batch_size, centred=findings.centred,
-        centre=None if findings.centre is None else tuple(map(float, findings.centre)),
+        batch_size=findings.batch_size, centered=findings.centered,
+        center=None if findings.center is None else tuple(map(float, findings.center)),
         threshold=known["relu"].threshold if "relu" in known else None,
         inverse_temperature=known["softmax"].inverse_temperature if "softmax" in known else None,
         attention=None if sharpest is None else sharpest.kind, depth=None if sharpest is None else sharpest.peak,
@@ -68,17 +69,18 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
     )  # fmt: skip
 
 
-def _centring(findings: Findings) -> Answer:
-    raw, centred = (choices[0] for choices in findings.choices)
+def _centering(findings: Findings) -> Answer:
+    raw, centered = (choices[0] for choices in findings.choices)
     told = [f"{c.sharpness:.3f} {name}" if c.value is not None else f"no threshold possible {name}"
-            for c, name in ((raw, "as they are"), (centred, "centred"))]  # fmt: skip
+            for c, name in ((raw, "as they are"), (centered, "centered"))]  # fmt: skip
     cosines = [g.median_cosine for g in findings.geometry]
     meaning = (
-        f"best affinity sharpness of ReLU attention {told[0]}, {told[1]}; median cosine {cosines[0]:.2f} and {cosines[1]:.2f}"
+        f"best affinity sharpness of ReLU attention {told[0]}, {told[1]}; median cosine {cosines[0]:.2f} and "
+        f"{cosines[1]:.2f}"
     )
-    status = Status.PREDICTED if raw.above_chance or centred.above_chance else Status.UNDECIDED
-    value = "yes" if findings.centred else "no"
-    return Answer("Subtract the mean of the rows first?", "centre", value, None, None, status, meaning, "choice")
+    status = Status.PREDICTED if raw.above_chance or centered.above_chance else Status.UNDECIDED
+    value = "yes" if findings.centered else "no"
+    return Answer("Subtract the mean of the rows first?", "center", value, None, None, status, meaning, "choice")
 
 
 def _attention(choice: Choice, findings: Findings) -> Answer:
@@ -87,16 +89,16 @@ def _attention(choice: Choice, findings: Findings) -> Answer:
     name = KINDS[choice.kind].replace(" ", "_")
     if choice.value is None:
         return Answer(what, name, None, None, None, Status.UNDECIDED,
-                      f"in batches of {findings.batch_size} none leaves the median row enough effective neighbours "
-                      f"(at most {choice.neighbours:.1f}); ask with a larger --batch-size", unit)  # fmt: skip
+                      f"in batches of {findings.batch_size} none leaves the median row enough effective neighbors "
+                      f"(at most {choice.neighbors:.1f}); ask with a larger --batch-size", unit)  # fmt: skip
     if not choice.above_chance:
         return Answer(what, name, None, None, None, Status.UNDECIDED,
                       f"affinity sharpness {choice.sharpness:.3f} is not above chance, {choice.chance:.3f}: attention "
                       "does not see these labels in these rows", unit)  # fmt: skip
     temperature = "" if choice.kind == "relu" else f", temperature {1 / choice.value:.3g}"
     return Answer(what, name, choice.value, choice.low, choice.high, Status.PREDICTED,
-                  f"affinity sharpness {choice.sharpness:.3f}, chance {choice.chance:.3f}, {choice.neighbours:.1f} effective "
-                  f"neighbours{temperature}; in brackets: not clearly worse", unit)  # fmt: skip
+                  f"affinity sharpness {choice.sharpness:.3f}, chance {choice.chance:.3f}, {choice.neighbors:.1f} "
+                  f"effective neighbors{temperature}; in brackets: not clearly worse", unit)  # fmt: skip
 
 
 def _sharpness(findings: Findings) -> list[Answer]:
@@ -111,10 +113,10 @@ def _sharpness(findings: Findings) -> list[Answer]:
 
 
 def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
-    question = f"Smallest batch: {_percent(config.share)} of rows may lack a true neighbour"
+    question = f"Smallest batch: {_percent(config.share)} of rows may lack a true neighbor"
     if findings.paired and findings.weights:
         isolated = findings.sizes[0].isolated
-        return [Answer("Rows whose other view is no neighbour", "isolated", isolated, None, None, Status.EXACT,
+        return [Answer("Rows whose other view is no neighbor", "isolated", isolated, None, None, Status.EXACT,
                        "both views are in every batch, so the batch size does not matter to this")]  # fmt: skip
     if findings.floor is None:
         return [Answer(question, "batch_floor", None, None, None, Status.UNDECIDED,
@@ -122,7 +124,7 @@ def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     floor, certified = findings.floor, findings.certified_floor
     if floor.rows is None:
         meaning = (
-            f"no batch is large enough: {_percent(floor.never)} of the rows have no true neighbour above "
+            f"no batch is large enough: {_percent(floor.never)} of the rows have no true neighbor above "
             f"{floor.threshold:g} among all {findings.num_rows:,}; lower the threshold or allow a larger --share"
         )
         return [Answer(question, "batch_floor", None, None, None, Status.EXACT, meaning, "rows")]
@@ -134,8 +136,9 @@ def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
                             f"{certified.tested:,} rows held against {certified.bank:,} others", "rows"))  # fmt: skip
     elif certified is not None:
         found.append(Answer("  the same, for new rows", "batch_floor_certified", None, None, None, Status.UNDECIDED,
-                            f"{certified.tested:,} rows held against {certified.bank:,} others certify no batch of up "
-                            f"to {certified.largest:,}; more rows, a larger --share or --delta may", "rows"))  # fmt: skip
+                            f"{certified.tested:,} rows held against {certified.bank:,} others certify no batch of "
+                            f"up to {certified.largest:,}; more rows, a larger --share or --delta may",
+                            "rows"))  # fmt: skip
     return found
 
 
@@ -211,7 +214,7 @@ def _warnings(findings: Findings, config: AdvisorConfig) -> list[str]:
         )
     if raw.median_cosine > HIGH_COSINE:
         found.append(
-            f"the median cosine of the rows as they are is {raw.median_cosine:.2f}: all point the same way; centre them"
+            f"the median cosine of the rows as they are is {raw.median_cosine:.2f}: all point the same way; center them"
         )
     if findings.pool_size < BATCHES_OF_ROWS * findings.batch_size:
         found.append(
@@ -219,10 +222,10 @@ def _warnings(findings: Findings, config: AdvisorConfig) -> list[str]:
             f"{findings.batch_size}; with fewer than {BATCHES_OF_ROWS} intervals are rough"
         )
     own = raw.chance * (n - 1)
-    if not findings.paired and own < config.effective_neighbours:
+    if not findings.paired and own < config.effective_neighbors:
         found.append(
             f"a batch of {n} holds {own:.1f} other rows of a row's own class on average, fewer than the "
-            f"{config.effective_neighbours:g} effective neighbours asked for: some must be false; ask with a larger "
+            f"{config.effective_neighbors:g} effective neighbors asked for: some must be false; ask with a larger "
             "--batch-size"
         )
     if not findings.weights:
@@ -234,8 +237,8 @@ def _next_steps(findings: Findings, config: AdvisorConfig) -> list[str]:
     if not findings.weights:
         return ["Check that row i of the labels belongs to row i of the embeddings; no setting helps before it does."]
     steps = []
-    if findings.centred:
-        steps.append("Subtract the mean (centre in advice.json) from every row before attention or kNN.")
+    if findings.centered:
+        steps.append("Subtract the mean (center in advice.json) from every row before attention or kNN.")
     known = dict(findings.weights)
     parts = [f"ReLU threshold {known['relu'].threshold:g}"] if "relu" in known else []
     if "softmax" in known:
@@ -266,5 +269,3 @@ def _next_steps(findings: Findings, config: AdvisorConfig) -> list[str]:
 def _percent(share: float) -> str:
     text = f"{100 * share:.0f}" if share == 0 or share >= 0.095 else f"{100 * share:.2g}"
     return f"{text} %"
-
-

@@ -60,8 +60,8 @@ def draw_batches(pool: Pool, batch_size: int, count: int, rng: np.random.Generat
 
 
 def measure_batches(pool: Pool, weights: list[Weight], rows: np.ndarray) -> tuple[BatchMeans, BatchMeans]:
-    """Mean affinity sharpness of every batch, (weights, batches), and its share of rows without a true neighbour; both
-    count a row without neighbours as 0 sharp."""
+    """Mean affinity sharpness of every batch, (weights, batches), and its share of rows without a true neighbor; both
+    count a row without neighbors as 0 sharp."""
     batches, n = rows.shape
     sharpness, isolated = np.empty((2, len(weights), batches))
     step = max(1, CHUNK // n**2)

@@ -42,9 +42,9 @@ class CheckSet:
         return self.pool(None).size
 
     def pool(self, strength: float | None) -> Pool:
-        """The new rows, centred by the mean of the old ones."""
-        centre = pool_of(self.features, True, strength).centre if self.findings.centred else None
-        return pool_of(self.new, self.findings.centred, strength, centre)
+        """The new rows, centered by the mean of the old ones."""
+        center = pool_of(self.features, True, strength).center if self.findings.centered else None
+        return pool_of(self.new, self.findings.centered, strength, center)
 
     def measure(
         self, predictions: Sequence[Prediction], progress: Callable[[str], None] = lambda name: None

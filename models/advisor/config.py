@@ -18,13 +18,13 @@ class AdvisorConfig:
     """Batch that threshold, temperature, strength and depth are advised for; None: large enough for eight rows of a
     row's own class, at most an eighth of the rows, from 16 to 256."""
     share: float = 0.05
-    """Largest share of rows that may be without a true neighbour in their batch."""
+    """Largest share of rows that may be without a true neighbor in their batch."""
     target: float = 0.5
     """Share of the excess over chance that an augmentation must leave."""
     delta: float = 0.05
     """Probability with which a CERTIFIED answer may be wrong."""
-    effective_neighbours: float = 4.0
-    """Effective neighbours that the median row must have in a batch; sharpness alone would choose the nearest one."""
+    effective_neighbors: float = 4.0
+    """Effective neighbors that the median row must have in a batch; sharpness alone would choose the nearest one."""
     depth: int = 8
     """Blocks of the stacks that are run on batches of the rows."""
     batches: int = 16
@@ -39,7 +39,7 @@ class AdvisorConfig:
             require_count(self.batch_size, "batch_size", 4)
         for name in ("share", "target", "delta"):
             require_range(getattr(self, name), name, 0.0, 1.0, closed="neither")
-        require_range(self.effective_neighbours, "effective_neighbours", 1.0, math.inf, closed="left")
+        require_range(self.effective_neighbors, "effective_neighbors", 1.0, math.inf, closed="left")
         require_count(self.depth, "depth", 1, 256)
         require_count(self.batches, "batches", 2)
         require_count(self.seed, "seed", 0, 2**63 - 1)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from models.advisor.inputs.features import FeatureSet, feature_set
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
-# At strength 1, in pixels of the 8 x 8 images and in grey levels of 0..16.
+# At strength 1, in pixels of the 8 x 8 images and in gray levels of 0..16.
 SHIFT, NOISE = 3.0, 6.0
 
 
@@ -27,9 +27,7 @@ def _with_views(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     return feature_set(images, labels, views, STRENGTHS, name="digits")
 
 
-def augment(
-    images: Float[np.ndarray, "N 64"], strength: float, rng: np.random.Generator
-) -> Float[np.ndarray, "N 64"]:
+def augment(images: Float[np.ndarray, "N 64"], strength: float, rng: np.random.Generator) -> Float[np.ndarray, "N 64"]:
     """Every image moved by up to ``SHIFT strength`` pixels each way, with Gaussian noise of standard deviation ``NOISE
     strength``; at 0 the images themselves."""
     reach = int(np.ceil(SHIFT * strength))

@@ -20,15 +20,16 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
     """Rows mixed with those rows of a bank, the ones it was fitted to, that they attend to, block after block.
 
     ``fit`` keeps up to ``bank_size`` rows and what they are at every layer of the stack; ``transform`` sends each row
-    through the same blocks, where it attends to the bank's rows (not to copies of itself, where it is one of them). So the
-    result for a row does not depend on the rows beside it, and rows of the bank become what the stack makes of them.
+    through the same blocks, where it attends to the bank's rows (not to copies of itself, where it is one of them). So
+    the result for a row does not depend on the rows beside it, and rows of the bank become what the stack makes of
+    them.
 
     Args:
         threshold: tau in [0, 1) of ReLU attention; used unless ``inverse_temperature`` is given.
         inverse_temperature: kappa > 0 of softmax attention, which counts the row itself; None for ReLU.
         depth: blocks, at least 1.
         mixing: lambda in (0, 1].
-        centre: subtract the mean of the rows that it is fitted to.
+        center: subtract the mean of the rows that it is fitted to.
         bank_size: rows that are kept, at least 1.
         random_state: seed of the choice among more rows.
 
@@ -41,7 +42,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         inverse_temperature: object = None,
         depth: object = 1,
         mixing: object = 0.5,
-        centre: object = True,
+        center: object = True,
         bank_size: object = 2048,
         random_state: object = 0,
     ) -> None:
@@ -49,13 +50,13 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         self.inverse_temperature = inverse_temperature
         self.depth = depth
         self.mixing = mixing
-        self.centre = centre
+        self.center = center
         self.bank_size = bank_size
         self.random_state = random_state
 
     @classmethod
     def from_advice(cls, advice: Advice, **others: object) -> "AttentionTransformer":
-        """With the advised attention, centring and depth (one block where none is advised).
+        """With the advised attention, centering and depth (one block where none is advised).
 
         Raises:
             ValueError: the advice leaves the attention undecided.
@@ -66,7 +67,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
             {"threshold": advice.threshold} if advice.attention == "relu"
             else {"inverse_temperature": advice.inverse_temperature}
         )  # fmt: skip
-        return cls(**{**advised, "depth": max(1, advice.depth), "centre": advice.centred, **others})
+        return cls(**{**advised, "depth": max(1, advice.depth), "center": advice.centered, **others})
 
     def fit(self, X: Array, y: object = None) -> "AttentionTransformer":
         """Keep the bank.
@@ -76,7 +77,7 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         X = validate_data(self, X, dtype=np.float64)
-        self.centre_ = X.mean(0) if self.centre else np.zeros(X.shape[1])
+        self.center_ = X.mean(0) if self.center else np.zeros(X.shape[1])
         rows = X
         if len(X) > self.bank_size:
             rows = X[np.sort(np.random.default_rng(self.random_state).permutation(len(X))[: self.bank_size])]
@@ -120,8 +121,8 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
         return torch.where(mass > 0, mixed, tokens)
 
     def _prepare(self, rows: np.ndarray) -> Tensor:
-        """Unit vectors; a row at the centre has no direction, and stays zero."""
-        return _unit(torch.from_numpy(rows - self.centre_))
+        """Unit vectors; a row at the center has no direction, and stays zero."""
+        return _unit(torch.from_numpy(rows - self.center_))
 
     def _check_parameters(self) -> None:
         require_threshold(self.threshold)

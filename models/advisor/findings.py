@@ -37,9 +37,9 @@ class Findings:
 
     Attributes:
         num_rows: of the set; ``pool_size``: rows that batches are drawn from, twice as many for view pairs.
-        geometry, choices: raw first, then centred; of choices ReLU and softmax each.
-        centred: whether to subtract the mean.
-        centre: (D,) the mean, or None.
+        geometry, choices: raw first, then centered; of choices ReLU and softmax each.
+        centered: whether to subtract the mean.
+        center: (D,) the mean, or None.
         weights: kind and weight of the attentions that see the classes; the rest is asked of them.
         sizes: their curves over batch sizes.
         floor, certified_floor: of the ReLU attention; None without it, or for view pairs.
@@ -56,8 +56,8 @@ class Findings:
     batch_size: int
     geometry: tuple[Geometry, Geometry]
     choices: tuple[tuple[Choice, Choice], tuple[Choice, Choice]]
-    centred: bool
-    centre: np.ndarray | None
+    centered: bool
+    center: np.ndarray | None
     weights: tuple[tuple[str, Weight], ...]
     sizes: tuple[SizePoint, ...]
     floor: Floor | None
@@ -92,7 +92,9 @@ def keep_in(folder: Path) -> Keep:
 def usual_batch(pool_size: int, chance: float) -> int:
     """Enough rows for eight of a row's own class on average, up to an eighth of the rows, in powers of two from 16 to
     256 (fewer where there are no 16 rows)."""
-    wanted = min(max(min(1.0 + OWN_ROWS / chance, pool_size / FEWEST_BATCHES), SMALLEST_BATCH), LARGEST_BATCH, pool_size)
+    wanted = min(
+        max(min(1.0 + OWN_ROWS / chance, pool_size / FEWEST_BATCHES), SMALLEST_BATCH), LARGEST_BATCH, pool_size
+    )
     return max(2, 2 ** int(np.log2(wanted)))
 
 
@@ -110,7 +112,7 @@ def find(
     Raises:
         ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
     """
-    raw, centred = (pool_of(features, centred=flag) for flag in (False, True))
+    raw, centered = (pool_of(features, centered=flag) for flag in (False, True))
     check_batch_size(config.batch_size, raw.size)
     batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
     if raw.paired and batch_size % 2:
@@ -120,7 +122,7 @@ def find(
         progress(name)
         return keep(name, compute)
 
-    pools = {"raw": raw, "centred": centred}
+    pools = {"raw": raw, "centered": centered}
     shapes = tuple(
         Geometry(**part(f"geometry_{name}", lambda p=pool: asdict(geometry(p, config.seed))))
         for name, pool in pools.items()
@@ -130,20 +132,22 @@ def find(
                                                                      choose_attention(p, batch_size, config)]}))
         for name, pool in pools.items()
     )  # fmt: skip
-    use_centred = prefers_centred(*choices)
-    pool = centred if use_centred else raw
-    weights = tuple((c.kind, c.weight()) for c in choices[use_centred] if c.above_chance)
+    use_centered = prefers_centered(*choices)
+    pool = centered if use_centered else raw
+    weights = tuple((c.kind, c.weight()) for c in choices[use_centered] if c.above_chance)
     relu = dict(weights).get("relu")
     sizes = floor = certified_floor = None
     if weights:
         asked = curve_sizes(pool.size, batch_size)
-        sizes = part("batch_sizes", lambda: _points(size_curve(pool, weights, asked, config, partial(progress, "batch_sizes"))))
+        sizes = part(
+            "batch_sizes", lambda: _points(size_curve(pool, weights, asked, config, partial(progress, "batch_sizes")))
+        )
     if relu is not None and not pool.paired:
         found = part("floor", lambda: asdict(row_floor(pool, relu, config)))
         floor = Floor(**found)
         certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
     strengths = features.strengths if weights and len(features.strengths) > 1 else ()
-    by_strength, limits, certified = _strengths(features, strengths, use_centred, weights, batch_size, config, part,
+    by_strength, limits, certified = _strengths(features, strengths, use_centered, weights, batch_size, config, part,
                                                 progress)  # fmt: skip
     depths = tuple(
         DepthCurve(**{k: tuple(v) if isinstance(v, list) else v for k, v in part(
@@ -153,15 +157,15 @@ def find(
     return Findings(
         num_rows=features.num_rows, num_classes=len(features.class_names) or features.num_rows,
         width=features.embeddings.shape[1], paired=pool.paired, pool_size=pool.size, batch_size=batch_size,
-        geometry=shapes, choices=choices, centred=use_centred, centre=pool.centre, weights=weights,
+        geometry=shapes, choices=choices, centered=use_centered, center=pool.center, weights=weights,
         sizes=_read_points(sizes), floor=floor, certified_floor=certified_floor, strengths=strengths,
         by_strength=by_strength, limits=limits, certified_strength=certified, depths=depths,
     )  # fmt: skip
 
 
-def prefers_centred(raw: Sequence[Choice], centred: Sequence[Choice]) -> bool:
-    """Centring, unless the raw rows are clearly sharper for ReLU attention."""
-    before, after = raw[0], centred[0]
+def prefers_centered(raw: Sequence[Choice], centered: Sequence[Choice]) -> bool:
+    """Centering, unless the raw rows are clearly sharper for ReLU attention."""
+    before, after = raw[0], centered[0]
     if before.value is None or after.value is None:
         return before.value is None
     return after.sharpness >= before.sharpness - 1.96 * float(np.hypot(before.error, after.error))
@@ -170,7 +174,7 @@ def prefers_centred(raw: Sequence[Choice], centred: Sequence[Choice]) -> bool:
 def _strengths(
     features: FeatureSet,
     strengths: Sequence[float],
-    centred: bool,
+    centered: bool,
     weights: Sequence[tuple[str, Weight]],
     batch_size: int,
     config: AdvisorConfig,
@@ -182,8 +186,8 @@ def _strengths(
     found = []
     for strength in strengths:
         name = f"strength_{strength:g}"
-        found.append(part(name, lambda s=strength, n=name: _at_strength(features, s, centred, weights, batch_size, config,
-                                                                        partial(progress, n))))  # fmt: skip
+        told = partial(progress, name)
+        found.append(part(name, partial(_at_strength, features, strength, centered, weights, batch_size, config, told)))
     points = tuple(_read_points(each) for each in found)
     means = [[np.array(values) for values in each["means"]] for each in found]
     chance = found[0]["chance"]
@@ -192,25 +196,25 @@ def _strengths(
         strength_limit(strengths, [at[k] for at in points], [at[k] for at in means], chance, config.target, size)
         for k in range(len(weights))
     )
-    name = "certified_strength"
-    certified = part(name, lambda: asdict(certify_strength(
-        [partial(_strength_pool, features, centred, s, config) for s in strengths], strengths, *weights[0], batch_size, config)))
+    pools = [partial(_strength_pool, features, centered, strength, config) for strength in strengths]
+    certified = part("certified_strength", lambda: asdict(certify_strength(pools, strengths, *weights[0], batch_size,
+                                                                           config)))  # fmt: skip
     return points, limits, CertifiedStrength(**certified)
 
 
 def _at_strength(
-    features: FeatureSet, strength: float, centred: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
+    features: FeatureSet, strength: float, centered: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
     config: AdvisorConfig, progress: Callable[[int], None],
 ) -> dict:  # fmt: skip
-    pool = _strength_pool(features, centred, strength, config)
+    pool = _strength_pool(features, centered, strength, config)
     points = _points(size_curve(pool, weights, [batch_size], config, progress))
     means = [batch_means(pool, weight, batch_size, config).tolist() for _, weight in weights]
     return {**points, "means": means, "chance": pool.chance_at(batch_size), "pool_size": pool.size}
 
 
-def _strength_pool(features: FeatureSet, centred: bool, strength: float, config: AdvisorConfig) -> Pool:
+def _strength_pool(features: FeatureSet, centered: bool, strength: float, config: AdvisorConfig) -> Pool:
     """What is asked over strengths is interpolated at best, so a part of the rows will do."""
-    return thinned(pool_of(features, centred, strength), STRENGTH_ROWS, config.seed)
+    return thinned(pool_of(features, centered, strength), STRENGTH_ROWS, config.seed)
 
 
 def _choices(found: dict) -> tuple[Choice, Choice]:

@@ -1,4 +1,4 @@
-"""The pool that batches are drawn from: unit rows with classes, raw or centred."""
+"""The pool that batches are drawn from: unit rows with classes, raw or centered."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Pool:
     Attributes:
         points: (P, D) unit vectors, float32.
         classes: (P,) in 0..K-1.
-        centre: (D,) what was subtracted, or None.
+        center: (D,) what was subtracted, or None.
         paired: classes are view pairs: rows i and i + P/2 show the same thing, and batches hold both.
     """
 
     points: Float[Tensor, "P D"]
     classes: Int[np.ndarray, " P"]
-    centre: np.ndarray | None
+    center: np.ndarray | None
     paired: bool
 
     @property
@@ -52,13 +52,13 @@ def main_strength(features: FeatureSet) -> float | None:
 
 
 def pool_of(
-    features: FeatureSet, centred: bool, strength: float | None = None, centre: np.ndarray | None = None
+    features: FeatureSet, centered: bool, strength: float | None = None, center: np.ndarray | None = None
 ) -> Pool:
     """With labels the embeddings, or their views of a strength; without labels the embeddings and those views as pairs
     (``main_strength`` unless told otherwise).
 
     Args:
-        centre: subtract this; None is the mean of these very rows.
+        center: subtract this; None is the mean of these very rows.
     """
     paired = features.classes is None
     if strength is None and paired:
@@ -66,14 +66,14 @@ def pool_of(
     rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
     parts = [features.embeddings, rows] if paired else [rows]
     classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
-    if centred and centre is None:
-        centre = sum(part.sum(0) for part in _chunks(parts)) / len(classes)
+    if centered and center is None:
+        center = sum(part.sum(0) for part in _chunks(parts)) / len(classes)
     points = torch.empty(len(classes), rows.shape[1])
     start = 0
     for part in _chunks(parts):
-        points[start : start + len(part)] = torch.from_numpy(unit_points(part - centre if centred else part))
+        points[start : start + len(part)] = torch.from_numpy(unit_points(part - center if centered else part))
         start += len(part)
-    return Pool(points, classes, centre if centred else None, paired)
+    return Pool(points, classes, center if centered else None, paired)
 
 
 def _chunks(parts: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -97,4 +97,4 @@ def thinned(pool: Pool, most: int, seed: int) -> Pool:
         rows = np.sort(rng.permutation(pool.size)[:most])
         rows = rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1]
         classes = pool.classes[rows]
-    return Pool(pool.points[torch.from_numpy(rows)], classes, pool.centre, pool.paired)
+    return Pool(pool.points[torch.from_numpy(rows)], classes, pool.center, pool.paired)

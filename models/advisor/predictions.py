@@ -12,12 +12,13 @@ Z = 1.96
 
 
 def predictions_of(findings: Findings) -> Iterator[Prediction]:
-    """Affinity sharpness and isolated share at every batch size, sharpness at every strength and layer, strength limits."""
+    """Affinity sharpness and isolated share at every batch size, at every strength and layer, and limits."""
     for point in findings.sizes:
         yield _of_bracket(point, "sharpness", f"n = {point.batch_size}", point.batch_size)
         if point.kind == "relu" and not findings.paired:
-            yield Prediction(f"rows without a true neighbour, n = {point.batch_size}", "isolated", "relu",
-                             point.batch_size, point.isolated, 0.0, 0.0, 0.0, point.isolated_deviation, point.rows)  # fmt: skip
+            yield Prediction(f"rows without a true neighbor, n = {point.batch_size}", "isolated", "relu",
+                             point.batch_size, point.isolated, 0.0, 0.0, 0.0, point.isolated_deviation,
+                             point.rows)  # fmt: skip
     for strength, points in zip(findings.strengths, findings.by_strength):
         for point in points:
             yield _of_bracket(point, "strength_sharpness", f"strength {strength:g}", strength)
@@ -25,12 +26,14 @@ def predictions_of(findings: Findings) -> Iterator[Prediction]:
         if math.isfinite(limit.value):
             high = limit.high if math.isfinite(limit.high) else limit.last
             yield Prediction(f"largest strength, {limit.kind}", "strength", limit.kind, None, limit.value,
-                             limit.value - limit.low, max(high - limit.value, 0.0), 0.0, limit.deviation, limit.rows)  # fmt: skip
+                             limit.value - limit.low, max(high - limit.value, 0.0), 0.0, limit.deviation,
+                             limit.rows)  # fmt: skip
     for curve in findings.depths:
         # Layer 0 is the batch itself, which the batch sizes tell more exactly.
         for layer in range(1, len(curve.means)):
-            yield Prediction(f"affinity sharpness, {curve.kind}, layer {layer}", "depth", curve.kind, layer, curve.means[layer],
-                             0.0, 0.0, curve.errors[layer], curve.deviations[layer], findings.pool_size)  # fmt: skip
+            yield Prediction(f"affinity sharpness, {curve.kind}, layer {layer}", "depth", curve.kind, layer,
+                             curve.means[layer], 0.0, 0.0, curve.errors[layer], curve.deviations[layer],
+                             findings.pool_size)  # fmt: skip
 
 
 def _of_bracket(point: SizePoint, kind: str, where: str, at: float) -> Prediction:
@@ -40,7 +43,7 @@ def _of_bracket(point: SizePoint, kind: str, where: str, at: float) -> Predictio
 
 
 def curve_rows(findings: Findings) -> Iterator[dict]:
-    """Rows of curves.csv: question, curve, centred, at, value, and low, high, in which rows drawn anew are expected to
+    """Rows of curves.csv: question, curve, centered, at, value, and low, high, in which rows drawn anew are expected to
     lie (95 %)."""
     for choices in findings.choices:
         for choice in choices:
@@ -74,5 +77,5 @@ def _bracket_row(findings: Findings, point: SizePoint, question: str, at: float,
 def _row(
     findings: Findings, question: str, curve: str, at: float, value: float, low: float, high: float, chance: float
 ) -> dict:
-    return {"question": question, "curve": curve, "centred": findings.centred, "at": at, "value": value,
+    return {"question": question, "curve": curve, "centered": findings.centered, "at": at, "value": value,
             "low": max(low, 0.0), "high": min(high, 1.0), "chance": chance}  # fmt: skip

@@ -61,9 +61,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def judge(
-    predictions: Sequence[Prediction], measured: Sequence[Measured], num_new: int
-) -> tuple[Checked, ...]:
+def judge(predictions: Sequence[Prediction], measured: Sequence[Measured], num_new: int) -> tuple[Checked, ...]:
     """Every prediction beside its measurement, by RULE.
 
     Args:
@@ -80,9 +78,7 @@ def judge(
     return tuple(_judge_one(p, m, num_new, alone, together) for p, m in zip(predictions, measured))
 
 
-def _judge_one(
-    prediction: Prediction, measured: Measured, num_new: int, alone: float, together: float
-) -> Checked:
+def _judge_one(prediction: Prediction, measured: Measured, num_new: int, alone: float, together: float) -> Checked:
     error = math.sqrt(
         prediction.error**2 + prediction.deviation**2 * (1 / prediction.rows + 1 / num_new) + measured.error**2
     )
@@ -120,5 +116,3 @@ def as_rows(checked: Sequence[Checked]) -> list[dict]:
          "wide_low": each.wide_low, "wide_high": each.wide_high, "status": each.status.value}
         for each in checked
     ]  # fmt: skip
-
-

@@ -10,9 +10,9 @@ from theory.numerics.whole_files import to_plain, write_json, write_table
 
 WIDTH = 80
 LEGEND = (
-    "Affinity sharpness: the share of its attention that a row spends on its own class, itself left out. EXACT: of these "
-    "rows (in brackets: the two sides of the law). CERTIFIED: of new rows, wrong with the probability given. PREDICTED: meant to hold 95 "
-    "times in 100. UNDECIDED: these rows do not tell."
+    "Affinity sharpness: the share of its attention that a row spends on its own class, itself left out. EXACT: of "
+    "these rows (in brackets: the two sides of the law). CERTIFIED: of new rows, wrong with the probability given. "
+    "PREDICTED: meant to hold 95 times in 100. UNDECIDED: these rows do not tell."
 )
 # Of every kind of prediction as many lines are printed.
 SHOWN = 4
@@ -55,22 +55,22 @@ def _head(advice: Advice) -> list[str]:
 
 
 def _shapes(advice: Advice) -> list[str]:
-    raw, centred = advice.geometry
-    lines = [f"{'The rows themselves':<50}{'as they are':>11}{'centred':>9}{'chance':>8}"]
+    raw, centered = advice.geometry
+    lines = [f"{'The rows themselves':<50}{'as they are':>11}{'centered':>9}{'chance':>8}"]
 
     def line(name: str, one: str, other: str, chance: str = "") -> None:
         lines.append(f"  {name:<48}{one:>11}{other:>9}{chance:>8}".rstrip())
 
     def share(name: str, read: str) -> None:
-        line(name, *(f"{getattr(g, read):.1%}" for g in (raw, centred)), f"{raw.chance:.1%}")
+        line(name, *(f"{getattr(g, read):.1%}" for g in (raw, centered)), f"{raw.chance:.1%}")
 
-    line("median cosine of two rows", f"{raw.median_cosine:.2f}", f"{centred.median_cosine:.2f}")
+    line("median cosine of two rows", f"{raw.median_cosine:.2f}", f"{centered.median_cosine:.2f}")
     if advice.paired:
         share("nearest row is the other view", "agreement")
     else:
         share("right class by the 20 nearest rows (kNN)", "knn")
         share("same class among the 10 nearest rows", "agreement")
-    line("cross pairs closer than the farthest within pair", f"{raw.closer:.1%}", f"{centred.closer:.1%}")
+    line("cross pairs closer than the farthest within pair", f"{raw.closer:.1%}", f"{centered.closer:.1%}")
     return lines
 
 

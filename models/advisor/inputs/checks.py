@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from theory.numerics.inputs import require_count
 CHUNK = 4096
 # Squares of larger entries, summed over a row, leave float64.
 LARGEST = 1e150
-# A centred row shorter than this share of the longest one is the round-off of the subtraction.
+# A centered row shorter than this share of the longest one is the round-off of the subtraction.
 NO_DIRECTION = 1e-6
 
 
 def check_rows(rows: np.ndarray, name: str) -> None:
-    """Refuse anything but (N >= 2, D >= 1) finite numbers without zero rows, raw or centred.
+    """Refuse anything but (N >= 2, D >= 1) finite numbers without zero rows, raw or centered.
 
     Raises:
         ValueError: names the row.
@@ -35,22 +36,25 @@ def check_rows(rows: np.ndarray, name: str) -> None:
         for problem, flags in (
             ("holds NaN", np.isnan(part).any(1)),
             ("holds infinity", np.isinf(part).any(1)),
-            (f"has an entry beyond {LARGEST:g}, whose square is no number; divide all rows", (abs(part) > LARGEST).any(1)),
+            (
+                f"has an entry beyond {LARGEST:g}, whose square is no number; divide all rows",
+                (abs(part) > LARGEST).any(1),
+            ),
             ("is zero, so it has no direction", ~part.any(1)),
         ):
             if flags.any():
                 raise ValueError(f"{name}: row {start + int(np.argmax(flags))} {problem}")
         total += part.sum(0)
-    _check_centred(rows, total / len(rows), name)
+    _check_centered(rows, total / len(rows), name)
 
 
-def _check_centred(rows: np.ndarray, centre: np.ndarray, name: str) -> None:
-    lengths = np.concatenate([np.linalg.norm(part - centre, axis=1) for _, part in _chunks(rows)])
-    size = max(np.linalg.norm(centre), lengths.max())
+def _check_centered(rows: np.ndarray, center: np.ndarray, name: str) -> None:
+    lengths = np.concatenate([np.linalg.norm(part - center, axis=1) for _, part in _chunks(rows)])
+    size = max(np.linalg.norm(center), lengths.max())
     flat = lengths <= NO_DIRECTION * size
     if flat.any():
         raise ValueError(
-            f"{name}: row {int(np.argmax(flat))} is the mean of all rows, so centring leaves it no direction"
+            f"{name}: row {int(np.argmax(flat))} is the mean of all rows, so centering leaves it no direction"
             + ("; all rows are alike" if flat.all() else "")
         )
 
@@ -139,7 +143,7 @@ def check_strengths(strengths: Sequence[float] | np.ndarray | None, count: int) 
         raise ValueError(
             f"strengths: must begin with 0, the rows without augmentation, got {levels[0]:g}; add --view 0=FEATURES"
         )
-    for i, (low, high) in enumerate(zip(levels, levels[1:])):
+    for i, (low, high) in enumerate(pairwise(levels)):
         if not low < high:
             raise ValueError(f"strengths: must increase, number {i + 1} is {high:g} after {low:g}")
     return levels

@@ -1,7 +1,7 @@
-"""Which threshold of ReLU attention, which temperature of softmax attention, and whether to centre first.
+"""Which threshold of ReLU attention, which temperature of softmax attention, and whether to center first.
 
 Candidates are tried on the same random batches. Affinity sharpness alone would choose the attention that looks at the
-nearest neighbour only, so a candidate must leave the median row enough effective neighbours, (sum h)^2/sum h^2.
+nearest neighbor only, so a candidate must leave the median row enough effective neighbors, (sum h)^2/sum h^2.
 """
 
 from dataclasses import dataclass
@@ -30,24 +30,24 @@ class Choice:
 
     Attributes:
         kind: "relu" or "softmax".
-        centred: the pool was.
-        value: threshold or inverse temperature; None where no candidate leaves enough effective neighbours.
+        centered: the pool was.
+        value: threshold or inverse temperature; None where no candidate leaves enough effective neighbors.
         low, high: smallest and largest candidate that is not clearly worse (paired, 1.96 standard errors).
         sharpness, error: mean over the batches, and its standard error, sampling of the rows included.
         chance: affinity sharpness of uniform attention.
-        neighbours: effective ones of the median row.
+        neighbors: effective ones of the median row.
         rows: of curves.csv, one a candidate.
     """
 
     kind: str
-    centred: bool
+    centered: bool
     value: float | None
     low: float | None
     high: float | None
     sharpness: float
     error: float
     chance: float
-    neighbours: float
+    neighbors: float
     rows: tuple[dict, ...]
 
     @property
@@ -62,7 +62,7 @@ class Choice:
             ValueError: none is.
         """
         if self.value is None:
-            raise ValueError(f"{self.kind}: no candidate leaves enough effective neighbours")
+            raise ValueError(f"{self.kind}: no candidate leaves enough effective neighbors")
         return weight_of(self.kind, self.value)
 
 
@@ -81,30 +81,30 @@ def choose_attention(pool: Pool, batch_size: int, config: AdvisorConfig) -> tupl
 
 def _choose(pool: Pool, rows: np.ndarray, kind: str, values: tuple[float, ...], config: AdvisorConfig) -> Choice:
     measured, _ = measure_batches(pool, [weight_of(kind, value) for value in values], rows)
-    neighbours = _effective_neighbours(pool, rows, kind, values)
-    allowed = np.flatnonzero(neighbours >= config.effective_neighbours)
+    neighbors = _effective_neighbors(pool, rows, kind, values)
+    allowed = np.flatnonzero(neighbors >= config.effective_neighbors)
     errors = np.hypot(measured.error, measured.deviation / np.sqrt(pool.size))
     table = tuple(
-        {"question": "attention", "curve": kind, "centred": pool.centre is not None, "at": value,
+        {"question": "attention", "curve": kind, "centered": pool.center is not None, "at": value,
          "value": float(measured.mean[i]), "low": float(measured.mean[i] - EXPECTED_WITHIN * errors[i]),
-         "high": float(measured.mean[i] + EXPECTED_WITHIN * errors[i]), "neighbours": float(neighbours[i])}
+         "high": float(measured.mean[i] + EXPECTED_WITHIN * errors[i]), "neighbors": float(neighbors[i])}
         for i, value in enumerate(values)
     )  # fmt: skip
     chance = pool.chance_at(rows.shape[1])
-    centred = pool.centre is not None
+    centered = pool.center is not None
     if not len(allowed):
-        return Choice(kind, centred, None, None, None, float(measured.mean.max()), 0.0, chance,
-                      float(neighbours.max()), table)  # fmt: skip
+        return Choice(kind, centered, None, None, None, float(measured.mean.max()), 0.0, chance,
+                      float(neighbors.max()), table)  # fmt: skip
     best = int(allowed[np.argmax(measured.mean[allowed])])
     gaps = measured.values[best] - measured.values[allowed]
     doubt = gaps.mean(-1) <= EXPECTED_WITHIN * gaps.std(-1, ddof=1) / np.sqrt(gaps.shape[-1])
     close = [values[i] for i, near in zip(allowed, doubt) if near]
-    return Choice(kind, centred, values[best], min(close), max(close), float(measured.mean[best]), float(errors[best]),
-                  chance, float(neighbours[best]), table)  # fmt: skip
+    return Choice(kind, centered, values[best], min(close), max(close), float(measured.mean[best]), float(errors[best]),
+                  chance, float(neighbors[best]), table)  # fmt: skip
 
 
-def _effective_neighbours(pool: Pool, rows: np.ndarray, kind: str, values: tuple[float, ...]) -> np.ndarray:
-    """(sum h)^2/sum h^2 of the median row in its batch, one a candidate; 0 of a row without neighbours."""
+def _effective_neighbors(pool: Pool, rows: np.ndarray, kind: str, values: tuple[float, ...]) -> np.ndarray:
+    """(sum h)^2/sum h^2 of the median row in its batch, one a candidate; 0 of a row without neighbors."""
     tokens = pool.points[torch.from_numpy(rows[:16])]
     cosines = (tokens @ tokens.mT).double()
     found = []

@@ -70,7 +70,7 @@ def split(pool: Pool, config: AdvisorConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> CertifiedFloor:
-    """The smallest batch in which at most a share of new rows lacks a true neighbour."""
+    """The smallest batch in which at most a share of new rows lacks a true neighbor."""
     bank, others = split(pool, config)
     hits = _hits(pool, weight.threshold, bank, others)
     size = found = len(bank) + 1

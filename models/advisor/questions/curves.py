@@ -1,4 +1,4 @@
-"""One pool at several batch sizes: Proposition 6's brackets, shares without a true neighbour, and how far rows drawn
+"""One pool at several batch sizes: Proposition 6's brackets, shares without a true neighbor, and how far rows drawn
 anew would move them."""
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class SizePoint:
         kind: "relu" or "softmax".
         batch_size: n.
         low, high: mean over the rows of Proposition 6's bracket.
-        isolated: mean share of rows without a true neighbour in their batch; 0 where every weight is positive.
+        isolated: mean share of rows without a true neighbor in their batch; 0 where every weight is positive.
         deviation, isolated_deviation: of one row's influence on them, as in Prediction.
         rows: of the pool.
     """

@@ -1,4 +1,4 @@
-"""The smallest batch in which few rows are without a true neighbour (Proposition 7), of these very rows."""
+"""The smallest batch in which few rows are without a true neighbor (Proposition 7), of these very rows."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class Floor:
     """At one threshold.
 
     Attributes:
-        threshold: that a true neighbour's cosine exceeds.
+        threshold: that a true neighbor's cosine exceeds.
         rows: of the smallest batch; None where no batch is large enough.
-        never: share of the rows that have no true neighbour in the whole pool.
+        never: share of the rows that have no true neighbor in the whole pool.
     """
 
     threshold: float

@@ -1,4 +1,4 @@
-"""What the rows look like before any attention: cosines, nearest neighbours, and whether Theorem 2b speaks of them."""
+"""What the rows look like before any attention: cosines, nearest neighbors, and whether Theorem 2b speaks of them."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from models.advisor.pool import Pool
 from models.tiled import choose_tile_rows, row_tiles
 
 BINS = 4096
-# Rows whose neighbours are looked at; the pool has all of its rows as neighbours.
+# Rows whose neighbors are looked at; the pool has all of its rows as neighbors.
 MOST_ROWS = 5000
-NEIGHBOURS, AGREEING = 20, 10
+NEIGHBORS, AGREEING = 20, 10
 TEMPERATURE = 0.1
 DUPLICATE = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Of one pool, raw or centred.
+    """Of one pool, raw or centered.
 
     Attributes:
-        centred: whether the mean was subtracted.
+        centered: whether the mean was subtracted.
         median_cosine: of all pairs.
         chance: mean share of the other rows that have a row's class.
         knn: leave-one-out accuracy of the 20 nearest rows, weights exp(cosine/.1).
@@ -32,7 +32,7 @@ class Geometry:
         rows_seen: rows that were looked at, against all of the pool.
     """
 
-    centred: bool
+    centered: bool
     median_cosine: float
     chance: float
     knn: float
@@ -54,7 +54,7 @@ def geometry(pool: Pool, seed: int) -> Geometry:
     rng = np.random.default_rng([seed, 1])
     seen = np.sort(rng.permutation(pool.size)[:MOST_ROWS])
     classes = torch.from_numpy(pool.classes)
-    nearest = min(1 if pool.paired else NEIGHBOURS, pool.size - 1)
+    nearest = min(1 if pool.paired else NEIGHBORS, pool.size - 1)
     counts = torch.zeros(2, BINS, dtype=torch.int64)
     extremes = [1.0, -1.0]
     right = agree = duplicates = 0.0
@@ -79,7 +79,7 @@ def geometry(pool: Pool, seed: int) -> Geometry:
         extremes = [min([extremes[0], *within.amin(keepdim=True).reshape(-1)[:1].tolist()]) if within.numel() else
                     extremes[0], max(extremes[1], float(cross.max())) if cross.numel() else extremes[1]]  # fmt: skip
     return Geometry(
-        centred=pool.centre is not None,
+        centered=pool.center is not None,
         median_cosine=_quantile(counts.sum(0), 0.5),
         chance=pool.chance,
         knn=(agree if pool.paired else right) / len(seen),

@@ -18,7 +18,7 @@ RESAMPLED = 100
 
 
 def sharpness_deviation(pool: Pool, weight: Weight, batch_size: int, seed: int) -> float:
-    """Standard deviation of one row's influence on the mean affinity sharpness: asymptotic for labelled rows; for view
+    """Standard deviation of one row's influence on the mean affinity sharpness: asymptotic for labeled rows; for view
     pairs, whose partner is in every batch, the bound that batches give."""
     if pool.paired:
         rows = draw_batches(pool, batch_size, RESAMPLED, np.random.default_rng([seed, 3, batch_size]))
@@ -28,8 +28,8 @@ def sharpness_deviation(pool: Pool, weight: Weight, batch_size: int, seed: int) 
 
 
 def isolation_deviation(pool: Pool, threshold: float, batch_size: int, seed: int) -> float:
-    """Likewise on the share of rows without a true neighbour in their batch, (1 - p_i)^(n-1) on average with p_i the
-    share of the other rows that are true neighbours of row i:
+    """Likewise on the share of rows without a true neighbor in their batch, (1 - p_i)^(n-1) on average with p_i the
+    share of the other rows that are true neighbors of row i:
     psi_j = f_j - mean f - (n-1) mean_i (1 - p_i)^(n-2) (1[j is one of i's] - p_i)."""
     part = thinned(pool, MOST_ROWS, seed)
     count, n = part.size, batch_size

@@ -1,4 +1,4 @@
-"""The largest augmentation strength that keeps a share of the excess over chance: interpolated between embedded ones."""
+"""The largest augmentation strength that keeps a share of the excess over chance, interpolated between others."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class StrengthLimit:
 
 
 def crossing(strengths: Sequence[float], kept: Sequence[float] | np.ndarray, target: float) -> float:
-    """Smallest strength at which a curve, linear between its points, falls below ``target``; infinity if it does not."""
+    """Smallest strength at which a curve, linear between its points, falls below ``target``, or infinity."""
     for (s, a), (t, b) in zip(zip(strengths, kept), zip(strengths[1:], kept[1:])):
         if a < target:
             return float(s)

@@ -39,13 +39,13 @@ def advice(findings):
 def test_every_question_has_an_answer_with_a_status(advice):
     found = {each.name: each.status for each in advice.answers}
     assert found == {
-        "centre": Status.PREDICTED, "threshold": Status.PREDICTED, "inverse_temperature": Status.PREDICTED,
+        "center": Status.PREDICTED, "threshold": Status.PREDICTED, "inverse_temperature": Status.PREDICTED,
         "sharpness_relu": Status.EXACT, "sharpness_softmax": Status.EXACT, "batch_floor": Status.EXACT,
         "batch_floor_certified": Status.CERTIFIED, "strength_relu": Status.PREDICTED,
         "strength_softmax": Status.PREDICTED, "strength_certified": Status.CERTIFIED,
         "depth_relu": Status.PREDICTED, "depth_softmax": Status.PREDICTED, "theorem_2b": Status.EXACT,
     }  # fmt: skip
-    assert advice.centred
+    assert advice.centered
     assert advice.geometry[0].median_cosine > 0.5 > advice.geometry[1].median_cosine
     for each in advice.answers:
         if each.low is not None and each.high is not None:
@@ -64,8 +64,8 @@ def test_exact_answers_are_those_of_the_propositions(features, findings, advice)
 
 
 def test_theorem_2b_is_told_why_it_does_not_apply(features, advice):
-    centred = features.embeddings - features.embeddings.mean(0)
-    alpha, beta = pair_extremes(centred, features.classes)
+    centered = features.embeddings - features.embeddings.mean(0)
+    alpha, beta = pair_extremes(centered, features.classes)
     assert advice.geometry[1].smallest_within == pytest.approx(float(alpha), abs=1e-5)
     assert advice.geometry[1].largest_cross == pytest.approx(float(beta), abs=1e-5)
     assert advice.answer("theorem_2b").meaning.startswith(does_not_apply(advice.geometry[1].closer))
@@ -110,17 +110,17 @@ def test_a_check_set_without_views_or_too_small_leaves_predictions_undecided(fea
 
 
 def test_a_check_set_of_another_kind_is_refused(features, findings):
-    with pytest.raises(ValueError, match="its rows must have 12 numbers.*got 3"):
+    with pytest.raises(ValueError, match=r"its rows must have 12 numbers.*got 3"):
         judge_against(feature_set(np.eye(3)[[0, 1, 2, 0]] + 0.1, [0, 1, 0, 1]), features, findings)
     with pytest.raises(ValueError, match="check: has none of the labels"):
-        judge_against(gaussian_set(1, labelled=False), features, findings)
+        judge_against(gaussian_set(1, labeled=False), features, findings)
 
 
 def test_shuffled_labels_are_noticed():
     embeddings, labels = rows_of(0)
     shuffled = np.random.default_rng(1).permutation(labels)
     advice = advise(embeddings, shuffled, views_of(embeddings, 0), STRENGTHS, CONFIG)
-    for name in ("centre", "threshold", "inverse_temperature", "batch_floor"):
+    for name in ("center", "threshold", "inverse_temperature", "batch_floor"):
         assert advice.answer(name).status is Status.UNDECIDED
     assert advice.threshold is advice.inverse_temperature is advice.depth is None
     assert any("at chance" in each and "shuffled" in each for each in advice.warnings)
@@ -136,24 +136,24 @@ def test_warnings():
     copied = np.concatenate([embeddings, embeddings[:40]])
     found = advise(copied, np.concatenate([labels, labels[:40]]), config=CONFIG).warnings
     assert any(each.startswith("80 rows have a near-duplicate") for each in found)
-    assert any("median cosine" in each and "centre" in each for each in found)
+    assert any("median cosine" in each and "center" in each for each in found)
     assert any("240 rows are 10.0 batches of 24" in each for each in found)
     few = advise(embeddings, labels, config=replace(CONFIG, batch_size=12)).warnings
     assert any("holds 2.7 other rows of a row's own class" in each for each in few)
     clean = advise(embeddings - embeddings.mean(0), labels, config=replace(CONFIG, batch_size=10,
-                                                                           effective_neighbours=2.0))  # fmt: skip
+                                                                           effective_neighbors=2.0))  # fmt: skip
     assert clean.warnings == ()
 
 
 def test_view_pairs_take_the_place_of_labels():
-    features = gaussian_set(0, 120, labelled=False)
+    features = gaussian_set(0, 120, labeled=False)
     findings = find(features, CONFIG)
     advice = advice_of(findings, CONFIG)
     assert advice.paired
     names = {each.name for each in advice.answers}
     assert {"isolated", "sharpness_softmax", "strength_softmax"} <= names
     assert not {"batch_floor", "batch_floor_certified"} & names
-    found = summary(judge_against(gaussian_set(1, 120, labelled=False), features, findings))
+    found = summary(judge_against(gaussian_set(1, 120, labeled=False), features, findings))
     assert found["contradicted"] == 0
     assert found["confirmed"] >= 0.9 * found["predictions"]
 
@@ -168,7 +168,7 @@ def test_a_strength_that_is_never_lost_asks_for_a_larger_one():
 
 
 def test_a_threshold_may_leave_no_batch_large_enough():
-    """A third class whose rows point everywhere: they have no true neighbours."""
+    """A third class whose rows point everywhere: they have no true neighbors."""
     rng = np.random.default_rng(0)
     rows = np.concatenate([np.eye(20)[:2].repeat(40, 0) + 0.05 * rng.normal(size=(80, 20)), rng.normal(size=(20, 20))])
     advice = advise(rows, np.repeat([0, 1, 2], [40, 40, 20]), config=replace(CONFIG, share=0.01))
@@ -178,7 +178,7 @@ def test_a_threshold_may_leave_no_batch_large_enough():
     assert answer.status is Status.EXACT
 
 
-def test_batches_too_small_for_four_neighbours_are_undecided():
+def test_batches_too_small_for_four_neighbors_are_undecided():
     advice = advise(*rows_of(0), config=replace(CONFIG, batch_size=4))
     assert advice.answer("threshold").status is Status.UNDECIDED
     assert "ask with a larger --batch-size" in advice.answer("threshold").meaning
@@ -188,7 +188,7 @@ def test_the_batch_is_one_that_the_rows_fill():
     with pytest.raises(ValueError, match=r"batch_size: must be a whole number in \[2, 240\], got 241"):
         advise(*rows_of(0), config=AdvisorConfig(batch_size=241))
     with pytest.raises(ValueError, match="batch_size: must be even"):
-        find(gaussian_set(0, 40, labelled=False), AdvisorConfig(batch_size=13))
+        find(gaussian_set(0, 40, labeled=False), AdvisorConfig(batch_size=13))
     assert [usual_batch(n, 0.1) for n in (5, 40, 899, 5000)] == [4, 16, 64, 64]
     assert [usual_batch(10**6, chance) for chance in (0.5, 0.1, 0.01, 1e-6)] == [16, 64, 256, 256]
 
@@ -196,7 +196,7 @@ def test_the_batch_is_one_that_the_rows_fill():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"batch_size": 3}, "batch_size"), ({"share": 0.0}, r"share: must lie in \(0, 1\)"), ({"target": 1.0}, "target"),
-     ({"delta": 0.0}, "delta"), ({"effective_neighbours": 0.5}, "effective_neighbours"), ({"depth": 0}, "depth"),
+     ({"delta": 0.0}, "delta"), ({"effective_neighbors": 0.5}, "effective_neighbors"), ({"depth": 0}, "depth"),
      ({"batches": 1}, "batches"), ({"seed": -1}, "seed"), ({"memory_limit": 0.0}, "memory_limit")],
 )  # fmt: skip
 def test_settings_are_refused_by_name(settings, message):
@@ -230,6 +230,6 @@ def test_the_report_fits_a_terminal(tmp_path, advice, features, findings):
 def test_the_transformer_takes_the_advice(advice):
     relu = AttentionTransformer.from_advice(replace(advice, attention="relu", depth=0), bank_size=50)
     assert (relu.threshold, relu.inverse_temperature, relu.depth) == (advice.threshold, None, 1)
-    assert (relu.centre, relu.bank_size) == (advice.centred, 50)
+    assert (relu.center, relu.bank_size) == (advice.centered, 50)
     softmax = AttentionTransformer.from_advice(replace(advice, attention="softmax", depth=3))
     assert (softmax.inverse_temperature, softmax.depth) == (advice.inverse_temperature, 3)

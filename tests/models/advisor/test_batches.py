@@ -18,25 +18,25 @@ RELU, SOFTMAX = Weight("relu", threshold=0.3), Weight("exponential", inverse_tem
 
 def test_pools_of_labels_and_of_view_pairs():
     features = gaussian_set(0)
-    raw, centred = pool_of(features, centred=False), pool_of(features, centred=True)
-    assert (raw.size, raw.centre, raw.paired) == (240, None, False)
+    raw, centered = pool_of(features, centered=False), pool_of(features, centered=True)
+    assert (raw.size, raw.center, raw.paired) == (240, None, False)
     assert raw.chance == raw.chance_at(16) == pytest.approx(59 / 239)
-    np.testing.assert_allclose(centred.centre, features.embeddings.mean(0))
-    np.testing.assert_allclose(torch.linalg.vector_norm(centred.points, dim=1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(centered.center, features.embeddings.mean(0))
+    np.testing.assert_allclose(torch.linalg.vector_norm(centered.points, dim=1), 1.0, rtol=1e-6)
     shifted = pool_of(features, True, 0.5, np.full(12, 2.0)).points
     expected = features.views[1] - 2.0
     np.testing.assert_allclose(shifted, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
-    pairs = pool_of(gaussian_set(0, labelled=False), centred=True)
+    pairs = pool_of(gaussian_set(0, labeled=False), centered=True)
     assert pairs.paired
     assert pairs.size == 480
     assert main_strength(features) is None
-    assert main_strength(gaussian_set(0, labelled=False)) == 0.5
+    assert main_strength(gaussian_set(0, labeled=False)) == 0.5
     assert pairs.classes[3] == pairs.classes[243]
     assert pairs.chance_at(8) == pytest.approx(1 / 7)
 
 
 def test_batches_of_pairs_hold_both_views():
-    pool = pool_of(gaussian_set(0, labelled=False), centred=True)
+    pool = pool_of(gaussian_set(0, labeled=False), centered=True)
     for rows in draw_batches(pool, 8, 5, np.random.default_rng(0)):
         assert len(set(rows)) == 8
         assert np.bincount(pool.classes[rows]).max() == np.bincount(pool.classes[rows])[pool.classes[rows]].min() == 2
@@ -44,7 +44,7 @@ def test_batches_of_pairs_hold_both_views():
 
 def test_sharpness_of_a_batch_is_that_of_its_affinity():
     features = gaussian_set(0, 40)
-    pool = pool_of(features, centred=True)
+    pool = pool_of(features, centered=True)
     rows = draw_batches(pool, 12, 3, np.random.default_rng(1))
     sharp, isolated = measure_batches(pool, [RELU], rows)
     for batch, value, alone in zip(rows, sharp.values[0], isolated.values[0]):
@@ -54,14 +54,14 @@ def test_sharpness_of_a_batch_is_that_of_its_affinity():
         assert alone == pytest.approx(float((shares == 0).double().mean()))
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_means_agree_with_proposition_6(labelled):
+@pytest.mark.parametrize("labeled", [True, False])
+def test_means_agree_with_proposition_6(labeled):
     """Many batches of a small pool: their mean is inside the bracket, but for its standard error."""
-    pool = pool_of(gaussian_set(0, 40, labelled=labelled), centred=True)
+    pool = pool_of(gaussian_set(0, 40, labeled=labeled), centered=True)
     rows = draw_batches(pool, 10, 4000, np.random.default_rng(2))
     sharp, _ = measure_batches(pool, [RELU, SOFTMAX], rows)
     for k, weight in enumerate((RELU, SOFTMAX)):
-        batches = "uniform" if labelled else "pairs"
+        batches = "uniform" if labeled else "pairs"
         (law,) = batch_laws(pool.points, pool.classes, (10,), (weight,), batches=batches)
         low, high = float(law.lower.mean()), float(law.upper.mean())
         assert low - 4 * sharp.error[k] <= sharp.mean[k] <= high + 4 * sharp.error[k]
@@ -69,7 +69,7 @@ def test_means_agree_with_proposition_6(labelled):
 
 
 def test_isolated_rows_agree_with_proposition_7():
-    pool = pool_of(gaussian_set(0, 200), centred=True)
+    pool = pool_of(gaussian_set(0, 200), centered=True)
     floor = neighbour_floor(pool.points, pool.classes, 0.3, 0.1)
     for n, sign in ((floor, 1), (floor - 1, -1)):
         _, isolated = measure_batches(pool, [RELU], draw_batches(pool, n, 3000, np.random.default_rng(3)))
@@ -90,7 +90,7 @@ def test_layers_are_those_of_the_stack():
 
 def test_one_rows_influence_is_bounded_by_batches():
     """The mean over N rows is a U-statistic: its variance is at most n/N times that of one batch."""
-    sets = [pool_of(gaussian_set(seed, 60), centred=False) for seed in range(60)]
+    sets = [pool_of(gaussian_set(seed, 60), centered=False) for seed in range(60)]
     means, deviations = [], []
     for pool in sets:
         found, _ = measure_batches(pool, [SOFTMAX], draw_batches(pool, 8, 400, np.random.default_rng(0)))

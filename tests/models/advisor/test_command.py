@@ -1,6 +1,7 @@
 """The command line: what it refuses before it works, what it leaves, and what it reads when."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,8 @@ def test_predictions_are_on_disk_before_the_check_is_read(files, tmp_path, monke
 
 
 def test_views_in_files_of_their_own_and_no_labels(files, tmp_path):
-    views = [["--view", f"{s}={files / f'first_{s}.npy'}"] for s in (0, 0.5, 1, 2)]
-    assert run(files / "first.npy", *sum(views, []), "--out", tmp_path / "run", *QUICK) == 0
+    views = [part for s in (0, 0.5, 1, 2) for part in ("--view", f"{s}={files / f'first_{s}.npy'}")]
+    assert run(files / "first.npy", *views, "--out", tmp_path / "run", *QUICK) == 0
     assert json.loads((tmp_path / "run" / "advice.json").read_text())["paired"]
 
 
@@ -111,7 +112,7 @@ def test_bad_arguments_are_refused_in_one_line(files, tmp_path, name, monkeypatc
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
-    assert __import__("re").search(message, error), error
+    assert re.search(message, error), error
 
 
 def test_figures_are_drawn_by_their_own_command(tmp_path, monkeypatch, capsys):

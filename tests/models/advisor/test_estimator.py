@@ -19,10 +19,10 @@ def test_scikit_learns_own_checks(estimator, check):
 
 def test_rows_of_the_bank_become_what_the_stack_makes_of_them():
     rows, _ = rows_of(0, 30)
-    found = AttentionTransformer(threshold=0.3, depth=3, centre=False).fit_transform(rows)
+    found = AttentionTransformer(threshold=0.3, depth=3, center=False).fit_transform(rows)
     expected = AttentionStack(3, 0.3, normalize="input").tokens(torch.from_numpy(rows))
     np.testing.assert_allclose(found, expected, atol=1e-9)
-    found = AttentionTransformer(inverse_temperature=6.0, depth=3, centre=False).fit_transform(rows)
+    found = AttentionTransformer(inverse_temperature=6.0, depth=3, center=False).fit_transform(rows)
     np.testing.assert_allclose(found, SoftmaxStack(3, 6.0)(torch.from_numpy(rows)), atol=1e-9)
 
 
@@ -31,12 +31,12 @@ def test_a_new_row_does_not_depend_on_its_company():
     new, _ = rows_of(1, 10)
     fitted = AttentionTransformer(threshold=0.2, depth=2).fit(rows)
     np.testing.assert_allclose(fitted.transform(new)[3], fitted.transform(new[3:4])[0], atol=1e-12)
-    centre = rows.mean(0)
-    np.testing.assert_allclose(fitted.centre_, centre)
-    far = 2 * centre - new
+    center = rows.mean(0)
+    np.testing.assert_allclose(fitted.center_, center)
+    far = 2 * center - new
     lonely = AttentionTransformer(threshold=0.999, depth=2).fit(rows).transform(far)
-    expected = (far - centre) / np.linalg.norm(far - centre, axis=1, keepdims=True)
-    np.testing.assert_allclose(lonely, expected, atol=1e-12, err_msg="rows without neighbours stay")
+    expected = (far - center) / np.linalg.norm(far - center, axis=1, keepdims=True)
+    np.testing.assert_allclose(lonely, expected, atol=1e-12, err_msg="rows without neighbors stay")
 
 
 def test_a_bank_may_be_smaller_than_the_rows():

@@ -72,7 +72,7 @@ def test_a_bomb_is_refused_before_it_is_read(tmp_path, monkeypatch):
 def test_a_header_that_lies_is_refused(tmp_path):
     """Neither the file nor the directory holds what the header of the array announces."""
     path = header_alone((10**6, 10**6), tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="takes .* GiB once read"):
+    with pytest.raises(ValueError, match=r"takes .* GiB once read"):
         read_npy(path, LIMIT)
     small = header_alone((4, 4), tmp_path / "b.npy")
     with pytest.raises(ValueError, match="announces 128 bytes, the file holds 0; it is damaged"):
@@ -80,7 +80,7 @@ def test_a_header_that_lies_is_refused(tmp_path):
     for source in (path, small):
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
             archive.write(source, "embeddings.npy")
-        with pytest.raises(ValueError, match="announces .* bytes, the archive 0; it is damaged"):
+        with pytest.raises(ValueError, match=r"announces .* bytes, the archive 0; it is damaged"):
             read_npz(tmp_path / "a.npz", LIMIT)
 
 
@@ -102,10 +102,10 @@ def test_what_is_no_array_is_refused(tmp_path):
     (tmp_path / "b.npz").write_bytes(cut.getvalue()[:-40])
     np.save(tmp_path / "c.npy", np.array([(1, 2.0)], dtype="i4,f8"))
     np.save(tmp_path / "d.npy", ROWS.astype(complex))
-    with pytest.raises(ValueError, match="not a whole .npy array"):
+    with pytest.raises(ValueError, match=r"not a whole .npy array"):
         read_npy(tmp_path / "a.npy", LIMIT)
     for name in "ab":
-        with pytest.raises(ValueError, match="not a whole .npz file"):
+        with pytest.raises(ValueError, match=r"not a whole .npz file"):
             read_npz(tmp_path / f"{name}.npz", LIMIT)
     for name in "cd":
         with pytest.raises(ValueError, match="expected numbers, or text for labels"):

@@ -21,13 +21,13 @@ def changed(row, value, rows=ROWS):
     return rows
 
 
-CENTRED_TO_ZERO = changed(5, changed(5, 0).sum(0) / 7)
+CENTERED_TO_ZERO = changed(5, changed(5, 0).sum(0) / 7)
 
 BAD = {
     "NaN": (dict(embeddings=changed(3, [0, np.nan, 1])), "^embeddings: row 3 holds NaN"),
     "infinity": (dict(embeddings=changed(6, np.inf)), "^embeddings: row 6 holds infinity"),
     "zero": (dict(embeddings=changed(2, 0)), "^embeddings: row 2 is zero"),
-    "zero after centring": (dict(embeddings=CENTRED_TO_ZERO), "^embeddings: row 5 is the mean of all rows"),
+    "zero after centering": (dict(embeddings=CENTERED_TO_ZERO), "^embeddings: row 5 is the mean of all rows"),
     "all alike": (dict(embeddings=np.ones((8, 3))), "row 0 is the mean of all rows.*all rows are alike"),
     "huge": (dict(embeddings=changed(1, 1e300)), "^embeddings: row 1 has an entry beyond"),
     "one row": (dict(embeddings=ROWS[:1], labels=[0]), "needs at least 2 rows, got 1"),
@@ -37,8 +37,10 @@ BAD = {
     "complex": (dict(embeddings=ROWS + 1j), "expected numbers"),
     "labels too short": (dict(labels=LABELS[:7]), r"^labels: expected integers of shape \(8,\).*\(7,\)"),
     "text too short": (dict(labels=["a", "b", "a"]), "^labels: expected 8 of them, one a row, got 3"),
-    "fractions as labels": (dict(labels=LABELS / 2), r"^labels: expected integers of shape \(8,\), got float64.*whole numbers or text"),
-    "a table of labels": (dict(labels=np.zeros((8, 2), int)), r"^labels: expected integers of shape \(8,\), got int64 of shape \(8, 2\)"),
+    "fractions as labels": (
+        dict(labels=LABELS / 2), r"^labels: expected integers of shape \(8,\), got float64.*whole numbers or text"),
+    "a table of labels": (
+        dict(labels=np.zeros((8, 2), int)), r"^labels: expected integers of shape \(8,\), got int64 of shape \(8, 2\)"),
     "an empty label": (dict(labels=["a", "b", "", "a"] * 2), "^labels: row 2 has an empty one"),
     "one class": (dict(labels=[7] * 8), "needs at least 2 classes, all rows have '7'"),
     "a class of one row": (dict(labels=["a"] * 3 + ["b"] * 4 + ["c"]), r"class 'c' has one \(row 7; 1 such class\)"),

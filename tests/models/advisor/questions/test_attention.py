@@ -13,11 +13,11 @@ from tests.models.advisor.rows import gaussian_set
 CONFIG = AdvisorConfig()
 
 
-def test_the_sharpest_candidate_with_enough_neighbours():
+def test_the_sharpest_candidate_with_enough_neighbors():
     pool = pool_of(gaussian_set(0), True)
     for choice, values in zip(choose_attention(pool, 24, CONFIG), (THRESHOLDS, INVERSE_TEMPERATURES)):
         assert [row["at"] for row in choice.rows] == list(values)
-        allowed = [row for row in choice.rows if row["neighbours"] >= 4]
+        allowed = [row for row in choice.rows if row["neighbors"] >= 4]
         best = max(allowed, key=lambda row: row["value"])
         assert (choice.value, choice.sharpness) == (best["at"], best["value"])
         assert max(row["value"] for row in choice.rows) > choice.sharpness, "sharpness alone would look at fewer rows"
@@ -28,20 +28,20 @@ def test_the_sharpest_candidate_with_enough_neighbours():
         assert choice.sharpness == pytest.approx(measured.mean[0], abs=4 * choice.error)
 
 
-def test_effective_neighbours_of_equal_weights_are_their_number():
+def test_effective_neighbors_of_equal_weights_are_their_number():
     """A clique: every row attends to the eleven others alike."""
     points = torch.eye(3)[:1].repeat(24, 1)
     pool = Pool(points, np.arange(24) % 2, None, False)
     relu, softmax = choose_attention(pool, 12, CONFIG)
-    np.testing.assert_allclose([row["neighbours"] for row in (*relu.rows, *softmax.rows)], 11.0)
+    np.testing.assert_allclose([row["neighbors"] for row in (*relu.rows, *softmax.rows)], 11.0)
     assert not relu.above_chance
 
 
-def test_too_few_neighbours_leave_it_undecided():
+def test_too_few_neighbors_leave_it_undecided():
     relu, softmax = choose_attention(pool_of(gaussian_set(0), True), 4, CONFIG)
     assert relu.value is softmax.value is None
     assert not relu.above_chance
-    with pytest.raises(ValueError, match="no candidate leaves enough effective neighbours"):
+    with pytest.raises(ValueError, match="no candidate leaves enough effective neighbors"):
         relu.weight()
 
 

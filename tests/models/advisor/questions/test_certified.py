@@ -32,7 +32,7 @@ def test_the_halves_share_no_row():
     pool = pool_of(gaussian_set(0), True)
     bank, others = split(pool, CONFIG)
     assert sorted([*bank, *others]) == list(range(240))
-    pairs = pool_of(gaussian_set(0, labelled=False), True)
+    pairs = pool_of(gaussian_set(0, labeled=False), True)
     bank, others = split(pairs, CONFIG)
     assert set(pairs.classes[bank]).isdisjoint(pairs.classes[others])
     assert len(bank) == 240
@@ -59,7 +59,7 @@ def test_rows_of_a_class_that_the_bank_lacks_have_no_own_weight():
 
 
 def test_lower_shares_of_view_pairs_stay_below_the_law():
-    pool = pool_of(gaussian_set(0, 40, labelled=False), True)
+    pool = pool_of(gaussian_set(0, 40, labeled=False), True)
     weight = Weight("exponential", inverse_temperature=3.0)
     (law,) = batch_laws(pool.points, pool.classes, (12,), (weight,), batches="pairs")
     found = lower_shares(pool, weight, 12, np.arange(80), None)
@@ -72,7 +72,7 @@ def test_certified_floors_hold_as_often_as_promised(truth):
     hits = true_neighbours(truth.points, truth.classes, RELU.threshold)
     wrong, found = 0, []
     for seed in range(60):
-        certified = certify_floor(pool_of(gaussian_set(seed, 160), True, centre=truth.centre), RELU, CONFIG)
+        certified = certify_floor(pool_of(gaussian_set(seed, 160), True, center=truth.center), RELU, CONFIG)
         if certified.rows is not None:
             found.append(certified.rows)
             wrong += lonely_share(hits, certified.rows) > CONFIG.share
@@ -143,7 +143,7 @@ def test_influences_of_a_part_stand_for_all(monkeypatch, truth):
     monkeypatch.setattr(influence, "MOST_ROWS", 800)
     part = sharpness_deviation(truth, RELU, 24, 0), isolation_deviation(truth, 0.3, 24, 0)
     np.testing.assert_allclose(part, whole, rtol=0.25)
-    pairs = pool_of(gaussian_set(0, labelled=False), True)
+    pairs = pool_of(gaussian_set(0, labeled=False), True)
     bound = measure_batches(pairs, [RELU], draw_batches(pairs, 24, 100, np.random.default_rng([0, 3, 24])))[0]
     assert sharpness_deviation(pairs, RELU, 24, 0) == bound.deviation[0]
 
@@ -154,7 +154,7 @@ def test_thinned_pools():
     part = thinned(pool, 60, 0)
     assert part.size == 60
     assert set(part.classes) == {0, 1, 2, 3}
-    pairs = thinned(pool_of(gaussian_set(0, labelled=False), True), 60, 0)
+    pairs = thinned(pool_of(gaussian_set(0, labeled=False), True), 60, 0)
     assert pairs.size == 60
     np.testing.assert_array_equal(pairs.classes[:30], pairs.classes[30:])
     lonely = gaussian_set(0).take(np.r_[np.arange(200), 0])

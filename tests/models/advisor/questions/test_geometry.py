@@ -10,9 +10,9 @@ from models.advisor.questions.geometry import geometry
 from tests.models.advisor.rows import gaussian_set
 
 
-@pytest.mark.parametrize("centred", [False, True])
-def test_against_whole_matrices(centred):
-    pool = pool_of(gaussian_set(0, 120, noise=1.5), centred)
+@pytest.mark.parametrize("centered", [False, True])
+def test_against_whole_matrices(centered):
+    pool = pool_of(gaussian_set(0, 120, noise=1.5), centered)
     found = geometry(pool, 0)
     points = pool.points.double().numpy()
     cosines, off = points @ points.T, ~np.eye(120, dtype=bool)
@@ -32,7 +32,7 @@ def test_against_whole_matrices(centred):
         knn = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1))
         right += knn.fit(points[rest], pool.classes[rest]).predict(points[i : i + 1])[0] == pool.classes[i]
     assert found.knn == pytest.approx(right / 120)
-    assert found.centred == centred
+    assert found.centered == centered
     assert not found.separated
 
 
@@ -47,7 +47,7 @@ def test_tight_classes_are_separated_and_copies_counted():
 
 
 def test_of_view_pairs_the_nearest_row_counts():
-    found = geometry(pool_of(gaussian_set(0, 60, labelled=False, noise=3.0), True), 0)
+    found = geometry(pool_of(gaussian_set(0, 60, labeled=False, noise=3.0), True), 0)
     assert found.knn == found.agreement > 0.5
     assert found.chance == pytest.approx(1 / 119)
 
