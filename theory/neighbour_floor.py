@@ -22,6 +22,8 @@ from theory.numerics.inputs import Array, as_numpy, require_count, require_point
 from theory.numerics.precision import half_as_float64, widen
 
 TILE_ENTRIES = 4_000_000
+# Expected shares that exceed the allowed one by no more than this count as equal to it.
+ROUND_OFF = 1e-10
 
 
 def true_neighbours(points: Float[Array, "N D"], labels: Array, threshold: float) -> Int[np.ndarray, " N"]:
@@ -102,7 +104,7 @@ def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> 
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if lonely_share(found, middle, k) <= share else (middle, high)
+        low, high = (low, middle) if lonely_share(found, middle, k) <= share + ROUND_OFF else (middle, high)
     return high
 
 

@@ -18,6 +18,8 @@ from theory.lemmas.drawn_rows import Sides, missing_all
 from theory.numerics.laplace_rule import LaplaceRule
 
 STEP, LOSS, ROUND_OFF = 0.5, 1e-8, 1e-9
+# Weights smaller than this share of the largest are bracketed less tightly.
+SPAN = 1e-40
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def _all_sides(edges: Edges, pool: RowPool) -> list[Sides]:
         rule = None
     else:
         total = float(masses.sum(axis=0).max() + pool.present.max())
-        rule = LaplaceRule.spanning(positive.min(), positive.max(), total, STEP, LOSS)
+        smallest = max(positive.min(), SPAN * positive.max())
+        rule = LaplaceRule.spanning(smallest, positive.max(), total, STEP, LOSS)
     zero = np.zeros_like(masses[0])
     if rule is None:
         one = np.ones_like(zero)

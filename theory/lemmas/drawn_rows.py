@@ -16,6 +16,8 @@ from theory.numerics.laplace_rule import LaplaceRule
 # Relative; of sums of a few hundred terms and of logarithms of binomial coefficients.
 ROUND_OFF = 1e-11
 STEP, LOSS = 0.35, 1e-12
+# Weights below it, which only powers and the coldest temperatures have, are still bracketed, but less tightly.
+SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def row_sides(
     positive = positive[positive > 0]
     if positive.size == 0:
         return [(0.0, 0.0, 0.0, 0.0, 1.0)] * len(draws)
-    rule = LaplaceRule.spanning(max(positive.min(), 1e-30 * positive.max()), positive.max(), positive.sum(), STEP, LOSS)
+    rule = LaplaceRule.spanning(max(positive.min(), SMALLEST), positive.max(), positive.sum(), STEP, LOSS)
     used = np.flatnonzero(weights > 0)
     h, stratum, inside = weights[used], strata[used], own[used]
     decay = np.exp(-h[:, None] * rule.nodes)

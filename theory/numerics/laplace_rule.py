@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import Numbers, require_range
 
 # Largest argument of the Gamma function whose absolute value still counts: below 1e-300 behind it.
 _LAST_TERM = 400.0
@@ -48,15 +48,15 @@ class LaplaceRule:
         count = max(2, math.ceil((last - first) / step) + 1)
         return cls(np.exp(first + step * np.arange(count)), step, trapezoid_error(step))
 
-    def kernel(self, weights: Float[np.ndarray, "*shape"], times: int = 1) -> Float[np.ndarray, "*shape Q"]:
-        """s h t_k exp(-times t_k h)."""
+    def kernel(self, weights: Numbers, times: int = 1) -> np.ndarray:
+        """s h t_k exp(-times t_k h), of each weight's shape and (Q,)."""
         product = np.asarray(weights)[..., None] * self.nodes
         return self.step * product * np.exp(-times * product)
 
-    def before(self, weights: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    def before(self, weights: Numbers) -> Numbers:
         """At most what the nodes before the first would add, whatever K <= 1 is."""
         return np.asarray(weights) * (self.step * self.nodes[0] / math.expm1(self.step))
 
-    def behind(self, kernel: Float[np.ndarray, "*shape Q"], times: int = 1) -> Float[np.ndarray, "*shape"]:
+    def behind(self, kernel: np.ndarray, times: int = 1) -> Numbers:
         """At most what the nodes behind the last would add, over K(t_last)."""
         return np.maximum((1.0 + self.error) / times - kernel.sum(axis=-1), 0.0)
