@@ -151,7 +151,7 @@ class BatchKind:
     def num_points(self) -> int:
         return len(self.index)
 
-    def units(self, row_class: int, member: bool) -> tuple[np.ndarray, np.ndarray]:
+    def units(self, row_class: int | np.integer, member: bool) -> tuple[np.ndarray, np.ndarray]:
         """Units in each stratum, (strata,), and how many of them are drawn beside a row, (sizes, strata).
 
         Args:

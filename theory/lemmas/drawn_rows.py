@@ -28,9 +28,9 @@ class Sides:
         empty: (rows,), or its two bounds where degrees are not exact.
     """
 
-    inside: tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]
-    outside: tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]
-    empty: tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]
+    inside: tuple[Float[np.ndarray, "*sizes rows"], Float[np.ndarray, "*sizes rows"]]
+    outside: tuple[Float[np.ndarray, "*sizes rows"], Float[np.ndarray, "*sizes rows"]]
+    empty: tuple[Float[np.ndarray, "*sizes rows"], Float[np.ndarray, "*sizes rows"]]
 
     def bracket(self, round_off: float = ROUND_OFF) -> tuple[np.ndarray, np.ndarray]:
         """max(in-, 1 - empty - out+) and min(in+, 1 - empty - out-), moved apart by the round-off, in [0, 1]."""

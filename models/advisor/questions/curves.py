@@ -61,7 +61,7 @@ def size_curve(
     Args:
         weights: kind and weight of each.
     """
-    laws = batch_laws(pool.points, pool.classes, sizes, [weight for _, weight in weights],
+    laws = batch_laws(pool.points, pool.classes, tuple(sizes), [weight for _, weight in weights],
                       batches="pairs" if pool.paired else "uniform", progress=progress)  # fmt: skip
     found = []
     for (kind, weight), law in zip(weights, laws):
