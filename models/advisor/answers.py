@@ -19,6 +19,8 @@ Z = 1.96
 HIGH_COSINE = 0.5
 # Batches' worth of rows below which intervals are rough.
 BATCHES_OF_ROWS = 20
+# Affinity sharpness that a stack must add before it is worth a line.
+WORTH_A_BLOCK = 0.01
 NAMES = {"relu": "ReLU", "softmax": "softmax"}
 
 
@@ -255,15 +257,22 @@ def _next_steps(findings: Findings, config: AdvisorConfig) -> list[str]:
         steps.append(f"Augment up to strength {min(limit.value for limit in limits):.2g}{certain}.")
     elif not findings.strengths:
         steps.append("For an augmentation limit embed views too: --view 0=FEATURES --view 0.5=FILE --view 1=FILE.")
-    for curve in findings.depths:
-        if curve.peak:
-            blocks = f"{curve.peak} {NAMES[curve.kind]} block{'s' if curve.peak > 1 else ''}"
-            steps.append(f"{blocks} (half of a row, half of what it attends to) sharpen the rows, from "
-                         f"{curve.means[0]:.3f} to {curve.means[curve.peak]:.3f}; more do not.")  # fmt: skip
-    if not any(curve.peak for curve in findings.depths):
-        steps.append("Add no attention blocks: none makes these rows sharper.")
+    steps += _blocks(findings)
     steps.append("Hold the predictions against rows kept aside: the same command with --out DIR --resume --check FILE.")
     return steps
+
+
+def _blocks(findings: Findings) -> list[str]:
+    """Stacks that make the rows sharper by more than a trifle."""
+    found = []
+    for curve in findings.depths:
+        first, best = curve.means[0], curve.means[curve.peak]
+        if best - first > WORTH_A_BLOCK:
+            last = curve.peak == len(curve.means) - 1
+            rest = "more may do better (--depth)" if last else "more do not add to it"
+            blocks = f"{curve.peak} {NAMES[curve.kind]} block{'s' if curve.peak > 1 else ''}"
+            found.append(f"Or stack {blocks}: affinity sharpness {first:.3f} before, {best:.3f} after; {rest}.")
+    return found or ["Add no attention blocks: none makes these rows sharper."]
 
 
 def _percent(share: float) -> str:
