@@ -228,14 +228,15 @@ def test_the_report_fits_a_terminal(tmp_path, advice, features, findings):
 
 
 def test_stacks_are_advised_where_they_sharpen(findings):
-    curve = findings.depths[0]
+    curve, other = findings.depths
+    flat = replace(other, means=(0.5,) * 4, peak=0, peak_low=0, peak_high=3)
     for means, peak, words in (
         ((0.5, 0.6, 0.55, 0.4), 1, "Or stack 1 ReLU block: affinity sharpness 0.500 before, 0.600 after; more do not"),
         ((0.5, 0.6, 0.7, 0.8), 3, "Or stack 3 ReLU blocks: affinity sharpness 0.500 before, 0.800 after; more may"),
         ((0.5, 0.505, 0.4, 0.3), 1, "Add no attention blocks"),
     ):
         planted = replace(curve, means=means, peak=peak, peak_low=peak, peak_high=peak)
-        steps = advice_of(replace(findings, depths=(planted,)), CONFIG).next_steps
+        steps = advice_of(replace(findings, depths=(planted, flat)), CONFIG).next_steps
         assert [words in each for each in steps].count(True) == 1
 
 
