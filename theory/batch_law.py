@@ -12,8 +12,8 @@ chance that the batch has such a neighbour at all; empty_i the chance that it ha
     max(in-, 1 - empty_i - out+)  <=  E S_i  <=  min(in+, 1 - empty_i - out-),
 
 with equality at n = 2, 3, N, and a width of at most 1/(1 + c (sum_j h_ij)^2/sum_j h_ij^2). Theorem 2's regime is the
-special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6; this toolkit's
-statement.
+special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6;
+this toolkit's statement.
 """
 
 from collections.abc import Callable, Sequence
