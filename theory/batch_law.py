@@ -12,8 +12,8 @@ chance that the batch has such a neighbour at all; empty_i the chance that it ha
     max(in-, 1 - empty_i - out+)  <=  E S_i  <=  min(in+, 1 - empty_i - out-),
 
 with equality at n = 2, 3, N, and a width of at most 1/(1 + c (sum_j h_ij)^2/sum_j h_ij^2). Theorem 2's regime is the
-special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6; this toolkit's
-statement.
+special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6;
+this toolkit's statement.
 """
 
 from collections.abc import Callable, Sequence
@@ -89,7 +89,9 @@ def expected_sharpness(
     Raises:
         ValueError: bad points, labels or batch size; names the argument.
     """
-    (law,) = batch_laws(points, labels, [batch_size], [weight], batches=batches, attend_self=attend_self)
+    if not isinstance(weight, Weight):
+        raise ValueError(f"weight: expected a Weight, got {type(weight).__name__}")
+    (law,) = _laws(points, labels, [batch_size], [weight], batches, attend_self)
     xp = array_namespace(points)
     return tuple(xp.asarray(side[0], device=device(points)) for side in (law.lower, law.upper))
 
@@ -119,8 +121,23 @@ def batch_laws(
         ValueError: as ``expected_sharpness``; no weights; new rows of another dimension, or with labels that the pool
             does not have.
     """
+    return _laws(points, labels, batch_sizes, weights, batches, attend_self, new_rows, exact, progress, "batch_sizes")
+
+
+def _laws(
+    points: Array,
+    labels: Array,
+    batch_sizes: Sequence[int],
+    weights: Sequence[Weight],
+    batches: str,
+    attend_self: bool,
+    new_rows: tuple | None = None,
+    exact: bool | None = None,
+    progress: Callable[[int], object] | None = None,
+    name: str = "batch_size",
+) -> tuple[BatchLaw, ...]:
     points, unit = unit_rows(points)
-    kind = BatchKind.of(batches, labels, len(unit), batch_sizes)
+    kind = BatchKind.of(batches, labels, len(unit), batch_sizes, name)
     if isinstance(weights, Weight) or len(weights) == 0 or not all(isinstance(each, Weight) for each in weights):
         raise ValueError("weights: expected a sequence of at least one Weight")
     applied = [each.at_precision(points.dtype) for each in weights]
@@ -128,7 +145,7 @@ def batch_laws(
         raise ValueError("power: must lie in [1, 100] where views are drawn in pairs")
     rows = Rows(unit, kind.index, True) if new_rows is None else _new_rows(new_rows, kind, labels, unit.shape[1])
     if exact if exact is not None else kind.num_points <= EXACT_ROWS:
-        return exact_laws(unit, rows, kind, applied, attend_self, progress)
+        return _exact_laws(unit, rows, kind, applied, attend_self, progress)
     found = binned_laws(points, rows, kind, applied, attend_self, progress)
     return tuple(BatchLaw(weight, kind.batch_sizes, **fields) for weight, fields in zip(applied, found))
 
@@ -147,7 +164,7 @@ def _new_rows(new_rows: tuple, kind: BatchKind, labels: Array, dim: int) -> Rows
     return Rows(unit, index, False)
 
 
-def exact_laws(
+def _exact_laws(
     unit: np.ndarray,
     rows: Rows,
     kind: BatchKind,

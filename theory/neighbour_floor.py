@@ -7,8 +7,8 @@ F(k-1; P, H_i, n-1), the hypergeometric distribution function; q_k(n), its mean 
     n*(k, q) = min{n: q_k(n) <= q}
 
 is well defined, and everything is exact for these rows. For k = 1 the floor from the mean of the H_i is never larger
-than n* (F is convex in H), for k >= 2 it may be. Proof: theory.md, section 6; this toolkit's
-statement.
+than n* (F is convex in H), for k >= 2 it may be. Proof: theory.md, section 6;
+this toolkit's statement.
 """
 
 import numpy as np

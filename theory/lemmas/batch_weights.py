@@ -65,7 +65,8 @@ class Weight:
         object.__setattr__(self, "inverse_temperature", float(self.inverse_temperature))
 
     def value(self, cosine: Array | float) -> Array | float:
-        """h(C), elementwise; of arrays and tensors in their own library."""
+        """h(C), elementwise; of arrays and tensors in their own library, half precision as float32."""
+        cosine = widen(cosine, "cosine") if hasattr(cosine, "dtype") else cosine
         if self.kind == "exponential":
             shifted = self.inverse_temperature * (cosine - 1.0)
             return array_namespace(shifted).exp(shifted) if hasattr(shifted, "shape") else math.exp(shifted)
@@ -118,8 +119,11 @@ class BatchKind:
     batch_sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, kind: str, labels: Array, num_points: int, batch_sizes: tuple) -> "BatchKind":
+    def of(cls, kind: str, labels: Array, num_points: int, batch_sizes: tuple, name: str = "batch_size") -> "BatchKind":
         """Checked.
+
+        Args:
+            name: of the batch sizes, for errors.
 
         Raises:
             ValueError: an unknown kind; labels of another number, one class, one-row classes, classes of other than
@@ -135,16 +139,16 @@ class BatchKind:
         if kind == "pairs" and sizes.max() > 2:
             raise ValueError(f"labels: pairs are classes of 2 rows, class {values[sizes.argmax()]} has {sizes.max()}")
         if isinstance(batch_sizes, str | bytes) or not hasattr(batch_sizes, "__len__") or len(batch_sizes) == 0:
-            raise ValueError(f"batch_sizes: expected a sequence of at least one batch size, got {batch_sizes!r:.40}")
-        found = tuple(require_count(n, "batch_size", 2, num_points) for n in batch_sizes)
+            raise ValueError(f"{name}: expected a sequence of at least one batch size, got {batch_sizes!r:.40}")
+        found = tuple(require_count(n, name, 2, num_points) for n in batch_sizes)
         for n in found:
             if kind == "balanced" and (n % len(sizes) or n // len(sizes) > sizes.min()):
                 raise ValueError(
-                    f"batch_size: balanced batches of {len(sizes)} classes have a multiple of {len(sizes)} rows, at "
+                    f"{name}: balanced batches of {len(sizes)} classes have a multiple of {len(sizes)} rows, at "
                     f"most {len(sizes) * sizes.min()} (the smallest class has {sizes.min()}), got {n}"
                 )
             if kind == "pairs" and n % 2:
-                raise ValueError(f"batch_size: batches of pairs have an even number of rows, got {n}")
+                raise ValueError(f"{name}: batches of pairs have an even number of rows, got {n}")
         return cls(kind, index, sizes, found)
 
     @property

@@ -74,16 +74,23 @@ class Tile:
     """Some rows against a pool whose columns stand class by class.
 
     Args:
-        classes: of the rows.
+        row_classes: classes of the rows.
         itself: the column that is the row itself, None for rows that the pool does not have.
         dim: of the points.
         bins: their number.
     """
 
     def __init__(
-        self, cosines: np.ndarray, kind: BatchKind, classes: np.ndarray, itself: np.ndarray | None, dim: int, bins: int
+        self,
+        cosines: np.ndarray,
+        kind: BatchKind,
+        row_classes: np.ndarray,
+        itself: np.ndarray | None,
+        dim: int,
+        bins: int,
     ) -> None:
-        self.cosines, self.kind, self.classes, self.itself, self.bins = cosines, kind, classes, itself, bins
+        self.cosines, self.kind, self.itself, self.bins = cosines, kind, itself, bins
+        self.classes = classes = row_classes
         # The second term is the rounding of a place in units of bins.
         self.dot_error = dot_error(dim, cosines.dtype)
         self.reach = self.dot_error + 2.0 * UNIT_ROUND_OFF[dtype_name(cosines.dtype)]
