@@ -157,6 +157,7 @@ CASES = {
     "models.cifar.evaluation.features.LabelledFeatures": Case(_stored),
     "models.cifar.evaluation.measure.affinity_report": Case(lambda y: _report(measure.affinity_report(OUTPUT, y))),
     "models.cifar.evaluation.measure.ceiling_report": Case(_ceiling),
+    "models.cifar.evaluation.measure.closer_cross_pairs": Case(lambda y: _flat(measure.closer_cross_pairs(TOKENS, y))),
     "models.cifar.evaluation.measure.class_angles": Case(lambda y: _flat(*measure.class_angles(TOKENS, y))),
     "models.cifar.evaluation.probes.probe": Case(_probe),
     "models.losses.affinity.affinity_jsd_from_points": Case(lambda y: _flat(affinity_jsd_from_points(TOKENS, y))),

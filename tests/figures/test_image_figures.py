@@ -80,7 +80,23 @@ def test_losses_probes_and_angles(draw):
 def test_a_ceiling_of_zero_says_why(draw):
     tables = image_tables(Draws(2))
     tables["epochs"]["ceiling"] = 0.0
-    assert "ceiling 0: classes overlap" in legend(draw(CONFIG, **tables).axes[3])
+    angles = draw(CONFIG, **tables).axes[3]
+    assert "2b does not apply:\nclasses overlap" in legend(angles), "a run of an earlier version"
+    assert list(named(angles))[:1] == ["views: median"]
+    epochs = tables["epochs"]
+    epochs["closer"] = np.where(epochs["epoch"] == epochs.loc[epochs["phi_q50"].notna(), "epoch"].max(), 0.374, 0.9)
+    expected = "2b does not apply:\n37% of the cross pairs are\ncloser than the farthest\nwithin pair"
+    assert expected in legend(draw(CONFIG, **tables).axes[3])
+
+
+@case("image_curves")
+def test_a_ceiling_is_drawn_where_there_is_one(draw):
+    tables = image_tables(Draws(2))
+    epochs = tables["epochs"]
+    first = epochs["epoch"] == epochs.loc[epochs["phi_q50"].notna(), "epoch"].min()
+    epochs.loc[first, "ceiling"] = 0.0
+    drawn = named(draw(CONFIG, **tables).axes[3])["ceiling (2b, quantiles)"]
+    assert np.isnan(drawn.y).tolist() == [True, False, False]
 
 
 @case("image_scores")

@@ -1,6 +1,7 @@
 """All planted bugs."""
 
 from tests.mutants import (
+    advisor_bugs,
     audit_bugs,
     data_bugs,
     depth_bugs,
@@ -28,6 +29,7 @@ BUGS = (
     *trial_bugs.BUGS,
     *audit_bugs.BUGS,
     *model_bugs.BUGS,
+    *advisor_bugs.BUGS,
     *loss_bugs.BUGS,
     *training_bugs.BUGS,
     *figure_bugs.BUGS,

@@ -17,6 +17,7 @@ from models.losses.common import label_index, others_alike, require_alike, requi
 from models.losses.measured import measure_affinity
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
+from theory.batches.clusters import index_labels
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import linear_quantile, pair_quantiles
 from theory.noise_ceiling import bounded_separation
@@ -229,6 +230,20 @@ def class_angles(features: Float[Tensor, "n d"], labels: Array, quantile: float 
     return math.acos(_clipped(within)), math.acos(_clipped(cross))
 
 
+def closer_cross_pairs(features: Float[Tensor, "n d"], labels: Array) -> float:
+    """Share of the cross pairs that are closer than the farthest within-class pair: Theorem 2b applies where it is 0.
+    Memory O(n^2).
+
+    Raises:
+        ValueError: NaN, zero vectors, labels.
+    """
+    unit = _unit(features, "features")
+    farthest, _ = pair_quantiles(unit, labels, 0.0)
+    index = torch.as_tensor(index_labels(labels)[1], device=unit.device)
+    cross = (unit @ unit.mT)[index[:, None] != index]
+    return (cross > farthest).double().mean().item()
+
+
 def ceiling_report(
     anchor_features: Float[Tensor, "n d"], view_features: Float[Tensor, "n d"], labels: Array, quantile: float = LEVEL
 ) -> dict[str, float]:
@@ -241,7 +256,8 @@ def ceiling_report(
     Returns:
         phi_q05, phi_q25, phi_q50, phi_q75, phi_q95, phi_max, quantiles of ``view_angles``, linearly interpolated;
         theta_within, theta_between of the anchors; ceiling, the angle (theta_b - theta_w)/4, 0 where
-        theta_b <= theta_w; share_below, the share of views with phi below it; quantile.
+        theta_b <= theta_w; share_below, the share of views with phi below it; quantile; closer, as
+        ``closer_cross_pairs`` of the anchors, whatever the quantile.
 
     Raises:
         ValueError: as ``view_angles`` and ``class_angles``.
@@ -257,6 +273,7 @@ def ceiling_report(
         "ceiling": ceiling,
         "share_below": (phi < ceiling).double().mean().item(),
         "quantile": float(quantile),
+        "closer": closer_cross_pairs(anchor_features, labels),
     }
 
 

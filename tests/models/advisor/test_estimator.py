@@ -6,7 +6,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from models.advisor import AttentionTransformer
+from models.advisor.estimator import AttentionTransformer
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from tests.models.advisor.rows import rows_of

@@ -10,6 +10,7 @@ from models.cifar.evaluation.measure import affinity_report as report_of
 from models.cifar.evaluation.measure import (
     ceiling_report,
     class_angles,
+    closer_cross_pairs,
     score_report,
     view_angles,
 )
@@ -245,6 +246,10 @@ def test_classes_that_overlap_have_no_ceiling():
     report = ceiling_report(anchors, anchors, labels, quantile=0.0)
     assert report["theta_between"] < report["theta_within"]
     assert (report["ceiling"], report["share_below"], report["phi_max"]) == (0.0, 0.0, 0.0)
+    # Within pairs at .5; cross pairs at .1, .6, .4, .1, of which one is not closer.
+    assert report["closer"] == closer_cross_pairs(anchors, labels) == 0.75
+    apart = on_circle([0.0, 0.1, 1.0, 1.2])
+    assert closer_cross_pairs(apart, labels) == 0.0
 
 
 def test_views_that_all_stay_below_the_ceiling_of_all_pairs_are_separated():
