@@ -183,7 +183,7 @@ def _sides(h: Tensor, own: Tensor, n: int, present: float = 0.0) -> tuple[Tensor
 
 
 def _outside(parameters: Parameters, sizes: Sizes) -> tuple[Tensor, Tensor]:
-    """How far the expectation is outside of the two sides, at batches of three and more, with and without self-attention."""
+    """How far the expectation is outside of the two sides, for three rows and more, with and without self-attention."""
     h, own = _row(parameters, sizes)
     excess = []
     for n in range(3, sum(sizes) + 1):
