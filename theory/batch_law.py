@@ -39,6 +39,9 @@ EXACT_ROWS = 512
 class BatchLaw:
     """One weight's bracket of every row, for several batch sizes, and what the rows have in the whole pool.
 
+    lower, upper are bounds and degrees are counts however the pool was worked out; mass, share and effective_neighbours
+    of pools that are read off histograms are right to about three digits.
+
     Attributes:
         weight: as applied, with the cut of the points' precision.
         batch_sizes: (sizes,).

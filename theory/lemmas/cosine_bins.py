@@ -53,7 +53,8 @@ def binned_laws(
         # Normalised in float64: every component is then off by one rounding of its own precision.
         return xp.asarray(unit, dtype=points.dtype, device=device(points))
 
-    pool = stored(unit_points(as_numpy(points).astype(np.float64))[order])
+    unit = rows.unit if rows.member else unit_points(as_numpy(points).astype(np.float64))
+    pool = stored(unit[order])
     tile_rows = max(1, min(MOST_ROWS, TILE // kind.num_points))
     bins = number_of_bins(weights)
     for start in range(0, len(asked), tile_rows):

@@ -9,6 +9,7 @@ most K(t_last) times what the sum of s h t exp(-b t h) still lacks, as K falls. 
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +27,11 @@ def trapezoid_error(step: float) -> float:
         ValueError: step outside (0, 2].
     """
     require_range(step, "step", 0.0, 2.0, closed="right")
+    return _error(float(step))
+
+
+@lru_cache(maxsize=16)
+def _error(step: float) -> float:
     y = 2.0 * math.pi * np.arange(1, 1 + max(1, int(_LAST_TERM * step))) / step
     log_square = np.log(2.0 * math.pi * y) - math.pi * y - np.log1p(-np.exp(-2.0 * math.pi * y))
     return float(2.0 * np.exp(0.5 * log_square).sum())
