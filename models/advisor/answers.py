@@ -276,5 +276,5 @@ def _blocks(findings: Findings) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    text = f"{100 * share:.0f}" if share == 0 or share >= 0.095 else f"{100 * share:.2g}"
+    text = f"{100 * share:.0f}" if share in (0, 1) or 0.095 <= share < 0.99 else f"{100 * share:.3g}"
     return f"{text} %"

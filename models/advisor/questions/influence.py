@@ -1,9 +1,8 @@
 """How far rows drawn anew would move a mean over rows and batches: the influence of one row, by Proposition 8 (iii)."""
 
-import math
-
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from models.advisor.batches import draw_batches, measure_batches
 from models.advisor.pool import Pool, thinned
@@ -28,15 +27,18 @@ def sharpness_deviation(pool: Pool, weight: Weight, batch_size: int, seed: int) 
 
 
 def isolation_deviation(pool: Pool, threshold: float, batch_size: int, seed: int) -> float:
-    """Likewise on the share of rows without a true neighbor in their batch, (1 - p_i)^(n-1) on average with p_i the
-    share of the other rows that are true neighbors of row i:
-    psi_j = f_j - mean f - (n-1) mean_i (1 - p_i)^(n-2) (1[j is one of i's] - p_i)."""
-    part = thinned(pool, MOST_ROWS, seed)
-    count, n = part.size, batch_size
-    classes = torch.from_numpy(part.classes)
+    """Likewise on the share of rows without a true neighbor in their batch."""
+    return float(isolation_influence(thinned(pool, MOST_ROWS, seed), threshold, batch_size).std(ddof=1))
+
+
+def isolation_influence(pool: Pool, threshold: float, batch_size: int) -> Float[np.ndarray, " P"]:
+    """psi_j = f_j - mean f - (n-1) mean_i (1 - p_i)^(n-2) (1[j is a true neighbor of i] - p_i), f_i = (1 - p_i)^(n-1),
+    p_i the share of the other rows that are true neighbors of row i."""
+    count, n = pool.size, batch_size
+    classes = torch.from_numpy(pool.classes)
     share, reached = np.empty(count), np.zeros(count)
-    for tile in row_tiles(count, choose_tile_rows(part.points)):
-        hits = (part.points[tile] @ part.points.mT > threshold) & (classes[tile, None] == classes)
+    for tile in row_tiles(count, choose_tile_rows(pool.points)):
+        hits = (pool.points[tile] @ pool.points.mT > threshold) & (classes[tile, None] == classes)
         hits[torch.arange(len(hits)), torch.arange(tile.start, tile.stop)] = False
         hits = hits.double()
         found = hits.sum(1) / (count - 1)
@@ -44,4 +46,4 @@ def isolation_deviation(pool: Pool, threshold: float, batch_size: int, seed: int
         weights = (n - 1) * (1.0 - found) ** (n - 2) / count
         reached += (weights @ hits).numpy() - float(weights @ found)
     alone = (1.0 - share) ** (n - 1)
-    return float(np.std(alone - alone.mean() - reached)) * math.sqrt(count / (count - 1))
+    return alone - alone.mean() - reached

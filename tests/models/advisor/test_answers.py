@@ -98,6 +98,15 @@ def test_a_shifted_check_set_is_contradicted(features, findings):
     assert summary(judge_against(shuffled, features, findings))["contradicted"] >= 10
 
 
+def test_new_rows_are_centered_by_the_old_mean(features, findings):
+    check = CheckSet(findings, features, gaussian_set(1), CONFIG)
+    np.testing.assert_array_equal(check.pool(None).center, findings.center)
+    np.testing.assert_allclose(check.pool(1.0).center, features.views[2].mean(0))
+    moved = replace(gaussian_set(1), embeddings=gaussian_set(1).embeddings + 3.0)
+    found = [each for each in judge_against(moved, features, findings) if each.prediction.kind == "sharpness"]
+    assert sum(each.status is Status.CONTRADICTED for each in found) >= 4
+
+
 def test_a_check_set_without_views_or_too_small_leaves_predictions_undecided(features, findings):
     few = feature_set(*rows_of(1, 20))
     found = judge_against(few, features, findings)
