@@ -28,7 +28,7 @@ Keep = Callable[[str, Callable[[], dict]], dict]
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256
 OWN_ROWS, FEWEST_BATCHES = 8, 8
 # Rows that are looked at at every strength.
-STRENGTH_ROWS = 10_000
+STRENGTH_ROWS = 5000
 
 
 @dataclass(frozen=True)

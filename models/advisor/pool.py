@@ -1,6 +1,5 @@
 """The pool that batches are drawn from: unit rows with classes, raw or centered."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.advisor.inputs.arrays import chunks_of
 from models.advisor.inputs.features import FeatureSet
 from theory.affinity import unit_points
-
-CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,13 @@ def pool_of(
     parts = [features.embeddings, rows] if paired else [rows]
     classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
     if centered and center is None:
-        center = sum(part.sum(0) for part in _chunks(parts)) / len(classes)
+        center = sum(chunk.sum(0) for part in parts for _, chunk in chunks_of(part)) / len(classes)
     points = torch.empty(len(classes), rows.shape[1])
-    start = 0
-    for part in _chunks(parts):
-        points[start : start + len(part)] = torch.from_numpy(unit_points(part - center if centered else part))
-        start += len(part)
+    for first, part in zip((0, len(rows)), parts):
+        for start, chunk in chunks_of(part):
+            unit = unit_points(chunk - center if centered else chunk)
+            points[first + start : first + start + len(chunk)] = torch.from_numpy(unit)
     return Pool(points, classes, center if centered else None, paired)
-
-
-def _chunks(parts: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Rows in float64, a few thousand at a time, as sets that are mapped from a file are never in memory as a whole."""
-    for rows in parts:
-        for start in range(0, len(rows), CHUNK):
-            yield np.asarray(rows[start : start + CHUNK], dtype=np.float64)
 
 
 def thinned(pool: Pool, most: int, seed: int) -> Pool:

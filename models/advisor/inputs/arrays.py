@@ -1,7 +1,9 @@
 """Arrays in .npy, .npz and .pt files. Nothing is ever unpickled, and sizes are known before memory is spent."""
 
 import math
+import mmap
 import zipfile
+from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import numpy as np
 import torch
 
 GIB = 2**30
+# Rows worked on together: a set that is mapped from a file is never in memory as a whole.
+CHUNK = 4096
 READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -53,6 +57,16 @@ def read_npy(path: Path, limit: MemoryLimit) -> np.ndarray:
     if size == 0:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def chunks_of(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """First row and float64 copy of a few thousand rows at a time; of a mapped file through a mapping of its own, whose
+    pages are given back at the end."""
+    if isinstance(rows, np.memmap) and isinstance(rows.base, mmap.mmap):
+        order = "C" if rows.flags.c_contiguous else "F"
+        rows = np.memmap(rows.filename, rows.dtype, "r", rows.offset, rows.shape, order)
+    for start in range(0, len(rows), CHUNK):
+        yield start, np.array(rows[start : start + CHUNK], dtype=np.float64)
 
 
 def read_npz(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray]:

@@ -6,11 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from models.advisor.inputs.arrays import chunks_of
 from theory.batches.clusters import index_labels
 from theory.numerics.inputs import require_count
 
-# Rows looked at together: a set that is mapped from a file is never in memory as a whole.
-CHUNK = 4096
 # Squares of larger entries, summed over a row, leave float64.
 LARGEST = 1e150
 # A centered row shorter than this share of the longest one is the round-off of the subtraction.
@@ -32,7 +31,7 @@ def check_rows(rows: np.ndarray, name: str) -> None:
     if len(rows) < 2:
         raise ValueError(f"{name}: needs at least 2 rows, got {len(rows)}")
     total = np.zeros(rows.shape[1])
-    for start, part in _chunks(rows):
+    for start, part in chunks_of(rows):
         for problem, flags in (
             ("holds NaN", np.isnan(part).any(1)),
             ("holds infinity", np.isinf(part).any(1)),
@@ -49,7 +48,7 @@ def check_rows(rows: np.ndarray, name: str) -> None:
 
 
 def _check_centered(rows: np.ndarray, center: np.ndarray, name: str) -> None:
-    lengths = np.concatenate([np.linalg.norm(part - center, axis=1) for _, part in _chunks(rows)])
+    lengths = np.concatenate([np.linalg.norm(part - center, axis=1) for _, part in chunks_of(rows)])
     size = max(np.linalg.norm(center), lengths.max())
     flat = lengths <= NO_DIRECTION * size
     if flat.any():
@@ -57,11 +56,6 @@ def _check_centered(rows: np.ndarray, center: np.ndarray, name: str) -> None:
             f"{name}: row {int(np.argmax(flat))} is the mean of all rows, so centering leaves it no direction"
             + ("; all rows are alike" if flat.all() else "")
         )
-
-
-def _chunks(rows: np.ndarray):
-    for start in range(0, len(rows), CHUNK):
-        yield start, np.asarray(rows[start : start + CHUNK], dtype=np.float64)
 
 
 def check_labels(

@@ -66,10 +66,10 @@ def feature_set(
     Raises:
         ValueError: names the argument and the row.
     """
-    embeddings = np.asarray(embeddings)
+    embeddings = _as_array(embeddings)
     check_rows(embeddings, name)
     found, names = (None, ()) if labels is None else check_labels(labels, len(embeddings), class_names)
-    views = () if views is None else tuple(np.asarray(view) for view in views)
+    views = () if views is None else tuple(_as_array(view) for view in views)
     levels = check_strengths(strengths, len(views))
     check_views(views, levels, embeddings)
     if labels is None and not any(level > 0 for level in levels):
@@ -78,6 +78,11 @@ def feature_set(
             "label column, or --view STRENGTH=FILE"
         )
     return FeatureSet(embeddings, found, names, views, levels)
+
+
+def _as_array(rows: object) -> np.ndarray:
+    """A mapped file stays one, so that its pages can be given back."""
+    return rows if isinstance(rows, np.memmap) else np.asarray(rows)
 
 
 @dataclass(frozen=True)

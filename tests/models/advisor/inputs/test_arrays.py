@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.advisor.inputs.arrays import GIB, MemoryLimit, read_npy, read_npz, read_torch
+from models.advisor.inputs import arrays
+from models.advisor.inputs.arrays import GIB, MemoryLimit, chunks_of, read_npy, read_npz, read_torch
 
 LIMIT = MemoryLimit(0.001)
 ROWS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -44,6 +45,18 @@ def test_plain_arrays_are_read(tmp_path):
 def test_a_mapped_array_takes_no_memory(tmp_path):
     np.save(tmp_path / "a.npy", ROWS)
     assert isinstance(read_npy(tmp_path / "a.npy", LIMIT), np.memmap)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_in_chunks_keep_no_mapping(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(arrays, "CHUNK", 4)
+    np.save(tmp_path / "a.npy", np.asarray(ROWS, order=order))
+    mapped = read_npy(tmp_path / "a.npy", LIMIT)
+    for rows in (mapped, mapped[1:], np.asarray(mapped), mapped[[5, 0]]):
+        found = list(chunks_of(rows))
+        assert [start for start, _ in found] == list(range(0, len(rows), 4))
+        np.testing.assert_array_equal(np.concatenate([part for _, part in found]), rows)
+        assert {(type(part), part.dtype.name) for _, part in found} == {(np.ndarray, "float64")}
 
 
 def test_objects_are_refused_and_never_unpickled(tmp_path):

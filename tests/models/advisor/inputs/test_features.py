@@ -117,6 +117,7 @@ def test_files_of_every_kind_hold_the_same_set(tmp_path):
     found = load_features(Sources(tmp_path / "a.npy", None, views), LIMIT)
     assert found.classes is None
     np.testing.assert_array_equal(np.stack(found.views), VIEWS)
+    assert all(isinstance(rows, np.memmap) for rows in (found.embeddings, *found.views)), "mapped, not read"
 
 
 @pytest.mark.parametrize(
