@@ -80,8 +80,8 @@ LAW = (
         ("idle_rows_forgotten", "+ np.maximum(idle, 0.0)[..., None]", "+ 0.0 * np.maximum(idle, 0.0)[..., None]"),
         (
             "rest_with_all_draws",
-            "apart = pool.present[1] + usual - (chance[s] - rest[s]) * masses[s]",
-            "apart = pool.present[1] + usual - chance[s] * masses[s]",
+            "apart = pool.present[1] + elsewhere[s] + rest[s] * masses[s]",
+            "apart = pool.present[1] + elsewhere[s]",
         ),
         ("caps_of_every_class", "none(possible * ~pool.own)", "none(possible * pool.own)"),
     ),
