@@ -118,7 +118,7 @@ LAW = (
         (
             "cut_of_no_precision",
             'return Weight("relu", float(effective_threshold(self.threshold, dtype)), self.power)',
-            'return Weight("relu", self.threshold, 1.0)',
+            'return Weight("relu", self.threshold, self.power)',
         ),
     ),
 )
