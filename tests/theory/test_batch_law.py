@@ -327,7 +327,7 @@ def test_memory_grows_with_rows_not_with_pairs():
          r"^batch_size: batches of pairs"),
         ({"batches": "pairs", "labels": np.array([0, 0, 1, 1, 2, 2]), "weight": Weight("relu", power=0.5)},
          r"^power: must lie in \[1, 100\]"),
-        ({"weight": "relu"}, r"^weights: expected a sequence"),
+        ({"weight": "relu"}, r"^weight: expected a Weight, got str"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(change, message):
