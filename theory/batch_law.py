@@ -117,7 +117,8 @@ def batch_laws(
         new_rows: points (R, D) and labels (R,) of rows that are not of the pool: the laws are theirs, in batches of one
             such row and n - 1 rows of the pool. For Proposition 8; not with pairs.
         exact: True: every weight by itself, O(N^2) exponentials a node, weight and batch size; False: from histograms
-            of cosines, whose rounding the bracket includes; None: exact up to EXACT_ROWS rows.
+            of cosines, whose rounding the bracket includes; None: exact up to EXACT_ROWS rows. (Exact is what float64
+            makes of a cosine: one that equals a threshold may come out on either side of it.)
         progress: called with the number of rows that are done.
 
     Raises:

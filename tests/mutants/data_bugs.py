@@ -80,8 +80,8 @@ LAW = (
         ("idle_rows_forgotten", "+ np.maximum(idle, 0.0)[..., None]", "+ 0.0 * np.maximum(idle, 0.0)[..., None]"),
         (
             "rest_with_all_draws",
-            "apart = pool.present[1] + usual - (chance[s] - rest[s]) * masses[s]",
-            "apart = pool.present[1] + usual - chance[s] * masses[s]",
+            "apart = pool.present[1] + elsewhere[s] + rest[s] * masses[s]",
+            "apart = pool.present[1] + elsewhere[s]",
         ),
         ("caps_of_every_class", "none(possible * ~pool.own)", "none(possible * pool.own)"),
     ),
@@ -118,7 +118,7 @@ LAW = (
         (
             "cut_of_no_precision",
             'return Weight("relu", float(effective_threshold(self.threshold, dtype)), self.power)',
-            'return Weight("relu", self.threshold, 1.0)',
+            'return Weight("relu", self.threshold, self.power)',
         ),
     ),
 )

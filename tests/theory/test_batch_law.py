@@ -88,6 +88,26 @@ def test_batches_of_pairs(weight, attend_self, exact):
     np.testing.assert_array_equal(law.cross_degree, ((pairs > 0) & (labels[:, None] != labels)).sum(axis=1))
 
 
+@pytest.mark.parametrize("batches", ["uniform", "balanced", "pairs"])
+def test_weights_that_differ_by_many_magnitudes(batches):
+    """Cold exponentials and high powers, of which sums must not be formed by subtraction, in both precisions."""
+    labels = {"uniform": np.array([0, 1, 0, 1, 1]), "balanced": np.array([0, 1, 0, 1, 0]),
+              "pairs": np.array([3, 3, 1, 0, 2, 0, 2, 1])}[batches]  # fmt: skip
+    sizes = [4] if batches != "pairs" else [4, 6]
+    weights = [Weight("exponential", inverse_temperature=90.0), Weight("relu", threshold=0.0, power=40.0)]
+    for seed in range(4):
+        points = np.random.default_rng(seed).standard_normal((len(labels), 3))
+        for weight in weights:
+            for dtype in (np.float64, np.float32):
+                given = points.astype(dtype)
+                cut = weight.at_precision(dtype)
+                h = pool_weights(given.astype(float), cut.value)
+                expected = [[expected_share(h[i], labels, i, n, batches) for i in range(len(labels))] for n in sizes]
+                for exact in (True, False):
+                    (law,) = batch_laws(given, labels, sizes, [weight], batches=batches, exact=exact)
+                    assert inside(law, expected), (weight, seed, dtype, exact)
+
+
 def test_nt_xent_positive_probability():
     """At temperature 1/kappa: exp(s_ip/T) over the sum of all but i, averaged over all batches of two pairs."""
     points, labels = pool(5, 6)[0], np.array([0, 0, 1, 1, 2, 2])
@@ -307,7 +327,7 @@ def test_memory_grows_with_rows_not_with_pairs():
          r"^batch_size: batches of pairs"),
         ({"batches": "pairs", "labels": np.array([0, 0, 1, 1, 2, 2]), "weight": Weight("relu", power=0.5)},
          r"^power: must lie in \[1, 100\]"),
-        ({"weight": "relu"}, r"^weights: expected a sequence"),
+        ({"weight": "relu"}, r"^weight: expected a Weight, got str"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(change, message):

@@ -224,8 +224,10 @@ def _sides(edges: Edges, pool: RowPool, draws: np.ndarray, masses: np.ndarray, t
     usual = (chance * masses).sum(axis=0)
     log_drawn = (draws[..., None] * log_means).sum(axis=0)
     shares = np.zeros((2, 2, len(usual)))
+    # Sums over the other strata, without the cancellation of subtracting one's own: weights differ by many magnitudes.
+    elsewhere = np.tensordot(1.0 - np.eye(len(sizes)), chance * masses, axes=1)
     for group, (own, s) in enumerate(zip(pool.own, pool.stratum)):
-        apart = pool.present[1] + usual - (chance[s] - rest[s]) * masses[s]
+        apart = pool.present[1] + elsewhere[s] + rest[s] * masses[s]
         values = edges.low_values
         below = (1.0 - rest[s])[:, None] * values + apart[:, None]
         low = (edges.low[group] * values / np.where(below > 0, below, 1.0)).sum(axis=-1)

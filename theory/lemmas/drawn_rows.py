@@ -87,7 +87,9 @@ def row_sides(
         chance = m / np.maximum(sizes, 1)
         rest = np.maximum(m - 1, 0) / np.maximum(sizes - 1, 1)
         usual = float(chance @ masses)
-        apart = usual - (chance * masses)[stratum] + rest[stratum] * (masses[stratum] - h)
+        # Sums over the other strata, without the cancellation of subtracting one's own.
+        elsewhere = (1.0 - np.eye(count)) @ (chance * masses)
+        apart = elsewhere[stratum] + rest[stratum] * (masses[stratum] - h)
         low = chance[stratum] * h / (h + present + np.maximum(apart, 0.0))
         log_all = m @ log_means - present * rule.nodes
         log_rest = log_all - m[stratum, None] * log_means[stratum] + np.maximum(m - 1, 0)[stratum, None] * log_others

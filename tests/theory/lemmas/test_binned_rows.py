@@ -134,6 +134,16 @@ def test_a_pair_weighs_as_much_as_its_mean_cosine():
         np.testing.assert_allclose(weight.value(mean), 0.5 * (weight.value(first) + weight.value(second)), rtol=1e-9)
 
 
+def test_round_off_is_no_weight():
+    """Cosines that are 0 but for rounding weigh nothing: the cut is that of the points' precision."""
+    plain = Weight("relu", power=3.0)
+    for dtype, cut in (("float64", 1e-10), ("float32", 1e-5)):
+        applied = plain.at_precision(dtype)
+        assert (applied.threshold, applied.power) == (cut, 3.0)
+        assert applied.value(0.5 * cut) == 0.0
+    assert WEIGHTS[3].at_precision("float32") is WEIGHTS[3]
+
+
 def test_units_and_draws_of_each_kind():
     labels = np.array([0, 0, 0, 1, 1, 1])
     for kind, index, member, sizes, draws in (
