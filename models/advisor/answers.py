@@ -207,17 +207,27 @@ def does_not_apply(closer: float) -> str:
 
 def _warnings(findings: Findings, config: AdvisorConfig) -> list[str]:
     found = []
-    raw, n = findings.geometry[0], findings.batch_size
-    if raw.duplicates:
+    (raw, centered), n = findings.geometry, findings.batch_size
+    # Before centering rows far from the origin look like copies of each other.
+    if centered.duplicates:
         seen = "" if raw.rows_seen == findings.pool_size else f" of the {raw.rows_seen:,} looked at"
         found.append(
-            f"{raw.duplicates:,} rows{seen} have a near-duplicate (cosine above 1 - 1e-6): remove copies, they make "
+            f"{centered.duplicates:,} rows{seen} have a near-duplicate (cosine above 1 - 1e-6): remove copies, they make "
             "every answer look better than it is"
         )
     if raw.median_cosine > HIGH_COSINE:
         found.append(
             f"the median cosine of the rows as they are is {raw.median_cosine:.2f}: all point the same way; center them"
         )
+    if centered.median_cosine > HIGH_COSINE:
+        found.append(
+            f"the median cosine is {centered.median_cosine:.2f} even after centering: one direction outweighs all "
+            "others; are the columns in different units? Standardize them"
+        )
+    for choice in findings.choices[findings.centered]:
+        tried = [row["at"] for row in choice.rows]
+        if choice.above_chance and choice.value == tried[-1]:
+            found.append(f"the best {KINDS[choice.kind]} is the largest that was tried, {choice.value:g}")
     if findings.pool_size < BATCHES_OF_ROWS * findings.batch_size:
         found.append(
             f"{findings.pool_size:,} rows are {findings.pool_size / findings.batch_size:.1f} batches of "

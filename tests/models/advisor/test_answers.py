@@ -147,11 +147,24 @@ def test_warnings():
     assert any(each.startswith("80 rows have a near-duplicate") for each in found)
     assert any("median cosine" in each and "center" in each for each in found)
     assert any("240 rows are 10.0 batches of 24" in each for each in found)
+    stretched = embeddings.copy()
+    stretched[:, 0] = 100 * np.random.default_rng(0).lognormal(sigma=1.5, size=200)
+    found = advise(stretched, labels, config=CONFIG).warnings
+    assert any("even after centering" in each and "Standardize" in each for each in found)
     few = advise(embeddings, labels, config=replace(CONFIG, batch_size=12)).warnings
     assert any("holds 2.7 other rows of a row's own class" in each for each in few)
     clean = advise(embeddings - embeddings.mean(0), labels, config=replace(CONFIG, batch_size=10,
                                                                            effective_neighbors=2.0))  # fmt: skip
     assert clean.warnings == ()
+
+
+def test_the_last_candidate_is_told_so(findings):
+    relu, softmax = findings.choices[findings.centered]
+    last = replace(softmax, value=softmax.rows[-1]["at"])
+    choices = tuple((relu, last) if i == findings.centered else pair for i, pair in enumerate(findings.choices))
+    told = "the best inverse temperature is the largest that was tried, 100"
+    assert told in advice_of(replace(findings, choices=choices), CONFIG).warnings
+    assert told not in advice_of(findings, CONFIG).warnings
 
 
 def test_view_pairs_take_the_place_of_labels():
