@@ -212,8 +212,8 @@ def _warnings(findings: Findings, config: AdvisorConfig) -> list[str]:
     if centered.duplicates:
         seen = "" if raw.rows_seen == findings.pool_size else f" of the {raw.rows_seen:,} looked at"
         found.append(
-            f"{centered.duplicates:,} rows{seen} have a near-duplicate (cosine above 1 - 1e-6): remove copies, they make "
-            "every answer look better than it is"
+            f"{centered.duplicates:,} rows{seen} have a near-duplicate (cosine above 1 - 1e-6): remove copies, they "
+            "make every answer look better than it is"
         )
     if raw.median_cosine > HIGH_COSINE:
         found.append(
