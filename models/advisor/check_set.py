@@ -13,7 +13,7 @@ from models.advisor.findings import Findings
 from models.advisor.inputs.features import FeatureSet
 from models.advisor.pool import Pool, pool_of
 from models.advisor.prospective import Measured
-from models.advisor.questions.strength import crossing
+from models.advisor.questions.strength import crossing, reach
 from theory.batch_law import Weight
 
 NOTHING = Measured(math.nan, math.nan)
@@ -119,8 +119,8 @@ class CheckSet:
         width = strengths[right] - strengths[right - 1]
         share = (value - strengths[right - 1]) / width
         gap = (1 - share) * excess[right - 1] + share * excess[right] - target * excess[0]
-        slope = abs(middle[right] - middle[right - 1]) / width
-        return Measured(value, float(gap.std(ddof=1) / math.sqrt(len(gap)) / max(slope, 1e-12)))
+        error = float(gap.std(ddof=1) / math.sqrt(len(gap)))
+        return Measured(value, reach(strengths, middle, target * middle[0], error))
 
 
 def _mean(means: BatchMeans, place: int) -> Measured:

@@ -24,7 +24,6 @@ class StrengthLimit:
         low, high: between which strengths it lies, by the brackets of the embedded ones on both sides and
             interpolation; high may be infinite.
         last: largest embedded strength.
-        slope: of the excess over strength there, negative; NaN where it is not crossed.
         deviation: of one row's influence on the value, as in Prediction.
         rows: that were looked at.
     """
@@ -34,7 +33,6 @@ class StrengthLimit:
     low: float
     high: float
     last: float
-    slope: float
     deviation: float
     rows: int
 
@@ -47,6 +45,15 @@ def crossing(strengths: Sequence[float], kept: Sequence[float] | np.ndarray, tar
         if b < target:
             return float(s + (t - s) * (a - target) / (a - b))
     return math.inf
+
+
+def reach(strengths: Sequence[float], kept: Sequence[float] | np.ndarray, target: float, error: float) -> float:
+    """How far the crossing moves, per unit of ``error``, where the curve is off by two of them: slopes differ on both
+    sides of an embedded strength, and the flatter one counts."""
+    shift = 2.0 * error
+    value = crossing(strengths, kept, target)
+    early, late = (min(crossing(strengths, kept, target + sign * shift), strengths[-1]) for sign in (1, -1))
+    return max(value - early, late - value) / 2.0
 
 
 def batch_means(pool: Pool, weight: Weight, batch_size: int, config: AdvisorConfig) -> np.ndarray:
@@ -76,15 +83,16 @@ def strength_limit(
     middle = (low + high) / 2
     value = crossing(strengths, middle, target * middle[0])
     ends = crossing(strengths, low, target * high[0]), crossing(strengths, high, target * low[0])
-    slope = deviation = math.nan
+    deviation = math.nan
     if math.isfinite(value):
         right = next(i for i, s in enumerate(strengths) if s >= value and i > 0)
         left = right - 1
-        slope = float((middle[right] - middle[left]) / (strengths[right] - strengths[left]))
         share = (value - strengths[left]) / (strengths[right] - strengths[left])
         means = [np.asarray(each) - chance for each in means]
         # What one batch says about "excess at the value - target x excess at 0", whose mean is 0 there.
         gap = (1 - share) * means[left] + share * means[right] - target * means[0]
         spread = BatchMeans(gap[None], points[0].batch_size, pool_size).deviation[0]
-        deviation = float(spread / max(abs(slope), 1e-12))
-    return StrengthLimit(points[0].kind, value, *ends, float(strengths[-1]), slope, deviation, pool_size)
+        # Of the difference of two sets as large as this one.
+        error = float(spread * math.sqrt(2 / pool_size))
+        deviation = reach(strengths, middle, target * middle[0], error) * math.sqrt(pool_size / 2)
+    return StrengthLimit(points[0].kind, value, *ends, float(strengths[-1]), deviation, pool_size)
