@@ -105,6 +105,7 @@ class Advice:
         geometry: raw, then centered.
         warnings: in words; what to do about them included.
         num_rows, num_classes, width: of the data; the classes of view pairs are the rows.
+        pair_strength: of the views that take the place of labels; None with labels.
         batch_size: that threshold, temperature, strength and depth are advised for.
         centered: whether the rows should be centered.
         center: (D,) what to subtract, or None.
@@ -122,7 +123,7 @@ class Advice:
     num_rows: int
     num_classes: int
     width: int
-    paired: bool
+    pair_strength: float | None
     batch_size: int
     centered: bool
     center: tuple[float, ...] | None
@@ -134,6 +135,11 @@ class Advice:
     predictions: tuple[Prediction, ...]
     checked: tuple[Checked, ...] = ()
     next_steps: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether view pairs take the place of labels."""
+        return self.pair_strength is not None
 
     def answer(self, name: str) -> Answer:
         """The answer of that name.

@@ -51,7 +51,7 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
     answers = [
         _centering(findings),
         *(_attention(choice, findings) for choice in (relu, softmax)),
-        *_sharpness(findings),
+        *_sharpness(findings, config),
         *_floor(findings, config),
         *_strength(findings, config),
         *_depth(findings),
@@ -60,8 +60,8 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
     sharpest = max(findings.depths, key=lambda curve: curve.means[curve.peak], default=None)
     return Advice(
         answers=tuple(answers), geometry=findings.geometry, warnings=tuple(_warnings(findings, config)),
-        num_rows=findings.num_rows, num_classes=findings.num_classes, width=findings.width, paired=findings.paired,
-        batch_size=findings.batch_size, centered=findings.centered,
+        num_rows=findings.num_rows, num_classes=findings.num_classes, width=findings.width,
+        pair_strength=findings.pair_strength, batch_size=findings.batch_size, centered=findings.centered,
         center=None if findings.center is None else tuple(map(float, findings.center)),
         threshold=known["relu"].threshold if "relu" in known else None,
         inverse_temperature=known["softmax"].inverse_temperature if "softmax" in known else None,
@@ -103,7 +103,7 @@ def _attention(choice: Choice, findings: Findings) -> Answer:
                   f"effective neighbors{temperature}; in brackets: not clearly worse", unit)  # fmt: skip
 
 
-def _sharpness(findings: Findings) -> list[Answer]:
+def _sharpness(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     found = []
     for kind, _ in findings.weights:
         point = next(p for p in findings.sizes if (p.kind, p.batch_size) == (kind, findings.batch_size))
@@ -111,6 +111,10 @@ def _sharpness(findings: Findings) -> list[Answer]:
         name = f"Affinity sharpness, {NAMES[kind]}, batches of {point.batch_size}"
         found.append(Answer(name, f"sharpness_{kind}", point.middle, point.low, point.high, Status.EXACT,
                             f"of these rows; rows drawn anew: within {error:.3f} of it"))  # fmt: skip
+        certified = next(each for each in findings.certified if each.kind == kind)
+        found.append(Answer("  for new rows it is at least", f"sharpness_{kind}_certified", certified.value, None, None,
+                            Status.CERTIFIED, f"wrong with probability at most {config.delta:g}; from "
+                            f"{certified.tested:,} rows held against {certified.bank:,} others"))  # fmt: skip
     return found
 
 

@@ -10,9 +10,16 @@ import numpy as np
 from models.advisor.config import AdvisorConfig
 from models.advisor.inputs.checks import check_batch_size
 from models.advisor.inputs.features import FeatureSet
-from models.advisor.pool import Pool, pool_of, thinned
+from models.advisor.pool import Pool, main_strength, pool_of, thinned
 from models.advisor.questions.attention import Choice, choose_attention
-from models.advisor.questions.certified import CertifiedFloor, CertifiedStrength, certify_floor, certify_strength
+from models.advisor.questions.certified import (
+    CertifiedFloor,
+    CertifiedSharpness,
+    CertifiedStrength,
+    certify_floor,
+    certify_sharpness,
+    certify_strength,
+)
 from models.advisor.questions.curves import SizePoint, curve_sizes, size_curve
 from models.advisor.questions.depth import DepthCurve, depth_curve
 from models.advisor.questions.floor import Floor, row_floor
@@ -36,12 +43,13 @@ class Findings:
     """Numbers of one set of embeddings.
 
     Attributes:
+        pair_strength: of the views that take the place of labels, but where strengths are compared; None with labels.
         num_rows: of the set; ``pool_size``: rows that batches are drawn from, twice as many for view pairs.
         geometry, choices: raw first, then centered; of choices ReLU and softmax each.
         centered: whether to subtract the mean.
         center: (D,) the mean, or None.
         weights: kind and weight of the attentions that see the classes; the rest is asked of them.
-        sizes: their curves over batch sizes.
+        sizes: their curves over batch sizes; ``certified``: of each, at the batch size that is asked for.
         floor, certified_floor: of the ReLU attention; None without it, or for view pairs.
         by_strength: their points at every embedded strength, one list a strength.
         limits: of every attention; certified_strength likewise. Empty without views.
@@ -51,7 +59,7 @@ class Findings:
     num_rows: int
     num_classes: int
     width: int
-    paired: bool
+    pair_strength: float | None
     pool_size: int
     batch_size: int
     geometry: tuple[Geometry, Geometry]
@@ -60,6 +68,7 @@ class Findings:
     center: np.ndarray | None
     weights: tuple[tuple[str, Weight], ...]
     sizes: tuple[SizePoint, ...]
+    certified: tuple[CertifiedSharpness, ...]
     floor: Floor | None
     certified_floor: CertifiedFloor | None
     strengths: tuple[float, ...]
@@ -67,6 +76,11 @@ class Findings:
     limits: tuple[StrengthLimit, ...]
     certified_strength: CertifiedStrength | None
     depths: tuple[DepthCurve, ...]
+
+    @property
+    def paired(self) -> bool:
+        """Whether view pairs take the place of labels."""
+        return self.pair_strength is not None
 
 
 def keep_nothing(name: str, compute: Callable[[], dict]) -> dict:
@@ -142,6 +156,11 @@ def find(
         sizes = part(
             "batch_sizes", lambda: _points(size_curve(pool, weights, asked, config, partial(progress, "batch_sizes")))
         )
+    certified_shares = tuple(
+        CertifiedSharpness(**part(f"certified_{kind}", lambda k=kind, w=weight: asdict(
+            certify_sharpness(thinned(pool, STRENGTH_ROWS, config.seed), k, w, batch_size, config))))
+        for kind, weight in weights
+    )  # fmt: skip
     if relu is not None and not pool.paired:
         found = part("floor", lambda: asdict(row_floor(pool, relu, config)))
         floor = Floor(**found)
@@ -156,9 +175,11 @@ def find(
     )  # fmt: skip
     return Findings(
         num_rows=features.num_rows, num_classes=len(features.class_names) or features.num_rows,
-        width=features.embeddings.shape[1], paired=pool.paired, pool_size=pool.size, batch_size=batch_size,
+        width=features.embeddings.shape[1], pair_strength=main_strength(features), pool_size=pool.size,
+        batch_size=batch_size,
         geometry=shapes, choices=choices, centered=use_centered, center=pool.center, weights=weights,
-        sizes=_read_points(sizes), floor=floor, certified_floor=certified_floor, strengths=strengths,
+        sizes=_read_points(sizes), certified=certified_shares, floor=floor, certified_floor=certified_floor,
+        strengths=strengths,
         by_strength=by_strength, limits=limits, certified_strength=certified, depths=depths,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ LEGEND = (
     "these rows (in brackets: the two sides of the law). CERTIFIED: of new rows, wrong with the probability given. "
     "PREDICTED: meant to hold 95 times in 100. UNDECIDED: these rows do not tell."
 )
+PAIRS = "A row's class is its other view. "
 # Of every kind of prediction as many lines are printed.
 SHOWN = 4
 
@@ -48,7 +49,9 @@ def report(advice: Advice) -> str:
 
 
 def _head(advice: Advice) -> list[str]:
-    classes = "view pairs" if advice.paired else f"{advice.num_classes:,} classes"
+    classes = f"{advice.num_classes:,} classes"
+    if advice.paired:
+        classes = f"view pairs of strength {advice.pair_strength:g}"
     return [
         f"{advice.num_rows:,} rows of {advice.width:,} numbers, {classes}; asked for batches of {advice.batch_size:,}"
     ]
@@ -78,7 +81,7 @@ def _answers(advice: Advice) -> list[str]:
     lines = [f"{'Question':<43}{'Answer':>9}  {'Interval':<15} Status"]
     for answer in advice.answers:
         lines += _answer(answer)
-    return [*lines, *_wrapped(LEGEND, "")]
+    return [*lines, *_wrapped(PAIRS + LEGEND if advice.paired else LEGEND, "")]
 
 
 def _answer(answer: Answer) -> Iterator[str]:

@@ -59,6 +59,22 @@ class CertifiedStrength:
     bank: int
 
 
+@dataclass(frozen=True)
+class CertifiedSharpness:
+    """Of new rows in batches filled from a bank.
+
+    Attributes:
+        kind: of attention, "relu" or "softmax".
+        value: their mean affinity sharpness is at least this.
+        tested, bank: as in CertifiedFloor.
+    """
+
+    kind: str
+    value: float
+    tested: int
+    bank: int
+
+
 def split(pool: Pool, config: AdvisorConfig) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the bank and of the others, at random; both views of a row on one side."""
     rng = np.random.default_rng([config.seed, 7])
@@ -83,6 +99,15 @@ def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> Certifie
         best = found
         found = min(found - 1, int(found / STEP))
     return CertifiedFloor(best, size, len(others), len(bank))
+
+
+def certify_sharpness(
+    pool: Pool, kind: str, weight: Weight, batch_size: int, config: AdvisorConfig
+) -> CertifiedSharpness:
+    """What the mean affinity sharpness of new rows does not fall below."""
+    bank, others = split(pool, config)
+    value = mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta)
+    return CertifiedSharpness(kind, value, len(others), len(bank))
 
 
 def certify_strength(

@@ -40,8 +40,9 @@ def test_every_question_has_an_answer_with_a_status(advice):
     found = {each.name: each.status for each in advice.answers}
     assert found == {
         "center": Status.PREDICTED, "threshold": Status.PREDICTED, "inverse_temperature": Status.PREDICTED,
-        "sharpness_relu": Status.EXACT, "sharpness_softmax": Status.EXACT, "batch_floor": Status.EXACT,
-        "batch_floor_certified": Status.CERTIFIED, "strength_relu": Status.PREDICTED,
+        "sharpness_relu": Status.EXACT, "sharpness_softmax": Status.EXACT,
+        "sharpness_relu_certified": Status.CERTIFIED, "sharpness_softmax_certified": Status.CERTIFIED,
+        "batch_floor": Status.EXACT, "batch_floor_certified": Status.CERTIFIED, "strength_relu": Status.PREDICTED,
         "strength_softmax": Status.PREDICTED, "strength_certified": Status.CERTIFIED,
         "depth_relu": Status.PREDICTED, "depth_softmax": Status.PREDICTED, "theorem_2b": Status.EXACT,
     }  # fmt: skip
@@ -59,6 +60,7 @@ def test_exact_answers_are_those_of_the_propositions(features, findings, advice)
         answer = advice.answer(f"sharpness_{kind}")
         assert answer.low == pytest.approx(law.lower.mean(), abs=1e-5)
         assert answer.high == pytest.approx(law.upper.mean(), abs=1e-5)
+        assert answer.low - 0.2 < advice.answer(f"sharpness_{kind}_certified").value < answer.high
     floor = neighbour_floor(points, features.classes, advice.threshold, 0.05)
     assert advice.answer("batch_floor").value == floor <= advice.answer("batch_floor_certified").value
 
@@ -172,6 +174,7 @@ def test_view_pairs_take_the_place_of_labels():
     findings = find(features, CONFIG)
     advice = advice_of(findings, CONFIG)
     assert advice.paired
+    assert "view pairs of strength 0.5" in report(advice)
     names = {each.name for each in advice.answers}
     assert {"isolated", "sharpness_softmax", "strength_softmax"} <= names
     assert not {"batch_floor", "batch_floor_certified"} & names
@@ -230,7 +233,7 @@ def test_finished_parts_are_kept(tmp_path, features, findings):
     keep = keep_in(tmp_path)
     again = find(features, CONFIG, keep)
     stored = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
-    assert len(stored) == 14
+    assert len(stored) == 16
     (tmp_path / "parts" / "depth_relu.json").unlink()
     told = []
     resumed = find(features, CONFIG, lambda name, compute: keep(name, lambda: told.append(name) or compute()))

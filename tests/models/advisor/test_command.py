@@ -70,7 +70,7 @@ def test_predictions_are_on_disk_before_the_check_is_read(files, tmp_path, monke
 def test_views_in_files_of_their_own_and_no_labels(files, tmp_path):
     views = [part for s in (0, 0.5, 1, 2) for part in ("--view", f"{s}={files / f'first_{s}.npy'}")]
     assert run(files / "first.npy", *views, "--out", tmp_path / "run", *QUICK) == 0
-    assert json.loads((tmp_path / "run" / "advice.json").read_text())["paired"]
+    assert json.loads((tmp_path / "run" / "advice.json").read_text())["pair_strength"] == 0.5
 
 
 def test_a_run_that_was_interrupted_goes_on(files, tmp_path, monkeypatch, capsys):

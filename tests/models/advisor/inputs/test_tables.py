@@ -1,8 +1,10 @@
 """CSV and parquet tables: features, labels, and what is refused by column and row."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.advisor.inputs.arrays import MemoryLimit
@@ -56,10 +58,32 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
         read_parquet(write(tmp_path / "a.parquet", ""), "label", LIMIT)
 
 
+def test_parquet_is_weighed_before_it_is_read(tmp_path, monkeypatch):
+    """A stand-in for pyarrow: dictionary codes of a few bytes that expand to a table beyond the limit."""
+
+    class File:
+        metadata = SimpleNamespace(
+            num_rows=10, num_columns=2, num_row_groups=1, row_group=lambda i: SimpleNamespace(total_byte_size=40)
+        )
+
+        def __init__(self, path):
+            pass
+
+        def read(self):
+            return SimpleNamespace(to_pandas=lambda: pd.DataFrame({"x": range(10), "label": list("ab") * 5}))
+
+    stand_in = SimpleNamespace(parquet=SimpleNamespace(ParquetFile=File), lib=SimpleNamespace(ArrowException=OSError))
+    monkeypatch.setitem(sys.modules, "pyarrow", stand_in)
+    values, labels = read_parquet(tmp_path / "a.parquet", "label", LIMIT)
+    assert (values.shape, labels.tolist()) == ((10, 1), list("ab") * 5)
+    monkeypatch.setattr(File, "read", lambda self: pytest.fail("it was read"))
+    File.metadata.num_rows = 10**6
+    with pytest.raises(ValueError, match="more than the limit"):
+        read_parquet(tmp_path / "a.parquet", "label", LIMIT)
+
+
 def test_parquet_says_what_csv_says(tmp_path):
     pytest.importorskip("pyarrow")
-    import pandas as pd
-
     pd.DataFrame({"x": [1.0, 2.0], "label": ["a", "b"]}).to_parquet(tmp_path / "a.parquet")
     values, labels = read_parquet(tmp_path / "a.parquet", "label", LIMIT)
     assert values.tolist() == [[1.0], [2.0]]

@@ -10,7 +10,13 @@ from models.advisor.config import AdvisorConfig
 from models.advisor.inputs.features import feature_set
 from models.advisor.pool import Pool, pool_of, thinned
 from models.advisor.questions import influence
-from models.advisor.questions.certified import certify_floor, certify_strength, lower_shares, split
+from models.advisor.questions.certified import (
+    certify_floor,
+    certify_sharpness,
+    certify_strength,
+    lower_shares,
+    split,
+)
 from models.advisor.questions.curves import curve_sizes, size_curve
 from models.advisor.questions.floor import row_floor
 from models.advisor.questions.influence import isolation_deviation, isolation_influence, sharpness_deviation
@@ -100,6 +106,19 @@ def test_certified_strengths_hold_as_often_as_promised(truth):
             wrong += any(mean < certified.target for mean in means[: STRENGTHS.index(certified.value) + 1])
     assert wrong <= 6
     assert max(value for value in found if value is not None) >= 0.5
+
+
+def test_certified_sharpness_holds_as_often_as_promised(truth):
+    """Of 60 resamples at delta = .1 at most 12 may be wrong."""
+    config = AdvisorConfig(delta=0.1)
+    (law,) = batch_laws(truth.points[:1500], truth.classes[:1500], (16,), (RELU,))
+    wrong, found = 0, []
+    for seed in range(60):
+        pool = pool_of(gaussian_set(seed, 60), True, center=truth.center)
+        found.append(certify_sharpness(pool, "relu", RELU, 16, config).value)
+        wrong += found[-1] > law.upper[0].mean()
+    assert wrong <= 12
+    assert np.mean(found) > law.lower[0].mean() - 0.2
 
 
 def test_too_few_rows_certify_nothing():
