@@ -123,6 +123,7 @@ def read_torch(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray] | np.nda
     Raises:
         ValueError: anything but tensors is in it, or it expands beyond the limit.
     """
+    limit.require(path.stat().st_size, str(path))
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             limit.require(sum(member.file_size for member in archive.infolist()), str(path))

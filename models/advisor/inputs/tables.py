@@ -55,6 +55,12 @@ def _split(
             f"{path}: column {unnamed[0] + 1} has no name; if it numbers the rows, write the table without it "
             "(to_csv(index=False))"
         )
+    names = [str(name) for name in table.columns]
+    counted = [[str(i + first) for i in range(len(names))] for first in (0, 1)]
+    if label_column not in table and names not in counted and all(map(_is_number, names)):
+        raise ValueError(
+            f"{path}: its first line holds numbers, {', '.join(names[:3])}, ...: put names of columns there"
+        )
     labels = None
     if label_column in table:
         column = table.pop(label_column)
@@ -74,6 +80,14 @@ def _split(
     if not len(table.columns):
         raise ValueError(f"{path}: has no column of numbers")
     return table.to_numpy(dtype=np.float64), labels
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain_labels(column: pd.Series) -> np.ndarray:

@@ -25,6 +25,7 @@ def test_features_and_labels(tmp_path):
     assert labels.tolist() == ["cat", "dog"]
     assert read_csv(write(tmp_path / "b.csv", "x,y\n1,2\n"), "label", LIMIT)[1] is None
     assert read_csv(write(tmp_path / "c.csv", "x,class\n1,7\n"), "class", LIMIT)[1].dtype == np.int64
+    assert read_csv(write(tmp_path / "e.csv", "0,1\n7,2\n"), "label", LIMIT)[0].tolist() == [[7.0, 2.0]]
     missing = read_csv(write(tmp_path / "d.csv", "x,y\n1,2\n3,\n"), "label", LIMIT)[0]
     assert np.isnan(missing[1, 1]), "left to the check of rows, which names the row"
 
@@ -36,6 +37,10 @@ def test_features_and_labels(tmp_path):
         ("x,kind\n1,cat\n3,dog\n", r"column 'kind', row 0 .*name the column of labels with --label-column"),
         (",x\n0,1\n1,2\n", r"column 1 has no name.*to_csv\(index=False\)"),
         ("x,label\n1,a\n2,\n", "row 1 has no label in column 'label'"),
+        (
+            "5.1,3.5,-1e3\n4.9,3.0,1.4\n",
+            "its first line holds numbers, 5.1, 3.5, -1e3, ...: put names of columns there",
+        ),
         ("label\na\nb\n", "has no column of numbers"),
         ("", "not a whole CSV table"),
         ("x,y\n1,2\n1,2,3\n", "not a whole CSV table"),
