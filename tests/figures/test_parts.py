@@ -88,7 +88,7 @@ def test_angles_are_in_degrees_and_an_overlap_is_said(ax):
     epochs = pd.DataFrame({"epoch": [1, 2], "phi_q05": 0.1, "phi_q50": np.pi / 6, "phi_q95": 0.9, "ceiling": 0.0})
     images.draw_angles(ax, epochs)
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([30.0, 30.0])
-    assert ax.lines[1].get_label() == "ceiling 0: classes overlap"
+    assert ax.lines[1].get_label() == "2b does not apply:\nclasses overlap"
 
 
 def test_every_level_of_chance_has_one_line(ax):
