@@ -108,7 +108,7 @@ class Advice:
         pair_strength: of the views that take the place of labels; None with labels.
         batch_size: that threshold, temperature, strength and depth are advised for.
         centered: whether the rows should be centered.
-        center: (D,) what to subtract, or None.
+        center: (D,) what to subtract (the mean of a random half, which choices are made from), or None.
         threshold, inverse_temperature: of ReLU and of softmax attention, None where undecided.
         attention, depth: "relu" or "softmax", and how many of its blocks; the sharpest of all that were tried.
         curves: rows of curves.csv.

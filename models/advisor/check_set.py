@@ -43,7 +43,9 @@ class CheckSet:
 
     def pool(self, strength: float | None) -> Pool:
         """The new rows, centered by the mean of the old ones."""
-        center = pool_of(self.features, True, strength).center if self.findings.centered else None
+        center = None
+        if self.findings.centered:
+            center = pool_of(self.features, True, strength, seed=self.config.seed).center
         return pool_of(self.new, self.findings.centered, strength, center)
 
     def measure(

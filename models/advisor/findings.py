@@ -47,7 +47,7 @@ class Findings:
         num_rows: of the set; ``pool_size``: rows that batches are drawn from, twice as many for view pairs.
         geometry, choices: raw first, then centered; of choices ReLU and softmax each.
         centered: whether to subtract the mean.
-        center: (D,) the mean, or None.
+        center: (D,) the mean of a random half, which choices are made from, or None.
         weights: kind and weight of the attentions that see the classes; the rest is asked of them.
         sizes: their curves over batch sizes; ``certified``: of each, at the batch size that is asked for.
         floor, certified_floor: of the ReLU attention; None without it, or for view pairs.
@@ -126,7 +126,7 @@ def find(
     Raises:
         ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
     """
-    raw, centered = (pool_of(features, centered=flag) for flag in (False, True))
+    raw, centered = (pool_of(features, flag, seed=config.seed) for flag in (False, True))
     check_batch_size(config.batch_size, raw.size)
     batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
     if raw.paired and batch_size % 2:
@@ -235,7 +235,7 @@ def _at_strength(
 
 def _strength_pool(features: FeatureSet, centered: bool, strength: float, config: AdvisorConfig) -> Pool:
     """What is asked over strengths is interpolated at best, so a part of the rows will do."""
-    return thinned(pool_of(features, centered, strength), STRENGTH_ROWS, config.seed)
+    return thinned(pool_of(features, centered, strength, seed=config.seed), STRENGTH_ROWS, config.seed)
 
 
 def _choices(found: dict) -> tuple[Choice, Choice]:

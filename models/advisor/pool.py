@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.advisor.inputs.arrays import chunks_of
@@ -20,12 +20,15 @@ class Pool:
         points: (P, D) unit vectors, float32.
         classes: (P,) in 0..K-1.
         center: (D,) what was subtracted, or None.
+        bank: (P,) True in a random half of the rows (both views or none): all choices are made from it, that of the
+            mean included, so that the other half may stand for new rows.
         paired: classes are view pairs: rows i and i + P/2 show the same thing, and batches hold both.
     """
 
     points: Float[Tensor, "P D"]
     classes: Int[np.ndarray, " P"]
     center: np.ndarray | None
+    bank: Bool[np.ndarray, " P"]
     paired: bool
 
     @property
@@ -43,6 +46,13 @@ class Pool:
         """Mean affinity sharpness of uniform attention in batches of this size."""
         return 1.0 / (batch_size - 1) if self.paired else self.chance
 
+    def take(self, rows: Int[np.ndarray, " rows"]) -> "Pool":
+        """Some of the rows; of view pairs both views or none."""
+        classes = self.classes[rows]
+        if self.paired:
+            classes = np.unique(classes, return_inverse=True)[1]
+        return Pool(self.points[torch.from_numpy(rows)], classes, self.center, self.bank[rows], self.paired)
+
 
 def main_strength(features: FeatureSet) -> float | None:
     """Of view pairs the smallest strength above 0, with which all questions but that of the strength are asked."""
@@ -50,13 +60,14 @@ def main_strength(features: FeatureSet) -> float | None:
 
 
 def pool_of(
-    features: FeatureSet, centered: bool, strength: float | None = None, center: np.ndarray | None = None
+    features: FeatureSet, centered: bool, strength: float | None = None, center: np.ndarray | None = None, seed: int = 0
 ) -> Pool:
     """With labels the embeddings, or their views of a strength; without labels the embeddings and those views as pairs
     (``main_strength`` unless told otherwise).
 
     Args:
-        center: subtract this; None is the mean of these very rows.
+        center: subtract this; None is the mean of the bank.
+        seed: of the bank.
     """
     paired = features.classes is None
     if strength is None and paired:
@@ -64,14 +75,17 @@ def pool_of(
     rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
     parts = [features.embeddings, rows] if paired else [rows]
     classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
+    half = np.zeros(features.num_rows, dtype=bool)
+    half[np.random.default_rng([seed, 7]).permutation(features.num_rows)[: (features.num_rows + 1) // 2]] = True
     if centered and center is None:
-        center = sum(chunk.sum(0) for part in parts for _, chunk in chunks_of(part)) / len(classes)
+        sums = [half[start : start + len(chunk)] @ chunk for part in parts for start, chunk in chunks_of(part)]
+        center = sum(sums) / (len(parts) * half.sum())
     points = torch.empty(len(classes), rows.shape[1])
     for first, part in zip((0, len(rows)), parts):
         for start, chunk in chunks_of(part):
             unit = unit_points(chunk - center if centered else chunk)
             points[first + start : first + start + len(chunk)] = torch.from_numpy(unit)
-    return Pool(points, classes, center if centered else None, paired)
+    return Pool(points, classes, center if centered else None, np.tile(half, len(parts)), paired)
 
 
 def thinned(pool: Pool, most: int, seed: int) -> Pool:
@@ -82,10 +96,6 @@ def thinned(pool: Pool, most: int, seed: int) -> Pool:
     rng = np.random.default_rng([seed, 8])
     if pool.paired:
         kept = np.sort(rng.permutation(pool.size // 2)[: most // 2])
-        rows = np.concatenate([kept, kept + pool.size // 2])
-        classes = np.tile(np.arange(len(kept)), 2)
-    else:
-        rows = np.sort(rng.permutation(pool.size)[:most])
-        rows = rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1]
-        classes = pool.classes[rows]
-    return Pool(pool.points[torch.from_numpy(rows)], classes, pool.center, pool.paired)
+        return pool.take(np.concatenate([kept, kept + pool.size // 2]))
+    rows = np.sort(rng.permutation(pool.size)[:most])
+    return pool.take(rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1])

@@ -27,15 +27,16 @@ PROSPECTIVE = bugs_in(
 
 CERTIFIED = bugs_in(
     "models/advisor/questions/certified.py", "models/advisor/questions/certified",
-    ("others_among_the_bank", "    if not pool.paired:\n        return bank, others",
-     "    if not pool.paired:\n        return units, others"),
+    ("others_among_the_bank", "return np.flatnonzero(pool.bank), others",
+     "return np.flatnonzero(pool.bank | True), others"),
     ("mean_instead_of_its_bound", "1.0 - mean_floor(1.0 - alone, config.delta) >", "alone.mean() >"),
     ("failures_passed_over", "            break\n        best = found", "            pass\n        best = found"),
 )  # fmt: skip
 
 QUESTIONS = (
     *bugs_in(
-        "models/advisor/questions/attention.py", "models/advisor/questions/attention",
+        "models/advisor/questions/attention.py", "models/advisor/questions/attention models/advisor/answers",
+        ("chosen_by_all_rows", "    pool = pool.take(np.flatnonzero(pool.bank))\n", ""),
         ("sharpness_alone", "neighbors >= config.effective_neighbors", "neighbors >= 0"),
     ),
     *bugs_in(

@@ -72,9 +72,11 @@ def weight_of(kind: str, value: float) -> Weight:
 
 
 def choose_attention(pool: Pool, batch_size: int, config: AdvisorConfig) -> tuple[Choice, Choice]:
-    """The best candidate of either kind."""
+    """The best candidate of either kind, on batches of the bank (smaller ones where it does not fill a batch)."""
     rng = np.random.default_rng([config.seed, 2])
-    rows = draw_batches(pool, batch_size, CANDIDATES, rng)
+    pool = pool.take(np.flatnonzero(pool.bank))
+    size = min(batch_size, pool.size)
+    rows = draw_batches(pool, size, CANDIDATES, rng)
     return tuple(_choose(pool, rows, kind, values, config)
                  for kind, values in (("relu", THRESHOLDS), ("softmax", INVERSE_TEMPERATURES)))  # fmt: skip
 

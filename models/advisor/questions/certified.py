@@ -1,6 +1,7 @@
-"""What holds for new rows with probability 1 - delta: half of the rows, never mixed with the rest, stand for them.
+"""What holds for new rows with probability 1 - delta: half of the rows, which nothing was chosen by, stand for them.
 
-A random half is the bank; each of the others is one new row whose batch is filled from the bank (Proposition 8i), an
+Everything that was chosen - the mean, whether to subtract it, threshold and temperature - comes from a random half of
+the rows, the bank. Each of the others is one new row whose batch is filled from the bank (Proposition 8i), an
 independent value in [0, 1]. Candidates are tested in an order fixed beforehand, each at level delta, up to the first
 failure (Proposition 9).
 """
@@ -75,19 +76,15 @@ class CertifiedSharpness:
     bank: int
 
 
-def split(pool: Pool, config: AdvisorConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the bank and of the others, at random; both views of a row on one side."""
-    rng = np.random.default_rng([config.seed, 7])
-    units = rng.permutation(pool.size // 2 if pool.paired else pool.size)
-    bank, others = np.array_split(units, 2)
-    if not pool.paired:
-        return bank, others
-    return np.concatenate([bank, bank + len(units)]), others
+def split(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the bank and of the others, of which only the first views are asked: their partners come with them."""
+    others = np.flatnonzero(~pool.bank)
+    return np.flatnonzero(pool.bank), others[others < pool.size // 2] if pool.paired else others
 
 
 def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> CertifiedFloor:
     """The smallest batch in which at most a share of new rows lacks a true neighbor."""
-    bank, others = split(pool, config)
+    bank, others = split(pool)
     hits = _hits(pool, weight.threshold, bank, others)
     size = found = len(bank) + 1
     best = None
@@ -105,7 +102,7 @@ def certify_sharpness(
     pool: Pool, kind: str, weight: Weight, batch_size: int, config: AdvisorConfig
 ) -> CertifiedSharpness:
     """What the mean affinity sharpness of new rows does not fall below."""
-    bank, others = split(pool, config)
+    bank, others = split(pool)
     value = mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta)
     return CertifiedSharpness(kind, value, len(others), len(bank))
 
@@ -126,9 +123,9 @@ def certify_strength(
     accepted, target, sizes = None, math.nan, (0, 0)
     for strength, make in zip(strengths, pools):
         pool = make()
-        bank, others = split(pool, config)
+        bank, others = split(pool)
         if math.isnan(target):
-            chance = pool.chance_at(batch_size)
+            chance = pool.take(bank).chance_at(batch_size)
             ideal = float(lower_shares(pool, weight, batch_size, bank, None).mean())
             target, sizes = chance + config.target * max(ideal - chance, 0.0), (len(others), len(bank))
         if mean_floor(lower_shares(pool, weight, batch_size, bank, others), config.delta) < target:

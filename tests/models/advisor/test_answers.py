@@ -10,6 +10,7 @@ from models.advisor.answers import advice_of, does_not_apply
 from models.advisor.check_set import CheckSet
 from models.advisor.findings import find, keep_in, usual_batch
 from models.advisor.inputs.features import feature_set
+from models.advisor.pool import pool_of
 from models.advisor.predictions import curve_rows, predictions_of
 from models.advisor.prospective import judge, summary
 from models.advisor.report import WIDTH, report, write_advice
@@ -54,7 +55,7 @@ def test_every_question_has_an_answer_with_a_status(advice):
 
 
 def test_exact_answers_are_those_of_the_propositions(features, findings, advice):
-    points = features.embeddings - features.embeddings.mean(0)
+    points = features.embeddings - findings.center
     weights = tuple(weight for _, weight in findings.weights)
     for (kind, _), law in zip(findings.weights, batch_laws(points, features.classes, (24,), weights)):
         answer = advice.answer(f"sharpness_{kind}")
@@ -66,7 +67,7 @@ def test_exact_answers_are_those_of_the_propositions(features, findings, advice)
 
 
 def test_theorem_2b_is_told_why_it_does_not_apply(features, advice):
-    centered = features.embeddings - features.embeddings.mean(0)
+    centered = features.embeddings - np.array(advice.center)
     alpha, beta = pair_extremes(centered, features.classes)
     assert advice.geometry[1].smallest_within == pytest.approx(float(alpha), abs=1e-5)
     assert advice.geometry[1].largest_cross == pytest.approx(float(beta), abs=1e-5)
@@ -100,10 +101,22 @@ def test_a_shifted_check_set_is_contradicted(features, findings):
     assert summary(judge_against(shuffled, features, findings))["contradicted"] >= 10
 
 
+def test_nothing_is_chosen_by_the_rows_that_stand_for_new_ones(features, findings):
+    """Their labels are shuffled and their rows moved: mean, candidates and what is certified against stay the same."""
+    others = np.flatnonzero(~pool_of(features, True).bank)
+    classes, embeddings = features.classes.copy(), features.embeddings.copy()
+    classes[others] = np.random.default_rng(3).permutation(classes[others])
+    embeddings[others] += np.random.default_rng(4).normal(size=(len(others), 12))
+    found = find(replace(features, classes=classes, embeddings=embeddings, views=(), strengths=()), CONFIG)
+    assert found.choices == findings.choices
+    np.testing.assert_array_equal(found.center, findings.center)
+    assert found.certified != findings.certified
+
+
 def test_new_rows_are_centered_by_the_old_mean(features, findings):
     check = CheckSet(findings, features, gaussian_set(1), CONFIG)
     np.testing.assert_array_equal(check.pool(None).center, findings.center)
-    np.testing.assert_allclose(check.pool(1.0).center, features.views[2].mean(0))
+    np.testing.assert_allclose(check.pool(1.0).center, features.views[2][pool_of(features, True).bank].mean(0))
     moved = replace(gaussian_set(1), embeddings=gaussian_set(1).embeddings + 3.0)
     found = [each for each in judge_against(moved, features, findings) if each.prediction.kind == "sharpness"]
     assert sum(each.status is Status.CONTRADICTED for each in found) >= 4

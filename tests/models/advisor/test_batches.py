@@ -21,7 +21,8 @@ def test_pools_of_labels_and_of_view_pairs():
     raw, centered = pool_of(features, centered=False), pool_of(features, centered=True)
     assert (raw.size, raw.center, raw.paired) == (240, None, False)
     assert raw.chance == raw.chance_at(16) == pytest.approx(59 / 239)
-    np.testing.assert_allclose(centered.center, features.embeddings.mean(0))
+    np.testing.assert_allclose(centered.center, features.embeddings[centered.bank].mean(0))
+    assert centered.bank.sum() == 120
     np.testing.assert_allclose(torch.linalg.vector_norm(centered.points, dim=1), 1.0, rtol=1e-6)
     shifted = pool_of(features, True, 0.5, np.full(12, 2.0)).points
     expected = features.views[1] - 2.0
@@ -79,7 +80,7 @@ def test_isolated_rows_agree_with_proposition_7():
 def test_layers_are_those_of_the_stack():
     embeddings, labels = rows_of(0, 16)
     pool = Pool(torch.from_numpy(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).float(), labels,
-                None, False)  # fmt: skip
+                None, np.ones(16, dtype=bool), False)  # fmt: skip
     tokens = pool.points.double()
     expected = AttentionStack(3, 0.3).measure(tokens[None], labels).sharpness_mean[:, 0]
     found = measure_layers(pool, RELU, 3, np.arange(16)[None])

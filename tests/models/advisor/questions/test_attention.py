@@ -31,7 +31,7 @@ def test_the_sharpest_candidate_with_enough_neighbors():
 def test_effective_neighbors_of_equal_weights_are_their_number():
     """A clique: every row attends to the eleven others alike."""
     points = torch.eye(3)[:1].repeat(24, 1)
-    pool = Pool(points, np.arange(24) % 2, None, False)
+    pool = Pool(points, np.arange(24) % 2, None, np.ones(24, dtype=bool), False)
     relu, softmax = choose_attention(pool, 12, CONFIG)
     np.testing.assert_allclose([row["neighbors"] for row in (*relu.rows, *softmax.rows)], 11.0)
     assert not relu.above_chance

@@ -8,7 +8,7 @@ import pytest
 from models.advisor.batches import draw_batches, measure_batches
 from models.advisor.config import AdvisorConfig
 from models.advisor.inputs.features import feature_set
-from models.advisor.pool import Pool, pool_of, thinned
+from models.advisor.pool import pool_of, thinned
 from models.advisor.questions import influence
 from models.advisor.questions.certified import (
     certify_floor,
@@ -36,10 +36,10 @@ def truth():
 
 def test_the_halves_share_no_row():
     pool = pool_of(gaussian_set(0), True)
-    bank, others = split(pool, CONFIG)
+    bank, others = split(pool)
     assert sorted([*bank, *others]) == list(range(240))
     pairs = pool_of(gaussian_set(0, labeled=False), True)
-    bank, others = split(pairs, CONFIG)
+    bank, others = split(pairs)
     assert set(pairs.classes[bank]).isdisjoint(pairs.classes[others])
     assert len(bank) == 240
 
@@ -165,7 +165,7 @@ def test_an_influence_is_what_leaving_the_row_out_changes():
     pool = pool_of(gaussian_set(0, 80, noise=2.0), True)
 
     def lonely(rows):
-        part = Pool(pool.points[rows], pool.classes[rows], pool.center, False)
+        part = pool.take(rows)
         return lonely_share(true_neighbours(part.points, part.classes, 0.3), 10)
 
     everything = np.arange(80)
