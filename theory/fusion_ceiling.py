@@ -24,6 +24,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from theory.batches.clusters import pair_counts
+from theory.depth_threshold import conditional_tail
 from theory.lemmas.fusion_rows import RowLaw
 from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
 from theory.noise_ceiling import gaussian_separation
@@ -193,9 +194,10 @@ def _cross(setting: _Setting, strays: np.ndarray, aligned: np.ndarray, cap: floa
     """
     ones = np.ones((len(strays), 1))
     masses = -np.diff(np.minimum.accumulate(np.hstack([ones, strays, 0.0 * ones]), axis=1), axis=1)
-    free = setting.dim - setting.subspace_dim
-    tail = np.exp(-free * cap**2 / (2.0 * np.maximum(1.0 - aligned[:, None] * aligned, 1e-300)))
-    pairs = masses @ tail @ masses.T
+    if cap <= 0.0:
+        return 1.0
+    cosines = np.sqrt(aligned)
+    pairs = masses @ conditional_tail(setting.dim, setting.subspace_dim, cap, cosines[:, None], cosines) @ masses.T
     size, copies = np.array(setting.sizes, dtype=float), np.array(setting.copies, dtype=float)
     clusters = np.outer(copies, copies)
     np.fill_diagonal(clusters, copies * (copies - 1.0))

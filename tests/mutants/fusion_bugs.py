@@ -37,7 +37,7 @@ CEILING = bugs_in(
     ("clusters_paired_with_themselves", "np.fill_diagonal(clusters, copies * (copies - 1.0))",
      "np.fill_diagonal(clusters, copies * copies)"),
     ("cross_pairs_counted_twice", "min(1.0, 0.5 * (clusters", "min(1.0, (clusters"),
-    ("tail_of_the_aligned_part", "(2.0 * np.maximum(1.0 - aligned", "(2.0 * np.maximum(1.0 + aligned"),
+    ("tail_of_the_aligned_part", "np.sqrt(aligned)", "np.sqrt(1.0 - aligned)"),
     ("turned_pairs_once_a_point", "size * size for copies, size", "size for copies, size"),
     ("later_layers_free", "layers += (setting.depth - 1) * _cross", "layers += 0.0 * _cross"),
     ("ceiling_of_the_threshold_with_all_of_delta", "np.log(self.delta / (2 * self.cross_pairs))",
