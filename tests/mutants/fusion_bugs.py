@@ -28,6 +28,7 @@ ROWS = bugs_in(
     ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
      "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
     ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
+    ("steps_lose_half_a_cell", "np.maximum(logs[:-1], logs[1:])", "np.minimum(logs[:-1], logs[1:])"),
     ("cones_turn_towards_the_row", "*(level - turn * offset for", "*(level + turn * offset for"),
 )  # fmt: skip
 

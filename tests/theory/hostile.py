@@ -216,6 +216,8 @@ EXEMPT = {
     "noise_free.norm_floor_squared": KERNEL,
     "pair_law.log_norm_density": KERNEL,
     "pair_law.scaled_log_bessel": KERNEL,
+    **{f"fusion_nodes.{name}": KERNEL for name in (
+        "chi_nodes", "coordinate_nodes", "direction_nodes", "normal_density", "normal_nodes")},
     "quadrature.gauss_legendre": KERNEL,
     "quadrature.gauss_rule": KERNEL,
     "floor_search.last_above": KERNEL,
