@@ -42,7 +42,7 @@ def numbers() -> list[Case]:
     kinds = (np.zeros((3, 2), int), np.ones((3, 2), int))
 
     def path(x):
-        return trajectory.Trajectory(x, x - x, x, x, x - x, *kinds, kinds[0])
+        return trajectory.Trajectory(x, x - x, x, x, x - x, *kinds, kinds[0], x)
 
     def soft(x):
         masses = np.stack([x, x], axis=1)
@@ -127,7 +127,7 @@ def numbers() -> list[Case]:
         case("restart.cross_slack", lambda x: restart.cross_slack(tokens(x), 7)["axes"], layers),
         case("restart.restarts", lambda x, t: restart.restarts(tokens(x), 7, t), layers, t),
         case("restart.certified_from_layer", lambda x, t: restart.certified_from_layer(tokens(x), 7, t), layers, t),
-        case("restart.check_restart", lambda x, t: restart.check_restart(path(x), tokens(x), 7, t), layers, t),
+        case("restart.check_restart", lambda x, t: restart.check_restart(path(x), 7, t, tokens(x)), layers, t),
         case("soft_floor.soft_floor", lambda s, a, d: soft_floor.soft_floor(2, 64, 3, s, a, d), p, angle, p),
         case("soft_floor.is_soft_guaranteed",
              lambda s, a, d: soft_floor.is_soft_guaranteed(2, 64, 3, 40, s, a, d), p, angle, p),
@@ -206,6 +206,7 @@ EXEMPT = {
          "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
          "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
          "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
+    "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
     "noise_ceiling.within_extremes": "compares numbers and computes nothing",
     "floor_search.last_above": "searches whole numbers",
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
@@ -213,7 +214,7 @@ EXEMPT = {
     "measurements.count_components": "takes booleans",
     "measurements.is_connected": "takes booleans",
     **dict.fromkeys(
-        ("trajectory.LayerArrays", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
+        ("trajectory.LayerArrays", "trajectory.LayerExtremes", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
          "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
          "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
          "soft_graph.SoftGraph", "soft_graph.SoftDescent", "fusion_ceiling.FusionFailure", "restart.TokenGeometry",

@@ -45,9 +45,10 @@ def measure_both(cases: Cases, subject: Subject) -> tuple[Trajectory, TokenGeome
     return stack.measure(points, cases["labels"]), measure_tokens(tokens, cases["labels"])
 
 
-def judge_restart(cases: Cases, measured: tuple[Trajectory, TokenGeometry]) -> Verdict:
-    """From the first certified layer on."""
-    return check_restart(*measured, cluster_layout(cases["labels"]).sizes, cut_of(cases))
+def judge_restart(cases: Cases, measured: Trajectory | tuple[Trajectory, TokenGeometry]) -> Verdict:
+    """From the first certified layer on; of the sweep's batches there is the trajectory alone."""
+    layers, geometry = (measured, None) if isinstance(measured, Trajectory) else measured
+    return check_restart(layers, cluster_layout(cases["labels"]).sizes, cut_of(cases), geometry)
 
 
 def _start(generator: torch.Generator, restarts: int, sizes: Sizes) -> Parameters:
@@ -117,6 +118,7 @@ TRIALS = (
         violations=(Violation("Theorem 2a': products", SMALL_SIZES, _start, _products(False)),),
         killed=(Violation(WITHIN_PRODUCT.name, SMALL_SIZES, _start, _products(True)),),
         damaged=damaged.stacks("OneFalseEdge", "PushesApart"),
+        on_cells=lambda cell: not cell.mapped,
         defaults={"unit_inputs": True},
     ),
     Trial(
