@@ -24,7 +24,7 @@ from models.losses import (
 )
 from models.losses.info_nce import info_nce
 from models.momentum import moco_loss
-from theory import affinity, measurements, subspaces
+from theory import affinity, batch_law, certified_mean, measurements, neighbour_floor, subspaces
 from theory.batches import tiled_measurements, trajectory
 from theory.batches.clusters import cluster_layout
 
@@ -203,8 +203,24 @@ def arrays() -> list[Case]:
     bases = lambda: [hadamard[:, :2], np.stack([hadamard[:, 0], np.eye(4)[0] - 0]).T[:, :1]]  # noqa: E731
     stack = lambda: [np.stack([np.eye(4)[:, :2], np.stack([hadamard[0], hadamard[3]], 1)])]  # noqa: E731
     pair = lambda: [cosines(n), distributions(n)]  # noqa: E731
+    weight = batch_law.Weight("exponential", inverse_temperature=3.0)
+
+    def brackets(x):
+        # Computed in float64 whatever the points are stored in, and from histograms in float32.
+        found = [batch_law.batch_laws(x, index, [12], [weight], exact=exact)[0] for exact in (True, False)]
+        return [each for law in found for each in (law.lower, law.upper, law.mass)]
+
     return [
         of_points("affinity.unit_points", affinity.unit_points),
+        of_points("batch_law.batch_laws", brackets, dtype="float64", close=1e-4),
+        of_points("batch_law.expected_sharpness", lambda x: batch_law.expected_sharpness(x, index, 12, weight),
+                  dtype="float64"),
+        of_points("certified_mean.share_influence", lambda x: certified_mean.share_influence(x, index, weight),
+                  dtype="float64"),
+        of_points("neighbour_floor.true_neighbours", lambda x: neighbour_floor.true_neighbours(x, index, 0.3),
+                  dtype=None),
+        of_points("neighbour_floor.neighbour_floor", lambda x: neighbour_floor.neighbour_floor(x, index, 0.3, 0.2),
+                  dtype=None),
         of_points("affinity.cosine_gram", affinity.cosine_gram),
         of_points("affinity.affinity_matrix", affinity.affinity_matrix, close=1e-4),
         of_points("affinity.affinity_matrix", lambda x: affinity.affinity_matrix(x, 0.3, 2, signed=False)),

@@ -8,11 +8,14 @@ import numpy as np
 from tests.half_precision import Case
 from theory import (
     batch_floor,
+    batch_law,
     block_model,
+    certified_mean,
     denoising,
     depth_threshold,
     fusion_ceiling,
     loss_certificate,
+    neighbour_floor,
     noise_ceiling,
     noise_free,
     persistence,
@@ -30,7 +33,7 @@ from theory.lemmas import (
     simulated_floor,
     soft_graph,
 )
-from theory.numerics import quadrature
+from theory.numerics import laplace_rule, quadrature
 
 
 def numbers() -> list[Case]:
@@ -163,6 +166,20 @@ def numbers() -> list[Case]:
         case("softmax_fusion.spread_caps", lambda a, k, m: sf.spread_caps(a, k, 3, m, 12), a, angle, t),
         case("softmax_fusion.check_softmax_fusion",
              lambda x, k: sf.check_softmax_fusion(soft(x), (4, 4), k, 0.5, normalized=False), layers, angle),
+        case("batch_weights.Weight", lambda t: batch_law.Weight("relu", threshold=t, power=t).value(0.875), t),
+        case("batch_weights.Weight", lambda t: batch_law.Weight("exponential", inverse_temperature=t).value(0.875), t),
+        case("certified_mean.divergence_floor", lambda x, d: certified_mean.divergence_floor(x, 9, d), one, p),
+        case("certified_mean.bernoulli_divergence", certified_mean.bernoulli_divergence, a, np.abs(b)),
+        case("certified_mean.mean_floor", certified_mean.mean_floor, a, p),
+        case("certified_mean.batch_floor_of_mean",
+             lambda x, d: certified_mean.batch_floor_of_mean(x, 90, 4, d, sampled=50), one, p),
+        case("certified_mean.fixed_sequence", certified_mean.fixed_sequence, a[::-1], one),
+        case("certified_mean.asymptotic_interval", certified_mean.asymptotic_interval, one, b, t),
+        case("neighbour_floor.lonely_probabilities",
+             lambda h: neighbour_floor.lonely_probabilities(h, 9, 4), np.array([1.0, 5.0, 9.0])),
+        case("neighbour_floor.lonely_share", lambda h: neighbour_floor.lonely_share(h, 3), np.array([1.0, 0.0, 2.0])),
+        case("neighbour_floor.floor_of_hits", neighbour_floor.floor_of_hits, np.array([1.0, 0.0, 2.0]), one),
+        case("laplace_rule.trapezoid_error", laplace_rule.trapezoid_error, one),
         case("sphere.distance_density", lambda x: sp.distance_density(5, x), turns),
         case("sphere.cap_measure", lambda x: sp.cap_measure(5, x), turns),
         case("sphere.arccos", sp.arccos, b),
@@ -207,6 +224,14 @@ EXEMPT = {
          "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
          "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
     "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
+    **dict.fromkeys(
+        ("batch_law.BatchLaw", "batch_weights.BatchKind", "batch_weights.Rows", "binned_rows.Edges",
+         "binned_rows.RowBins", "binned_rows.RowPool", "binned_rows.Transforms", "drawn_rows.Sides",
+         "laplace_rule.LaplaceRule"), RESULT),
+    **dict.fromkeys(
+        ("batch_weights.unit_rows", "binned_rows.bracket_rows", "cosine_bins.Tile", "cosine_bins.binned_laws",
+         "cosine_bins.dot_error", "cosine_bins.number_of_bins", "drawn_rows.missing_all", "drawn_rows.row_sides"),
+        "steps of batch_laws, which widens points first"),
     "noise_ceiling.within_extremes": "compares numbers and computes nothing",
     "floor_search.last_above": "searches whole numbers",
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",

@@ -20,8 +20,11 @@ from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from theory import measurements
 from theory.affinity import affinity_matrix, target_affinity
+from theory.batch_law import Weight, batch_laws, expected_sharpness
 from theory.batches import clusters
+from theory.certified_mean import share_influence
 from theory.judging.exact_replay import ExactReplay
+from theory.neighbour_floor import neighbour_floor, true_neighbours
 from theory.restart import measure_tokens
 
 NAMES = {"labels", "classes", "train_labels", "true_labels", "targets"}
@@ -32,6 +35,9 @@ TOKENS = torch.from_numpy(POINTS)
 AFFINITY = affinity_matrix(POINTS)
 OUTPUT = HeadOutput(TOKENS, (Reading.of_tokens(TOKENS),))
 CONFIG = probes.ProbeConfig(neighbours=(3,), temperatures=(0.1,))
+
+
+WEIGHT = Weight("exponential", inverse_temperature=2.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,15 @@ def _flat(*values: object) -> np.ndarray:
 
 def _layout(layout: clusters.ClusterLayout) -> np.ndarray:
     return _flat(layout.within_pairs, layout.cross_pairs, layout.sizes)
+
+
+def _laws(labels: object) -> np.ndarray:
+    """Both ways, with rows that the pool does not have, of classes 0, 1 and 2."""
+    answers = []
+    for exact in (True, False):
+        (law,) = batch_laws(POINTS, labels, [3], [WEIGHT], new_rows=(POINTS, labels), exact=exact)
+        answers += [law.lower, law.upper, law.cross_degree]
+    return _flat(*answers)
 
 
 def _tokens(labels: object) -> np.ndarray:
@@ -119,6 +134,11 @@ def _like_labels(labels: object) -> np.ndarray:
 
 CASES = {
     "theory.affinity.target_affinity": Case(lambda y: _flat(target_affinity(y))),
+    "theory.batch_law.batch_laws": Case(_laws),
+    "theory.batch_law.expected_sharpness": Case(lambda y: _flat(*expected_sharpness(POINTS, y, 3, WEIGHT))),
+    "theory.certified_mean.share_influence": Case(lambda y: _flat(*share_influence(POINTS, y, WEIGHT))),
+    "theory.neighbour_floor.neighbour_floor": Case(lambda y: _flat(neighbour_floor(POINTS, y, 0.1, 0.8))),
+    "theory.neighbour_floor.true_neighbours": Case(lambda y: _flat(true_neighbours(POINTS, y, 0.1))),
     "theory.batches.clusters.cluster_layout": Case(lambda y: _layout(clusters.cluster_layout(y)), by_cluster=True),
     "theory.batches.clusters.group_rows": Case(_sorted_alike, by_cluster=True),
     "theory.batches.clusters.index_labels": Case(lambda y: _alike(clusters.index_labels(y)[1])),
@@ -151,6 +171,7 @@ CASES = {
 # Tensors of features with classes: what they are made of is a tensor.
 TENSORS_ONLY = {"models.cifar.evaluation.features.LabelledFeatures", "models.cifar.evaluation.probes.probe"}
 EXEMPT = {
+    "theory.certified_mean.fixed_sequence": "its targets are numbers to reach, not labels",
     "models.cifar.evaluation.probes.knn_scores": "its labels are columns of its result, 0..num_classes-1 by contract",
     "models.cifar.data.images.ImageSet": "its labels are indices into its names, checked as such",
     "models.cifar.methods.learners.Batch": "holds an ImageSet's labels, unread",

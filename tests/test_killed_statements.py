@@ -9,15 +9,18 @@ from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
 from synthetic.batches.seeding import trial_generators
 from synthetic.batches.union_of_subspaces import equiangular_clusters
+from tests.reference_batches import expected_share
 from tests.strategies import labels_of
 from theory.affinity import affinity_matrix, target_affinity
 from theory.block_model import sharpening_margin
 from theory.depth_threshold import depth_threshold
 from theory.judging import statements
 from theory.lemmas.connectivity import circle_disconnection_probability, isolated_point_rate
+from theory.lemmas.drawn_rows import Sides, row_sides
 from theory.lemmas.soft_graph import soft_descent
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import affinity_sharpness, pair_extremes
+from theory.neighbour_floor import floor_of_hits, neighbour_floor, true_neighbours
 from theory.noise_ceiling import bounded_extremes, bounded_separation, bounded_threshold_separation
 from theory.noise_free import equiangular_threshold_interval, norm_floor_squared, spread_bound
 from theory.persistence import persists, threshold_interval
@@ -146,6 +149,33 @@ def test_isolated_points():
     bounds = soft_descent(2, 64, 1e-4, float(np.cos(0.5)))
     assert 30 * float((1.0 - bounds.degree) ** 29 @ bounds.shares) == pytest.approx(0.197, abs=5e-3)
     assert bounds.bound(30) > 0.887
+
+
+def test_self_attention_at_three():
+    """Four rows, weights .5 (own), 1 and 0 and itself 1: the three batches of three by hand."""
+    expected = np.mean([(1 + 0.5) / 2.5, (1 + 0.5) / 1.5, 1 / 2])
+    assert expected == pytest.approx(0.7)
+    own, weights = np.array([True, False, False]), np.array([0.5, 1.0, 0.0])
+    sides = row_sides(weights, own, np.zeros(3, dtype=int), np.array([[1], [2], [3]]), present=1.0)
+    in_low, in_high, out_low, out_high, empty = np.array(sides).T
+    lower, upper = Sides((in_low, in_high), (out_low, out_high), (empty, empty)).bracket()
+    assert lower[1] == pytest.approx(0.7, abs=5e-5)
+    assert upper[1] == pytest.approx(0.7037, abs=5e-5)
+    assert (upper - lower)[[0, 2]].max() < 1e-9
+
+
+def test_the_pools_share():
+    weights, labels = np.array([0.0, 0.1, 1.0, 1.0]), np.array([0, 0, 1, 1])
+    assert expected_share(weights, labels, 0, 2) == pytest.approx(1 / 3)
+    assert weights[labels == 0].sum() / weights.sum() == pytest.approx(0.048, abs=5e-4)
+
+
+def test_the_floor_from_the_mean_hits():
+    points, labels = np.eye(4)[[0, 0, 0, 1, 2, 3]], labels_of((3, 3))
+    hits = true_neighbours(points, labels, 0.5)
+    assert hits.tolist() == [2, 2, 2, 0, 0, 0]
+    assert neighbour_floor(points, labels, 0.5, 0.75, neighbours=2) == 5
+    assert floor_of_hits(np.full(6, int(hits.mean())), 0.75, neighbours=2) is None
 
 
 def test_every_statement_says_where_it_is_proved():

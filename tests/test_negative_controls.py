@@ -168,6 +168,7 @@ def test_the_adversary_refutes_what_is_false(trial, violation):
 def test_every_killed_statement_is_attacked_or_refuted_by_numbers():
     attacked = {violation.name: trial.statement.name for trial, violation in KILLED}
     # The endless floor is a statement about all batch sizes; tests/theory/test_batch_floor.py has its numbers.
-    by_numbers = {statements.ENDLESS_FLOOR.name, statements.ANY_NOISE.name, statements.ISOLATED_POINTS.name}
+    by_numbers = {statements.ENDLESS_FLOOR.name, statements.ANY_NOISE.name, statements.ISOLATED_POINTS.name,
+                  statements.MEAN_HITS.name}  # fmt: skip
     assert {killed.name for killed in statements.KILLED} - attacked.keys() == by_numbers
     assert all(attacked.get(killed.name, killed.mended_by) == killed.mended_by for killed in statements.KILLED)

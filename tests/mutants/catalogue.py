@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     audit_bugs,
+    data_bugs,
     depth_bugs,
     figure_bugs,
     floor_bugs,
@@ -21,6 +22,7 @@ BUGS = (
     *floor_bugs.BUGS,
     *depth_bugs.BUGS,
     *fusion_bugs.BUGS,
+    *data_bugs.BUGS,
     *verdict_bugs.BUGS,
     *synthetic_bugs.BUGS,
     *trial_bugs.BUGS,

@@ -13,12 +13,15 @@ import theory
 from theory import (
     affinity,
     batch_floor,
+    batch_law,
     block_model,
+    certified_mean,
     denoising,
     depth_threshold,
     fusion_ceiling,
     loss_certificate,
     measurements,
+    neighbour_floor,
     noise_ceiling,
     noise_free,
     persistence,
@@ -34,7 +37,7 @@ from theory.lemmas import (
     simulated_floor,
     soft_graph,
 )
-from theory.numerics import precision
+from theory.numerics import laplace_rule, precision
 
 NUMERIC = re.compile(r"\b(int|float|Numbers|ClusterSizes)\b")
 
@@ -86,6 +89,8 @@ def _method(name, owner, method, low=-math.inf, high=math.inf, **accepted):
     return Case(name, lambda **arguments: getattr(owner, method)(**arguments), accepted, low, high)
 
 
+RELU = batch_law.Weight("relu", threshold=0.1)
+HITS = np.array([3, 0, 5, 2, 2, 5])
 LAW = pair_law.PairLaw(8, 0.5, 0.9)
 CONNECTION = batch_floor.Connection(0.5, 0.7, 0.01)
 POINTS, LABELS = np.random.default_rng(0).standard_normal((6, 3)), np.array([0, 0, 1, 1, 2, 2])
@@ -108,6 +113,23 @@ CASES = [
     _case(affinity.effective_threshold, 0.0, 1.0, threshold=0.1, dtype="float64", condition=1.0),
     _case(batch_floor.Connection, 0.0, math.pi, threshold=0.5, radius=0.7, delta=0.01),
     _method("batch_floor.Connection.floor", CONNECTION, "floor", 2, subspace_dim=2),
+    _case(batch_law.Weight, 0.0, 300.0, kind="relu", threshold=0.1, power=2.0),
+    _case(batch_law.Weight, 0.0, 300.0, kind="exponential", inverse_temperature=5.0),
+    _case(batch_law.expected_sharpness, 0.0, 1.0, points=POINTS, labels=LABELS, batch_size=4, weight=RELU),
+    _case(batch_law.batch_laws, 0.0, 6.0, points=POINTS, labels=LABELS, batch_sizes=(2, 4), weights=[RELU]),
+    _case(certified_mean.divergence_floor, 0.0, 1.0, mean=0.9, count=200, delta=0.05),
+    _case(certified_mean.mean_floor, 0.0, 1.0, values=np.array([0.9, 0.8]), delta=0.05),
+    _case(certified_mean.batch_floor_of_mean, 0.0, 1.0, average=0.9, num_rows=200, batch_size=3, delta=0.05,
+          sampled=100),
+    _case(certified_mean.fixed_sequence, 0, 3, floors=(0.9, 0.8, 0.5), targets=0.7),
+    _case(certified_mean.asymptotic_interval, 0.0, 1.0, estimate=0.9, influence=np.array([-0.1, 0.1, 0.0]),
+          confidence=0.9),
+    _case(neighbour_floor.true_neighbours, 0, 1, points=POINTS, labels=LABELS, threshold=0.1),
+    _case(neighbour_floor.lonely_probabilities, 0.0, 1.0, hits=HITS, pool_size=200, batch_size=100, neighbours=2),
+    _case(neighbour_floor.lonely_share, 0.0, 1.0, hits=HITS, batch_size=4, neighbours=2),
+    _case(neighbour_floor.floor_of_hits, 2, 6, hits=HITS, share=0.5, neighbours=2),
+    _case(neighbour_floor.neighbour_floor, 2, 6, points=POINTS, labels=LABELS, threshold=0.1, share=0.9, neighbours=1),
+    _case(laplace_rule.trapezoid_error, 0.0, step=0.5),
     _case(batch_floor.bounded_connection, 0, 2, min_principal_angle=1.2, noise_level=0.1, num_clusters=3, delta=0.05),
     _case(batch_floor.bounded_radius, 0.0, 2.0, min_principal_angle=1.2, noise_level=0.1),
     _case(batch_floor.connectivity_floor, 2, subspace_dim=2, radius=0.7, delta=0.05),
@@ -212,6 +234,9 @@ REMEMBERED = "hands its arguments, which must be hashable, to PairLaw, and remem
 EXEMPT = {
     "depth_threshold.coordinate_tail": KERNEL,
     "floor_search.log_share": KERNEL,
+    "certified_mean.bernoulli_divergence": KERNEL,
+    "cosine_bins.dot_error": KERNEL,
+    "drawn_rows.row_sides": KERNEL,
     "soft_floor.cross_threshold": KERNEL,
     "noise_free.norm_floor_squared": KERNEL,
     "pair_law.log_norm_density": KERNEL,

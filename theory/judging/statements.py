@@ -162,11 +162,48 @@ THEOREM_2G = Statement(
     "2g",
     "soft_floor",
 )
+PROPOSITION_6 = Statement(
+    "Proposition 6",
+    "what one block does to a random batch of given rows, from two sides",
+    "N rows with labels, nonnegative weights of cosines, batches drawn at random without replacement",
+    "max(in-, 1 - empty - out+) <= E S_i <= min(in+, 1 - empty - out-) for every row; equal at n = 2, 3, N (n = 2, N "
+    "where rows attend to themselves), never further apart than 1/(1 + expected effective neighbours)",
+    "6",
+    "batch_law",
+)
+PROPOSITION_7 = Statement(
+    "Proposition 7",
+    "the smallest batch in which few rows lack true neighbours",
+    "N rows with labels, a threshold, batches drawn at random without replacement",
+    "the expected share of rows with fewer than k true neighbours is the mean of hypergeometric distribution "
+    "functions of the hits, and never rises with the batch size",
+    "6",
+    "neighbour_floor",
+)
+PROPOSITION_8 = Statement(
+    "Proposition 8",
+    "from given rows to new ones",
+    "m independent values in [0, 1] of new rows; or the mean of a value in [0, 1] over all batches of n of N rows "
+    "that are independent and alike in law",
+    "with probability >= 1 - delta the expected value is at least the kl bound of m values, or of floor(N/n)",
+    "6",
+    "certified_mean",
+)
+PROPOSITION_9 = Statement(
+    "Proposition 9",
+    "choosing among candidates without losing the guarantee",
+    "candidates in an order fixed before the data, each with a bound of level delta; those before the first miss are "
+    "accepted",
+    "with probability >= 1 - delta every accepted candidate reaches its target",
+    "6",
+    "certified_mean",
+)
 STATEMENTS = {
     statement.name: statement
     for statement in (
         THEOREM_1, THEOREM_2A, THEOREM_2B, THEOREM_2C, DENOISING, THEOREM_2E, THEOREM_2A_RESTART, THEOREM_2F,
-        THEOREM_2G, THEOREM_3, THEOREM_4, BLOCK_MODEL, PROPOSITION_5,
+        THEOREM_2G, THEOREM_3, THEOREM_4, BLOCK_MODEL, PROPOSITION_5, PROPOSITION_6, PROPOSITION_7, PROPOSITION_8,
+        PROPOSITION_9,
     )
 }  # fmt: skip
 
@@ -245,7 +282,26 @@ WITHIN_PRODUCT = KilledStatement(
     "is above N-, and the two short tokens share an edge",
     THEOREM_2A_RESTART.name,
 )
+SELF_AT_THREE = KilledStatement(
+    "n = 3 with self-attention",
+    "Proposition 6's two sides meet at n = 3 also where rows attend to themselves",
+    "four rows, own-class weight .5, others 1 and 0, self 1: .7000 and .7037 (two draws beside i)",
+    PROPOSITION_6.name,
+)
+POOL_SHARE = KilledStatement(
+    "a batch has the pool's share",
+    "the expected in-class share of a row's weight in a batch is its share in the pool, times P(not empty)",
+    "four rows, own-class weight .1, others 1 and 1, n = 2: a third of the batches have share 1, the pool has .048",
+    PROPOSITION_6.name,
+)
+MEAN_HITS = KilledStatement(
+    "the floor from the mean hits is too small",
+    "for every k the batch floor computed from the mean number of hits is at most the true one",
+    "three equal points and three orthogonal ones: hits 2, 2, 2, 0, 0, 0, n*(2, .75) = 5, and none from the mean, 1",
+    PROPOSITION_7.name,
+)
 KILLED = (
     SMALLEST_CLUSTER, THRESHOLD_AT_B, ALPHA_OF_ANY_SIGN, ONE_TERM_CEILING, ENDLESS_FLOOR, SOFTMAX_KEEPS, EMPTY_ROW_HALF,
-    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS, WITHIN_PRODUCT,
+    ALWAYS_SHARPENS, SQUARED_SHARPENS, ANY_NOISE, ISOLATED_POINTS, WITHIN_PRODUCT, SELF_AT_THREE,
+    POOL_SHARE, MEAN_HITS,
 )  # fmt: skip
