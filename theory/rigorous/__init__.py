@@ -1,0 +1,1 @@
+"""Proved means proved: final inequalities of the floors, ceilings and thresholds, with every number enclosed in a ball."""
