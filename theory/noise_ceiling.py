@@ -15,7 +15,7 @@ Proof: theory.md, section 2b.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from scipy.optimize import brentq
@@ -34,11 +34,8 @@ from theory.numerics.inputs import (
 )
 from theory.numerics.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.persistence import admits_threshold, norm_product, threshold_interval
-from theory.rigorous.balls import Enclosure
-from theory.rigorous.ceilings import Pairs, certify_cosine, keeps_apart, separation_failure
-from theory.rigorous.certificates import Certificate, certify
-
-Ceiling = Literal["separation", "threshold_separation", "persistence"]
+from theory.rigorous.ceilings import Ceiling, Pairs, alpha_needed, certify_ceiling, certify_cosine
+from theory.rigorous.certificates import Certificate
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25
@@ -139,6 +136,9 @@ class _Setting:
     @property
     def log_cross(self) -> float:
         return float(np.log(self.delta / (2 * self.cross_pairs)))
+
+    def beta(self, sigma: float) -> float:
+        return pair_quantile(self.ambient_dim, sigma, self.between_cos, self.log_cross, upper=True)
 
 
 def _setting(
@@ -286,25 +286,15 @@ def ceiling_certificate(
     default = _ceiling(kind, setting, False)
     if default == 0.0:
         return None
-    within = Pairs(setting.within_pairs, setting.within_cos)
-    cross = Pairs(setting.cross_pairs, setting.between_cos)
-
-    def failure(sigma: float) -> Enclosure:
-        """Whatever they are, a threshold and what alpha needs above it prove something: take the likeliest."""
-        beta = pair_quantile(setting.ambient_dim, sigma, setting.between_cos, setting.log_cross, upper=True)
-        needed = _alpha_needed(kind, setting, beta)
-        if kind == "persistence":
-            needed += ROUND_OFF
-            if not keeps_apart(needed, beta, setting.sizes):
-                return Enclosure(0.0, np.inf)
-        return separation_failure(setting.ambient_dim, sigma, within, cross, needed, beta)
-
-    return certify(default, failure, float(delta), lambda sigma, moves: sigma * (1.0 - ROUND_DOWN * 2.0 ** (moves - 1)))
+    return certify_ceiling(
+        kind, default, setting.ambient_dim, Pairs(setting.within_pairs, setting.within_cos),
+        Pairs(setting.cross_pairs, setting.between_cos), setting.sizes, setting.delta, setting.beta, ROUND_DOWN,
+    )  # fmt: skip
 
 
 def _ceiling(kind: Ceiling, setting: _Setting, rigorous: bool) -> float:
     if not rigorous:
-        return _smallest_root(setting, lambda beta: _alpha_needed(kind, setting, beta))
+        return _smallest_root(setting, lambda beta: alpha_needed(kind, setting.sizes, beta))
     certificate = ceiling_certificate(
         kind, setting.ambient_dim, setting.num_clusters, setting.sizes, setting.within_cos, setting.between_cos,
         setting.delta,
@@ -312,31 +302,21 @@ def _ceiling(kind: Ceiling, setting: _Setting, rigorous: bool) -> float:
     return 0.0 if certificate is None or certificate.number is None else certificate.number
 
 
-def _alpha_needed(kind: Ceiling, setting: _Setting, beta: float) -> float:
-    """What alpha must exceed where no cross cosine exceeds beta."""
-    if kind == "separation":
-        return beta
-    if kind == "threshold_separation":
-        return max(beta, 0.0)
-    # The alpha in [0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1.
-    return float(brentq(lambda a: a * norm_product(a, setting.sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
-
-
-def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) -> float:
+def _smallest_root(setting: _Setting, needs: Callable[[float], float]) -> float:
     """Smallest sigma at which alpha(sigma) falls to what beta(sigma) requires.
 
     alpha(sigma) >= a exactly when P_within(cos <= a) <= its budget, so one quantile and one tail replace two
     quantiles. beta(sigma) is not monotone when the clean cross cosine is positive, hence a scan upward from small
     noise before the root is refined to 1e-9. Roots closer together than a step of the scan are not told apart.
     """
-    if setting.within_cos <= alpha_needed(setting.between_cos):
+    if setting.within_cos <= needs(setting.between_cos):
         return 0.0
 
     def excess(log_sigma: float) -> float:
         """Negative while the within tail at the cosine that beta requires stays inside its budget."""
         sigma = float(np.exp(log_sigma))
-        beta = pair_quantile(setting.ambient_dim, sigma, setting.between_cos, setting.log_cross, upper=True)
-        needed = alpha_needed(beta)
+        beta = setting.beta(sigma)
+        needed = needs(beta)
         if needed >= 1.0 - 1e-15:
             return 1.0
         log_tail = pair_log_tail(setting.ambient_dim, sigma, setting.within_cos, needed, upper=False)

@@ -5,17 +5,22 @@ Proof: theory.md, section 2h.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from scipy.optimize import brentq
 
 from theory.numerics.inputs import ClusterSizes, as_sizes
+from theory.persistence import norm_product
 from theory.rigorous.balls import Enclosure, enclosure, load_flint, working_bits
 from theory.rigorous.certificates import Certificate, certify
 from theory.rigorous.pair_law import AngleCosine, pair_tails
 
-# First move of a cosine that is not proved.
-COSINE_STEP = 1e-9
+Ceiling = Literal["separation", "threshold_separation", "persistence"]
+# First move of a cosine that is not proved; and how far above its root an alpha is tried.
+COSINE_STEP, ALPHA_MARGIN = 1e-9, 1e-15
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,48 @@ def tail_sum(ambient_dim: int, noise_level: float, pairs: Pairs, cosine: float, 
         return enclosure(pairs.count * pair_tails(ambient_dim, noise_level, pairs.clean_cos, cosine)[upper])
 
 
-def separation_failure(
-    ambient_dim: int, noise_level: float, within: Pairs, cross: Pairs, needed: float, threshold: float
-) -> Enclosure:
-    """Bound on P(some within cosine <= needed, or some cross cosine > threshold)."""
-    one = tail_sum(ambient_dim, noise_level, within, needed, upper=False)
-    other = tail_sum(ambient_dim, noise_level, cross, threshold, upper=True)
-    return Enclosure(_down(one.low + other.low), _up(one.high + other.high))
+def add(*parts: Enclosure) -> Enclosure:
+    """Their sum, rounded outward."""
+    low, high = (sum(part.low for part in parts), sum(part.high for part in parts))
+    # Each addition is off by at most half a unit of the last place.
+    slack = 2.0**-52 * len(parts)
+    return Enclosure(low * (1.0 - slack), high * (1.0 + slack))
 
 
-def _down(value: float) -> float:
-    return math.nextafter(value, -math.inf)
+def alpha_needed(kind: Ceiling, cluster_sizes: ClusterSizes, beta: float) -> float:
+    """What alpha must exceed where no cross cosine exceeds beta: beta, beta+, or (Theorem 2a) the alpha in [0, 1] with
+    alpha nu(alpha)^2 = beta+, whose left side rises from 0 to 1."""
+    if kind == "separation":
+        return beta
+    if kind == "threshold_separation":
+        return max(beta, 0.0)
+    return float(brentq(lambda a: a * norm_product(a, cluster_sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
 
 
-def _up(value: float) -> float:
-    return math.nextafter(value, math.inf)
+def certify_ceiling(
+    kind: Ceiling, default: float, ambient_dim: int, within: Pairs, cross: Pairs, cluster_sizes: ClusterSizes,
+    delta: float, threshold: Callable[[float], float], step: float,
+) -> Certificate:  # fmt: skip
+    """The noise level at which the union bound over both kinds of pairs is at most delta; it falls by ``step`` (relative),
+    and then twice as far each time.
+
+    Args:
+        threshold: a likely beta at a noise level. Any number proves something.
+    """
+
+    def failure(sigma: float) -> Enclosure:
+        beta = threshold(sigma)
+        needed = alpha_needed(kind, cluster_sizes, beta)
+        if kind == "persistence":
+            needed += ALPHA_MARGIN
+            if not keeps_apart(needed, beta, cluster_sizes):
+                return Enclosure(0.0, math.inf)
+        return add(
+            tail_sum(ambient_dim, sigma, within, needed, upper=False),
+            tail_sum(ambient_dim, sigma, cross, beta, upper=True),
+        )
+
+    return certify(default, failure, delta, lambda sigma, moves: sigma * (1.0 - step * 2.0 ** (moves - 1)))
 
 
 def keeps_apart(alpha: float, beta: float, cluster_sizes: ClusterSizes) -> bool:
