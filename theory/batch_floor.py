@@ -296,9 +296,9 @@ def gaussian_floor(
     guarantee may end again at some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in
     ``gaussian_connection``.
 
-    Both sums are numerical where r >= 3 (Theorem 2g's everywhere). With ``rigorous`` the answer is the floor of Theorem 2c
-    with Stevens' law (r = 2) or one-step descent, certified with enclosures (theory.md 2h): false edges, missing ones and
-    connectivity together stay within delta. It is larger, or None, where the default is not.
+    Both sums are numerical where r >= 3 (Theorem 2g's everywhere). With ``rigorous`` the answer is the floor of
+    Theorem 2c with Stevens' law (r = 2) or one-step descent, certified with enclosures (theory.md 2h): false edges,
+    missing ones and connectivity together stay within delta. It is larger, or None, where the default is not.
     """
     require_count(subspace_dim, "subspace_dim", 2)
     if rigorous:
@@ -334,8 +334,8 @@ def gaussian_floor_certificate(
     delta: float,
     squared: bool = False,
 ) -> Certificate | None:
-    """The proof of ``gaussian_floor(..., rigorous=True)``, or None where 2c has no floor. Its ``default`` is the same floor
-    without enclosures. Arguments and errors as there."""
+    """The proof of ``gaussian_floor(..., rigorous=True)``, or None where 2c has no floor. Its ``default`` is the same
+    floor without enclosures. Arguments and errors as there."""
     own = require_count(subspace_dim, "subspace_dim", 2)
     count = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE)
     method: Method = "exact" if own == 2 else "one_step"
@@ -357,8 +357,8 @@ def gaussian_floor_certificate(
         return None
     size, link = found
     lost = connection_failure(
-        ambient_dim, pair_counts(np.array([size]), count), min_principal_angle, noise_level, link.threshold, link.radius,
-        squared,
+        ambient_dim, pair_counts(np.array([size]), count), min_principal_angle, noise_level, link.threshold,
+        link.radius, squared,
     )  # fmt: skip
     apart = connectivity_failure(size, own, link.radius, link.delta, squared)
     total = add(lost, Enclosure(count * apart.low, count * apart.high))

@@ -110,8 +110,8 @@ def fusion_threshold(
 ) -> float:
     """tau for which the ceiling is proved: beta(sigma) of Theorem 2b at clean cross cosine 0, at least 1e-6.
 
-    With ``rigorous`` (i), no false edge at layer 0 but for delta/2, is certified with enclosures, and tau rises by 1e-9,
-    and twice as far each time, until it is. (ii) and (iii), and with them the ceiling itself, stay numerical.
+    With ``rigorous`` (i), no false edge at layer 0 but for delta/2, is certified with enclosures, and tau rises by
+    1e-9, and twice as far each time, until it is. (ii) and (iii), and with them the ceiling itself, stay numerical.
 
     Raises:
         ValueError: an argument outside its range.

@@ -121,24 +121,19 @@ class _Setting:
     delta: float
 
     @property
-    def within_pairs(self) -> int:
-        return pair_counts(self.sizes, self.num_clusters)[0]
+    def within(self) -> Pairs:
+        return Pairs(pair_counts(self.sizes, self.num_clusters)[0], self.within_cos)
 
     @property
-    def cross_pairs(self) -> int:
-        return pair_counts(self.sizes, self.num_clusters)[1]
+    def cross(self) -> Pairs:
+        return Pairs(pair_counts(self.sizes, self.num_clusters)[1], self.between_cos)
 
-    @property
-    def log_within(self) -> float:
+    def log_share(self, pairs: Pairs) -> float:
         """delta/2 is shared out among the unordered within pairs, delta/2 among the cross pairs."""
-        return float(np.log(self.delta / (2 * self.within_pairs)))
-
-    @property
-    def log_cross(self) -> float:
-        return float(np.log(self.delta / (2 * self.cross_pairs)))
+        return float(np.log(self.delta / (2 * pairs.count)))
 
     def beta(self, sigma: float) -> float:
-        return pair_quantile(self.ambient_dim, sigma, self.between_cos, self.log_cross, upper=True)
+        return pair_quantile(self.ambient_dim, sigma, self.between_cos, self.log_share(self.cross), upper=True)
 
 
 def _setting(
@@ -178,13 +173,9 @@ def gaussian_extremes(
         return setting.within_cos, setting.between_cos
     require_range(noise_level, "noise_level", *NOISE_RANGE)
     dim, level = setting.ambient_dim, float(noise_level)
-    sides = (
-        (Pairs(setting.within_pairs, setting.within_cos), setting.log_within, False),
-        (Pairs(setting.cross_pairs, setting.between_cos), setting.log_cross, True),
-    )
     found = []
-    for pairs, log_tail, upper in sides:
-        cosine = safe_quantile(dim, level, pairs.clean_cos, log_tail, upper=upper)
+    for pairs, upper in ((setting.within, False), (setting.cross, True)):
+        cosine = safe_quantile(dim, level, pairs.clean_cos, setting.log_share(pairs), upper=upper)
         if rigorous:
             cosine = certify_cosine(dim, level, pairs, cosine, setting.delta / 2.0, upper=upper).number
         found.append(cosine)
@@ -220,9 +211,9 @@ def gaussian_separation(
         min_within_cos: smallest clean within-cluster cosine.
         max_between_cos: largest clean cross cosine.
         delta: failure probability in (0, 1).
-        rigorous: certify with enclosures that the union bound at the ceiling is at most delta (theory.md 2h); the ceiling
-            falls by ROUND_DOWN, and twice as far each time, until it is. That lower noise is no worse stays numerical: it
-            rests on the scan for the smallest root.
+        rigorous: certify with enclosures that the union bound at the ceiling is at most delta (theory.md 2h); the
+            ceiling falls by ROUND_DOWN, and twice as far each time, until it is. That lower noise is no worse stays
+            numerical: it rests on the scan for the smallest root.
 
     Returns:
         sigma = sqrt(E|e|^2); 0 where the clean batch is not separated, or the ceiling is below 1e-6.
@@ -279,16 +270,16 @@ def ceiling_certificate(
     max_between_cos: float,
     delta: float,
 ) -> Certificate | None:
-    """The proof of a Gaussian ceiling of this ``kind`` with ``rigorous``; None where the ceiling is 0. Arguments and errors
-    as in ``gaussian_separation``."""
+    """The proof of a Gaussian ceiling of this ``kind`` with ``rigorous``; None where the ceiling is 0. Arguments and
+    errors as in ``gaussian_separation``."""
     require_choice(kind, "kind", get_args(Ceiling))
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
     default = _ceiling(kind, setting, False)
     if default == 0.0:
         return None
     return certify_ceiling(
-        kind, default, setting.ambient_dim, Pairs(setting.within_pairs, setting.within_cos),
-        Pairs(setting.cross_pairs, setting.between_cos), setting.sizes, setting.delta, setting.beta, ROUND_DOWN,
+        kind, default, setting.ambient_dim, setting.within, setting.cross, setting.sizes, setting.delta, setting.beta,
+        ROUND_DOWN,
     )  # fmt: skip
 
 
@@ -311,6 +302,7 @@ def _smallest_root(setting: _Setting, needs: Callable[[float], float]) -> float:
     """
     if setting.within_cos <= needs(setting.between_cos):
         return 0.0
+    log_within = setting.log_share(setting.within)
 
     def excess(log_sigma: float) -> float:
         """Negative while the within tail at the cosine that beta requires stays inside its budget."""
@@ -320,7 +312,7 @@ def _smallest_root(setting: _Setting, needs: Callable[[float], float]) -> float:
         if needed >= 1.0 - 1e-15:
             return 1.0
         log_tail = pair_log_tail(setting.ambient_dim, sigma, setting.within_cos, needed, upper=False)
-        return 1.0 - min(log_tail / setting.log_within, 10.0)
+        return 1.0 - min(log_tail / log_within, 10.0)
 
     # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.
     gap = np.arccos(setting.between_cos) - np.arccos(setting.within_cos)

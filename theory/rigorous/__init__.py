@@ -1,1 +1,1 @@
-"""Proved means proved: final inequalities of the floors, ceilings and thresholds, with every number enclosed in a ball."""
+"""Proved means proved: the final inequalities of floors, ceilings and thresholds, every number enclosed in a ball."""

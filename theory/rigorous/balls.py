@@ -28,7 +28,8 @@ def load_flint() -> Any:
         import flint
     except ImportError as error:
         raise ImportError(
-            "rigorous: enclosures need python-flint, the extra [rigorous]: pip install -c constraints.txt -e '.[rigorous]'"
+            "rigorous: enclosures need python-flint, which is the extra [rigorous]: "
+            "pip install -c constraints.txt -e '.[rigorous]'"
         ) from error
     return flint
 

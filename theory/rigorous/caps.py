@@ -3,10 +3,11 @@
 cap_{r-1}(arccos q) = 1/2 - k sum_j b_j q^{2j+1}/(2j+1) with b_j = ((4-r)/2)_j/j! and k = 1/B((r-2)/2, 1/2); at
 q = tan(p/2)/tan d, integrated over a cap of radius vartheta,
     lens_r(d) = cap_r(vartheta)/2 - k sum_j b_j mu_j cot^{2j+1}(d)/(2j+1),
-    mu_j = int_0^vartheta f_r(p) tan^{2j+1}(p/2) dp = 2^{r-2} B_X(r/2 + j, r/2 - 1 - j)/B((r-1)/2, 1/2), X = sin^2(vartheta/2).
+    mu_j = int_0^vartheta f_r(p) tan^{2j+1}(p/2) dp
+         = 2^{r-2} B_X(r/2 + j, r/2 - 1 - j)/B((r-1)/2, 1/2),  X = sin^2(vartheta/2).
 
-Why it encloses: |b_j| falls from j = (r-6)/4 on and mu_j <= cap_r(vartheta) tan^{2j+1}(vartheta/2), so that what is left
-out is at most a geometric series in q^2. Both lens and its derivative, a like series, are balls for balls d.
+Why it encloses: |b_j| falls from j = (r-6)/4 on and mu_j <= cap_r(vartheta) tan^{2j+1}(vartheta/2), so that what is
+left out is at most a geometric series in q^2. Both lens and its derivative, a like series, are balls for balls d.
 Proof: theory.md, section 2h.
 """
 
@@ -72,8 +73,8 @@ class LensSeries:
         cot = angle.cot()
         square, quotient = cot * cot, (self.half_tangent * cot).abs_upper() ** 2
         power, bound, total = (arb(1) if derivative else cot), self.cap, arb(0)
-        if quotient == 0:
-            return total
+        if not quotient < 1:
+            raise ArithmeticError("rigorous: a lens is asked for beyond its series")
         for j in count():
             factor = self._factor(j)
             if factor == 0:
@@ -87,8 +88,8 @@ class LensSeries:
             power, bound = power * square, bound * quotient
 
     def near(self, angle: Ball) -> Ball:
-        """Share of the points within the radius of x and closer to the root than x, at ``angle`` from it; where the series
-        reaches."""
+        """Share of the points within the radius of x and closer to the root than x, at ``angle`` from it; where the
+        series reaches."""
         return self.cap / 2 - self._scale * self._series(angle, False)
 
     def slope(self, angle: Ball) -> Ball:
@@ -106,13 +107,11 @@ class LensSeries:
         return ends, [far - near for near, far in pairwise(caps)]
 
     def at_least(self, angle: Ball, squared: bool) -> Ball:
-        """A lower bound on lens_r. Beyond the series, x is close to the root's antipode; with ``squared`` x's neighbours may
-        be close to that too. There the share of a ring that counts grows with its distance p from x: each ring counts for
-        its near end."""
-        if self.reaches(angle):
-            near = self.near(angle)
-        else:
-            near = self._ring_sum(lambda p: (p / 2).tan() / angle.tan())
+        """A lower bound on lens_r. Beyond the series, x is close to the root's antipode; with ``squared`` x's
+        neighbours may be close to that too. There the share of a ring that counts grows with its distance p from x:
+        each ring counts for its near end."""
+        beside = self.reaches(angle)
+        near = self.near(angle) if beside else self._ring_sum(lambda p: (p / 2).tan() / angle.tan())
         if not squared:
             return near
         return 2 * (near + self._ring_sum(lambda p: 1 / ((p / 2).tan() * angle.tan())))
@@ -124,21 +123,20 @@ class LensSeries:
         return self.near(angle) if self.reaches(angle) else self.cap
 
     def _ring_sum(self, quotient: Callable[[Ball], Ball]) -> Ball:
-        """Sum over rings of their shares times the part of azimuths whose cosine exceeds the quotient at the near end."""
+        """Sum over rings of their shares times the part of azimuths whose cosine exceeds the near end's quotient."""
+        arb = load_flint().arb
         ends, shares = self._rings
-        total = load_flint().arb(0)
-        for end, share in zip(ends, shares):
-            cosine = quotient(end) if end > 0 else load_flint().arb(0) if quotient(ends[1]) < 0 else None
-            if cosine is None or not cosine < 1:
-                # At the near end nothing counts, as far as is known.
-                continue
-            total += share * (
-                coordinate_tail_ball(self.subspace_dim - 1, cosine) if cosine > -1 else self._known(cosine)
-            )
+        # A quotient that falls from 0 begins with half of the azimuths, one that falls from infinity with none.
+        start = arb(0) if quotient(ends[1]) < 0 else arb(1)
+        total = arb(0)
+        for cosine, share in zip([start, *map(quotient, ends[1:-1])], shares):
+            if cosine < 1:
+                total += share * self._azimuths(cosine)
         return total
 
-    @staticmethod
-    def _known(cosine: Ball) -> Ball:
-        """All azimuths where the cosine is below -1, half of them where it may be."""
+    def _azimuths(self, cosine: Ball) -> Ball:
+        """Share of the azimuths whose cosine exceeds ``cosine``; half where it may be -1, which is less."""
         arb = load_flint().arb
-        return arb(1) if cosine <= -1 else arb(1) / 2
+        if cosine <= -1:
+            return arb(1)
+        return coordinate_tail_ball(self.subspace_dim - 1, cosine) if cosine > -1 else arb(1) / 2

@@ -72,8 +72,8 @@ def certify_ceiling(
     kind: Ceiling, default: float, ambient_dim: int, within: Pairs, cross: Pairs, cluster_sizes: ClusterSizes,
     delta: float, threshold: Callable[[float], float], step: float,
 ) -> Certificate:  # fmt: skip
-    """The noise level at which the union bound over both kinds of pairs is at most delta; it falls by ``step`` (relative),
-    and then twice as far each time.
+    """The noise level at which the union bound over both kinds of pairs is at most delta; it falls by ``step``
+    (relative), and then twice as far each time.
 
     Args:
         threshold: a likely beta at a noise level. Any number proves something.
@@ -107,8 +107,8 @@ def keeps_apart(alpha: float, beta: float, cluster_sizes: ClusterSizes) -> bool:
 def certify_cosine(
     ambient_dim: int, noise_level: float, pairs: Pairs, cosine: float, allowed: float, *, upper: bool
 ) -> Certificate:
-    """A threshold that all pairs stay below (``upper``), or above, but for a probability ``allowed``; it moves away from
-    them by COSINE_STEP, and then twice as far each time.
+    """A threshold that all pairs stay below (``upper``), or above, but for a probability ``allowed``; it moves away
+    from them by COSINE_STEP, and then twice as far each time.
 
     Raises:
         ArithmeticError: too little noise, see ``pair_tails``.

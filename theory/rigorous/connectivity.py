@@ -1,10 +1,10 @@
 """Theorem 2c's bounds on P(a cluster falls apart), enclosed: Stevens' sum on the circle, one-step descent elsewhere.
 
-One-step descent is (m-1) int f_r(d) (1 - lens_r(d))^{m-2} dd. Why the sum encloses: in each cell of distances lens_r is at
-least its value at the near end plus the smallest slope in the cell times the way, so that the power is at most e^{-c(d-d_k)}
-times that at the near end. Where f_r rises (d < pi/2) and the power's bound falls, Chebyshev's inequality bounds the
-integral of the product by the product of the means; elsewhere f_r, or the power, is taken at the near end. Cells have
-exact masses, differences of caps. The last cells, at the antipode, take the lens for constant.
+One-step descent is (m-1) int f_r(d) (1 - lens_r(d))^{m-2} dd. Why the sum encloses: in each cell of distances lens_r
+is at least its value at the near end plus the smallest slope in the cell times the way, so that the power is at most
+e^{-c(d-d_k)} times that at the near end. Where f_r rises (d < pi/2) and the power's bound falls, Chebyshev's
+inequality bounds the integral of the product by the product of the means; elsewhere f_r, or the power, is taken at the
+near end. Cells have exact masses, differences of caps. Around the antipode rings bound the lens from below.
 For all larger m as well: each cell counts for the most it can be at any m' >= m.
 
 Two-step descent stays numerical: its regions have no such series (theory.md, section 2h).
@@ -46,8 +46,8 @@ def stevens(num_points: int, radius: float, squared: bool) -> Enclosure:
 
 
 def two_gaps(num_points: int, radius: float, squared: bool) -> Enclosure:
-    """C(m, 2)(1 - 2 share)^{m-1}, which bounds Stevens' sum, at m points and, where it falls from there on, at all more;
-    unbounded where it does not."""
+    """C(m, 2)(1 - 2 share)^{m-1}, which bounds Stevens' sum, at m points and, where it falls from there on, at all
+    more; unbounded where it does not."""
     arb, m = load_flint().arb, int(num_points)
     with working_bits(BITS):
         room = 1 - 2 * _share(radius, squared)
@@ -63,8 +63,8 @@ def _share(radius: float, squared: bool) -> Ball:
 
 
 def circle_failure(num_points: int, radius: float, squared: bool, delta: float) -> Enclosure:
-    """The largest of P(not connected) over all m' >= m, as far as that takes to be sure of ``delta``: Stevens' sum up to
-    where two gaps are rare enough, their expected number there. The first value beyond ``delta`` ends the search."""
+    """The largest of P(not connected) over all m' >= m, as far as that takes to be sure of ``delta``: Stevens' sum up
+    to where two gaps are rare enough, their expected number there. The first value beyond ``delta`` ends the search."""
     worst = Enclosure(0.0, 0.0)
     for m in range(int(num_points), 2 * int(num_points) + 1000):
         tail = two_gaps(m, radius, squared)
@@ -115,9 +115,19 @@ def _cells(subspace_dim: int, radius: float, squared: bool) -> tuple[_Cell, ...]
             if not last and series.reaches(end) and series.reaches(far):
                 slope = (sheets * series.slope(end.union(far))).lower().max(arb(0))
             high = series.at_most(series.radius if last else far, squared) if not last or squared else series.cap
-            density = sheets * scale * end.sin() ** (r - 2) if k >= equator else None
-            cells.append(_Cell(sheets * (caps[k + 1] - caps[k]), density, 1 - lenses[k].lower(), (1 - high).nonnegative_part(),
-                               slope, far - end))  # fmt: skip
+            # The first falling cell begins at float64's pi/2, just before the density's peak.
+            sine = arb(1) if k == equator else end.sin()
+            density = sheets * scale * sine ** (r - 2) if k >= equator else None
+            cells.append(
+                _Cell(
+                    mass=sheets * (caps[k + 1] - caps[k]),
+                    density=density,
+                    miss=1 - lenses[k].lower(),
+                    last_miss=(1 - high).nonnegative_part(),
+                    slope=slope,
+                    length=far - end,
+                )
+            )
         return tuple(cells)
 
 

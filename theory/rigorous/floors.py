@@ -16,7 +16,8 @@ LARGEST_MOVE = 1 << 40
 
 
 def connectivity_failure(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool) -> Enclosure:
-    """P(not connected), or its bound, at m points and all larger numbers: Stevens' sum for r = 2, one-step descent else."""
+    """P(not connected), or its bound, at m points and all larger numbers: Stevens' sum for r = 2, one-step descent
+    else."""
     if subspace_dim == 2:
         return circle_failure(num_points, radius, squared, delta)
     return one_step(num_points, subspace_dim, radius, squared)
@@ -27,7 +28,8 @@ def certify_connectivity(
 ) -> Certificate:
     """The smallest number of points, from the default on, that is certified for ``connectivity_failure`` <= delta.
 
-    The condition speaks of all larger numbers too, so that it stays true once it is: steps of 1, 2, 4, ... and bisection.
+    The condition speaks of all larger numbers too, so that it stays true once it is: steps of 1, 2, 4, ... and
+    bisection.
     """
 
     def failure(m: int) -> Enclosure:
@@ -59,8 +61,8 @@ def connection_failure(
     ambient_dim: int, pairs: tuple[int, int], min_principal_angle: float, noise_level: float, threshold: float,
     radius: float, squared: bool,
 ) -> Enclosure:  # fmt: skip
-    """Bound on P(a cross pair passes the threshold, or one inside a cluster below the radius misses it), at Gaussian noise
-    ``noise_level``, or none."""
+    """Bound on P(a cross pair passes the threshold, or one inside a cluster below the radius misses it), at Gaussian
+    noise ``noise_level``, or none."""
     if noise_level == 0.0:
         kept = is_bounded_connection(min_principal_angle, 0.0, threshold, radius)
         return Enclosure(0.0, 0.0) if kept else Enclosure(0.0, math.inf)

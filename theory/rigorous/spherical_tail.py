@@ -16,7 +16,9 @@ def coordinate_tail_ball(dim: int, cosine: Ball) -> Ball:
         beyond = square.beta_lower(b, a, True) / 2
         return b - beyond if cosine >= 0 else b + beyond if cosine <= 0 else b + arb(0, beyond.abs_upper())
     half = ((1 - cosine) * (1 + cosine)).beta_lower(a, b, True) / 2
-    return half if cosine >= 0 else 1 - half
+    if cosine >= 0:
+        return half
+    return 1 - half if cosine <= 0 else arb(0.5, 0.5)
 
 
 def tail_constant_ball(complement_dim: int, excess: Ball) -> Ball:
