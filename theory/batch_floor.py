@@ -23,6 +23,7 @@ from scipy.special import ndtri_exp
 
 from theory.batches.clusters import pair_counts
 from theory.lemmas.connectivity import (
+    ROUND_UP,
     circle_disconnection_probability,
     descent,
     isolated_point_rate,
@@ -92,9 +93,9 @@ def connectivity_floor(
     if method == "bound" and subspace_dim == 2:
         return last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
-        return last_above(descent(subspace_dim, radius, squared).two_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).two_step, delta / ROUND_UP)
     if method == "one_step":
-        return last_above(descent(subspace_dim, radius, squared).one_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).one_step, delta / ROUND_UP)
     if method == "isolated":
         return last_above(lambda m, until: isolated_point_rate(m, subspace_dim, radius, squared, until), delta)
     if method == "exact":

@@ -11,7 +11,7 @@ left out is at most a geometric series in q^2. Both lens and its derivative, a l
 Proof: theory.md, section 2h.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
 
@@ -20,7 +20,7 @@ from theory.rigorous.pair_law import beta_ball
 from theory.rigorous.spherical_tail import coordinate_tail_ball
 
 # The series is used up to this quotient tan(vartheta/2)/tan(d); beyond, close to the antipode, so many rings are.
-LARGEST_QUOTIENT, RINGS = 0.9, 128
+LARGEST_QUOTIENT, RINGS = 0.9, 96
 
 
 def cap_ball(subspace_dim: int, angle: Ball) -> Ball:
@@ -99,22 +99,34 @@ class LensSeries:
     # --- from below, by rings -----------------------------------------------------------------------------------------
 
     @cached_property
-    def _rings(self) -> tuple[list[Ball], list[Ball]]:
-        """Ends p_0 = 0 < ... < p_n = radius, and the share of the points between two of them."""
-        arb = load_flint().arb
+    def _rings(self) -> list["_Ring"]:
         ends = [self.radius * k / RINGS for k in range(RINGS + 1)]
-        caps = [arb(0), *(cap_ball(self.subspace_dim, end) for end in ends[1:-1]), self.cap]
-        return ends, [far - near for near, far in pairwise(caps)]
+        caps = [load_flint().arb(0), *(cap_ball(self.subspace_dim, end) for end in ends[1:-1]), self.cap]
+        shares = (far - near for near, far in pairwise(caps))
+        return [
+            _Ring(share, near / 2, near.union(far) / 2, (far - near) / 2)
+            for share, (near, far) in zip(shares, pairwise(ends))
+        ]
 
     def at_least(self, angle: Ball, squared: bool) -> Ball:
         """A lower bound on lens_r. Beyond the series, x is close to the root's antipode; with ``squared`` x's
-        neighbours may be close to that too. There the share of a ring that counts grows with its distance p from x:
-        each ring counts for its near end."""
-        beside = self.reaches(angle)
-        near = self.near(angle) if beside else self._ring_sum(lambda p: (p / 2).tan() / angle.tan())
+        neighbours may be close to that too. There the part of a ring that counts grows with its distance p from x, as
+        does the density: a ring counts for its share times a mean part, which is at least the near end's and half of
+        what the smallest slope adds."""
+        tangent = angle.tan()
+        if self.reaches(angle):
+            near = self.near(angle)
+        else:
+            halves = ((ring, ring.near.tan(), 1 / ring.all.cos() ** 2) for ring in self._rings)
+            near = sum(ring.share * self._part(tan / tangent, -rise / tangent, ring) for ring, tan, rise in halves)
         if not squared:
             return near
-        return 2 * (near + self._ring_sum(lambda p: 1 / ((p / 2).tan() * angle.tan())))
+        far = load_flint().arb(0)
+        for ring in self._rings[1:]:
+            cosine = 1 / (ring.near.tan() * tangent)
+            if cosine < 1:
+                far += ring.share * self._part(cosine, 1 / (ring.all.sin() ** 2 * tangent), ring)
+        return 2 * (near + far)
 
     def at_most(self, angle: Ball, squared: bool) -> Ball:
         """An upper bound on lens_r; with ``squared`` x's whole cap."""
@@ -122,21 +134,28 @@ class LensSeries:
             return 2 * self.cap
         return self.near(angle) if self.reaches(angle) else self.cap
 
-    def _ring_sum(self, quotient: Callable[[Ball], Ball]) -> Ball:
-        """Sum over rings of their shares times the part of azimuths whose cosine exceeds the near end's quotient."""
+    def _part(self, cosine: Ball, fall: Ball, ring: "_Ring") -> Ball:
+        """Mean part of the azimuths whose cosine exceeds a value, or less: that value at the ring's near end, and the
+        rate per half angle at which it falls anywhere in the ring."""
         arb = load_flint().arb
-        ends, shares = self._rings
-        # A quotient that falls from 0 begins with half of the azimuths, one that falls from infinity with none.
-        start = arb(0) if quotient(ends[1]) < 0 else arb(1)
-        total = arb(0)
-        for cosine, share in zip([start, *map(quotient, ends[1:-1])], shares):
-            if cosine < 1:
-                total += share * self._azimuths(cosine)
-        return total
+        if not cosine > -1:
+            # All of it; half where that is not known.
+            return arb(1) if cosine <= -1 else arb(1) / 2
+        last = cosine - fall * ring.length
+        if not last > -1:
+            return coordinate_tail_ball(self.subspace_dim - 1, cosine)
+        room = 1 - cosine.union(last) ** 2
+        power = arb(self.subspace_dim - 4) / 2
+        density = room.nonnegative_part().lower() ** power if power >= 0 else room.upper() ** power
+        slope = (self._scale * density * fall.lower()).max(arb(0))
+        return coordinate_tail_ball(self.subspace_dim - 1, cosine) + slope * ring.length / 2
 
-    def _azimuths(self, cosine: Ball) -> Ball:
-        """Share of the azimuths whose cosine exceeds ``cosine``; half where it may be -1, which is less."""
-        arb = load_flint().arb
-        if cosine <= -1:
-            return arb(1)
-        return coordinate_tail_ball(self.subspace_dim - 1, cosine) if cosine > -1 else arb(1) / 2
+
+@dataclass(frozen=True)
+class _Ring:
+    """Points between two distances from x: their share, half of the nearer distance, of all, and of their difference."""
+
+    share: Ball
+    near: Ball
+    all: Ball
+    length: Ball

@@ -14,13 +14,15 @@ from scipy.optimize import brentq
 
 from theory.numerics.inputs import ClusterSizes, as_sizes
 from theory.persistence import norm_product
-from theory.rigorous.balls import Enclosure, enclosure, load_flint, working_bits
+from theory.rigorous.balls import Ball, Enclosure, enclosure, load_flint, working_bits
 from theory.rigorous.certificates import Certificate, certify
 from theory.rigorous.pair_law import AngleCosine, pair_tails
 
 Ceiling = Literal["separation", "threshold_separation", "persistence"]
 # First move of a cosine that is not proved; and how far above its root an alpha is tried.
 COSINE_STEP, ALPHA_MARGIN = 1e-9, 1e-15
+# First move of a bounded noise's norm.
+BOUNDED_STEP = 1e-15
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def certify_ceiling(
         needed = alpha_needed(kind, cluster_sizes, beta)
         if kind == "persistence":
             needed += ALPHA_MARGIN
-            if not keeps_apart(needed, beta, cluster_sizes):
-                return Enclosure(0.0, math.inf)
+            with working_bits(128):
+                if not keeps_apart(load_flint().arb(needed), load_flint().arb(beta), cluster_sizes):
+                    return Enclosure(0.0, math.inf)
         return add(
             tail_sum(ambient_dim, sigma, within, needed, upper=False),
             tail_sum(ambient_dim, sigma, cross, beta, upper=True),
@@ -94,14 +97,13 @@ def certify_ceiling(
     return certify(default, failure, delta, lambda sigma, moves: sigma * (1.0 - step * 2.0 ** (moves - 1)))
 
 
-def keeps_apart(alpha: float, beta: float, cluster_sizes: ClusterSizes) -> bool:
-    """Whether alpha >= 0 and alpha nu_(1) nu_(2) >= beta+ are proved: Theorem 2a for everything above alpha."""
+def keeps_apart(alpha: Ball, beta: Ball, cluster_sizes: ClusterSizes) -> bool:
+    """Whether alpha > 0 and alpha nu_(1) nu_(2) >= beta+ are proved: Theorem 2a for everything above alpha."""
     sizes = sorted(as_sizes(cluster_sizes).tolist())[-2:]
-    with working_bits(128):
-        a, product = load_flint().arb(alpha), load_flint().arb(1)
-        for size in (sizes[0], sizes[-1]):
-            product = product * (a + (1 - a) / size)
-        return alpha >= 0.0 and bool(a * product.sqrt() >= max(beta, 0.0))
+    product = load_flint().arb(1)
+    for size in (sizes[0], sizes[-1]):
+        product = product * (alpha + (1 - alpha) / size)
+    return bool(alpha > 0) and bool(alpha * product.sqrt() >= beta.max(load_flint().arb(0)))
 
 
 def certify_cosine(
@@ -119,3 +121,33 @@ def certify_cosine(
         return float(np.clip(moved, -1.0, 1.0))
 
     return certify(cosine, lambda at: tail_sum(ambient_dim, noise_level, pairs, at, upper), allowed, step)
+
+
+# --- bounded noise ----------------------------------------------------------------------------------------------------
+
+
+def certify_bounded(
+    kind: Ceiling, default: float, theta_within: float, theta_between: float, cluster_sizes: ClusterSizes
+) -> Certificate:
+    """A noise norm below which every batch has what its ``kind`` says, so that the failure probability is 0; it falls
+    by BOUNDED_STEP (relative), and then twice as far each time."""
+
+    def failure(eps: float) -> Enclosure:
+        kept = _bounded_noise_keeps(kind, theta_within, theta_between, eps, cluster_sizes)
+        return Enclosure(0.0, 0.0 if kept else math.inf)
+
+    return certify(default, failure, 0.0, lambda eps, moves: eps * (1.0 - BOUNDED_STEP * 2.0 ** (moves - 1)))
+
+
+def _bounded_noise_keeps(
+    kind: Ceiling, theta_within: float, theta_between: float, noise_level: float, cluster_sizes: ClusterSizes
+) -> bool:
+    """Whether noise |e| < eps is proved to leave alpha > beta, to leave alpha > 0 besides, or to obey Theorem 2a."""
+    arb = load_flint().arb
+    with working_bits(128):
+        turn, within, between = 2 * arb(noise_level).asin(), arb(theta_within), arb(theta_between)
+        if kind == "persistence":
+            rest = between - turn
+            return keeps_apart((within + turn).cos(), rest.cos() if rest >= 0 else arb(1), cluster_sizes)
+        positive = kind == "separation" or within + turn <= arb.pi() / 2
+        return bool(between - within >= 2 * turn) and bool(positive)

@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from theory.rigorous.balls import Ball, Enclosure, enclosure, load_flint, settled, working_bits
 from theory.rigorous.caps import LensSeries, cap_ball
+from theory.rigorous.pair_law import beta_ball
 
 # Cells of distances, and bits of the sums over them, which are far from losing any.
 CELLS, BITS = 800, 160
@@ -106,7 +107,7 @@ def _cells(subspace_dim: int, radius: float, squared: bool) -> tuple[_Cell, ...]
         ends = [series.radius, *inner]
         caps = [cap_ball(r, end) for end in ends] + [arb(1) / sheets]
         lenses = [series.at_least(end, squared) for end in ends]
-        scale = 1 / _log_beta(r).exp()
+        scale = 1 / beta_ball(arb(r - 1) / 2, arb(1) / 2)
         cells = []
         for k, end in enumerate(ends):
             last = k + 1 == len(ends)
@@ -139,12 +140,6 @@ def _nodes(radius: float, squared: bool) -> tuple[list[float], int]:
         return nodes, CELLS
     nodes = sorted({*nodes, math.pi / 2})
     return nodes, nodes.index(math.pi / 2)
-
-
-def _log_beta(subspace_dim: int) -> Ball:
-    arb = load_flint().arb
-    a, b = arb(subspace_dim - 1) / 2, arb(1) / 2
-    return a.lgamma() + b.lgamma() - (a + b).lgamma()
 
 
 def one_step(num_points: int, subspace_dim: int, radius: float, squared: bool) -> Enclosure:

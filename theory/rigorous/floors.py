@@ -7,12 +7,14 @@ import math
 
 from theory.rigorous.balls import Enclosure, load_flint, working_bits
 from theory.rigorous.ceilings import Pairs, add, tail_sum
-from theory.rigorous.certificates import Certificate
+from theory.rigorous.certificates import Certificate, certify
 from theory.rigorous.connectivity import circle_failure, one_step
 from theory.rigorous.pair_law import AngleCosine
 
 # Moves beyond which a floor is given up.
 LARGEST_MOVE = 1 << 40
+# First move of a radius.
+RADIUS_STEP = 1e-12
 
 
 def connectivity_failure(num_points: int, subspace_dim: int, radius: float, delta: float, squared: bool) -> Enclosure:
@@ -55,6 +57,19 @@ def is_bounded_connection(min_principal_angle: float, noise_level: float, thresh
     with working_bits(128):
         turn, cut = 2 * arb(noise_level).asin(), arb(threshold).acos()
         return bool(arb(radius) + turn <= cut) and bool(cut <= arb(min_principal_angle) - turn)
+
+
+def certify_bounded_connection(
+    default: float, min_principal_angle: float, noise_level: float, threshold: float
+) -> Certificate:
+    """The radius below which every pair keeps its edge whatever noise |e| <= eps does, so that the failure probability
+    is 0; it falls by RADIUS_STEP (radians), and then twice as far each time."""
+
+    def failure(radius: float) -> Enclosure:
+        kept = is_bounded_connection(min_principal_angle, noise_level, threshold, radius)
+        return Enclosure(0.0, 0.0 if kept else math.inf)
+
+    return certify(default, failure, 0.0, lambda radius, moves: max(radius - RADIUS_STEP * 2.0 ** (moves - 1), 0.0))
 
 
 def connection_failure(
