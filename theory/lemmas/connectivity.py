@@ -37,7 +37,7 @@ from theory.sphere import (
 
 # Floors are taken where the bounds, so much larger, are within their target: by more than what the sums of one-step
 # descent are off by, and what an enclosure of them is wider.
-ROUND_UP = 1.003
+ROUND_UP = 1.004
 # Nodes over the distance of x from the root and over each coordinate of its neighbour z, and groups of the latter.
 DISTANCE_NODES, NEIGHBOUR_NODES, NEIGHBOUR_GROUPS = 40, 14, 49
 

@@ -20,7 +20,7 @@ from theory.rigorous.pair_law import beta_ball
 from theory.rigorous.spherical_tail import coordinate_tail_ball
 
 # The series is used up to this quotient tan(vartheta/2)/tan(d); beyond, close to the antipode, so many rings are.
-LARGEST_QUOTIENT, RINGS = 0.9, 96
+LARGEST_QUOTIENT, RINGS = 0.9, 128
 
 
 def cap_ball(subspace_dim: int, angle: Ball) -> Ball:
@@ -153,7 +153,8 @@ class LensSeries:
 
 @dataclass(frozen=True)
 class _Ring:
-    """Points between two distances from x: their share, half of the nearer distance, of all, and of their difference."""
+    """Points between two distances from x: their share, half of the nearer distance, of all, and of their
+    difference."""
 
     share: Ball
     near: Ball

@@ -94,7 +94,13 @@ def certify_ceiling(
             tail_sum(ambient_dim, sigma, cross, beta, upper=True),
         )
 
-    return certify(default, failure, delta, lambda sigma, moves: sigma * (1.0 - step * 2.0 ** (moves - 1)))
+    return certify(default, failure, delta, lambda sigma, moves: _lower(sigma, step, moves))
+
+
+def _lower(noise: float, step: float, moves: int) -> float | None:
+    """A noise level after so many moves, if that leaves any."""
+    kept = 1.0 - step * 2.0 ** (moves - 1)
+    return noise * kept if kept > 0.0 else None
 
 
 def keeps_apart(alpha: Ball, beta: Ball, cluster_sizes: ClusterSizes) -> bool:
@@ -136,7 +142,7 @@ def certify_bounded(
         kept = _bounded_noise_keeps(kind, theta_within, theta_between, eps, cluster_sizes)
         return Enclosure(0.0, 0.0 if kept else math.inf)
 
-    return certify(default, failure, 0.0, lambda eps, moves: eps * (1.0 - BOUNDED_STEP * 2.0 ** (moves - 1)))
+    return certify(default, failure, 0.0, lambda eps, moves: _lower(eps, BOUNDED_STEP, moves))
 
 
 def _bounded_noise_keeps(

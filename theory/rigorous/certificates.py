@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from theory.rigorous.balls import Enclosure
 
 # Moves before a number is given up. Each is twice as long as the one before.
-LARGEST_MOVES = 40
+LARGEST_MOVES = 45
 
 
 @dataclass(frozen=True)
