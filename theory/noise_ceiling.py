@@ -39,8 +39,10 @@ from theory.rigorous.certificates import Certificate
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25
-# Ceilings that are roots are returned this much lower (relative), on the side where the guarantee holds.
-ROUND_DOWN = 1e-8
+# Ceilings that are roots are returned this much lower (relative), on the side where the guarantee holds: by more than
+# what rounds cosines (pair_law.SAFE_SCORE), so that those of ``gaussian_extremes`` at a ceiling leave room between
+# them.
+ROUND_DOWN = 3e-8
 # And those that are formulas.
 ROUND_OFF = 1e-15
 

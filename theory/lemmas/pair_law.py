@@ -29,7 +29,7 @@ ANGLE_NODES = 128
 NORM_NODES = 96
 # Cosines on the safe side stand this many standard deviations beyond their quantile, which the quadrature knows to a
 # tenth of it; and this far (radians), which the search leaves open.
-SAFE_SCORE, SAFE_ANGLE = 1e-7, 2e-12
+SAFE_SCORE, SAFE_ANGLE = 3e-9, 2e-12
 # Order from which the uniform expansion of the Bessel function is accurate to 1e-8.
 UNIFORM_ORDER = 20
 # Below it, Hankel's expansion in this many terms is accurate to 1e-13 from this multiple of (order^2 + 10) on.
@@ -236,8 +236,8 @@ def safe_quantile(
 ) -> float:
     """``pair_quantile`` rounded away from the pair, so that the tail beyond is no larger: what a guarantee is made of.
     Certified, not only rounded, by theory.rigorous."""
-    found = pair_quantile(ambient_dim, noise_level, clean_cos, log_probability, upper=upper)
-    turn = SAFE_SCORE * _spread(ambient_dim, noise_level / np.sqrt(ambient_dim)) + SAFE_ANGLE
+    found, dim = pair_quantile(ambient_dim, noise_level, clean_cos, log_probability, upper=upper), int(ambient_dim)
+    turn = SAFE_SCORE * _spread(dim, float(noise_level) / np.sqrt(dim)) + SAFE_ANGLE
     return float(np.cos(np.clip(np.arccos(found) + (-turn if upper else turn), 0.0, np.pi)))
 
 
