@@ -27,8 +27,8 @@ LARGEST_DIM = 10**9
 WINDOW = 13.0
 ANGLE_NODES = 128
 NORM_NODES = 96
-# Cosines on the safe side stand this many standard deviations beyond their quantile, which the quadrature knows to a
-# tenth of it; and this far (radians), which the search leaves open.
+# Cosines on the safe side stand this many standard deviations beyond their quantile, more than quadrature and search are
+# off by; and this far (radians), the search's last step.
 SAFE_SCORE, SAFE_ANGLE = 3e-9, 2e-12
 # Order from which the uniform expansion of the Bessel function is accurate to 1e-8.
 UNIFORM_ORDER = 20
@@ -129,7 +129,9 @@ class PairLaw:
         offset = np.sqrt(max(1.0 - c0 * c0, 0.0))
         typical_norm = np.sqrt(1.0 + s * s * dim)
         center = np.arctan2(np.sqrt(offset**2 + s * s * (dim - 1)), c0)
-        half = 1.2 * WINDOW * s / typical_norm
+        # Noise that may reach the origin may turn a point by any angle.
+        half = max(1.2 * WINDOW * s / typical_norm, np.arcsin(min(WINDOW * s / typical_norm, 1.0)))
+        half = half if WINDOW * s < typical_norm else np.pi
         angles, weights = gauss_legendre(max(center - half, 0.0), min(center + half, np.pi), ANGLE_NODES)
         low, high = _norm_window(np.asarray(1.0), s, dim)
         norms, norm_weights = gauss_legendre(low, high, NORM_NODES)
