@@ -12,7 +12,8 @@ not it was separated. (i) fails with probability at most delta/2 (pair law), (ii
 with probability >= 1 - delta. For a given depth, (iii) may be replaced by Theorem 2e's own statement: no cross cosine
 of layers 1 to L exceeds tau.
 
-(ii) and (iii) are computed by quadrature, not enclosed; of (i) ``fusion_threshold(..., rigorous=True)`` is (theory.md 2h).
+(ii) and (iii) are computed by quadrature, not enclosed; (i) is enclosed by ``fusion_threshold(..., rigorous=True)``
+(theory.md 2h).
 
 Hypotheses: as above; affinity ReLU(C - tau), tokens not normalised between blocks.
 Proof: theory.md, section 2f.

@@ -222,9 +222,10 @@ EXEMPT = {
     "soft_floor.cross_threshold": KERNEL,
     "pair_law.safe_quantile": KERNEL,
     **{name: ENCLOSED for name in (
-        "balls.settled", "balls.exceeds", "balls.working_bits", "caps.cap_ball", "ceilings.alpha_needed", "ceilings.certify_bounded",
-        "ceilings.certify_ceiling", "ceilings.certify_cosine", "ceilings.keeps_apart", "ceilings.tail_sum",
-        "certificates.certify", "connectivity.circle_failure", "connectivity.one_step", "connectivity.stevens",
+        "balls.settled", "balls.exceeds", "balls.working_bits",
+        "caps.cap_ball", "ceilings.alpha_needed", "ceilings.certify_bounded",
+        "ceilings.certify_ceiling", "ceilings.certify_cosine", "ceilings.keeps_apart",
+        "ceilings.tail_sum", "certificates.certify", "connectivity.circle_failure", "connectivity.one_step", "connectivity.stevens",
         "connectivity.two_gaps", "floors.certify_bounded_connection", "floors.certify_connectivity",
         "floors.connection_failure", "floors.connectivity_failure", "floors.is_bounded_connection",
         "pair_law.pair_tails", "pair_law.zonal_masses", "spherical_tail.coordinate_tail_ball",

@@ -10,7 +10,8 @@ neighbours of larger reach, share T; reaches), and a union bound over x, z_1 and
 looks at the lens alone.
 
 Hypotheses: r >= 2, radius in (0, pi/2]. The integrals are Gauss-Legendre sums, which finer rules change by a few
-thousandths of the floor (r up to 64, radii from 5 degrees).
+thousandths of the floor (r up to 64, radii from 5 degrees). theory.rigorous encloses Stevens' sum and one-step descent;
+two-step descent stays numerical.
 Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
 """
 

@@ -27,8 +27,8 @@ LARGEST_DIM = 10**9
 WINDOW = 13.0
 ANGLE_NODES = 128
 NORM_NODES = 96
-# Cosines on the safe side stand this many standard deviations beyond their quantile, more than quadrature and search are
-# off by; and this far (radians), the search's last step.
+# Cosines on the safe side stand this many standard deviations beyond their quantile, more than quadrature and search
+# are off by; and this far (radians), the search's last step.
 SAFE_SCORE, SAFE_ANGLE = 3e-9, 2e-12
 # Order from which the uniform expansion of the Bessel function is accurate to 1e-8.
 UNIFORM_ORDER = 20
