@@ -208,8 +208,8 @@ EXEMPT = {
          "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
     **dict.fromkeys(
         ("depth_threshold.depth_certificate", "noise_ceiling.ceiling_certificate",
-        "batch_floor.connectivity_certificate",
-         "batch_floor.gaussian_floor_certificate"), "widened, and tested with float16, by tests/theory/rigorous"),
+         "batch_floor.connectivity_certificate", "batch_floor.gaussian_floor_certificate"),
+        "widened, and tested with float16, by tests/theory/rigorous"),
     "pair_law.safe_quantile": "called with float64 by gaussian_extremes",
     **dict.fromkeys(
         ("balls.enclosure", "balls.exceeds", "balls.load_flint", "balls.settled", "balls.working_bits", "caps.cap_ball",

@@ -68,10 +68,10 @@ def soft_floor(
     is proved at m itself; ask ``is_soft_guaranteed`` at other sizes, and where they differ. The search climbs by 60 % a
     step, so that it may step over a window of sizes that are proved.
 
-    g is computed by quadrature, not enclosed (theory.md 2h). What is called proved has been computed twice, by
-    the soft graph's RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the difference of
-    both stay within the budget together. Where the rules disagree, as they do at extreme targets (delta/(2 K) below
-    about 1e-13), sizes are larger than they need be, or none is found.
+    g is computed by quadrature, not enclosed (theory.md 2h). What is called proved has been computed twice, by the soft
+    graph's RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the
+    difference of both stay within the budget together. Where the rules disagree, as they do at extreme targets
+    (delta/(2 K) below about 1e-13), sizes are larger than they need be, or none is found.
 
     Args:
         subspace_dim: r, 2 to 128.

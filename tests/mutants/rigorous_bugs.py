@@ -8,7 +8,6 @@ PAIR_LAW = bugs_in(
     ("coefficients_not_squared", "masses.append(count * a[n] ** 2)", "masses.append(count * a[n])"),
     ("gegenbauer_of_the_wrong_dimension", "(n - 1) * q0) / (n + dim - 1)", "(n - 1) * q0) / (n + dim - 2)"),
     ("recurrence_without_the_far_term", "near + far) * a[n]", "near) * a[n]"),
-    ("series_of_the_coefficient_ends_early", "while not (2 * order <= k and", "while not (order <= 8 * k and"),
 )  # fmt: skip
 TAILS = bugs_in(
     "theory/rigorous/spherical_tail.py", "theory/rigorous/spherical_tail",

@@ -25,6 +25,7 @@ def test_tails_of_a_coordinate():
                 expected = float(0.5 - mpmath.sign(x) * half)
                 assert float(coordinate_tail_ball(dim, arb(t))) == pytest.approx(expected, rel=1e-12, abs=1e-25)
         unknown = coordinate_tail_ball(7, arb(0, 0.5))
+        assert unknown.is_finite()
         assert unknown.contains(coordinate_tail_ball(7, arb(0.49)))
         assert unknown.contains(coordinate_tail_ball(7, arb(-0.49)))
 
