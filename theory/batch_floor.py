@@ -363,7 +363,8 @@ def gaussian_floor_certificate(
     )  # fmt: skip
     apart = connectivity_failure(size, own, link.radius, link.delta, squared)
     total = add(lost, Enclosure(count * apart.low, count * apart.high))
-    return Certificate(size if total.high <= delta else None, default[0], total, float(delta), size - default[0])
+    holds = total.high <= delta
+    return Certificate(size if holds else None, default[0], total, float(delta), int(not holds or size != default[0]))
 
 
 def _has_soft_graph(subspace_dim: int, ambient_dim: int, noise_level: float) -> bool:

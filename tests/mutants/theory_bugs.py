@@ -8,8 +8,6 @@ NOISE_CEILING = bugs_in(
      SWEEP),
     ("quantiles_swapped", "((setting.within, False), (setting.cross, True))",
      "((setting.within, True), (setting.cross, False))", SWEEP),
-    ("cosines_certified_for_all_of_delta", "cosine, setting.delta / 2.0, upper=upper)",
-     "cosine, setting.delta, upper=upper)"),
     ("threshold_far_below_the_interval", "(interval[0] + interval[1]) / 2.0", "(interval[0] + interval[1]) / 4.0",
      SWEEP),
     ("gaussian_ceiling_rounded_up", "xtol=1e-9) - ROUND_DOWN", "xtol=1e-9) + 0.05", SWEEP),
@@ -21,6 +19,12 @@ NOISE_CEILING = bugs_in(
     ("nu_dropped_from_bounded_persistence", "float(alpha * norm_product(max(alpha, 0.0), max_cluster_size) - ",
      "float(alpha - "),
     ("bounded_check_lenient", "worst_beta + 1e-12", "worst_beta + 1e-1"),
+)  # fmt: skip
+
+CERTIFIED_COSINES = bugs_in(
+    "theory/noise_ceiling.py", "theory/rigorous/ceilings",
+    ("cosines_certified_for_all_of_delta", "cosine, setting.delta / 2.0, upper=upper)",
+     "cosine, setting.delta, upper=upper)"),
 )  # fmt: skip
 
 ALPHA_NEEDED = bugs_in(
@@ -168,7 +172,7 @@ EXACT_REPLAY = bugs_in(
 )  # fmt: skip
 
 BUGS = (
-    *NOISE_CEILING, *ALPHA_NEEDED, *PROVED_EVENT, *PAIR_COUNTS, *PERSISTENCE, *NOISE_FREE, *PAIR_LAW, *MEASUREMENTS,
+    *NOISE_CEILING, *CERTIFIED_COSINES, *ALPHA_NEEDED, *PROVED_EVENT, *PAIR_COUNTS, *PERSISTENCE, *NOISE_FREE, *PAIR_LAW, *MEASUREMENTS,
     *TRAJECTORY, *TILED_MEASUREMENTS, *SUBSPACES, *AFFINITY, *BLOCK_MODEL, *SOFTMAX_FUSION, *LOSS_CERTIFICATE,
     *EXACT_REPLAY,
 )  # fmt: skip
