@@ -43,8 +43,7 @@ from theory.numerics.inputs import (
     sizes_of_clusters,
 )
 from theory.numerics.precision import half_as_float64
-from theory.rigorous.balls import Enclosure
-from theory.rigorous.ceilings import add
+from theory.rigorous.ceilings import add, times
 from theory.rigorous.certificates import Certificate
 from theory.rigorous.floors import certify_connectivity, connection_failure, connectivity_failure
 from theory.soft_floor import ANGLE_MARGIN, LARGEST_THRESHOLD, cross_threshold, is_soft_guaranteed, soft_floor
@@ -357,12 +356,11 @@ def gaussian_floor_certificate(
     if found is None:
         return None
     size, link = found
+    pairs = pair_counts(np.array([size]), count)
     lost = connection_failure(
-        ambient_dim, pair_counts(np.array([size]), count), min_principal_angle, noise_level, link.threshold,
-        link.radius, squared,
-    )  # fmt: skip
-    apart = connectivity_failure(size, own, link.radius, link.delta, squared)
-    total = add(lost, Enclosure(count * apart.low, count * apart.high))
+        ambient_dim, pairs, min_principal_angle, noise_level, link.threshold, link.radius, squared
+    )
+    total = add(lost, times(count, connectivity_failure(size, own, link.radius, link.delta, squared)))
     holds = total.high <= delta
     return Certificate(size if holds else None, default[0], total, float(delta), int(not holds or size != default[0]))
 

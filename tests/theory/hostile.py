@@ -224,7 +224,8 @@ EXEMPT = {
     **{name: ENCLOSED for name in (
         "balls.exceeds", "balls.settled", "balls.working_bits", "caps.cap_ball", "ceilings.alpha_needed",
         "ceilings.certify_bounded", "ceilings.certify_ceiling", "ceilings.certify_cosine", "ceilings.keeps_apart",
-        "ceilings.tail_sum", "certificates.certify", "connectivity.circle_failure", "connectivity.one_step",
+        "ceilings.tail_sum", "ceilings.times", "certificates.certify", "connectivity.circle_failure",
+        "connectivity.one_step",
         "connectivity.stevens", "connectivity.two_gaps", "floors.certify_bounded_connection",
         "floors.certify_connectivity", "floors.connection_failure", "floors.connectivity_failure",
         "floors.is_bounded_connection", "pair_law.pair_tails", "pair_law.zonal_masses",

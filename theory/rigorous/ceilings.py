@@ -60,6 +60,11 @@ def add(*parts: Enclosure) -> Enclosure:
     return Enclosure(low * (1.0 - slack), high * (1.0 + slack))
 
 
+def times(count: int, part: Enclosure) -> Enclosure:
+    """A whole number of them, rounded outward."""
+    return Enclosure(count * part.low * (1.0 - 2.0**-51), count * part.high * (1.0 + 2.0**-51))
+
+
 def alpha_needed(kind: Ceiling, cluster_sizes: ClusterSizes, beta: float) -> float:
     """What alpha must exceed where no cross cosine exceeds beta: beta, beta+, or (Theorem 2a) the alpha in [0, 1] with
     alpha nu(alpha)^2 = beta+, whose left side rises from 0 to 1."""

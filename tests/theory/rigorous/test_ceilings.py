@@ -17,7 +17,16 @@ from theory.noise_ceiling import (
     gaussian_threshold_separation,
 )
 from theory.rigorous.balls import Enclosure, working_bits
-from theory.rigorous.ceilings import Pairs, add, certify_bounded, certify_ceiling, certify_cosine, keeps_apart, tail_sum
+from theory.rigorous.ceilings import (
+    Pairs,
+    add,
+    certify_bounded,
+    certify_ceiling,
+    certify_cosine,
+    keeps_apart,
+    tail_sum,
+    times,
+)
 
 BATCH = (64, 3, (5, 9, 20), 0.8, 0.2, 0.05)
 FUNCTIONS = {
@@ -135,6 +144,8 @@ def test_sums_are_rounded_outward():
     with working_bits(200):
         exact = arb(0.1) + arb(0.2)
         assert arb(found.low) < exact < arb(found.high)
+        tripled = times(3, Enclosure(0.1, 0.1))
+        assert arb(tripled.low) < 3 * arb(0.1) < arb(tripled.high)
     assert add(Enclosure(0.0, np.inf), Enclosure(0.0, 0.0)).high == np.inf
 
 
