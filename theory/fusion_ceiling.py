@@ -13,6 +13,9 @@ hold with probability >= 1 - delta. For a given depth, (iii) may be replaced by 
 cosine of layers 1 to L exceeds tau. The bound does not grow with the noise everywhere: at little noise tau is small,
 and (iii) is not proved. What holds at another level, ``fusion_failure`` says.
 
+(ii) and (iii) are computed by quadrature, not enclosed; (i) is enclosed by ``fusion_threshold(..., rigorous=True)``
+(theory.md 2h).
+
 Hypotheses: as above; affinity ReLU(C - tau), tokens never normalised, the noisy inputs included.
 Proof: theory.md, section 2f.
 """
@@ -28,11 +31,12 @@ from theory.batches.clusters import pair_counts
 from theory.depth_threshold import conditional_tail
 from theory.lemmas.fusion_nodes import FULL, QUICK, Nodes
 from theory.lemmas.fusion_rows import RowLaw
-from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, safe_quantile
 from theory.noise_ceiling import gaussian_separation
 from theory.noise_free import norm_floor_squared
 from theory.numerics.inputs import ClusterSizes, require_count, require_mixing, require_range, sizes_of_clusters
 from theory.numerics.precision import half_as_float64
+from theory.rigorous.ceilings import Pairs, certify_cosine
 
 # Slopes at which the tokens' angles are bounded.
 LEVELS = 7
@@ -103,20 +107,32 @@ def _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, delta, mix
 
 @half_as_float64
 def fusion_threshold(
-    ambient_dim: int, num_clusters: int, cluster_size: ClusterSizes, delta: float, noise_level: float
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: ClusterSizes,
+    delta: float,
+    noise_level: float,
+    rigorous: bool = False,
 ) -> float:
     """tau for which the ceiling is proved: beta(sigma) of Theorem 2b at clean cross cosine 0, at least 1e-6.
 
+    With ``rigorous`` (i), no false edge at layer 0 but for delta/2, is certified with enclosures, and tau rises by
+    1e-9, and twice as far each time, until it is. (ii) and (iii), and with them the ceiling itself, stay numerical.
+
     Raises:
         ValueError: an argument outside its range.
+        ImportError, ArithmeticError: ``rigorous``, as in ``theory.noise_ceiling.gaussian_separation``.
     """
     setting = _setting(ambient_dim, num_clusters, cluster_size, 1.0, delta, 1.0, None, None)
     require_range(noise_level, "noise_level", *NOISE_RANGE)
-    return _threshold(setting, float(noise_level))
+    threshold, pairs = _threshold(setting, float(noise_level)), Pairs(setting.cross_pairs, 0.0)
+    if not rigorous:
+        return threshold
+    return certify_cosine(setting.dim, float(noise_level), pairs, threshold, setting.delta / 2.0, upper=True).number
 
 
 def _threshold(setting: _Setting, sigma: float) -> float:
-    return max(pair_quantile(setting.dim, sigma, 0.0, setting.log_cross, upper=True), LEAST_THRESHOLD)
+    return max(safe_quantile(setting.dim, sigma, 0.0, setting.log_cross, upper=True), LEAST_THRESHOLD)
 
 
 @half_as_float64
