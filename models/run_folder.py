@@ -61,7 +61,9 @@ def open_run_folder(
             told = (f"{n} {values[n][0]} (now {values[n][1]})" if n in values else n for n in names)
             raise ValueError(f"--resume {folder}: the run there has another {', '.join(told)}")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--out {folder}: exists and is not an empty folder; choose another, or use --resume")
+        raise ValueError(
+            f"--out {folder}: exists and is not an empty folder; choose another, or --resume it where the command can"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f".*{PART}"):
         leftover.unlink()

@@ -66,12 +66,15 @@ def obvious_trial(points: np.ndarray, labels: np.ndarray, threshold: float, mixi
         sharpness = np.where(others, normalized, 0.0).sum(axis=1)
         fragments = [connected_components(affinity[np.ix_(labels == k, labels == k)] > 0, directed=False)[0]
                      for k in np.unique(labels)]  # fmt: skip
+        axes = {k: unit[labels == k].mean(axis=0) for k in np.unique(labels)}
+        heights = [max((unit[labels == k] @ axis).min() / max(np.linalg.norm(axis), 1e-300), 0.0)
+                   for k, axis in axes.items()]  # fmt: skip
         layers.append({
             "alpha": cosines[others].min(), "beta": cosines[~same].max(),
             "sharpness_min": sharpness.min(), "sharpness_mean": sharpness.mean(),
             "sharpness_error": np.abs(sharpness - 1.0)[mass[:, 0] > 0].max(initial=0.0),
             "false_edges": int((affinity > 0)[~same].sum()) // 2, "fragments": max(fragments),
-            "isolated": int((mass == 0).sum()),
+            "isolated": int((mass == 0).sum()), "axis_product": np.prod(np.sort(heights)[:2]),
         })  # fmt: skip
         points = np.where(mass > 0, (1 - mixing) * points + mixing * (normalized @ points), points)
     return layers

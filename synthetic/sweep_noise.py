@@ -32,6 +32,7 @@ from synthetic.runs.statuses import AUDIT_FAILED, exit_status
 from synthetic.sweeps.failures import save_failures, save_suspects
 from synthetic.sweeps.noise_cells import CellTask, StackFactory, run_cells
 from synthetic.sweeps.noise_controls import control_cells
+from synthetic.sweeps.noise_fusion import fusion_cells
 from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
 from synthetic.sweeps.noise_report import (
     batchwise,
@@ -78,6 +79,8 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         settings = quick(settings)
     grid, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     controls = control_cells(settings, len(grid)) if settings.controls else []
+    if settings.controls and settings.threshold is None:
+        controls += fusion_cells(settings, len(grid) + len(controls))
     cells = [*grid, *(cell for cell, _ in controls)]
     known = {cell.index: ceilings[cell.ambient_dim, cell.batch_size] for cell in grid}
     known |= {cell.index: ceiling for cell, ceiling in controls}
@@ -93,6 +96,8 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
             f"{len(recorder.finished)} already there; results in {out}",
             flush=True,
         )
+        if recorder.rows and "certified" not in recorder.rows[0]:
+            raise ValueError(f"--resume {out}: its rows are an earlier version's, without the column 'certified'")
         # What is wrong with the plan, or with the rules by which it will be judged, shows before any batch is drawn.
         complaints = audit_plan(cells, known, settings)
         if complaints:

@@ -178,7 +178,6 @@ def arrays() -> list[Case]:
     layout, index = cluster_layout(labels(n)), labels(n)
     ordered = layout.sort_matrix
     mass = lambda y: array_namespace(y).ones_like(y[..., 0])  # noqa: E731
-    segments = tiled_measurements.tile_segments(layout, slice(8, 40))
 
     def of_points(name, call, **options):
         return Case(name, call, lambda: [points(n)], "array", **options)
@@ -189,11 +188,16 @@ def arrays() -> list[Case]:
     def extremes(c):
         return trajectory.layer_extremes(c[None], layout)
 
-    def tile(c, y):
-        found = tiled_measurements.tile_cosines(ordered(c)[8:40], segments)
+    def tile(c, y, rows=slice(8, 40)):
+        segments = tiled_measurements.tile_segments(layout, rows)
+        found = tiled_measurements.tile_cosines(ordered(c)[rows], segments)
         components = tiled_measurements.ClusterComponents(layout)
-        part = ordered(y)[8:40]
+        part = ordered(y)[rows]
         return tiled_measurements.measure_tile(found, part, mass(part), segments, 0.1, components), components
+
+    def joined(c, y):
+        found, components = tile(c, y, slice(0, n))
+        return tiled_measurements.join_tiles([found], components)
 
     hadamard = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
     bases = lambda: [hadamard[:, :2], np.stack([hadamard[:, 0], np.eye(4)[0] - 0]).T[:, :1]]  # noqa: E731
@@ -245,14 +249,15 @@ def arrays() -> list[Case]:
              lambda c, y: trajectory.measure_softmax_layer(c[None], y[None], mass(y)[None], layout), pair, "array",
              dtype="float64"),
         Case("trajectory.summarize_layer",
-             lambda y: trajectory.summarize_layer((1, 0), y, y, 0, 1), lambda: [distributions(n)], "array",
+             lambda y: trajectory.summarize_layer(trajectory.LayerExtremes(1, 0, 0), y, y, 0, 1),
+             lambda: [distributions(n)], "array",
              dtype="float64"),
         of_affinity("trajectory.row_sharpness", lambda y: trajectory.row_sharpness(y[:8], mass(y[:8])[:, None])),
         of_affinity("trajectory.sharpness_error", lambda y: trajectory.sharpness_error(y[:8], mass(y[:8])[:, None])),
         Case("tiled_measurements.tile_cosines", lambda c, y: tile(c, y)[0].cosines, pair, "array"),
         Case("tiled_measurements.measure_tile", lambda c, y: tile(c, y)[0], pair, "array"),
         Case("tiled_measurements.join_tiles",
-             lambda c, y: tiled_measurements.join_tiles([tile(c, y)[0]], tile(c, y)[1]), pair, "array",
+             joined, pair, "array",
              dtype="float64"),
         Case("subspaces.principal_angles", subspaces.principal_angles, bases, "array"),
         Case("subspaces.subspace_affinity", subspaces.subspace_affinity, bases, "array"),

@@ -23,6 +23,7 @@ from scipy.special import ndtri_exp
 
 from theory.batches.clusters import pair_counts
 from theory.lemmas.connectivity import (
+    ROUND_UP,
     circle_disconnection_probability,
     descent,
     isolated_point_rate,
@@ -42,6 +43,9 @@ from theory.numerics.inputs import (
     sizes_of_clusters,
 )
 from theory.numerics.precision import half_as_float64
+from theory.rigorous.ceilings import add, times
+from theory.rigorous.certificates import Certificate
+from theory.rigorous.floors import certify_connectivity, connection_failure, connectivity_failure
 from theory.soft_floor import ANGLE_MARGIN, LARGEST_THRESHOLD, cross_threshold, is_soft_guaranteed, soft_floor
 from theory.sphere import require_sphere
 
@@ -52,7 +56,12 @@ Method = Literal["bound", "one_step", "exact", "simulated", "isolated"]
 
 @half_as_float64
 def connectivity_floor(
-    subspace_dim: int, radius: float, delta: float, squared: bool = False, method: Method = "bound"
+    subspace_dim: int,
+    radius: float,
+    delta: float,
+    squared: bool = False,
+    method: Method = "bound",
+    rigorous: bool = False,
 ) -> int:
     """Points that make a cluster connected with probability at least 1 - delta, as does every larger number of them.
 
@@ -65,19 +74,27 @@ def connectivity_floor(
             proved, the simpler and weaker bound; "exact": r = 2 only; "simulated": measured (see
             ``theory.lemmas.simulated_floor``), delta >= 1e-4; "isolated": the heuristic that points without a neighbour
             are all there is to fear.
+        rigorous: certify with enclosures (theory.md 2h) that the bound is at most delta at the floor and at all larger
+            numbers; the floor rises to the first number, in steps of 1, 2, 4, ... and by bisection, of which that is
+            certified. For methods "one_step" (r >= 3) and "exact"; "bound" is numerical where r >= 3, and answers with
+            what one-step descent certifies there.
 
     Raises:
-        ValueError: an argument out of range, an unknown method, "exact" with r > 2.
+        ValueError: an argument out of range, an unknown method, "exact" with r > 2, ``rigorous`` with a method that
+            bounds nothing.
+        ImportError: ``rigorous`` without the extra [rigorous].
     """
     require_sphere(subspace_dim, radius)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     subspace_dim, radius = int(subspace_dim), float(radius)
+    if rigorous:
+        return connectivity_certificate(subspace_dim, radius, delta, squared, method).number
     if method == "bound" and subspace_dim == 2:
         return last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
-        return last_above(descent(subspace_dim, radius, squared).two_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).two_step, delta / ROUND_UP)
     if method == "one_step":
-        return last_above(descent(subspace_dim, radius, squared).one_step, delta)
+        return last_above(descent(subspace_dim, radius, squared).one_step, delta / ROUND_UP)
     if method == "isolated":
         return last_above(lambda m, until: isolated_point_rate(m, subspace_dim, radius, squared, until), delta)
     if method == "exact":
@@ -87,6 +104,18 @@ def connectivity_floor(
     if method == "simulated":
         return simulated_floor(subspace_dim, radius, delta, squared).num_points
     raise ValueError(f"method: must be bound, one_step, exact, simulated or isolated, got {method!r}")
+
+
+@half_as_float64
+def connectivity_certificate(
+    subspace_dim: int, radius: float, delta: float, squared: bool = False, method: Method = "bound"
+) -> Certificate:
+    """The proof of ``connectivity_floor(..., rigorous=True)``; arguments and errors as there."""
+    if method not in ("bound", "one_step", "exact"):
+        raise ValueError(f"method: with rigorous it must be bound, one_step or exact, got {method!r}")
+    # On the circle every method counts what Stevens counts.
+    default = connectivity_floor(subspace_dim, radius, delta, squared, method)
+    return certify_connectivity(default, int(subspace_dim), float(radius), float(delta), squared)
 
 
 @half_as_float64
@@ -167,7 +196,8 @@ def bounded_connection(min_principal_angle: float, noise_level: float, num_clust
     count = require_count(num_clusters, "num_clusters", 2)
     turn = float(np.arcsin(noise_level))
     threshold = float(np.cos(max(min_principal_angle - 2.0 * turn - ANGLE_MARGIN, 0.0)))
-    radius = max(min_principal_angle - 4.0 * turn - ANGLE_MARGIN, 0.0)
+    # The second margin is for the round-off of the first.
+    radius = max(min_principal_angle - 4.0 * turn - 2.0 * ANGLE_MARGIN, 0.0)
     return Connection(min(threshold, 1.0 - 1e-15), radius, delta / count)
 
 
@@ -257,6 +287,7 @@ def gaussian_floor(
     noise_level: float,
     delta: float,
     squared: bool = False,
+    rigorous: bool = False,
 ) -> int | None:
     """The smaller of Theorem 2c's floor, the smallest m >= 3 with m >= m_floor(r, vartheta(m), delta/(4K)), and Theorem
     2g's (theory.soft_floor): K clusters of m points are recovered by one block with probability at least 1 - delta.
@@ -264,8 +295,17 @@ def gaussian_floor(
     None where neither is found (``soft_floor`` says where it looks). More points raise the threshold, so that the
     guarantee may end again at some larger m: ask ``gaussian_guarantee`` at the actual sizes. Arguments and errors as in
     ``gaussian_connection``.
+
+    Both sums are numerical where r >= 3 (Theorem 2g's everywhere). With ``rigorous`` the answer is the floor of
+    Theorem 2c with Stevens' law (r = 2) or one-step descent, certified with enclosures (theory.md 2h): false edges,
+    missing ones and connectivity together stay within delta. It is larger, or None, where the default is not.
     """
     require_count(subspace_dim, "subspace_dim", 2)
+    if rigorous:
+        certificate = gaussian_floor_certificate(
+            subspace_dim, ambient_dim, num_clusters, min_principal_angle, noise_level, delta, squared
+        )
+        return None if certificate is None else certificate.number
     count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3
     soft = None
     if _has_soft_graph(subspace_dim, ambient_dim, noise_level):
@@ -282,6 +322,47 @@ def gaussian_floor(
             return size
         size = needed
     return soft
+
+
+@half_as_float64
+def gaussian_floor_certificate(
+    subspace_dim: int,
+    ambient_dim: int,
+    num_clusters: int,
+    min_principal_angle: float,
+    noise_level: float,
+    delta: float,
+    squared: bool = False,
+) -> Certificate | None:
+    """The proof of ``gaussian_floor(..., rigorous=True)``, or None where 2c has no floor. Its ``default`` is the same
+    floor without enclosures. Arguments and errors as there."""
+    own = require_count(subspace_dim, "subspace_dim", 2)
+    count = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE)
+    method: Method = "exact" if own == 2 else "one_step"
+
+    def climb(size: int, rigorous: bool) -> tuple[int, Connection] | None:
+        while True:
+            pairs = pair_counts(np.array([size]), count)
+            link = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
+            if link.radius == 0.0:
+                return None
+            needed = connectivity_floor(own, link.radius, link.delta, squared, method, rigorous)
+            if needed <= size:
+                return size, link
+            size = needed
+
+    default = climb(3, False)
+    found = None if default is None else climb(default[0], True)
+    if found is None:
+        return None
+    size, link = found
+    pairs = pair_counts(np.array([size]), count)
+    lost = connection_failure(
+        ambient_dim, pairs, min_principal_angle, noise_level, link.threshold, link.radius, squared
+    )
+    total = add(lost, times(count, connectivity_failure(size, own, link.radius, link.delta, squared)))
+    holds = total.high <= delta
+    return Certificate(size if holds else None, default[0], total, float(delta), int(not holds or size != default[0]))
 
 
 def _has_soft_graph(subspace_dim: int, ambient_dim: int, noise_level: float) -> bool:

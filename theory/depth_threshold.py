@@ -37,6 +37,8 @@ from theory.numerics.inputs import (
     sizes_of_clusters,
 )
 from theory.numerics.precision import ABSOLUTE_MARGIN, UNIT_SUM_TOLERANCE, half_as_float64
+from theory.rigorous.certificates import Certificate, certify
+from theory.rigorous.spherical_tail import depth_failure
 
 NAME = THEOREM_2E.name
 # Thresholds are returned this much higher (relative), on the side where the tail is within its share.
@@ -136,6 +138,7 @@ def depth_threshold(
     delta: float,
     max_between_cos: float = 0.0,
     squared: bool = False,
+    rigorous: bool = False,
 ) -> float | None:
     """tau_L: at it, and at every larger threshold, no layer 0..L has a false edge with probability at least 1 - delta.
 
@@ -147,24 +150,65 @@ def depth_threshold(
         delta: failure probability, (0, 1).
         max_between_cos: kappa, the cosine of the smallest principal angle, [0, 1); 0 for orthogonal subspaces.
         squared: the truncated output ignores signs (C^2 where |C| > cut), so that its pairs may pass on either side.
+        rigorous: certify the union bound with enclosures (theory.md 2h); the threshold rises by ROUND_UP, and twice as
+            far each time, until it holds.
 
     Returns:
         A threshold in (0, 1); None where none below 1 is proved.
 
     Raises:
         ValueError: an argument out of range.
+        ImportError: ``rigorous`` without the extra [rigorous].
     """
-    dim = _complement(ambient_dim, subspace_dim)
-    pairs = require_count(num_cross_pairs, "num_cross_pairs", 1)
-    layers = require_count(depth, "depth", 0) + (2 if squared else 1)
-    require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    require_range(max_between_cos, "max_between_cos", 0.0, 1.0, closed="left")
-    log_tail = log_share(delta, layers * pairs)
+    arguments = ambient_dim, subspace_dim, num_cross_pairs, depth, delta, max_between_cos, squared
+    if rigorous:
+        certificate = depth_certificate(*arguments)
+        return None if certificate is None else certificate.number
+    dim, events = _checked(*arguments)
+    log_tail = log_share(delta, events)
     excess = float(np.sqrt(-2.0 * log_tail / dim))
     if max_between_cos == 0.0 and dim >= 3 and log_tail > SMALLEST_LOG_TAIL:
         excess = min(excess, _spherical_excess(dim, log_tail))
     threshold = float(np.hypot(max_between_cos, excess)) * (1.0 + ROUND_UP)
     return threshold if threshold < 1.0 else None
+
+
+@half_as_float64
+def depth_certificate(
+    ambient_dim: int,
+    subspace_dim: int,
+    num_cross_pairs: int,
+    depth: int,
+    delta: float,
+    max_between_cos: float = 0.0,
+    squared: bool = False,
+) -> Certificate | None:
+    """The proof of ``depth_threshold(..., rigorous=True)``, whose arguments and errors it has; None where there is no
+    threshold."""
+    arguments = ambient_dim, subspace_dim, num_cross_pairs, depth, delta, max_between_cos, squared
+    dim, events = _checked(*arguments)
+    default = depth_threshold(*arguments)
+    if default is None:
+        return None
+
+    def step(threshold: float, moves: int) -> float | None:
+        moved = threshold * (1.0 + ROUND_UP * 2.0 ** (moves - 1))
+        return moved if moved < 1.0 else None
+
+    return certify(default, lambda tau: depth_failure(dim, events, tau, float(max_between_cos)), float(delta), step)
+
+
+def _checked(
+    ambient_dim: int, subspace_dim: int, num_cross_pairs: int, depth: int, delta: float, max_between_cos: float,
+    squared: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """d, and the number of events."""
+    dim = _complement(ambient_dim, subspace_dim)
+    pairs = require_count(num_cross_pairs, "num_cross_pairs", 1)
+    layers = require_count(depth, "depth", 0) + (2 if squared else 1)
+    require_range(delta, "delta", 0.0, 1.0, closed="neither")
+    require_range(max_between_cos, "max_between_cos", 0.0, 1.0, closed="left")
+    return dim, layers * pairs
 
 
 def _spherical_excess(dim: int, log_tail: float) -> float:

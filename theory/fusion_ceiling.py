@@ -8,11 +8,15 @@ arccos(tau) - arccos(a). If after one block
     (iii) no cross cosine of the tokens exceeds tau nu^2, nu = cos(phi) for tight clusters,
 then at *every* layer from 1 on there is no false edge and every cluster is complete: the batch is recovered, whether or
 not it was separated. (i) fails with probability at most delta/2 (pair law), (ii) is bounded by the row bound
-(fusion_rows), (iii) by the conditional tail of Theorem 2e. The fusion ceiling is the noise up to which all three hold
-with probability >= 1 - delta. For a given depth, (iii) may be replaced by Theorem 2e's own statement: no cross cosine
-of layers 1 to L exceeds tau.
+(fusion_rows), (iii) by the conditional tail of Theorem 2e. The fusion ceiling is a noise level *at* which all three
+hold with probability >= 1 - delta. For a given depth, (iii) may be replaced by Theorem 2e's own statement: no cross
+cosine of layers 1 to L exceeds tau. The bound does not grow with the noise everywhere: at little noise tau is small,
+and (iii) is not proved. What holds at another level, ``fusion_failure`` says.
 
-Hypotheses: as above; affinity ReLU(C - tau), tokens not normalised between blocks.
+(ii) and (iii) are computed by quadrature, not enclosed; (i) is enclosed by ``fusion_threshold(..., rigorous=True)``
+(theory.md 2h).
+
+Hypotheses: as above; affinity ReLU(C - tau), tokens never normalised, the noisy inputs included.
 Proof: theory.md, section 2f.
 """
 
@@ -24,16 +28,19 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from theory.batches.clusters import pair_counts
+from theory.depth_threshold import conditional_tail
+from theory.lemmas.fusion_nodes import FULL, QUICK, Nodes
 from theory.lemmas.fusion_rows import RowLaw
-from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, safe_quantile
 from theory.noise_ceiling import gaussian_separation
 from theory.noise_free import norm_floor_squared
 from theory.numerics.inputs import ClusterSizes, require_count, require_mixing, require_range, sizes_of_clusters
 from theory.numerics.precision import half_as_float64
+from theory.rigorous.ceilings import Pairs, certify_cosine
 
 # Slopes at which the tokens' angles are bounded.
 LEVELS = 7
-# Ceilings are returned this much lower (relative): what the quadrature and the search may be off by.
+# The first step down from where a search with few nodes ended.
 ROUND_DOWN = 3e-3
 # Ratio of the scan, where it begins, and where it ends without a find, as shares of the separation ceiling.
 SCAN_RATIO, SCAN_FROM = 2.0**0.25, (1.0, 0.25)
@@ -100,20 +107,32 @@ def _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, delta, mix
 
 @half_as_float64
 def fusion_threshold(
-    ambient_dim: int, num_clusters: int, cluster_size: ClusterSizes, delta: float, noise_level: float
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: ClusterSizes,
+    delta: float,
+    noise_level: float,
+    rigorous: bool = False,
 ) -> float:
     """tau for which the ceiling is proved: beta(sigma) of Theorem 2b at clean cross cosine 0, at least 1e-6.
 
+    With ``rigorous`` (i), no false edge at layer 0 but for delta/2, is certified with enclosures, and tau rises by
+    1e-9, and twice as far each time, until it is. (ii) and (iii), and with them the ceiling itself, stay numerical.
+
     Raises:
         ValueError: an argument outside its range.
+        ImportError, ArithmeticError: ``rigorous``, as in ``theory.noise_ceiling.gaussian_separation``.
     """
     setting = _setting(ambient_dim, num_clusters, cluster_size, 1.0, delta, 1.0, None, None)
     require_range(noise_level, "noise_level", *NOISE_RANGE)
-    return _threshold(setting, float(noise_level))
+    threshold, pairs = _threshold(setting, float(noise_level)), Pairs(setting.cross_pairs, 0.0)
+    if not rigorous:
+        return threshold
+    return certify_cosine(setting.dim, float(noise_level), pairs, threshold, setting.delta / 2.0, upper=True).number
 
 
 def _threshold(setting: _Setting, sigma: float) -> float:
-    return max(pair_quantile(setting.dim, sigma, 0.0, setting.log_cross, upper=True), LEAST_THRESHOLD)
+    return max(safe_quantile(setting.dim, sigma, 0.0, setting.log_cross, upper=True), LEAST_THRESHOLD)
 
 
 @half_as_float64
@@ -135,7 +154,7 @@ def fusion_failure(
     return _failure(setting, float(noise_level))
 
 
-def _failure(setting: _Setting, sigma: float) -> FusionFailure:
+def _failure(setting: _Setting, sigma: float, nodes: Nodes = FULL) -> FusionFailure:
     tau = _threshold(setting, sigma)
     phi = 0.5 * (np.arccos(tau) - np.arccos(setting.within)) * (1.0 - 1e-9)
     if phi <= 0.0:
@@ -144,7 +163,7 @@ def _failure(setting: _Setting, sigma: float) -> FusionFailure:
     axis = float(np.sqrt(norm_floor_squared(setting.within, setting.sizes[-1])))
     tight = setting.within == 1.0
     top = np.tan(phi) if tight else axis * np.sin(phi)
-    law = RowLaw(setting.dim, sigma, tau, setting.mixing, setting.within)
+    law = RowLaw(setting.dim, sigma, tau, setting.mixing, setting.within, nodes)
     typical = law.typical_slope(setting.sizes[0])
     if typical >= top:
         return FusionFailure(tau, setting.delta / 2.0, 1.0, 1.0)
@@ -155,7 +174,8 @@ def _failure(setting: _Setting, sigma: float) -> FusionFailure:
     least = members @ np.array([law.failure(top, size) for size in setting.sizes]) + turned
     if least >= setting.delta / 2.0:
         return FusionFailure(tau, setting.delta / 2.0, min(float(least), 1.0), 1.0)
-    strays = np.array([law.failure(slopes, size) for size in setting.sizes])
+    # A row that fails at a slope fails at every smaller one: the smallest of the bounds so far.
+    strays = np.minimum.accumulate([law.failure(slopes, size) for size in setting.sizes], axis=1)
     rows = members @ strays + turned
     angles = np.arctan(slopes) if tight else np.arcsin(slopes / axis)
     best = FusionFailure(tau, setting.delta / 2.0, min(float(rows[-1]), 1.0), 1.0)
@@ -193,9 +213,10 @@ def _cross(setting: _Setting, strays: np.ndarray, aligned: np.ndarray, cap: floa
     """
     ones = np.ones((len(strays), 1))
     masses = -np.diff(np.minimum.accumulate(np.hstack([ones, strays, 0.0 * ones]), axis=1), axis=1)
-    free = setting.dim - setting.subspace_dim
-    tail = np.exp(-free * cap**2 / (2.0 * np.maximum(1.0 - aligned[:, None] * aligned, 1e-300)))
-    pairs = masses @ tail @ masses.T
+    if cap <= 0.0:
+        return 1.0
+    cosines = np.sqrt(aligned)
+    pairs = masses @ conditional_tail(setting.dim, setting.subspace_dim, cap, cosines[:, None], cosines) @ masses.T
     size, copies = np.array(setting.sizes, dtype=float), np.array(setting.copies, dtype=float)
     clusters = np.outer(copies, copies)
     np.fill_diagonal(clusters, copies * (copies - 1.0))
@@ -213,8 +234,11 @@ def gaussian_fusion(
     subspace_dim: int | None = None,
     depth: int | None = None,
 ) -> float:
-    """The fusion ceiling: at noise up to it, with tau = ``fusion_threshold`` at that noise, a stack recovers the
-    batch at every layer from 1 on (to ``depth``), with probability at least 1 - delta.
+    """The fusion ceiling: at this noise, with tau = ``fusion_threshold`` at it, a stack recovers the batch at every
+    layer from 1 on (to ``depth``), with probability at least 1 - delta.
+
+    Lower noise is not covered by this number alone (``fusion_failure`` tells). The integrals of the row bound are
+    computed on nodes, from above where it is steep, not enclosed.
 
     Args:
         ambient_dim: D >= 3.
@@ -235,9 +259,9 @@ def gaussian_fusion(
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, delta, mixing, subspace_dim, depth)
 
     @cache
-    def excess(log_sigma: float) -> float:
+    def excess(log_sigma: float, nodes: Nodes = QUICK) -> float:
         """Negative where (ii) and (iii) together leave delta/2."""
-        found = _failure(setting, float(np.exp(log_sigma)))
+        found = _failure(setting, float(np.exp(log_sigma)), nodes)
         return float(np.clip(np.log((found.rows + found.cross) / (setting.delta / 2.0)), -9.0, 9.0))
 
     first = gaussian_separation(ambient_dim, num_clusters, cluster_size, min_within_cos, 0.0, delta) * SCAN_FROM[0]
@@ -253,8 +277,11 @@ def gaussian_fusion(
         low += step
         if low + step > np.log(NOISE_RANGE[1]):
             raise ArithmeticError(f"no fusion ceiling found below {NOISE_RANGE[1]:g}")
-    # The parameters' search leaves the bound a little rough: go down until it holds at the number that is returned.
-    root = brentq(excess, low, low + step, xtol=1e-3) - ROUND_DOWN
-    while excess(root) >= 0.0 and root > low:
-        root -= ROUND_DOWN
-    return float(np.exp(max(root, low)))
+    # The search is led by few nodes: go down until the bound holds, with all of them, at the number that is returned.
+    root = brentq(excess, low, low + step, xtol=2e-3)
+    down = ROUND_DOWN
+    while excess(root, FULL) >= 0.0:
+        root, down = root - down, 1.5 * down
+        if root < least:
+            return 0.0
+    return float(np.exp(root))

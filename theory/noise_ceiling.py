@@ -15,6 +15,7 @@ Proof: theory.md, section 2b.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from scipy.optimize import brentq
@@ -22,15 +23,28 @@ from scipy.optimize import brentq
 from theory.batches.clusters import pair_counts
 from theory.judging.statements import THEOREM_2B
 from theory.judging.verdicts import Verdict, combine_parts, judge, reject_nan
-from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile
-from theory.numerics.inputs import ClusterSizes, as_sizes, require_count, require_range, sizes_of_clusters
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail, pair_quantile, safe_quantile
+from theory.numerics.inputs import (
+    ClusterSizes,
+    as_sizes,
+    require_choice,
+    require_count,
+    require_range,
+    sizes_of_clusters,
+)
 from theory.numerics.precision import ABSOLUTE_MARGIN, half_as_float64
 from theory.persistence import admits_threshold, norm_product, threshold_interval
+from theory.rigorous.ceilings import Ceiling, Pairs, alpha_needed, certify_ceiling, certify_cosine
+from theory.rigorous.certificates import Certificate
 
 # The scan for the smallest root climbs by this factor in log noise.
 SCAN_STEP = 0.25
-# Ceilings that are roots are returned this much lower (relative), on the side where the guarantee holds.
-ROUND_DOWN = 1e-8
+# Ceilings that are roots are returned this much lower (relative), on the side where the guarantee holds: by more than
+# what rounds cosines (pair_law.SAFE_SCORE), so that those of ``gaussian_extremes`` at a ceiling leave room between
+# them.
+ROUND_DOWN = 3e-8
+# And those that are formulas.
+ROUND_OFF = 1e-15
 
 # --- bounded noise ----------------------------------------------------------------------------------------------------
 
@@ -53,7 +67,7 @@ def bounded_extremes(theta_within: float, theta_between: float, noise_level: flo
 def bounded_separation(theta_within: float, theta_between: float) -> float:
     """eps_sep = sin((theta_b - theta_w)/4): every batch with |e_i| < eps_sep is separated; 0 if theta_b <= theta_w."""
     theta_within, theta_between = _angles(theta_within, theta_between)
-    return float(np.sin(max(theta_between - theta_within, 0.0) / 4.0))
+    return _sine_below(max(theta_between - theta_within, 0.0) / 4.0)
 
 
 @half_as_float64
@@ -62,7 +76,12 @@ def bounded_threshold_separation(theta_within: float, theta_between: float) -> f
     phi < (pi/2 - theta_w)/2. (60 and 150 degrees with phi = 20 degrees satisfy only the first condition.)"""
     theta_within, theta_between = _angles(theta_within, theta_between)
     turn = min((theta_between - theta_within) / 4.0, (np.pi / 2.0 - theta_within) / 2.0)
-    return float(np.sin(max(turn, 0.0)))
+    return _sine_below(max(turn, 0.0))
+
+
+def _sine_below(turn: float) -> float:
+    """sin(turn), rounded down by more than what the angle and its sine are off by."""
+    return float(np.sin(turn)) * (1.0 - ROUND_OFF)
 
 
 @half_as_float64
@@ -97,11 +116,26 @@ class _Setting:
     ``sizes`` are one that all clusters have, or one each."""
 
     ambient_dim: int
+    num_clusters: int
     sizes: np.ndarray
     within_cos: float
     between_cos: float
-    log_within: float
-    log_cross: float
+    delta: float
+
+    @property
+    def within(self) -> Pairs:
+        return Pairs(pair_counts(self.sizes, self.num_clusters)[0], self.within_cos)
+
+    @property
+    def cross(self) -> Pairs:
+        return Pairs(pair_counts(self.sizes, self.num_clusters)[1], self.between_cos)
+
+    def log_share(self, pairs: Pairs) -> float:
+        """delta/2 is shared out among the unordered within pairs, delta/2 among the cross pairs."""
+        return float(np.log(self.delta / (2 * pairs.count)))
+
+    def beta(self, sigma: float) -> float:
+        return pair_quantile(self.ambient_dim, sigma, self.between_cos, self.log_share(self.cross), upper=True)
 
 
 def _setting(
@@ -112,14 +146,12 @@ def _setting(
     max_between_cos: float,
     delta: float,
 ) -> _Setting:
-    """delta/2 shared out among the unordered within pairs, delta/2 among the cross pairs."""
     dim = require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
     count, sizes = sizes_of_clusters(num_clusters, cluster_size)
     require_range(min_within_cos, "min_within_cos", -1.0, 1.0)
     require_range(max_between_cos, "max_between_cos", -1.0, 1.0)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
-    budgets = (float(np.log(delta / (2 * pairs))) for pairs in pair_counts(sizes, count))
-    return _Setting(dim, sizes, float(min_within_cos), float(max_between_cos), *budgets)
+    return _Setting(dim, count, sizes, float(min_within_cos), float(max_between_cos), float(delta))
 
 
 @half_as_float64
@@ -131,18 +163,25 @@ def gaussian_extremes(
     max_between_cos: float,
     delta: float,
     noise_level: float,
+    rigorous: bool = False,
 ) -> tuple[float, float]:
     """(alpha(sigma), beta(sigma)): with probability >= 1 - delta all pairs of the noisy batch lie inside.
 
-    Arguments as in ``gaussian_separation``; ``noise_level`` is sigma, 0 or in pair_law.NOISE_RANGE.
+    Arguments and errors as in ``gaussian_separation``; ``noise_level`` is sigma, 0 or in pair_law.NOISE_RANGE. With
+    ``rigorous`` each of the two is certified for delta/2, and moves by 1e-9, and twice as far each time, until it is.
     """
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
     if noise_level == 0.0:
         return setting.within_cos, setting.between_cos
     require_range(noise_level, "noise_level", *NOISE_RANGE)
     dim, level = setting.ambient_dim, float(noise_level)
-    within = pair_quantile(dim, level, setting.within_cos, setting.log_within, upper=False)
-    return within, pair_quantile(dim, level, setting.between_cos, setting.log_cross, upper=True)
+    found = []
+    for pairs, upper in ((setting.within, False), (setting.cross, True)):
+        cosine = safe_quantile(dim, level, pairs.clean_cos, setting.log_share(pairs), upper=upper)
+        if rigorous:
+            cosine = certify_cosine(dim, level, pairs, cosine, setting.delta / 2.0, upper=upper).number
+        found.append(cosine)
+    return found[0], found[1]
 
 
 def within_extremes(alpha: np.ndarray, beta: np.ndarray, extremes: tuple[float, float]) -> np.ndarray:
@@ -163,6 +202,7 @@ def gaussian_separation(
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
+    rigorous: bool = False,
 ) -> float:
     """sigma_sep: at noise up to it a batch is separated (alpha > beta) with probability at least 1 - delta.
 
@@ -173,15 +213,20 @@ def gaussian_separation(
         min_within_cos: smallest clean within-cluster cosine.
         max_between_cos: largest clean cross cosine.
         delta: failure probability in (0, 1).
+        rigorous: certify with enclosures that the union bound at the ceiling is at most delta (theory.md 2h); the
+            ceiling falls by ROUND_DOWN, and twice as far each time, until it is. That lower noise is no worse stays
+            numerical: it rests on the scan for the smallest root.
 
     Returns:
         sigma = sqrt(E|e|^2); 0 where the clean batch is not separated, or the ceiling is below 1e-6.
 
     Raises:
         ValueError: an argument outside its range.
+        ImportError: ``rigorous`` without the extra [rigorous].
+        ArithmeticError: ``rigorous`` at a ceiling below sqrt(D)/200.
     """
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
-    return _smallest_root(setting, lambda beta: beta)
+    return _ceiling("separation", setting, rigorous)
 
 
 @half_as_float64
@@ -192,12 +237,13 @@ def gaussian_threshold_separation(
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
+    rigorous: bool = False,
 ) -> float:
     """Noise up to which some threshold in [0, 1) separates a batch with probability at least 1 - delta: alpha must stay
     above 0 as well as above beta, which matters for obtuse clusters. Arguments and errors as in
     ``gaussian_separation``."""
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
-    return _smallest_root(setting, lambda beta: max(beta, 0.0))
+    return _ceiling("threshold_separation", setting, rigorous)
 
 
 @half_as_float64
@@ -208,37 +254,67 @@ def gaussian_persistence(
     min_within_cos: float,
     max_between_cos: float,
     delta: float,
+    rigorous: bool = False,
 ) -> float:
     """sigma_persist: at noise up to it Theorem 2a's hypotheses hold with probability at least 1 - delta, so the batch
     is recovered at every depth. Arguments and errors as in ``gaussian_separation``."""
     setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
-
-    def alpha_needed(beta: float) -> float:
-        """The alpha in [0, 1] with alpha nu(alpha)^2 = beta+; the left side rises from 0 to 1."""
-        return float(brentq(lambda a: a * norm_product(a, setting.sizes) - max(beta, 0.0), 0.0, 1.0, xtol=1e-15))
-
-    return _smallest_root(setting, alpha_needed)
+    return _ceiling("persistence", setting, rigorous)
 
 
-def _smallest_root(setting: _Setting, alpha_needed: Callable[[float], float]) -> float:
+@half_as_float64
+def ceiling_certificate(
+    kind: Ceiling,
+    ambient_dim: int,
+    num_clusters: int,
+    cluster_size: ClusterSizes,
+    min_within_cos: float,
+    max_between_cos: float,
+    delta: float,
+) -> Certificate | None:
+    """The proof of a Gaussian ceiling of this ``kind`` with ``rigorous``; None where the ceiling is 0. Arguments and
+    errors as in ``gaussian_separation``."""
+    require_choice(kind, "kind", get_args(Ceiling))
+    setting = _setting(ambient_dim, num_clusters, cluster_size, min_within_cos, max_between_cos, delta)
+    default = _ceiling(kind, setting, False)
+    if default == 0.0:
+        return None
+    return certify_ceiling(
+        kind, default, setting.ambient_dim, setting.within, setting.cross, setting.sizes, setting.delta, setting.beta,
+        ROUND_DOWN,
+    )  # fmt: skip
+
+
+def _ceiling(kind: Ceiling, setting: _Setting, rigorous: bool) -> float:
+    if not rigorous:
+        return _smallest_root(setting, lambda beta: alpha_needed(kind, setting.sizes, beta))
+    certificate = ceiling_certificate(
+        kind, setting.ambient_dim, setting.num_clusters, setting.sizes, setting.within_cos, setting.between_cos,
+        setting.delta,
+    )  # fmt: skip
+    return 0.0 if certificate is None or certificate.number is None else certificate.number
+
+
+def _smallest_root(setting: _Setting, needs: Callable[[float], float]) -> float:
     """Smallest sigma at which alpha(sigma) falls to what beta(sigma) requires.
 
     alpha(sigma) >= a exactly when P_within(cos <= a) <= its budget, so one quantile and one tail replace two
     quantiles. beta(sigma) is not monotone when the clean cross cosine is positive, hence a scan upward from small
     noise before the root is refined to 1e-9. Roots closer together than a step of the scan are not told apart.
     """
-    if setting.within_cos <= alpha_needed(setting.between_cos):
+    if setting.within_cos <= needs(setting.between_cos):
         return 0.0
+    log_within = setting.log_share(setting.within)
 
     def excess(log_sigma: float) -> float:
         """Negative while the within tail at the cosine that beta requires stays inside its budget."""
         sigma = float(np.exp(log_sigma))
-        beta = pair_quantile(setting.ambient_dim, sigma, setting.between_cos, setting.log_cross, upper=True)
-        needed = alpha_needed(beta)
+        beta = setting.beta(sigma)
+        needed = needs(beta)
         if needed >= 1.0 - 1e-15:
             return 1.0
         log_tail = pair_log_tail(setting.ambient_dim, sigma, setting.within_cos, needed, upper=False)
-        return 1.0 - min(log_tail / setting.log_within, 10.0)
+        return 1.0 - min(log_tail / log_within, 10.0)
 
     # Noise turns a point by about sigma/sqrt(D) in a given plane: start where that is a 64th of the clean gap.
     gap = np.arccos(setting.between_cos) - np.arccos(setting.within_cos)

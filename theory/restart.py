@@ -82,9 +82,12 @@ def measure_tokens(points: Float[np.ndarray, "layers trials n D"], labels: Array
 
 
 @half_as_float64
-def cross_slack(geometry: TokenGeometry, cluster_sizes: ClusterSizes) -> dict[str, np.ndarray]:
+def cross_slack(geometry: Trajectory | TokenGeometry, cluster_sizes: ClusterSizes) -> dict[str, np.ndarray]:
     """What largest cross cosine later layers can reach, and the within-cluster cosine they keep, by each condition:
     name -> (2, layers, trials), infinite where the condition says nothing.
+
+    Args:
+        geometry: of the layers; a trajectory has what the conditions on cosines and on axes need.
 
     Raises:
         ValueError: bad sizes.
@@ -94,20 +97,21 @@ def cross_slack(geometry: TokenGeometry, cluster_sizes: ClusterSizes) -> dict[st
     positive = alpha > 0.0
     floor = norm_product(np.where(positive, alpha, 1.0), sizes)
     axes = geometry.axis_product
+    slack = {
+        "cosines": np.stack([np.where(positive, beta / floor, np.inf), alpha]),
+        "axes": np.stack([np.where(axes > 0.0, beta / np.where(axes > 0.0, axes, 1.0), np.inf), alpha]),
+    }
+    if isinstance(geometry, Trajectory):
+        return slack
     least = np.minimum(geometry.within_product, geometry.norm_min)
     norm = least + (geometry.norm_min - least) / int(sizes.max())
     crosses = np.maximum(geometry.cross_product, 0.0)
-    return {
-        "cosines": np.stack([np.where(positive, beta / floor, np.inf), alpha]),
-        "axes": np.stack([np.where(axes > 0.0, beta / np.where(axes > 0.0, axes, 1.0), np.inf), alpha]),
-        "products": np.stack([
-            np.where(least > 0.0, crosses / np.where(least > 0.0, norm, 1.0), np.inf), least / geometry.norm_max
-        ]),
-    }  # fmt: skip
+    reached = np.where(least > 0.0, crosses / np.where(least > 0.0, norm, 1.0), np.inf)
+    return slack | {"products": np.stack([reached, least / geometry.norm_max])}
 
 
 @half_as_float64
-def restarts(geometry: TokenGeometry, cluster_sizes: ClusterSizes, threshold: Numbers) -> np.ndarray:
+def restarts(geometry: Trajectory | TokenGeometry, cluster_sizes: ClusterSizes, threshold: Numbers) -> np.ndarray:
     """Where the certificate holds, (layers, trials): from that layer on the batch is recovered at every depth.
 
     Conditions that float64 cannot tell from equality do not count.
@@ -128,7 +132,9 @@ def restarts(geometry: TokenGeometry, cluster_sizes: ClusterSizes, threshold: Nu
 
 
 @half_as_float64
-def certified_from_layer(geometry: TokenGeometry, cluster_sizes: ClusterSizes, threshold: Numbers) -> np.ndarray:
+def certified_from_layer(
+    geometry: Trajectory | TokenGeometry, cluster_sizes: ClusterSizes, threshold: Numbers
+) -> np.ndarray:
     """The first layer from which on a batch is certified to be recovered at every depth, (trials,); -1 for none.
 
     Arguments and errors as in ``restarts``.
@@ -139,17 +145,21 @@ def certified_from_layer(geometry: TokenGeometry, cluster_sizes: ClusterSizes, t
 
 @half_as_float64
 def check_restart(
-    trajectory: Trajectory, geometry: TokenGeometry, cluster_sizes: ClusterSizes, threshold: Numbers
+    trajectory: Trajectory,
+    cluster_sizes: ClusterSizes,
+    threshold: Numbers,
+    geometry: TokenGeometry | None = None,
 ) -> Verdict:
     """Theorem 2a' on measured layers: from the first certified layer on no false edge and one fragment a cluster.
 
     Args:
-        trajectory, geometry: of the same layers and trials.
         threshold: the effective tau, a number or (trials,).
+        geometry: of the same layers and trials, for the condition on products as well.
 
     Raises:
         ValueError: layers or trials that differ.
     """
+    geometry = trajectory if geometry is None else geometry
     if trajectory.alpha.shape != geometry.alpha.shape:
         raise ValueError(
             f"geometry: expected (layers, trials) {trajectory.alpha.shape} as in trajectory, got {geometry.alpha.shape}"

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 from theory.batches.clusters import pair_counts
-from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_quantile
+from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, safe_quantile
 from theory.lemmas.soft_graph import LARGEST_SUBSPACE, RULES, Rules, soft_descent
 from theory.numerics.floor_search import log_share
 from theory.numerics.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_range, sizes_of_clusters
@@ -44,7 +44,7 @@ def cross_threshold(
     """beta(sigma): no cross pair passes it with probability at least 1 - delta/2. 1 where it is too close to 1 for
     float64's cosines: nothing is guaranteed there."""
     log_tail = log_share(delta, (4 if squared else 2) * num_cross_pairs)
-    found = pair_quantile(ambient_dim, noise_level, float(np.cos(min_principal_angle)), log_tail, upper=True)
+    found = safe_quantile(ambient_dim, noise_level, float(np.cos(min_principal_angle)), log_tail, upper=True)
     return max(float(found), ANGLE_MARGIN) if found <= LARGEST_THRESHOLD else 1.0
 
 
@@ -68,10 +68,10 @@ def soft_floor(
     is proved at m itself; ask ``is_soft_guaranteed`` at other sizes, and where they differ. The search climbs by 60 % a
     step, so that it may step over a window of sizes that are proved.
 
-    g is computed by quadrature, not enclosed. What is called proved has been computed twice, by the soft graph's
-    RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the difference of
-    both stay within the budget together. Where the rules disagree, as they do at extreme targets (delta/(2 K) below
-    about 1e-13), sizes are larger than they need be, or none is found.
+    g is computed by quadrature, not enclosed (theory.md 2h). What is called proved has been computed twice, by the soft
+    graph's RULES and with twice as many nodes in every dimension: the latter value, one percent larger, and the
+    difference of both stay within the budget together. Where the rules disagree, as they do at extreme targets
+    (delta/(2 K) below about 1e-13), sizes are larger than they need be, or none is found.
 
     Args:
         subspace_dim: r, 2 to 128.

@@ -1,4 +1,4 @@
-"""Success rate against noise, with confidence bands and the proved ceilings drawn in (Theorem 2b)."""
+"""Success rate against noise, with confidence bands and the proved ceilings drawn in (Theorems 2b and 2f)."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,6 +14,7 @@ OUTCOMES = (
     ("admits_threshold", "persistence", "Theorem 2a's hypotheses hold\n(separated at every depth)"),
     ("recovered", "persistence", "Clusters recovered\nat every layer of the stack"),
 )
+CERTIFIED = (0, (1, 1.5))
 NOISE_NAMES = {
     "gaussian": r"noise level $\sigma$",
     "bounded": r"noise level $\epsilon$ (uniform in the ball)",
@@ -24,8 +25,10 @@ NOISE_NAMES = {
 
 def draw(run: RunFolder) -> Figure:
     """One row of panels for each ambient dimension, one panel for each kind of success."""
-    rows = without_controls(run.tables["rows"])
+    table = run.tables["rows"]
+    rows = without_controls(table)
     rows = rows[~rows["mapped"]]
+    beside = table[table["control"] == "fusion"] if "control" in table else table[:0]
     dims, sizes = (sorted(int(each) for each in rows[name].unique()) for name in ("ambient_dim", "batch_size"))
     figure, axes = plt.subplots(
         len(dims), 3, figsize=(8.4, 0.7 + 2.2 * len(dims)), sharey=True, sharex="row", squeeze=False
@@ -35,6 +38,8 @@ def draw(run: RunFolder) -> Figure:
             # Recovery is promised with the threshold that theory recommends, not with one of the user's own.
             promised = outcome != "recovered" or run.config["threshold"] is None
             draw_panel(ax, rows[rows["ambient_dim"] == dim], sizes, outcome, ceiling, run.config["delta"], promised)
+            if outcome == "recovered":
+                draw_repair(ax, rows[rows["ambient_dim"] == dim], beside[beside["ambient_dim"] == dim], sizes)
             ax.set_xlabel(NOISE_NAMES[rows["noise"].iloc[0]])
             if dim == dims[0]:
                 ax.set_title(title)
@@ -42,7 +47,13 @@ def draw(run: RunFolder) -> Figure:
     handles = [Line2D([], [], **_look(i)) for i in range(len(sizes))]
     handles += [Line2D([], [], color="0.3", linestyle=(0, (4, 2))), Line2D([], [], color="0.5", linestyle=":")]
     names = [*(f"n = {size}" for size in sizes), "proved ceiling (of each n)", f"{1 - run.config['delta']:.0%}"]
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    if "certified_rate" in rows:
+        handles.append(Line2D([], [], color="0.3", linestyle=CERTIFIED, linewidth=1.0))
+        names.append("certified from some layer on (2a')")
+    if len(beside):
+        handles.append(Line2D([], [], color="0.3", linestyle="-.", marker="o", markerfacecolor="white"))
+        names.append("layers 1 to L, threshold and ceiling of 2f")
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4))
     trials = rows["trials"].iloc[0]
     figure.suptitle(
         f"Success against noise: {rows['num_clusters'].iloc[0]} clusters, {trials} batches a point, "
@@ -50,6 +61,24 @@ def draw(run: RunFolder) -> Figure:
         fontsize=10,
     )
     return figure
+
+
+def draw_repair(ax: Axes, rows: pd.DataFrame, beside: pd.DataFrame, sizes: list[int]) -> None:
+    """What Theorems 2a' and 2f say of recovery: the share of batches that are certified to be recovered from some layer
+    on, thinly dashed, and, with hollow marks, recovery at and past the fusion ceiling, which is the line there.
+
+    Args:
+        beside: the rows with the threshold of Theorem 2f.
+    """
+    if "certified_rate" in rows:
+        for size, group in rows.groupby("batch_size"):
+            group = group.sort_values("noise_level")
+            color = _look(sizes.index(size))["color"]
+            ax.plot(group["noise_level"], group["certified_rate"], color=color, linestyle=CERTIFIED, linewidth=1.0)
+    for size, group in beside.groupby("batch_size"):
+        group, look = group.sort_values("noise_level"), _look(sizes.index(size))
+        ax.plot(group["noise_level"], group["repaired_rate"], **look, markerfacecolor="white", linestyle="-.")
+        ax.axvline(group["fusion_ceiling"].iloc[0], color=look["color"], linestyle="-.", linewidth=1.2)
 
 
 def draw_panel(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from figures.run_folder import RunFolder
 
-MARKERS = {"separation": "o", "persistence": "s"}
+MARKERS = {"separation": "o", "persistence": "s", "fusion": "^"}
 
 
 def draw(run: RunFolder) -> Figure:
@@ -21,7 +21,7 @@ def draw(run: RunFolder) -> Figure:
     draw_diagonal(left, table)
     draw_ratios(right, table)
     handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
     success = f"{1 - run.config['delta']:.0%}"
     figure.suptitle(f"Noise at which success falls to {success}, measured against proved", fontsize=10)
     return figure
@@ -68,7 +68,7 @@ def draw_diagonal(ax: Axes, table: pd.DataFrame) -> None:
 def draw_ratios(ax: Axes, table: pd.DataFrame) -> None:
     """Tightness: 1 is a perfect bound, below 1 a wrong one."""
     places = list(dict.fromkeys((r.ambient_dim, r.batch_size) for r in table.itertuples()))
-    for shift, (name, group) in zip((-0.12, 0.12), table.groupby("ceiling", sort=False)):
+    for shift, (name, group) in zip((-0.12, 0.12, 0.0), table.groupby("ceiling", sort=False)):
         where = [places.index((r.ambient_dim, r.batch_size)) + shift for r in group.itertuples()]
         ax.errorbar(where, group["tightness"], yerr=_errors(group, group["bound"]), fmt=MARKERS[name], capsize=2)
     ax.axhline(1.0, color="0.4", linewidth=1)

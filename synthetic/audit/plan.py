@@ -16,6 +16,7 @@ from synthetic.audit.theorems import theorem_complaints
 from synthetic.batches import seeding
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_controls import PROVED_EVENT
+from synthetic.sweeps.noise_fusion import FUSION
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings
 from theory.lemmas.pair_law import PairLaw
 
@@ -72,8 +73,16 @@ def _complete(cells: Sequence[Cell], ceilings: Mapping[int, Ceilings], settings:
     expected = [settings.control_trials] if settings.controls and settings.noise == "gaussian" else []
     if events != expected:
         yield f"the control of the proved event has {events} trials, expected {expected}"
+    for group in {(c.ambient_dim, c.sizes): c for c in cells if c.control == FUSION}.values():
+        at = [c.noise_level for c in cells if (c.control, c.ambient_dim, c.sizes) == (FUSION, *_size(group))]
+        if ceilings[group.index].fusion not in at:
+            yield f"D={group.ambient_dim}, n={group.batch_size}: no cell has the noise of the fusion ceiling"
     if any(cell.control for cell in cells) != settings.controls:
         yield "control cells are not as asked for"
+
+
+def _size(cell: Cell) -> tuple:
+    return cell.ambient_dim, cell.sizes
 
 
 def _shared_streams(cells: Sequence[Cell]) -> list[str]:
@@ -121,6 +130,8 @@ def audit_bounds(cell: Cell, ceilings: Ceilings, settings: SweepSettings) -> Ite
     cap = float(plain_cap(np.array([alpha]), np.array([beta]), cell.sizes)[0])
     middle = (cap + alpha) / 2 if cap < alpha else min((max(beta, 0.0) + max(alpha, beta, 0.0)) / 2, 0.999)
     expected = middle if settings.threshold is None or cell.control else settings.threshold
+    # Theorem 2f takes what delta/2 allows the cross cosines.
+    expected = max(beta, 1e-6) if cell.control == FUSION else expected
     if not abs(cell.threshold - expected) <= TOLERANCE:
         yield f"threshold is {cell.threshold:.9g}, worked out again {expected:.9g}"
     guaranteed = ceilings.guarantees(cell.noise, cell.noise_level)

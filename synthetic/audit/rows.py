@@ -17,14 +17,16 @@ from synthetic.audit.formulas import plain_cap, plain_promise
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_cells import CellResult
 from synthetic.sweeps.noise_controls import PROVED_EVENT
+from synthetic.sweeps.noise_fusion import FUSION
 from synthetic.sweeps.noise_grid import Ceilings, SweepSettings
 from synthetic.sweeps.noise_report import summarize_cell
 from theory.judging.verdicts import Verdict
+from theory.numerics.precision import ABSOLUTE_MARGIN
 
 # Cosines of two computations agree to about 1e-14; what depends on which side of a cut a cosine lies is not compared
 # where one is this close to it.
 TOLERANCE = 1e-9
-PLAIN = ("alpha", "beta", "sharpness_min", "sharpness_mean", "false_edges", "fragments")
+PLAIN = ("alpha", "beta", "sharpness_min", "sharpness_mean", "false_edges", "fragments", "axis_product")
 
 
 # --- one cell ---------------------------------------------------------------------------------------------------------
@@ -94,10 +96,12 @@ def plain_layers(cell: Cell, trial: int) -> Iterator[dict | None]:
         sharpness = (share * same).sum(axis=1)
         pieces = [connected_components(weight[np.ix_(rows, rows)] > 0.0)[0]
                   for rows in (np.flatnonzero(cluster == k) for k in range(len(cell.sizes)))]  # fmt: skip
+        unit = [key[cluster == k] for k in range(len(cell.sizes))]
+        heights = sorted(max(min(rows @ rows.sum(axis=0)) / np.linalg.norm(rows.sum(axis=0)), 0.0) for rows in unit)
         yield {
             "alpha": cosine[same].min(), "beta": cosine[cross].max(), "sharpness_min": sharpness.min(),
             "sharpness_mean": sharpness.mean(), "false_edges": (weight[cross] > 0.0).sum() / 2,
-            "fragments": max(pieces),
+            "fragments": max(pieces), "axis_product": heights[0] * heights[1],
         }  # fmt: skip
         x = np.where(mass[:, None] > 0.0, (1.0 - cell.mixing) * x + cell.mixing * share @ x, x)
 
@@ -113,15 +117,25 @@ def _counted(cell: Cell, result: CellResult, row: dict) -> list[str]:
         "separated": (alpha > beta).sum(),
         "admits_threshold": (admits & clear).sum() + result.admits_threshold[~clear].sum(),
         "recovered": ((t.false_edges == 0) & (t.fragments == 1)).all(axis=0).sum(),
+        "repaired": (np.maximum(t.false_edges, t.fragments - 1)[1:].max(axis=0) == 0).sum(),
     }
     if cell.extremes is not None:
         found["within_extremes"] = ((alpha >= cell.extremes[0]) & (beta <= cell.extremes[1])).sum()
+    found["certified"] = _certified(cell, result)
     complaints = [
         f"{name} in {row[name]} trials, counted again {count}" for name, count in found.items() if row[name] != count
     ]
     if row["trials"] != len(alpha):
         complaints.append(f"{row['trials']} trials are said, {len(alpha)} were measured")
     return complaints
+
+
+def _certified(cell: Cell, result: CellResult) -> int:
+    """Batches with a layer that is certified by its cosines or its axes (theory.md 2f, 2a'), with a margin."""
+    t, margin = result.trajectory, ABSOLUTE_MARGIN
+    reached = [plain_cap(alpha, beta, cell.sizes) for alpha, beta in zip(t.alpha, t.beta)]
+    axes = np.where(t.axis_product > 0.0, np.maximum(t.beta, 0.0) / np.maximum(t.axis_product, 1e-300), np.inf)
+    return int(((np.minimum(reached, axes) < result.cut - margin) & (t.alpha > result.cut + margin)).any(axis=0).sum())
 
 
 def _persistent(cell: Cell, result: CellResult) -> list[str]:
@@ -202,6 +216,8 @@ def expected_of(cell: Cell, ceilings: Ceilings, settings: SweepSettings) -> dict
             "persistence_ceiling": ceilings.persistence, "separation_guaranteed": separates,
             "persistence_guaranteed": persists,
             "recovery_guaranteed": persists and (settings.threshold is None or bool(cell.control)),
+            "fusion_ceiling": ceilings.fusion,
+            "fusion_guaranteed": cell.control == FUSION and cell.noise_level == ceilings.fusion,
             "extremes_guaranteed": cell.noise == "gaussian" and cell.noise_level > 0.0}  # fmt: skip
     return told if cell.extremes is None else told | dict(zip(("alpha_allowed", "beta_allowed"), cell.extremes))
 

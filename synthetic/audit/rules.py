@@ -201,6 +201,7 @@ def _row(name: str, level: float, trials: int) -> dict:
            "noise": "gaussian", "noise_level": level, "control": PROVED_EVENT if event else "no", "trials": trials,
            "separation_ceiling": 0.2, "persistence_ceiling": 0.2}  # fmt: skip
     row |= {f"{promise}_guaranteed": guaranteed or promise == "extremes" for promise in OUTCOMES}
+    row |= {"fusion_guaranteed": False}
     row |= dict.fromkeys((f"{trial.key}_status" for trial in batchwise()), "")
     return row | dict.fromkeys(OUTCOMES.values(), trials)
 

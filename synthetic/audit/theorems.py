@@ -65,7 +65,7 @@ def sound_layers(mixing: float) -> Trajectory:
     """The equiangular clusters' layers, one trial."""
     alpha, beta = (values[:, None] for values in plain_equiangular(WITHIN, BETWEEN, SIZES, mixing, DEPTH))
     none = np.zeros(alpha.shape)
-    return Trajectory(alpha, beta, none + 1.0, none + 1.0, none, none, none + 1.0, none)
+    return Trajectory(alpha, beta, none + 1.0, none + 1.0, none, none, none + 1.0, none, none)
 
 
 def with_value(layers: Trajectory, changes: dict[str, tuple[int, float]]) -> Trajectory:

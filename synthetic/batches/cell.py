@@ -24,7 +24,8 @@ class Cell:
 
     ``mapped`` cells are Theorem 1's: no noise, oblique (random) subspaces, queries and keys W x, threshold 0.
     ``extremes`` are (alpha, beta) that theory allows at this noise, where it says so; ``control`` names the cells that
-    stand beside the grid (synthetic/sweeps/noise_controls.py).
+    stand beside the grid (synthetic/sweeps/noise_controls.py, noise_fusion.py). Without ``unit_inputs`` noisy points
+    are left as long as they are, and the stack does not normalize them.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Cell:
     seed: int
     extremes: tuple[float, float] | None = None
     control: str = ""
+    unit_inputs: bool = True
 
     def __post_init__(self) -> None:
         require_threshold(self.threshold)
@@ -63,10 +65,11 @@ class Cell:
             yield self.points(range(start, min(start + chunk, self.trials)))
 
     def points(self, trials: Sequence[int]) -> np.ndarray:
-        """Observed unit points (len(trials), n, D) of the given trials; the same whichever are asked for together."""
+        """Observed points (len(trials), n, D) of the given trials; the same whichever are asked for together."""
         clean_rngs, noise_rngs = self.generators(trials)
         clean = self.geometry.draw(self.bases, self.sizes, clean_rngs)
-        return unit_points(add_noise(clean, self.labels, self.noise_level, self.noise, noise_rngs))
+        noisy = add_noise(clean, self.labels, self.noise_level, self.noise, noise_rngs)
+        return unit_points(noisy) if self.unit_inputs else noisy
 
     def generators(self, trials: Sequence[int]) -> tuple[list[np.random.Generator], list[np.random.Generator]]:
         """Of the clean points and of the noise of each trial."""

@@ -59,7 +59,7 @@ def run_cell(
         progress: called with the number of trials done since the last call.
         stack_factory: what builds the stack; tests pass damaged ones to see that the checks notice.
     """
-    stack, cut = build_stack(cell.depth, cell.threshold, cell.mixing, *cell.query_key_map(), device, stack_factory)
+    stack, cut = build_stack(cell, device, stack_factory)
     parts, seen = [], set()
     for points in cell.batches():
         parts.append(stack.measure(torch.from_numpy(points), cell.labels))
@@ -74,20 +74,16 @@ def run_cell(
 
 
 def build_stack(
-    depth: int,
-    threshold: float,
-    mixing: float,
-    query_key_map: np.ndarray | None,
-    condition: float,
-    device: str | torch.device,
-    stack_factory: StackFactory = AttentionStack,
+    cell: Cell, device: str | torch.device, stack_factory: StackFactory = AttentionStack
 ) -> tuple[AttentionStack, float]:
-    """The stack that cells run, in float64, and the threshold it applies: max(tau, tau_num)."""
+    """The stack that a cell's batches go through, in float64, and the threshold it applies: max(tau, tau_num)."""
+    matrix, condition = cell.query_key_map()
     stack = stack_factory(
-        depth, threshold, mixing, condition=condition, normalize="input", device=device,
-        query_key_map=None if query_key_map is None else torch.from_numpy(query_key_map),
+        cell.depth, cell.threshold, cell.mixing, condition=condition, device=device,
+        normalize="input" if cell.unit_inputs else "never",
+        query_key_map=None if matrix is None else torch.from_numpy(matrix),
     )  # fmt: skip
-    return stack, max(threshold, numerical_threshold("float64", condition))
+    return stack, max(cell.threshold, numerical_threshold("float64", condition))
 
 
 def check_cell(cell: Cell, trajectory: Trajectory) -> dict[str, Verdict]:
@@ -116,6 +112,7 @@ def cell_cases(cell: Cell, trial: Trial) -> Cases:
         "labels": cell.labels, "threshold": cell.threshold, "mixing": cell.mixing, "depth": cell.depth,
         "query_key_map": matrix, "condition": condition, "clean_angles": np.array(cell.clean_angles),
         "noise_level": cell.noise_level, "extremes": np.array(cell.extremes or (-1.0, 1.0)),
+        "unit_inputs": cell.unit_inputs,
     }  # fmt: skip
     return Cases({"points": _Points(cell)}, {**trial.defaults, **shared})
 

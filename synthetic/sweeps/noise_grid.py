@@ -60,10 +60,12 @@ class SweepSettings:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Noise levels up to which theory guarantees separation of the batch and persistence at every depth."""
+    """Noise levels up to which theory guarantees separation of the batch and persistence at every depth, and the one
+    at which it guarantees recovery at layers 1 to L (Theorem 2f); 0 where it guarantees nothing."""
 
     separation: float
     persistence: float
+    fusion: float = 0.0
 
     def guarantees(self, noise: NoiseKind, level: float) -> tuple[bool, bool]:
         """Whether separation and persistence are guaranteed at this noise: up to the ceiling for Gaussian noise,

@@ -9,21 +9,25 @@ from synthetic.batches.cell import Cell
 from synthetic.measure.boundaries import falling_crossing
 from synthetic.sweeps.noise_cells import CellResult
 from synthetic.sweeps.noise_controls import PROVED_EVENT
+from synthetic.sweeps.noise_fusion import FUSION
 from synthetic.sweeps.noise_grid import Ceilings
 from synthetic.trials.registry import trials
 from synthetic.trials.trial import Trial
 from theory.judging.rates import RateCell, clopper_pearson, judge_rates
-from theory.judging.statements import THEOREM_2B
+from theory.judging.statements import THEOREM_2B, THEOREM_2F
 from theory.judging.verdicts import Status, Verdict, combine_cells
 from theory.measurements import chance_sharpness
 from theory.noise_ceiling import within_extremes
 from theory.noise_free import spread_bound
 from theory.persistence import cross_cap
+from theory.restart import certified_from_layer
 
 # What theory guarantees, and the outcome that must then be seen.
 GUARANTEES = {"separation": "separated", "persistence": "admits_threshold", "recovery": "recovered",
-              "extremes": "within_extremes"}  # fmt: skip
-CEILINGS = {"separation": "separation", "persistence": "persistence", "recovery": "persistence"}
+              "extremes": "within_extremes", "fusion": "repaired"}  # fmt: skip
+CEILINGS = {"separation": "separation", "persistence": "persistence", "recovery": "persistence", "fusion": "fusion"}
+# Ceilings whose boundaries are measured, and the rows they are measured on: the grid's, or those of this control.
+BOUNDARIES = {"separation": "no", "persistence": "no", "fusion": FUSION}
 # Which cells confirm Theorem 2b: those closest to their ceilings, and those on which its event fails most often.
 AT_CEILING, EVENT = "at the ceilings", "on the batches that attain them"
 STORED = ("status", "measured", "bound", "margin", "relative_margin", "applicable", "where", "detail")
@@ -58,18 +62,24 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         "trials": cell.trials,
         "separation_ceiling": ceilings.separation,
         "persistence_ceiling": ceilings.persistence,
+        "fusion_ceiling": ceilings.fusion,
         "separation_guaranteed": separates,
         "persistence_guaranteed": persists,
         "recovery_guaranteed": persists and recommended,
         # Without noise the cosines are those of the clean batch to rounding, which is no event to count.
         "extremes_guaranteed": cell.noise == "gaussian" and cell.noise_level > 0.0,
+        "fusion_guaranteed": cell.control == FUSION and cell.noise_level == ceilings.fusion,
         "alpha_allowed": extremes[0],
         "beta_allowed": extremes[1],
         "control": cell.control or "no",
     }
-    outcomes = (trajectory.separated[0], result.admits_threshold, trajectory.recovered.all(axis=0),
-                within_extremes(alpha, beta, extremes))  # fmt: skip
-    for name, success in zip(GUARANTEES.values(), outcomes):
+    first = certified_from_layer(trajectory, cell.sizes, result.cut)
+    outcomes = {
+        "separated": trajectory.separated[0], "admits_threshold": result.admits_threshold,
+        "recovered": trajectory.recovered.all(axis=0), "within_extremes": within_extremes(alpha, beta, extremes),
+        "repaired": trajectory.recovered[1:].all(axis=0), "certified": first >= 0,
+    }  # fmt: skip
+    for name, success in outcomes.items():
         low, high = clopper_pearson(int(success.sum()), cell.trials)
         row |= {name: int(success.sum()), f"{name}_rate": float(success.mean()), f"{name}_low": low,
                 f"{name}_high": high}  # fmt: skip
@@ -78,10 +88,10 @@ def summarize_cell(cell: Cell, result: CellResult, ceilings: Ceilings, recommend
         verdict = result.verdicts.get(name)
         fields = asdict(verdict) if verdict else {"applicable": 0, "where": -1}
         row |= {f"{name}_{key}": fields.get(key, "") for key in STORED}
-    return row, _layer_rows(cell, result)
+    return row, _layer_rows(cell, result, first)
 
 
-def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:
+def _layer_rows(cell: Cell, result: CellResult, first: np.ndarray) -> list[dict]:
     trajectory = result.trajectory
     alpha, beta = float(trajectory.alpha[0].min()), float(trajectory.beta[0].max())
     has_rate = alpha > result.cut
@@ -102,6 +112,7 @@ def _layer_rows(cell: Cell, result: CellResult) -> list[dict]:
             "sharpness_mean": trajectory.sharpness_mean[layer].mean(),
             "sharpness_min": trajectory.sharpness_min[layer].min(), "sharpness_chance": chance,
             "separated_rate": trajectory.separated[layer].mean(), "recovered_rate": trajectory.recovered[layer].mean(),
+            "certified_rate": ((first >= 0) & (first <= layer)).mean(),
             "false_edges_mean": trajectory.false_edges[layer].mean(),
             "fragments_max": int(trajectory.fragments[layer].max()),
             "alpha_rate_bound": rate, "beta_cap": cap,
@@ -121,11 +132,12 @@ def summarize_boundaries(rows: list[dict], delta: float) -> list[dict]:
     interval interpolates the Clopper-Pearson limits the same way. A boundary outside the levels is left empty.
     """
     boundaries = []
-    rows = grid_rows(rows)
-    for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in rows):
-        group = [r for r in rows if (r["ambient_dim"], r["batch_size"]) == key]
-        group.sort(key=lambda r: r["noise_level"])
-        for ceiling in ("separation", "persistence"):
+    for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in grid_rows(rows)):
+        for ceiling, control in BOUNDARIES.items():
+            group = [r for r in rows if (r["ambient_dim"], r["batch_size"], r["control"]) == (*key, control)]
+            group = sorted((r for r in group if not r["mapped"]), key=lambda r: r["noise_level"])
+            if not group:
+                continue
             outcome = GUARANTEES[ceiling]
             levels = np.array([r["noise_level"] for r in group])
             bound = group[0][f"{ceiling}_ceiling"]
@@ -157,17 +169,21 @@ def summarize_verdicts(rows: list[dict], delta: float) -> list[Verdict]:
             verdicts.append(combine_cells(trial.statement.name, cells))
     if any(row["noise"] == "gaussian" for row in rows):
         verdicts.append(judge_rates(THEOREM_2B.name, [cell for cell, _, _ in rate_cells(rows)], delta))
+    if any(row["control"] == FUSION for row in rows):
+        verdicts.append(judge_rates(THEOREM_2F.name, [cell for cell, _, _ in rate_cells(rows, fusion=True)], delta))
     return verdicts
 
 
-def rate_cells(rows: Sequence[dict]) -> list[tuple[RateCell, dict, str]]:
-    """What Theorem 2b promises for Gaussian noise, cell by cell: (counts, row, guarantee), one of GUARANTEES each.
+def rate_cells(rows: Sequence[dict], fusion: bool = False) -> list[tuple[RateCell, dict, str]]:
+    """What Theorem 2b (``fusion``: 2f) promises for Gaussian noise, cell by cell: (counts, row, guarantee), one of
+    GUARANTEES each.
 
     The cells that confirm it: of each batch size and ceiling the guaranteed one closest to the ceiling, and the control
     on which the proved event itself fails almost as often as allowed.
     """
     closest: dict[tuple, float] = {}
-    for row, name in _promises(rows):
+    promises = [(row, name) for row, name in _promises(rows) if (name == "fusion") == fusion]
+    for row, name in promises:
         if name in CEILINGS:
             closest[_group(row, name)] = max(closest.get(_group(row, name), 0.0), row["noise_level"])
 
@@ -179,7 +195,7 @@ def rate_cells(rows: Sequence[dict]) -> list[tuple[RateCell, dict, str]]:
     return [
         (RateCell(f"at {_place(row)}", name, int(row["trials"]) - int(row[GUARANTEES[name]]), int(row["trials"]),
                   pool=pool(row, name)), row, name)
-        for row, name in _promises(rows)
+        for row, name in promises
     ]  # fmt: skip
 
 
@@ -235,7 +251,7 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
     tightness = {(b["ambient_dim"], b["batch_size"], b["ceiling"]): b["tightness"] for b in boundaries}
     lines = [
         "",
-        "   D    n   noise   separated [95 % interval]    every depth   guaranteed        ceiling   tightness",
+        "   D    n   noise   separated [95 % interval]    every depth   certified   guaranteed     ceiling   tightness",
     ]
     for key in dict.fromkeys((r["ambient_dim"], r["batch_size"]) for r in grid_rows(rows)):
         group = sorted(
@@ -247,12 +263,30 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
             lines.append(
                 f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "
                 f"{row['separated_rate']:6.1%} [{row['separated_low']:6.1%}, {row['separated_high']:6.1%}]   "
-                f"{row['recovered_rate']:9.1%}   {sure:<12} {end}".rstrip()
+                f"{row['recovered_rate']:9.1%}    {row['certified_rate']:9.1%}   {sure:<12} {end}".rstrip()
             )
-    lines.append("separated: smallest within-cluster cosine > largest cross cosine; every depth: clusters recovered at "
-                 "all layers;\nceiling: noise up to which separation is guaranteed; tightness: measured 95 % boundary "
-                 "over ceiling, >= 1 where theory is right.")  # fmt: skip
+        lines += _fusion_lines(rows, key, tightness)
+    lines += [
+        "separated: smallest within-cluster cosine > largest cross cosine; every depth: clusters recovered at all",
+        "layers; certified: at every depth from some layer on, by that layer's tokens (Theorem 2a'); ceiling: noise up",
+        "to which separation is guaranteed; tightness: measured 95 % boundary over it, >= 1 if it is right.",
+    ]
     return "\n".join(lines)
+
+
+def _fusion_lines(rows: list[dict], key: tuple[int, int], tightness: dict) -> list[str]:
+    """The fusion ceiling and the first noise past it where less than 95 % are repaired."""
+    cells = [r for r in rows if (r["ambient_dim"], r["batch_size"], r["control"]) == (*key, FUSION)]
+    lines = []
+    for i, row in enumerate(r for r in cells if r["fusion_guaranteed"] or r["repaired_rate"] < 0.95):
+        end = f"{row['fusion_ceiling']:9.3f}   {_number(tightness[(*key, 'fusion')])}" if i == 0 else ""
+        lines.append(
+            f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "
+            f"{row['separated_rate']:6.1%} [{row['separated_low']:6.1%}, {row['separated_high']:6.1%}]   "
+            f"{row['repaired_rate']:9.1%}*   {row['certified_rate']:9.1%}   "
+            f"{'from layer 1' if i == 0 else '-':<12} {end}".rstrip()
+        )
+    return [*lines[:2], *(["      * at layers 1 to L, with the threshold of Theorem 2f"] if lines else [])]
 
 
 def _telling(group: list[dict]) -> list[tuple[int, dict]]:

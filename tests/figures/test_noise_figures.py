@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from tests.figures.battery import Draws, case, lowest_middle_highest
 from tests.figures.reading import bands, bars, curves, heights, horizontals, legend, named, ticks, verticals
@@ -72,6 +73,39 @@ def test_success_rates_bands_and_ceilings(draw, threshold):
         "Separated at the input", "Theorem 2a's hypotheses hold", "Clusters recovered"
     ]  # fmt: skip
     assert "8 clusters, 57 batches a point" in figure.get_suptitle()
+
+
+@case("success_against_noise")
+def test_what_repairs_past_separation(draw):
+    """In the third panels: certified shares of every batch size, and, with hollow marks, the rows at the fusion
+    ceiling, whose line is as dashed as they are."""
+    draws = Draws(3)
+    rows = noise_rows(draws)
+    rows = rows.assign(certified_rate=draws(len(rows)), repaired_rate=np.nan, fusion_ceiling=0.0)
+    beside = rows[(rows["ambient_dim"] == 64) & (rows["batch_size"] == 96) & ~rows["mapped"]][:4]
+    beside = beside.assign(control="fusion", repaired_rate=draws(len(beside)), fusion_ceiling=0.83)
+    table = draws.shuffled(pd.concat([rows, beside], ignore_index=True))
+    figure = draw({"delta": 0.1, "threshold": None}, rows=table, layers=table)
+    panels = np.array(figure.axes).reshape(2, 3)
+    certified, fusion = list(legend(figure).items())[-2:]
+    assert "certified" in certified[0]
+    assert "2f" in fusion[0]
+    for ax, dim in zip(panels[:, 2], (16, 64)):
+        own = rows[(rows["ambient_dim"] == dim) & ~rows["mapped"] & (rows["control"] == "no")]
+        lines = [line for line in ax.lines if line.get_linewidth() == 1.0 and len(line.get_xdata()) > 2]
+        for line, size in zip(lines, sorted(set(own["batch_size"])), strict=True):
+            part = own[own["batch_size"] == size].sort_values("noise_level")
+            np.testing.assert_array_equal(line.get_ydata(), part["certified_rate"])
+            assert to_hex(line.get_color()) == named(ax)[f"n = {size}"].look.color
+        hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+        assert len(hollow) == (dim == 64)
+        for line in hollow:
+            part = beside.sort_values("noise_level")
+            np.testing.assert_array_equal(line.get_xdata(), part["noise_level"])
+            np.testing.assert_array_equal(line.get_ydata(), part["repaired_rate"])
+            assert to_hex(line.get_color()) == named(ax)["n = 96"].look.color
+            assert 0.83 in [x for x, look in verticals(ax) if look.line == "-."]
+    assert all(len(ax.lines) == len(panels[1, 0].lines) for ax in panels[:, 0][1:])
 
 
 @case("success_against_noise")

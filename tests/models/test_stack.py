@@ -9,7 +9,8 @@ from synthetic.benchmark import obvious_trial
 from tests.strategies import labels_of
 from theory.affinity import affinity_matrix
 
-FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", "false_edges", "fragments", "isolated")
+FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", "false_edges", "fragments", "isolated",
+          "axis_product")  # fmt: skip
 
 
 def batch(trials=5, sizes=(6, 3, 4), dim=7, noise=0.5, seed=0):

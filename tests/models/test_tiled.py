@@ -14,7 +14,7 @@ from theory.batches.clusters import cluster_layout
 from theory.batches.tiled_measurements import ClusterComponents
 
 COUNTS = ("false_edges", "fragments", "isolated")
-FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", *COUNTS)
+FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", "axis_product", *COUNTS)
 
 
 def batch(trials=2, sizes=(7, 2, 5, 3), dim=6, noise=0.5, seed=0, shuffled=True):

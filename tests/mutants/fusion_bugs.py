@@ -28,6 +28,7 @@ ROWS = bugs_in(
     ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
      "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
     ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
+    ("steps_lose_half_a_cell", "np.maximum(logs[:-1], logs[1:])", "np.minimum(logs[:-1], logs[1:])"),
     ("cones_turn_towards_the_row", "*(level - turn * offset for", "*(level + turn * offset for"),
 )  # fmt: skip
 
@@ -37,7 +38,7 @@ CEILING = bugs_in(
     ("clusters_paired_with_themselves", "np.fill_diagonal(clusters, copies * (copies - 1.0))",
      "np.fill_diagonal(clusters, copies * copies)"),
     ("cross_pairs_counted_twice", "min(1.0, 0.5 * (clusters", "min(1.0, (clusters"),
-    ("tail_of_the_aligned_part", "(2.0 * np.maximum(1.0 - aligned", "(2.0 * np.maximum(1.0 + aligned"),
+    ("tail_of_the_aligned_part", "np.sqrt(aligned)", "np.sqrt(1.0 - aligned)"),
     ("turned_pairs_once_a_point", "size * size for copies, size", "size for copies, size"),
     ("later_layers_free", "layers += (setting.depth - 1) * _cross", "layers += 0.0 * _cross"),
     ("ceiling_of_the_threshold_with_all_of_delta", "np.log(self.delta / (2 * self.cross_pairs))",

@@ -21,8 +21,8 @@ MEASURED = bugs_in(
     ("hypotheses_of_the_last_layer", "trajectory.alpha[0], trajectory.beta[0]\n    return CellResult",
      "trajectory.alpha[-1], trajectory.beta[-1]\n    return CellResult", SWEEP),
     ("spread_judged_with_another_mixing", '"mixing": cell.mixing', '"mixing": 1.0 - cell.mixing', SWEEP),
-    ("stack_without_the_threshold", "depth, threshold, mixing, condition=condition",
-     "depth, 0.0, mixing, condition=condition", SWEEP),
+    ("stack_without_the_threshold", "cell.depth, cell.threshold, cell.mixing, condition=condition",
+     "cell.depth, 0.0, cell.mixing, condition=condition", SWEEP),
     ("every_batch_taken_for_distinct", "suspects, len(seen))", "suspects, cell.trials)"),
     ("batches_not_told_apart", "batch[[0, -1]].tobytes()", "batch[0].tobytes()[:0]", SWEEP),
 )  # fmt: skip

@@ -4,17 +4,13 @@ from tests.mutants.bugs import SWEEP, bugs_in
 
 NOISE_CEILING = bugs_in(
     "theory/noise_ceiling.py", "theory/noise_ceiling synthetic/sweep_noise",
-    ("delta_not_split_between_kinds", "np.log(delta / (2 * pairs))", "np.log(delta / pairs)", SWEEP),
-    ("quantiles_swapped",
-     "log_within, upper=False)\n    return within, pair_quantile(dim, level, setting.between_cos, setting.log_cross, "
-     "upper=True)",
-     "log_within, upper=True)\n    return within, pair_quantile(dim, level, setting.between_cos, setting.log_cross, "
-     "upper=False)", SWEEP),
-    ("nu_dropped_from_persistence_ceiling", "a * norm_product(a, setting.sizes)", "a", SWEEP),
+    ("delta_not_split_between_kinds", "np.log(self.delta / (2 * pairs.count))", "np.log(self.delta / pairs.count)",
+     SWEEP),
+    ("quantiles_swapped", "((setting.within, False), (setting.cross, True))",
+     "((setting.within, True), (setting.cross, False))", SWEEP),
     ("threshold_far_below_the_interval", "(interval[0] + interval[1]) / 2.0", "(interval[0] + interval[1]) / 4.0",
      SWEEP),
     ("gaussian_ceiling_rounded_up", "xtol=1e-9) - ROUND_DOWN", "xtol=1e-9) + 0.05", SWEEP),
-    ("separating_threshold_may_be_negative", "lambda beta: max(beta, 0.0))", "lambda beta: beta)"),
     ("bounded_noise_turns_once", "turn = 2.0 * np.arcsin(noise_level)", "turn = np.arcsin(noise_level)"),
     ("bounded_separation_over_two", "max(theta_between - theta_within, 0.0) / 4.0",
      "max(theta_between - theta_within, 0.0) / 2.0"),
@@ -23,6 +19,18 @@ NOISE_CEILING = bugs_in(
     ("nu_dropped_from_bounded_persistence", "float(alpha * norm_product(max(alpha, 0.0), max_cluster_size) - ",
      "float(alpha - "),
     ("bounded_check_lenient", "worst_beta + 1e-12", "worst_beta + 1e-1"),
+)  # fmt: skip
+
+CERTIFIED_COSINES = bugs_in(
+    "theory/noise_ceiling.py", "theory/rigorous/ceilings",
+    ("cosines_certified_for_all_of_delta", "cosine, setting.delta / 2.0, upper=upper)",
+     "cosine, setting.delta, upper=upper)"),
+)  # fmt: skip
+
+ALPHA_NEEDED = bugs_in(
+    "theory/rigorous/ceilings.py", "theory/noise_ceiling theory/rigorous/ceilings",
+    ("nu_dropped_from_persistence_ceiling", "a * norm_product(a, cluster_sizes)", "a", SWEEP),
+    ("separating_threshold_may_be_negative", "        return max(beta, 0.0)", "        return beta"),
 )  # fmt: skip
 
 PROVED_EVENT = bugs_in(
@@ -164,6 +172,8 @@ EXACT_REPLAY = bugs_in(
 )  # fmt: skip
 
 BUGS = (
-    *NOISE_CEILING, *PROVED_EVENT, *PAIR_COUNTS, *PERSISTENCE, *NOISE_FREE, *PAIR_LAW, *MEASUREMENTS, *TRAJECTORY,
-    *TILED_MEASUREMENTS, *SUBSPACES, *AFFINITY, *BLOCK_MODEL, *SOFTMAX_FUSION, *LOSS_CERTIFICATE, *EXACT_REPLAY,
+    *NOISE_CEILING, *CERTIFIED_COSINES, *ALPHA_NEEDED, *PROVED_EVENT, *PAIR_COUNTS, *PERSISTENCE, *NOISE_FREE,
+    *PAIR_LAW, *MEASUREMENTS, *TRAJECTORY, *TILED_MEASUREMENTS, *SUBSPACES,
+    *AFFINITY, *BLOCK_MODEL, *SOFTMAX_FUSION, *LOSS_CERTIFICATE,
+    *EXACT_REPLAY,
 )  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_small_sweep_of_every_noise(tmp_path, capsys, noise):
     assert len(rated)
     assert (rated["alpha_min"] >= rated["alpha_rate_bound"] - 1e-12).all()
     verdicts = json.loads((tmp_path / "run" / "verdicts.json").read_text())
-    assert [v["status"] for v in verdicts] == ["HOLDS"] * 3
+    assert [v["status"] for v in verdicts] == ["HOLDS"] * 4
     for name in ("success_against_noise", "layers", "tightness") if drawn else ():
         assert (tmp_path / "run" / f"{name}.png").stat().st_size > 5_000
         assert (tmp_path / "run" / f"{name}.pdf").read_bytes().startswith(b"%PDF")

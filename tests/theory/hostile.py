@@ -134,6 +134,9 @@ CASES = [
     _case(batch_floor.bounded_radius, 0.0, 2.0, min_principal_angle=1.2, noise_level=0.1),
     _case(batch_floor.connectivity_floor, 2, subspace_dim=2, radius=0.7, delta=0.05),
     _case(batch_floor.proved_floor, 2, subspace_dim=2, radius=0.7, delta=0.05),
+    _case(batch_floor.connectivity_certificate, 0.0, subspace_dim=2, radius=0.7, delta=0.05),
+    _case(batch_floor.gaussian_floor_certificate, 0.0, subspace_dim=2, ambient_dim=200, num_clusters=200,
+          min_principal_angle=1.2, noise_level=0.1, delta=0.05),
     _case(batch_floor.gaussian_connection, 0.0, 2.0, **LAYOUT, min_principal_angle=1.2, noise_level=0.3, delta=0.05),
     _case(batch_floor.gaussian_floor, 2, subspace_dim=2, ambient_dim=200, num_clusters=200, min_principal_angle=1.2,
           noise_level=0.1, delta=0.05),
@@ -148,6 +151,8 @@ CASES = [
     _case(depth_threshold.conditional_tail, 0.0, math.inf, **SUBSPACES, excess=0.3, alignment_i=0.5, alignment_j=0.25,
           max_between_cos=0.1),
     _case(depth_threshold.depth_threshold, 0.0, 1.0, **SUBSPACES, num_cross_pairs=200, depth=3, delta=0.05,
+          max_between_cos=0.1),
+    _case(depth_threshold.depth_certificate, 0.0, 1.0, **SUBSPACES, num_cross_pairs=200, depth=3, delta=0.05,
           max_between_cos=0.1),
     _case(depth_threshold.cross_pairs, 4, num_clusters=200, cluster_size=100),
     _case(soft_floor.soft_floor, 3, 16, **SUBSPACES, num_clusters=2, noise_level=0.3, min_principal_angle=1.2,
@@ -184,6 +189,7 @@ CASES = [
     _case(noise_ceiling.bounded_persistence, 0.0, 1.0, **ANGLES, max_cluster_size=200),
     _case(noise_ceiling.bounded_separation, 0.0, 1.0, **ANGLES),
     _case(noise_ceiling.bounded_threshold_separation, 0.0, 1.0, **ANGLES),
+    _case(noise_ceiling.ceiling_certificate, 0.0, kind="separation", **LAYOUT, **COSINES),
     _case(noise_ceiling.gaussian_extremes, -1.0, 1.0, **LAYOUT, **COSINES, noise_level=0.3),
     _case(noise_ceiling.gaussian_persistence, 0.0, **LAYOUT, **COSINES),
     _case(noise_ceiling.gaussian_separation, 0.0, **LAYOUT, **COSINES),
@@ -231,6 +237,7 @@ CHECK = "is such a check itself"
 LABELS_OR_ARRAYS = "its number is a count that is compared with an array's"
 SEARCH = "checks its arguments where fusion_failure does, and calls it a dozen times"
 REMEMBERED = "hands its arguments, which must be hashable, to PairLaw, and remembers the answer"
+ENCLOSED = "encloses a number for arguments that a public function has checked"
 EXEMPT = {
     "depth_threshold.coordinate_tail": KERNEL,
     "floor_search.log_share": KERNEL,
@@ -238,9 +245,21 @@ EXEMPT = {
     "cosine_bins.dot_error": KERNEL,
     "drawn_rows.row_sides": KERNEL,
     "soft_floor.cross_threshold": KERNEL,
+    "pair_law.safe_quantile": KERNEL,
+    **{name: ENCLOSED for name in (
+        "balls.exceeds", "balls.settled", "balls.working_bits", "caps.cap_ball", "ceilings.alpha_needed",
+        "ceilings.certify_bounded", "ceilings.certify_ceiling", "ceilings.certify_cosine", "ceilings.keeps_apart",
+        "ceilings.tail_sum", "ceilings.times", "certificates.certify", "connectivity.circle_failure",
+        "connectivity.one_step",
+        "connectivity.stevens", "connectivity.two_gaps", "floors.certify_bounded_connection",
+        "floors.certify_connectivity", "floors.connection_failure", "floors.connectivity_failure",
+        "floors.is_bounded_connection", "pair_law.pair_tails", "pair_law.zonal_masses",
+        "spherical_tail.coordinate_tail_ball", "spherical_tail.depth_failure", "spherical_tail.tail_constant_ball")},
     "noise_free.norm_floor_squared": KERNEL,
     "pair_law.log_norm_density": KERNEL,
     "pair_law.scaled_log_bessel": KERNEL,
+    **{f"fusion_nodes.{name}": KERNEL for name in (
+        "chi_nodes", "coordinate_nodes", "direction_nodes", "normal_density", "normal_nodes")},
     "quadrature.gauss_legendre": KERNEL,
     "quadrature.gauss_rule": KERNEL,
     "floor_search.last_above": KERNEL,

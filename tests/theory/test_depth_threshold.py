@@ -253,7 +253,7 @@ def path(sharpness_error, false_edges, beta=0.2):
     shape = np.shape(false_edges)
     ones, zeros = np.ones(shape), np.zeros(shape, dtype=np.int64)
     error, edges = np.array(sharpness_error), np.array(false_edges)
-    return Trajectory(ones, np.full(shape, beta), ones, ones, error, edges, zeros + 1, zeros)
+    return Trajectory(ones, np.full(shape, beta), ones, ones, error, edges, zeros + 1, zeros, ones)
 
 
 def test_planted_violations_are_caught():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.strategies import labels_of
-from tests.theory.lemmas.test_restart import layers_of
+from tests.theory.test_restart import layers_of
 from theory import fusion_ceiling as fc
+from theory.depth_threshold import conditional_tail
 from theory.judging.rates import RateCell, judge_rates
 from theory.judging.verdicts import Status
 from theory.measurements import pair_extremes
@@ -133,8 +134,10 @@ def test_the_cross_tail_against_simulation():
     rate = ((turned[0] * turned[1]).sum(axis=1) > cap).mean()
     assert 12.0 * rate < bound < 12.0 * 30.0 * rate
     pairs = np.array([[0.9, 0.1]]).T * np.array([[0.9, 0.1]])
-    tail = np.exp(-23.0 * cap**2 / (2.0 * (1.0 - aligned[:, None] * aligned)))
+    tail = conditional_tail(24, 1, cap, np.cos([[0.3], [0.7]]), np.cos([0.3, 0.7]))
     assert bound == pytest.approx(12.0 * (pairs * tail).sum())
+    assert bound <= 12.0 * (pairs * np.exp(-23.0 * cap**2 / (2.0 * (1.0 - aligned[:, None] * aligned)))).sum()
+    assert fc._cross(setting, strays, aligned, 0.0) == 1.0, "nothing is known of cosines above 0"
 
 
 def test_clusters_are_paired_once():

@@ -232,7 +232,8 @@ def measured(alpha, **changes):
     alpha = np.asarray(alpha, dtype=float)[:, None]
     ideal = {"beta": np.zeros_like(alpha), "sharpness_min": np.ones_like(alpha), "sharpness_mean": np.ones_like(alpha),
              "sharpness_error": np.zeros_like(alpha), "false_edges": np.zeros(alpha.shape, int),
-             "fragments": np.ones(alpha.shape, int), "isolated": np.zeros(alpha.shape, int)}  # fmt: skip
+             "fragments": np.ones(alpha.shape, int), "isolated": np.zeros(alpha.shape, int),
+             "axis_product": np.ones_like(alpha)}  # fmt: skip
     return Trajectory(alpha=alpha, **{**ideal, **{k: np.asarray(v)[:, None] for k, v in changes.items()}})
 
 

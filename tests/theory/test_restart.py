@@ -150,19 +150,19 @@ def test_verdicts():
     stack = AttentionStack(3, tau, 0.8)
     trajectory = stack.measure(torch.from_numpy(points), labels)
     geometry = measure_tokens(layers_of(points, labels, tau, 0.8, 3)[0], labels)
-    assert check_restart(trajectory, geometry, 32, tau).status is Status.HOLDS
-    nothing = check_restart(trajectory, geometry, 32, 1e-3)
+    assert check_restart(trajectory, 32, tau, geometry).status is Status.HOLDS
+    nothing = check_restart(trajectory, 32, 1e-3, geometry)
     assert nothing.status is Status.NOT_APPLICABLE
     for name, value in (("false_edges", 1), ("fragments", 2), ("alpha", 0.0)):
         planted = {f: np.array(getattr(trajectory, f)) for f in Trajectory.__dataclass_fields__}
         planted[name][2, 3] = value
-        assert check_restart(Trajectory(**planted), geometry, 32, tau).status is Status.VIOLATED, name
+        assert check_restart(Trajectory(**planted), 32, tau, geometry).status is Status.VIOLATED, name
     # What is broken before the certified layer is no violation: the theorem asks nothing of it.
     early = {f: np.array(getattr(trajectory, f)) for f in Trajectory.__dataclass_fields__}
     early["false_edges"][0] = 5
-    assert check_restart(Trajectory(**early), geometry, 32, tau).status is Status.HOLDS
+    assert check_restart(Trajectory(**early), 32, tau, geometry).status is Status.HOLDS
     with pytest.raises(ValueError, match=r"^geometry: expected \(layers, trials\) \(4, 8\)"):
-        check_restart(trajectory, measure_tokens(points[None], labels), 32, tau)
+        check_restart(trajectory, 32, tau, measure_tokens(points[None], labels))
 
 
 def test_bad_input():

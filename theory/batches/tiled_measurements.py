@@ -14,7 +14,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from theory.batches.clusters import ClusterLayout, as_numpy
-from theory.batches.trajectory import LEAK, Trajectory, sharpness_error, summarize_layer
+from theory.batches.trajectory import (
+    LEAK,
+    LayerExtremes,
+    Trajectory,
+    axis_product,
+    sharpness_error,
+    summarize_layer,
+)
 from theory.numerics.inputs import Array
 from theory.numerics.precision import widen
 
@@ -42,10 +49,12 @@ class TileCosines:
 
     Attributes:
         row_minimum: each row's smallest cosine inside its cluster, (rows,).
+        row_sum: each row's sum of cosines inside its cluster, itself included, (rows,).
         beta: the largest cosine with a later cluster, 0-d; -inf where there is none.
     """
 
     row_minimum: Float[Array, " rows"]
+    row_sum: Float[Array, " rows"]
     beta: Array
 
 
@@ -84,10 +93,11 @@ def tile_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...])
     xp = array_namespace(cosines)
     n = cosines.shape[-1]
     lowest = [xp.min(cosines[s.local, s.own], axis=-1) for s in segments]
+    sums = [xp.sum(cosines[s.local, s.own], axis=-1) for s in segments]
     # Pairs are symmetric: each is looked at from its earlier cluster, as in cosine_extremes.
     later = [xp.max(cosines[s.local, s.own.stop :]) for s in segments if s.own.stop < n]
     none = xp.asarray(-xp.inf, dtype=cosines.dtype, device=device(cosines))
-    return TileCosines(xp.concat(lowest), xp.max(xp.stack(later)) if later else none)
+    return TileCosines(xp.concat(lowest), xp.concat(sums), xp.max(xp.stack(later)) if later else none)
 
 
 def measure_tile(
@@ -140,10 +150,12 @@ def join_tiles(tiles: list[TileMeasurement], components: "ClusterComponents") ->
     xp = array_namespace(tiles[0].row_mass)
     alpha = xp.min(xp.concat([tile.cosines.row_minimum for tile in tiles]))
     beta = xp.max(xp.stack([tile.cosines.beta for tile in tiles]))
-    extremes = tuple(np.clip(as_numpy(value).astype(np.float64).reshape(1), -1.0, 1.0) for value in (alpha, beta))
+    extremes = (np.clip(as_numpy(value).astype(np.float64).reshape(1), -1.0, 1.0) for value in (alpha, beta))
+    sums = as_numpy(xp.concat([tile.cosines.row_sum for tile in tiles])).astype(np.float64)
+    axes = axis_product([part[None, :] for part in np.split(sums, components.stops[:-1])])
     edges = max(sum(tile.above for tile in tiles), sum(tile.below for tile in tiles))
     return summarize_layer(
-        extremes,
+        LayerExtremes(*extremes, axes),
         xp.concat([tile.own_mass for tile in tiles])[None, :],
         xp.concat([tile.row_mass for tile in tiles])[None, :],
         np.array([edges], dtype=np.int64),
@@ -156,10 +168,11 @@ class ClusterComponents:
 
     Attributes:
         counts: components of each cluster, given the edges seen so far.
+        stops: where each cluster ends.
     """
 
     def __init__(self, layout: ClusterLayout) -> None:
-        self.counts = list(layout.sizes)
+        self.counts, self.stops = list(layout.sizes), np.cumsum(layout.sizes)
         self._labels = [np.arange(size) for size in layout.sizes]
 
     def join_all(self, cluster: int) -> None:

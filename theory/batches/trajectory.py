@@ -6,8 +6,9 @@ Definitions: theory.md, section 0. The stack hands over one layer at a time; not
 over in half precision is summed in float32; trajectories are float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -64,6 +65,8 @@ class Trajectory(LayerArrays):
         false_edges: pairs i !~ j with a positive affinity.
         fragments: components of the most fragmented cluster; 1 when every cluster is whole.
         isolated: rows without any neighbour.
+        axis_product: h_(1) h_(2) of Theorem 2a', h_k the smallest cosine of a token of cluster k with the mean of the
+            cluster's unit tokens, at least 0, and (1), (2) the two smallest.
     """
 
     alpha: np.ndarray
@@ -74,6 +77,7 @@ class Trajectory(LayerArrays):
     false_edges: np.ndarray
     fragments: np.ndarray
     isolated: np.ndarray
+    axis_product: np.ndarray
 
     @property
     def num_layers(self) -> int:
@@ -114,14 +118,34 @@ class SoftmaxTrajectory(LayerArrays):
         return self.alpha.shape[0]
 
 
-def layer_extremes(cosines: Float[Array, "trials n n"], layout: ClusterLayout) -> tuple[np.ndarray, np.ndarray]:
-    """alpha and beta of one layer as NumPy float64 arrays (trials,)."""
-    alpha, beta = cosine_extremes(layout.sort_matrix(cosines), layout)
-    return as_numpy(alpha).astype(np.float64), as_numpy(beta).astype(np.float64)
+class LayerExtremes(NamedTuple):
+    """alpha, beta and axis_product of one layer, NumPy float64 arrays (trials,), as in Trajectory."""
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    axis_product: np.ndarray
+
+
+def layer_extremes(cosines: Float[Array, "trials n n"], layout: ClusterLayout) -> LayerExtremes:
+    """What is read off one layer's cosines alone, the diagonal included."""
+    ordered = layout.sort_matrix(cosines)
+    alpha, beta = cosine_extremes(ordered, layout)
+    # With axes that are sums of unit tokens, cosines with them are row sums over the root of their own sum.
+    sums = [array_namespace(ordered).sum(widen(ordered[..., rows, rows]), axis=-1) for rows in layout.slices]
+    axes = axis_product([as_numpy(part).astype(np.float64) for part in sums])
+    return LayerExtremes(as_numpy(alpha).astype(np.float64), as_numpy(beta).astype(np.float64), axes)
+
+
+def axis_product(sums: Sequence[np.ndarray]) -> Float[np.ndarray, " trials"]:
+    """h_(1) h_(2) from each row's sum of cosines with its cluster, itself included: (trials, n_k), a cluster each."""
+    totals = (part.sum(axis=-1) for part in sums)
+    heights = [part.min(axis=-1) / np.sqrt(np.where(total > 0.0, total, np.inf)) for part, total in zip(sums, totals)]
+    low, next_low = np.sort(np.clip(heights, 0.0, 1.0), axis=0)[:2]
+    return low * next_low
 
 
 def measure_layer(
-    extremes: tuple[np.ndarray, np.ndarray],
+    extremes: LayerExtremes,
     affinity: Float[Array, "trials n n"],
     row_mass: Float[Array, "trials n"],
     layout: ClusterLayout,
@@ -134,13 +158,13 @@ def measure_layer(
     checked against the general ``fragments`` and ``false_edges`` in the tests.
 
     Args:
-        extremes: alpha and beta of the cosines that the affinity was made from.
+        extremes: of the cosines that the affinity was made from.
         affinity: ReLU(C - cut) with zero diagonal, not yet normalised.
         row_mass: what the block divides each row by.
         cut: the effective threshold, a number or (trials, 1, 1).
     """
     xp = array_namespace(affinity)
-    alpha, beta = extremes
+    alpha, beta, _ = extremes
     cut = widen(cut, "cut") if hasattr(cut, "dtype") else cut
     cuts = np.broadcast_to(as_numpy(cut).astype(np.float64).reshape(-1), alpha.shape)
     ordered, mass = layout.sort_matrix(affinity), layout.sort_rows(row_mass)
@@ -175,7 +199,7 @@ def sharpness_error(own_mass: Float[Array, "*trials rows"], row_mass: Float[Arra
 
 
 def summarize_layer(
-    extremes: tuple[np.ndarray, np.ndarray],
+    extremes: LayerExtremes,
     own_mass: Float[Array, "trials n"],
     row_mass: Float[Array, "trials n"],
     false_edges: np.ndarray,
@@ -184,21 +208,22 @@ def summarize_layer(
     """One layer from what its rows were found to hold, arrays (trials,); rows in any order.
 
     Args:
-        extremes: alpha and beta.
+        extremes: of the cosines.
         own_mass, row_mass: each row's affinity inside its own cluster, and what the block divides the row by.
         false_edges, fragments: as in Trajectory, (trials,).
     """
     xp = array_namespace(row_mass)
     sharpness = row_sharpness(own_mass, row_mass)
     return Trajectory(
-        alpha=extremes[0],
-        beta=extremes[1],
+        alpha=extremes.alpha,
+        beta=extremes.beta,
         sharpness_min=as_numpy(xp.min(sharpness, axis=-1)).astype(np.float64),
         sharpness_mean=as_numpy(xp.mean(sharpness, axis=-1)).astype(np.float64),
         sharpness_error=as_numpy(xp.max(sharpness_error(own_mass, row_mass), axis=-1)).astype(np.float64),
         false_edges=false_edges,
         fragments=fragments,
         isolated=as_numpy(xp.sum(xp.astype(~(row_mass > 0), xp.int64), axis=-1)),
+        axis_product=extremes.axis_product,
     )
 
 

@@ -136,9 +136,9 @@ THEOREM_2A_RESTART = Statement(
 )
 THEOREM_2F = Statement(
     "Theorem 2f",
-    "up to the fusion ceiling one block repairs what noise broke",
-    "Gaussian noise, clusters in orthogonal subspaces with within cosines >= a > 0, tau = beta(sigma) of Theorem 2b, "
-    "noise up to the fusion ceiling",
+    "at the fusion ceiling one block repairs what noise broke",
+    "Gaussian noise at the fusion ceiling, clusters in orthogonal subspaces with within cosines >= a > 0, "
+    "tau = beta(sigma) of Theorem 2b, tokens never normalised",
     "with probability >= 1 - delta every layer from 1 on is recovered, whether or not the noisy batch was separated",
     "2f",
     "fusion_ceiling",

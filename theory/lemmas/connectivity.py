@@ -10,7 +10,8 @@ neighbours of larger reach, share T; reaches), and a union bound over x, z_1 and
 looks at the lens alone.
 
 Hypotheses: r >= 2, radius in (0, pi/2]. The integrals are Gauss-Legendre sums, which finer rules change by a few
-thousandths of the floor (r up to 64, radii from 5 degrees).
+thousandths of the floor (r up to 64, radii from 5 degrees). theory.rigorous encloses Stevens' sum and one-step descent;
+two-step descent stays numerical.
 Proof: theory.md, section 2c. Exact for r = 2: Stevens 1939.
 """
 
@@ -35,6 +36,9 @@ from theory.sphere import (
     require_sphere,
 )
 
+# Floors are taken where the bounds, so much larger, are within their target: by more than what the sums of one-step
+# descent are off by, and what an enclosure of them is wider.
+ROUND_UP = 1.004
 # Nodes over the distance of x from the root and over each coordinate of its neighbour z, and groups of the latter.
 DISTANCE_NODES, NEIGHBOUR_NODES, NEIGHBOUR_GROUPS = 40, 14, 49
 
@@ -244,11 +248,11 @@ def suffices(num_points: int, subspace_dim: int, radius: float, delta: float, sq
     m = require_count(num_points, "num_points", 2)
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     bounds = descent(subspace_dim, radius, squared)
-    if bounds.one_step(m, np.inf) <= delta:
+    if ROUND_UP * bounds.one_step(m, np.inf) <= delta:
         return True
     # Isolated points are part of the two-step bound: where they alone are too many, the rest need not be computed.
     lonely = _single(bounds.cap, float(m), None) * bounds.weights.sum()
-    return bool(lonely <= 2.0 * delta) and bounds.two_step(m, np.inf) <= delta
+    return bool(lonely <= 2.0 * delta) and ROUND_UP * bounds.two_step(m, np.inf) <= delta
 
 
 # --- exactly, on the circle, and heuristically ------------------------------------------------------------------------

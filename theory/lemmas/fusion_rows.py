@@ -12,25 +12,31 @@ Proof: theory.md, section 2f.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import gammaln, ndtr, roots_hermitenorm
+from scipy.special import gammaln, ndtr
 
+from theory.lemmas.fusion_nodes import (
+    FULL,
+    THIN,
+    WINDOW,
+    Nodes,
+    chi_nodes,
+    coordinate_nodes,
+    direction_nodes,
+    normal_density,
+    normal_nodes,
+)
 from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, scaled_log_bessel
 from theory.numerics.inputs import Numbers, require_count, require_mixing, require_range
 from theory.numerics.precision import half_as_float64
 from theory.numerics.quadrature import gauss_legendre
 
-# Nodes: the row's own point (angle, norm), a neighbour (along the row's point, across it, off the plane), the mixture
-# (along, off the plane), and a cone's offset.
-ANGLES, NORMS, ALONG, ACROSS, OFF, OFFSETS = 28, 5, 14, 6, 4, 8
-# Half-widths of windows in standard deviations; what lies outside counts as failed, or is below 1e-12 of what counts.
-ANGLE_WINDOW, WINDOW = 8.0, 7.0
-# Sectors of the half circle; every COARSE-th angle chooses parameters, the others interpolate.
-SECTORS, COARSE = 6, 2
-# Nodes of a neighbour's law that parameters are chosen by.
-THIN = (8, 4, 3)
+# Half-width of the window of angles, in standard deviations: what lies outside counts as failed.
+ANGLE_WINDOW = 8.0
+# Sectors of the half circle; angles at which the bound's parameters are chosen (the others interpolate).
+SECTORS, CHOSEN = 6, 15
 # Norms, in standard deviations, at which parameters are chosen.
 NORM_STEPS = np.array([-2.5, 2.5])
 # Nodes in a cell of angles.
@@ -71,6 +77,7 @@ class RowLaw:
         threshold: tau in (0, 1).
         mixing: lambda in (0, 1].
         min_within_cos: smallest clean cosine inside a cluster, in (0, 1].
+        nodes: of the integrals.
 
     Raises:
         ValueError: an argument outside its range.
@@ -78,7 +85,13 @@ class RowLaw:
 
     @half_as_float64
     def __init__(
-        self, ambient_dim: int, noise_level: float, threshold: float, mixing: float, min_within_cos: float = 1.0
+        self,
+        ambient_dim: int,
+        noise_level: float,
+        threshold: float,
+        mixing: float,
+        min_within_cos: float = 1.0,
+        nodes: Nodes = FULL,
     ) -> None:
         self.dim = require_count(ambient_dim, "ambient_dim", 3, LARGEST_DIM)
         require_range(noise_level, "noise_level", *NOISE_RANGE)
@@ -87,6 +100,7 @@ class RowLaw:
         require_range(min_within_cos, "min_within_cos", 0.0, 1.0, closed="right")
         self.scale = float(noise_level) / np.sqrt(self.dim)
         self.threshold, self.mixing, self.within = float(threshold), float(mixing), float(min_within_cos)
+        self._nodes = nodes
         self._place_rows()
 
     # --- the row's own point ------------------------------------------------------------------------------------------
@@ -97,11 +111,11 @@ class RowLaw:
         noise = s * np.sqrt(dim)
         center, spread = np.arctan2(s * np.sqrt(dim - 1.0), 1.0), s / np.sqrt(1.0 + noise**2)
         low, high = max(center - ANGLE_WINDOW * spread, 0.0), min(center + ANGLE_WINDOW * spread, np.pi / 2.0 - 1e-9)
-        self._angles = np.linspace(low, high, ANGLES + 1)
+        cells = self._nodes.angles if self.within == 1.0 else self._nodes.angles // 4
+        self._angles, self._center = np.linspace(low, high, cells + 1), center
         fine, width = gauss_legendre(self._angles[:-1], self._angles[1:], FINE)
-        self._cell = (fine - self._angles[:-1, None]) / (self._angles[1:, None] - self._angles[:-1, None])
         # Norms, nearly Gaussian given the angle, matter where the row keeps a share of its own point.
-        steps, weights = _normal_nodes(NORMS)
+        steps, weights = normal_nodes(self._nodes.norms)
         self._steps = np.zeros(1) if self.mixing == 1.0 else steps
         norms = self._norms(fine, steps)
         exponent = (
@@ -125,26 +139,26 @@ class RowLaw:
 
     # --- its neighbours -----------------------------------------------------------------------------------------------
 
-    def _neighbours(self, cosine: np.ndarray, norm: np.ndarray, nodes: tuple | None = None) -> _Neighbours:
+    def _neighbours(self, cosine: np.ndarray, norm: np.ndarray, nodes: tuple[int, int, int]) -> _Neighbours:
         """The law of a neighbour x_b, given <u_b, x_j>/|x_j| and |x_j|, arrays (rows,).
 
         In the plane of u_b and x_j the neighbour has coordinates along x_j and across it, both Gaussian, and its part
         off the plane has the length s chi_{D-2}. The edge needs cos > tau, which bounds the first from below.
         """
         s, lam, tau = self.scale, self.mixing, self.threshold
-        count_along, count_across, count_off = (ALONG, ACROSS, OFF) if nodes is None else nodes
+        count_along, count_across, count_off = nodes
         cosine, norm = cosine[:, None, None, None], norm[:, None, None, None]
         sine = np.sqrt(1.0 - cosine**2)
-        steps, step_weights = _normal_nodes(count_across)
+        steps, step_weights = normal_nodes(count_across)
         across = -sine + s * steps[:, None, None]
-        off, off_weights = _chi_nodes(self.dim - 2, count_off)
+        off, off_weights = chi_nodes(self.dim - 2, count_off)
         off = s * off[:, None]
         kink = np.sqrt(across**2 + off**2) * tau / np.sqrt(1.0 - tau**2)
         top = cosine + 1.15 * WINDOW * s
         low = np.maximum(kink, cosine - 1.15 * WINDOW * s)
         along, along_weights = gauss_legendre(low[..., 0], np.broadcast_to(top, low.shape)[..., 0], count_along)
         weight = (
-            along_weights * _normal((along - cosine) / s) / s
+            along_weights * normal_density((along - cosine) / s) / s
             * step_weights[:, None, None] * off_weights[:, None]
         )  # fmt: skip
         share = np.maximum(along / np.sqrt(along**2 + across**2 + off**2) - tau, 0.0)
@@ -181,8 +195,8 @@ class RowLaw:
             ValueError: a cluster of fewer than 2.
         """
         others = require_count(cluster_size, "cluster_size", 2) - 1
-        middle = np.array([ANGLES // 2])
-        law = self._neighbours(np.cos(self._angles[middle]), self._norms(self._angles[middle], np.zeros(1))[:, 0])
+        middle = np.array([self._center])
+        law = self._neighbours(np.cos(middle), self._norms(middle, np.zeros(1))[:, 0], self._nodes.neighbour)
         own, noise, gain, off = (
             float((law.weight * part).sum())
             for part in (law.own[:, None] * law.share, law.noise, law.gain, 2.0 * (self.dim - 2.0) * law.off)
@@ -194,47 +208,74 @@ class RowLaw:
 
     def _mean(self, bound: "_Bound", slope: float, parameters: Callable[[float], np.ndarray]) -> float:
         """The bound averaged over the row's own point."""
-        logs = np.stack([self._conditional(step, bound, slope, parameters(step)) for step in self._steps], axis=-1)
-        # In a cone the bound is used as one that grows with the angle: where it falls, it is taken as constant.
-        logs = np.maximum.accumulate(logs, axis=0) if self.within < 1.0 else logs
-        inside = _between(logs, self._cell[..., None])
-        # Beyond the grid, and where noise has turned the row's point against its own clean point, the row fails.
-        outside = float(2.0 * ndtr(-ANGLE_WINDOW) + ndtr(-1.0 / self.scale))
-        return float(min(1.0, (self._mass * np.exp(inside)).sum() + outside))
+        logs = np.stack([self._given(step, bound, slope, parameters(step)) for step in self._steps], axis=-1)
+        # A bound is used between two angles as the larger of theirs: where it rises like a step, half of a cell's mass
+        # would be lost between a small value and a large one.
+        logs = np.minimum(np.maximum(logs[:-1], logs[1:]), 0.0)
+        outside = self._outside() + float(ndtr(-1.0 / self.scale))
+        return float(min(1.0, (self._mass * np.exp(logs)[:, None]).sum() + outside))
 
-    def _parameters(self, bound: "_Bound", slopes: np.ndarray) -> Callable[[int], Callable[[float], np.ndarray]]:
-        """The bound's parameters at every angle, by the slope's place and the norm's step: chosen on a coarse grid."""
-        angles, steps = self._angles[::COARSE], np.zeros(1) if self.mixing == 1.0 else NORM_STEPS
-        chosen = [
-            bound.choose(self._neighbours(np.cos(angles), self._norms(angles, np.array([step]))[:, 0], THIN), slopes)
-            for step in steps
-        ]
+    def _given(self, step: float, bound: "_Bound", slope: float, parameters: np.ndarray) -> np.ndarray:
+        """Log bound given the row's angle and norm, (angles,)."""
+        return self._others(self._angles, step).average(lambda law: bound.log_bound(law, slope, *parameters))
+
+    def _outside(self) -> float:
+        """A bound on the mass beyond the grid of angles, counted on both sides.
+
+        With c the middle, f = s |g| cos(theta) - sin(theta)(1 + s Z) is s-Lipschitz in the noise, positive where the
+        angle exceeds theta, and of mean at most -sin(theta - c)/cos(c).
+        """
+        width = min(self._angles[-1] - self._center, np.pi / 2.0)
+        return float(2.0 * np.exp(-0.5 * (np.sin(width) / (self.scale * np.cos(self._center))) ** 2))
+
+    def _parameters(self, bound: "_Bound", slopes: np.ndarray) -> Callable[[float], np.ndarray]:
+        """The bound's parameters (2, ..., angles) of one slope by the norm's step, chosen at few angles."""
+        angles = np.linspace(self._angles[0], self._angles[-1], CHOSEN)
+        steps = np.zeros(1) if self.mixing == 1.0 else NORM_STEPS
+        chosen = [bound.choose(self._others(angles, step, thin=True), slopes) for step in steps]
         every = [np.apply_along_axis(lambda v: np.interp(self._angles, angles, v), -1, each) for each in chosen]
         rise = (every[-1] - every[0]) / (steps[-1] - steps[0]) if len(steps) > 1 else np.zeros_like(every[0])
         return lambda place: lambda step: np.exp(every[0][:, place] + rise[:, place] * (step - steps[0]))
 
-    def _conditional(self, step: float, bound: "_Bound", slope: float, parameters: np.ndarray) -> np.ndarray:
-        """Log bound given the row's angle and norm, (angles,)."""
-        norm = self._norms(self._angles, np.array([step]))[:, 0]
-        cosine = np.cos(self._angles)
+    def _others(self, angles: np.ndarray, step: float, thin: bool = False) -> "_Others":
+        """The neighbours' laws given the row's angles and the norm at so many standard deviations.
+
+        The other points of a cone lie at clean cosine >= a to u_j: at worst at a, and turned away from x_j by a
+        direction's coordinate. Cosines go from the nearest possible one down; where noise has turned a clean point
+        against x_j, which is counted for itself, it stands at 0.
+        """
+        cosine, norm = np.cos(angles), self._norms(angles, np.array([step]))[:, 0]
+        nodes = THIN if thin else self._nodes
         if self.within == 1.0:
-            return bound.log_bound(self._neighbours(cosine, norm), slope, *parameters)
-        # The other points of a cone lie at clean cosine >= a to u_j: at worst at a, and turned away from x_j. The bound
-        # is used as one that falls with their cosine to x_j: where it does not, take the largest from the top on.
-        offsets, weights = _coordinate_nodes(self.dim - 1, OFFSETS)
-        level, turn = self.within * cosine, np.sqrt(1.0 - self.within**2) * np.sin(self._angles)
-        cosines = [level + turn, level + 0.5 * turn, *(level - turn * offset for offset in offsets)]
-        logs = [
-            np.where(at > 0.0, bound.log_bound(self._neighbours(np.maximum(at, 0.0), norm), slope, *parameters), np.inf)
-            for at in cosines
-        ]
-        logs = np.maximum.accumulate(np.stack(logs), axis=0)[2:]
-        return np.logaddexp(logs[0] + np.log(0.5), np.logaddexp.reduce(np.log(weights)[:, None] + logs, axis=0))
+            return _Others((self._neighbours(cosine, norm, nodes.neighbour),))
+        nearest = np.cos(np.maximum(angles - np.arccos(self.within), 0.0))
+        level, turn = self.within * cosine, np.sqrt(1.0 - self.within**2) * np.sin(angles)
+        steps, weights = coordinate_nodes(self.dim - 1, nodes.offsets)
+        cosines = [nearest + (level - nearest) * place for place in np.arange(nodes.above) / nodes.above]
+        cosines += [level, *(level - turn * offset for offset in steps)]
+        laws = (self._neighbours(np.maximum(at, 0.0), norm, nodes.neighbour) for at in cosines)
+        return _Others(tuple(laws), np.log([0.5, *weights]))
 
     @property
     def _isotropic(self) -> bool:
         """Whether nothing is known of the direction of sum X Z: in cones, and where no own point is kept."""
         return self.within < 1.0 or self.mixing == 1.0
+
+
+@dataclass(frozen=True)
+class _Others:
+    """Laws of the cluster's other points, all of which have the same: one, or in a cone those of falling cosines, the
+    last of which come with their log probabilities."""
+
+    laws: tuple[_Neighbours, ...]
+    log_weights: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+    def average(self, log_bound: Callable[[_Neighbours], np.ndarray]) -> np.ndarray:
+        """Log mean of a bound, at each cosine the largest of those from the first cosine on: the bound need not fall
+        with the cosine, and the clean points may be closer."""
+        logs = np.maximum.accumulate(np.stack([log_bound(law) for law in self.laws]), axis=0)
+        logs = logs[-len(self.log_weights) :]
+        return np.logaddexp.reduce(self.log_weights.reshape(-1, *[1] * (logs.ndim - 1)) + logs, axis=0)
 
 
 @dataclass(frozen=True)
@@ -258,16 +299,17 @@ class _Bound:
 class _Spread(_Bound):
     """h uniform on a sphere of R^D: the noise may point anywhere; the row's own share counts in full against it."""
 
-    def choose(self, law: _Neighbours, slopes: np.ndarray) -> np.ndarray:
+    def choose(self, others: _Others, slopes: np.ndarray) -> np.ndarray:
         """Parameters (2, slopes, rows)."""
-        mixture, column = _mixture(self.dim, 2.0, 1.5), slopes[:, None]
+        coarse, column = direction_nodes(self.dim, 2.0, 1.5), slopes[:, None]
         return self._search(
-            (len(slopes), len(law.empty)), lambda turn, share: self.log_bound(law, column, turn, share, mixture)
+            (len(slopes), len(others.laws[0].empty)),
+            lambda turn, share: others.average(lambda law: self.log_bound(law, column, turn, share, coarse)),
         )
 
-    def log_bound(self, law: _Neighbours, slope: Numbers, turn: np.ndarray, share: np.ndarray, mixture=None):
+    def log_bound(self, law: _Neighbours, slope: Numbers, turn: np.ndarray, share: np.ndarray, nodes=None):
         """log of e^{conjugate} E_h M(h)^{m-1}, (..., rows); infinite where it overflows or the mean row fails."""
-        cosine, weights = _mixture(self.dim) if mixture is None else mixture
+        cosine, weights = direction_nodes(self.dim) if nodes is None else nodes
         gain = np.asarray(slope)[..., None] * law.gain - law.own[:, None] * law.share
         mean = self.others * (law.weight * gain).sum(axis=-1)
         rho, kappa, conjugate = _constants(turn, share * mean, law.limit, self.dim)
@@ -286,11 +328,12 @@ class _Sectors(_Bound):
     L cos(half a sector) for the middle z of one of SECTORS sectors of the half circle.
     """
 
-    def choose(self, law: _Neighbours, slopes: np.ndarray) -> np.ndarray:
+    def choose(self, others: _Others, slopes: np.ndarray) -> np.ndarray:
         """Parameters (2, slopes, sectors, rows)."""
         column = slopes[:, None, None]
         return self._search(
-            (len(slopes), SECTORS, len(law.empty)), lambda turn, share: self._each(law, column, turn, share)
+            (len(slopes), SECTORS, len(others.laws[0].empty)),
+            lambda turn, share: others.average(lambda law: self._each(law, column, turn, share)),
         )
 
     def log_bound(self, law: _Neighbours, slope: Numbers, turn: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -319,73 +362,3 @@ def _constants(turn: np.ndarray, reach: np.ndarray, limit: float, dim: int) -> t
     # Lambda'/Lambda = I_{d/2}/I_{d/2-1}.
     ratio = 0.5 * turn * np.exp(scaled_log_bessel(order + 1.0, turn) - scaled_log_bessel(order, turn))
     return turn / reach, ratio * turn / reach, ratio * turn - log_mean
-
-
-def _mixture(dim: int, step: float = 1.2, ratio: float = 1.25) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes c in (-1, 1) and log weights of a coordinate of a uniform direction in R^dim.
-
-    In x = artanh c the density is sech^{dim-1} x, nowhere more curved than a Gaussian of width 1/sqrt(dim - 1): steps
-    of about that width do for the trapezoidal rule. Beyond 12 of them the nodes' spacing grows with x, and the weights
-    count for the most that the integrand can be between two nodes.
-    """
-    width = 1.0 / np.sqrt(dim - 1.0)
-    inner = np.arange(0.0, 12.0 + 1e-9, step) * width
-    outer = inner[-1] * ratio ** np.arange(1, 1 + max(int(np.ceil(np.log(6.0 / inner[-1]) / np.log(ratio))), 0))
-    gaps = np.diff(outer, prepend=inner[-1])
-    half = np.concatenate([inner, outer])
-    weights = np.concatenate(
-        [np.full(len(inner), np.log(step * width)), np.log(2.0 * gaps) + (gaps / width) ** 2 / 8.0]
-    )
-    x = np.concatenate([-half[:0:-1], half])
-    log_norm = gammaln(0.5 * dim) - gammaln(0.5 * (dim - 1.0)) - 0.5 * np.log(np.pi)
-    log_cosh = np.abs(x) + np.log1p(np.exp(-2.0 * np.abs(x))) - np.log(2.0)
-    return np.tanh(x), np.concatenate([weights[:0:-1], weights]) + log_norm - (dim - 1.0) * log_cosh
-
-
-def _between(logs: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Log probabilities (cells, places, ...) between grid points (cells + 1, ...), at most 0: cubic through the four
-    around, linear at the ends and beside infinite ones."""
-    capped = np.minimum(logs, 0.0)
-    linear = capped[:-1, None] + (capped[1:] - capped[:-1])[:, None] * place
-    around = np.where(np.isfinite(logs), logs, np.nan)
-    around = np.concatenate([np.full_like(around[:1], np.nan), around, np.full_like(around[:1], np.nan)])[:, None]
-    before, left, right, after = around[:-3], around[1:-2], around[2:-1], around[3:]
-    cubic = (
-        -place * (place - 1.0) * (place - 2.0) / 6.0 * before
-        + (place + 1.0) * (place - 1.0) * (place - 2.0) / 2.0 * left
-        - (place + 1.0) * place * (place - 2.0) / 2.0 * right
-        + (place + 1.0) * place * (place - 1.0) / 6.0 * after
-    )
-    return np.minimum(np.where(np.isnan(cubic), linear, cubic), 0.0)
-
-
-def _normal(x: Numbers) -> Numbers:
-    return np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi)
-
-
-def _normal_nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a standard normal variable."""
-    nodes, weights = roots_hermitenorm(count)
-    return nodes, weights / weights.sum()
-
-
-def _chi_nodes(dim: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the length of a standard normal vector in R^dim, which is nearly normal for large dim."""
-    if dim < 12:
-        nodes, weights = gauss_legendre(0.0, np.sqrt(dim) + WINDOW, 2 * count + 8)
-        exponent = (dim - 1.0) * np.log(nodes) - 0.5 * nodes**2
-    else:
-        steps, weights = _normal_nodes(count)
-        nodes = np.sqrt(dim - 1.0) + steps * np.sqrt(0.5)
-        weights, nodes = weights[nodes > 0.0], nodes[nodes > 0.0]
-        exponent = (dim - 1.0) * np.log(nodes) - 0.5 * nodes**2 + (nodes - np.sqrt(dim - 1.0)) ** 2
-    density = weights * np.exp(exponent - exponent.max())
-    return nodes, density / density.sum()
-
-
-def _coordinate_nodes(dim: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in (0, 1), rising, and weights of a coordinate of a uniform direction in R^dim; the weights sum to 1/2."""
-    nodes, weights = gauss_legendre(0.0, min(1.0, WINDOW / np.sqrt(dim)), count)
-    exponent = 0.5 * (dim - 3.0) * np.log1p(-(nodes**2))
-    density = weights * np.exp(exponent - exponent.max())
-    return nodes, 0.5 * density / density.sum()

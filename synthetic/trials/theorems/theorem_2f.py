@@ -13,7 +13,6 @@ from synthetic.trials.layers import DEPTH, cosines_of, extremes, start_clusters
 from synthetic.trials.stacks import BATCH, STACK, column, cut_of, measure_stack
 from synthetic.trials.theorems import theorem_2a
 from synthetic.trials.trial import Cases, Rate, Subject, Trial
-from theory.affinity import unit_points
 from theory.batches.clusters import cluster_layout, contiguous_labels
 from theory.batches.trajectory import Trajectory
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
@@ -46,9 +45,10 @@ def measure_both(cases: Cases, subject: Subject) -> tuple[Trajectory, TokenGeome
     return stack.measure(points, cases["labels"]), measure_tokens(tokens, cases["labels"])
 
 
-def judge_restart(cases: Cases, measured: tuple[Trajectory, TokenGeometry]) -> Verdict:
-    """From the first certified layer on."""
-    return check_restart(*measured, cluster_layout(cases["labels"]).sizes, cut_of(cases))
+def judge_restart(cases: Cases, measured: Trajectory | tuple[Trajectory, TokenGeometry]) -> Verdict:
+    """From the first certified layer on; of the sweep's batches there is the trajectory alone."""
+    layers, geometry = (measured, None) if isinstance(measured, Trajectory) else measured
+    return check_restart(layers, cluster_layout(cases["labels"]).sizes, cut_of(cases), geometry)
 
 
 def _start(generator: torch.Generator, restarts: int, sizes: Sizes) -> Parameters:
@@ -89,19 +89,20 @@ def draw_at_ceiling(rng: np.random.Generator) -> Cases:
     """Tight clusters or cones on orthogonal subspaces, at the ceiling, which is often past separation."""
     while True:
         clusters, size = int(rng.integers(2, 7)), int(rng.choice((8, 16, 32)))
-        dim, mixing = int(rng.choice((64, 128))), float(rng.choice((0.5, 0.8, 1.0)))
-        within = float(rng.choice((1.0, 0.97)))
+        dim, within = int(rng.choice((64, 128))), float(rng.choice((1.0, 0.97)))
+        # Cones that keep half of every point have no ceiling.
+        mixing = float(rng.choice((0.5, 0.8, 1.0) if within == 1.0 else (1.0,)))
         level = gaussian_fusion(dim, clusters, size, within, DELTA, mixing, subspace_dim=2)
         if level > 0.0:
             break
     sizes = (size,) * clusters
     geometry, labels = Geometry(clusters, 2, within_cos=within), contiguous_labels(sizes)
     clean = geometry.draw(geometry.bases(dim, int(rng.integers(2**31))), sizes, rng.spawn(FEW_BATCHES))
-    points = unit_points(add_noise(clean, labels, level, "gaussian", rng.spawn(FEW_BATCHES)))
+    points = add_noise(clean, labels, level, "gaussian", rng.spawn(FEW_BATCHES))
     tau = fusion_threshold(dim, clusters, size, DELTA, level)
     return Cases(
         {"points": points, "threshold": np.full(FEW_BATCHES, tau), "mixing": np.full(FEW_BATCHES, mixing)},
-        {"labels": labels, "depth": 4},
+        {"labels": labels, "depth": 4, "unit_inputs": False},
     )
 
 
@@ -117,16 +118,18 @@ TRIALS = (
         violations=(Violation("Theorem 2a': products", SMALL_SIZES, _start, _products(False)),),
         killed=(Violation(WITHIN_PRODUCT.name, SMALL_SIZES, _start, _products(True)),),
         damaged=damaged.stacks("OneFalseEdge", "PushesApart"),
+        on_cells=lambda cell: not cell.mapped,
         defaults={"unit_inputs": True},
     ),
     Trial(
         THEOREM_2F,
         "theorem_2f",
         BATCH,
-        STACK,
+        (*STACK, "unit_inputs"),
         measure_stack,
         rate=Rate(DELTA, lambda _, layers: ~layers.recovered[1:].all(axis=0)),
         draw=draw_at_ceiling,
         damaged=damaged.stacks("ThresholdIgnored", "PushesApart"),
+        defaults={"unit_inputs": True},
     ),
 )

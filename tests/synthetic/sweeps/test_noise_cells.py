@@ -79,10 +79,16 @@ def test_a_cell_is_judged_with_its_own_mixing(mixing):
 
 
 def test_the_stack_is_that_of_the_cell():
-    stack, cut = build_stack(3, 0.25, 0.4, None, 1.0, "cpu")
+    cell = replace(CELL, depth=3, threshold=0.25, mixing=0.4)
+    stack, cut = build_stack(cell, "cpu")
     assert (stack.depth, len(stack.blocks), stack.normalize, cut) == (3, 4, "input", 0.25)
     assert all((block.threshold, block.mixing) == (0.25, 0.4) for block in stack.blocks)
-    assert build_stack(3, 0.0, 0.4, None, 50.0, "cpu")[1] == pytest.approx(5e-9)
+    assert build_stack(replace(cell, unit_inputs=False), "cpu")[0].normalize == "never"
+    mapped = replace(cell, noise="none", noise_level=0.0, threshold=0.0, mapped=True, geometry=oblique(cell.geometry))
+    matrix, condition = mapped.query_key_map()
+    stack, cut = build_stack(mapped, "cpu")
+    assert cut == pytest.approx(1e-10 * condition)
+    np.testing.assert_array_equal(stack.blocks[0].query_key_map.numpy(), matrix)
 
 
 @pytest.mark.parametrize("clusters", ["cone", "uniform", "equiangular"])

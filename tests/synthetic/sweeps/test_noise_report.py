@@ -9,7 +9,8 @@ from theory.judging.rates import judge_rates
 def rate_row(cell, **changes):
     row = {"cell": cell, "noise": "gaussian", "trials": 200, "ambient_dim": 8, "batch_size": 8 + cell,
            "noise_level": 0.5, "control": "no", "separation_guaranteed": True, "persistence_guaranteed": False,
-           "recovery_guaranteed": False, "extremes_guaranteed": False, "separated": 200}  # fmt: skip
+           "recovery_guaranteed": False, "extremes_guaranteed": False, "fusion_guaranteed": False,
+           "separated": 200}  # fmt: skip
     return {**row, **changes}
 
 

@@ -142,8 +142,8 @@ def test_noisy_clusters_stand_at_their_soft_floor(squared):
 
 def test_batches_at_the_fusion_ceiling_are_tight_or_in_cones():
     cases = theorem_2f.draw_at_ceiling(generator(4, 0))
-    norms = np.linalg.norm(np.asarray(cases["points"]), axis=-1)
-    np.testing.assert_allclose(norms, 1.0, atol=1e-12)
+    assert not cases["unit_inputs"], "the statement is about noisy points as they are"
+    assert np.ptp(np.linalg.norm(np.asarray(cases["points"]), axis=-1)) > 0.1
     assert len(set(cases["threshold"])) == len(set(cases["mixing"])) == 1
     assert 0.0 < cases["threshold"][0] < 1.0
 

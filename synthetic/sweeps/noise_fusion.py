@@ -1,0 +1,55 @@
+"""Cells of the noise sweep at and past the fusion ceiling (Theorem 2f): noise that one block removes for good.
+
+Theorem 2f speaks of a threshold of its own and of tokens that are never normalised, so that its cells stand beside the
+grid, as controls do: each batch size at its fusion ceiling, where recovery at layers 1 to L is promised, and at higher
+noise until it breaks down. Where the ceiling is not above the separation ceiling - wide cones of few points, small
+mixing weights - there is nothing to show, and no cell.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from synthetic.batches.cell import Cell
+from synthetic.sweeps.noise_grid import Ceilings, ConeLaw, SweepSettings
+from theory.fusion_ceiling import fusion_failure, fusion_threshold, gaussian_fusion
+
+FUSION = "fusion"
+# Noise of the cells over the ceiling.
+STEPS = (1.0, 1.08, 1.16, 1.24, 1.32, 1.4, 1.5)
+
+
+def fusion_cells(settings: SweepSettings, first_index: int) -> list[tuple[Cell, Ceilings]]:
+    """The cells of every group that has a ceiling above separation, numbered from ``first_index`` on."""
+    if settings.noise != "gaussian" or settings.geometry.arrangement != "orthogonal":
+        return []
+    found: list[tuple[Cell, Ceilings]] = []
+    for dim in settings.ambient_dims:
+        for n in settings.batch_sizes:
+            law = ConeLaw.of(settings.geometry, dim, settings.geometry.sizes(n), settings)
+            ceilings = law.ceilings("gaussian")
+            level = fusion_past_separation(law, settings, ceilings.separation)
+            if level > 0.0:
+                shared = replace(ceilings, fusion=level)
+                found += [(_cell(settings, law, level * step), shared) for step in STEPS]
+    return [(replace(cell, index=first_index + i), ceilings) for i, (cell, ceilings) in enumerate(found)]
+
+
+def fusion_past_separation(law: ConeLaw, settings: SweepSettings, separation: float) -> float:
+    """The fusion ceiling of a stack of so many blocks, 0 where none is above the separation ceiling."""
+    if law.min_within_cos <= 0.0 or separation <= 0.0:
+        return 0.0
+    clusters = law.ambient_dim, law.num_clusters, law.sizes, law.min_within_cos, law.delta
+    # One look at the separation ceiling is much quicker than a search that ends below it.
+    at = {"mixing": settings.mixing, "subspace_dim": settings.geometry.subspace_dim, "depth": settings.depth}
+    if not fusion_failure(*clusters, separation, **at).total <= law.delta:
+        return 0.0
+    return gaussian_fusion(*clusters, **at)
+
+
+def _cell(settings: SweepSettings, law: ConeLaw, level: float) -> Cell:
+    extremes = law.extremes("gaussian", level)
+    tau = fusion_threshold(law.ambient_dim, law.num_clusters, law.sizes, law.delta, level)
+    return Cell(0, law.ambient_dim, law.sizes, "gaussian", level, float(np.float64(tau)), False, settings.geometry,
+                settings.depth, settings.mixing, settings.trials, settings.seed, extremes, FUSION,
+                unit_inputs=False)  # fmt: skip
