@@ -228,14 +228,16 @@ def square_rows(plane: Plane, squares: list[Square], rows: dict[int, dict]) -> l
 
 
 def outline_rows(plane: Plane) -> list[dict]:
-    """outline.csv: the proved floor over noise; empty where there is none."""
+    """outline.csv: the proved floor over noise, and Theorem 2c's alone; empty where there is none."""
     s, squared = plane.settings, plane.settings.affinity == "squared"
     table = []
     for i in range(0, plane.steps + 1, max(1, plane.steps // 32)):
         level = plane.level(i)
         floor = plane.model.floor(level, s.delta, squared)
+        lens = plane.model.lens_floor(level, s.delta, squared)
         table.append({"panel": plane.number, "noise": plane.model.noise, "noise_level": level,
-                      "proved_floor": np.nan if floor is None else float(floor)})  # fmt: skip
+                      "proved_floor": np.nan if floor is None else float(floor),
+                      "lens_floor": np.nan if lens is None else float(lens)})  # fmt: skip
         if floor is None or floor > 100 * s.largest_cluster:
             break
     return table

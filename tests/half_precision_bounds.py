@@ -249,6 +249,7 @@ EXEMPT = {
         "works on balls, with float64 that the certificates hand on"),
     "noise_ceiling.within_extremes": "compares numbers and computes nothing",
     "floor_search.last_above": "searches whole numbers",
+    "floor_search.climb": "searches whole numbers",
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",

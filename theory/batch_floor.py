@@ -15,6 +15,7 @@ Proof: theory.md, section 2c; what is guaranteed when: 2d.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ from theory.lemmas.connectivity import (
 from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, pair_log_tail
 from theory.lemmas.simulated_floor import simulated_floor
 from theory.lemmas.soft_graph import LARGEST_SUBSPACE
-from theory.numerics.floor_search import last_above, log_share
+from theory.numerics.floor_search import climb, last_above, log_share
 from theory.numerics.inputs import (
     LARGEST_SIZE,
     ClusterSizes,
@@ -306,22 +307,18 @@ def gaussian_floor(
             subspace_dim, ambient_dim, num_clusters, min_principal_angle, noise_level, delta, squared
         )
         return None if certificate is None else certificate.number
-    count, size = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), 3
-    soft = None
+    count, soft = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), None
     if _has_soft_graph(subspace_dim, ambient_dim, noise_level):
         soft = soft_floor(subspace_dim, ambient_dim, count, noise_level, min_principal_angle, delta, squared)
-    while soft is None or size < soft:
-        # The needed size never falls as m rises, so that climbing to it reaches the smallest m that suffices. It may be
-        # far beyond the cluster sizes of anybody's batch.
+
+    def needed(size: int) -> int | None:
+        # The size may be far beyond the cluster sizes of anybody's batch.
         pairs = count * (size * (size - 1) // 2), count * (count - 1) // 2 * size * size
-        connection = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
-        needed = connection.floor(subspace_dim, squared)
-        if needed is None:
-            break
-        if needed <= size:
-            return size
-        size = needed
-    return soft
+        link = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
+        return link.floor(subspace_dim, squared)
+
+    lens = climb(needed, 3, soft)
+    return soft if lens is None else lens
 
 
 @half_as_float64
@@ -340,29 +337,28 @@ def gaussian_floor_certificate(
     count = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE)
     method: Method = "exact" if own == 2 else "one_step"
 
-    def climb(size: int, rigorous: bool) -> tuple[int, Connection] | None:
-        while True:
-            pairs = pair_counts(np.array([size]), count)
-            link = _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
-            if link.radius == 0.0:
-                return None
-            needed = connectivity_floor(own, link.radius, link.delta, squared, method, rigorous)
-            if needed <= size:
-                return size, link
-            size = needed
+    def link_of(size: int) -> Connection:
+        pairs = pair_counts(np.array([size]), count)
+        return _gaussian_connection(ambient_dim, count, pairs, min_principal_angle, noise_level, delta, squared)
 
-    default = climb(3, False)
-    found = None if default is None else climb(default[0], True)
-    if found is None:
+    def needed(size: int, rigorous: bool) -> int | None:
+        link = link_of(size)
+        return (
+            connectivity_floor(own, link.radius, link.delta, squared, method, rigorous) if link.radius > 0.0 else None
+        )
+
+    default = climb(partial(needed, rigorous=False), 3)
+    size = None if default is None else climb(partial(needed, rigorous=True), default)
+    if size is None:
         return None
-    size, link = found
+    link = link_of(size)
     pairs = pair_counts(np.array([size]), count)
     lost = connection_failure(
         ambient_dim, pairs, min_principal_angle, noise_level, link.threshold, link.radius, squared
     )
     total = add(lost, times(count, connectivity_failure(size, own, link.radius, link.delta, squared)))
     holds = total.high <= delta
-    return Certificate(size if holds else None, default[0], total, float(delta), int(not holds or size != default[0]))
+    return Certificate(size if holds else None, default, total, float(delta), int(not holds or size != default))
 
 
 def _has_soft_graph(subspace_dim: int, ambient_dim: int, noise_level: float) -> bool:

@@ -24,6 +24,7 @@ from theory.batch_floor import (
 from theory.judging.rates import RateCell, clopper_pearson, judge_rates
 from theory.judging.statements import THEOREM_2C, THEOREM_2G
 from theory.judging.verdicts import Verdict
+from theory.numerics.floor_search import climb
 from theory.numerics.inputs import require_count, require_range
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
@@ -78,6 +79,14 @@ class SubspaceModel:
                                   noise_level, delta, squared)  # fmt: skip
         # Under bounded noise the connection does not depend on the cluster size.
         return self.connection(2, noise_level, delta, squared).floor(self.subspace_dim, squared)
+
+    def lens_floor(self, noise_level: float, delta: float, squared: bool) -> int | None:
+        """Theorem 2c's floor alone; None where it has none."""
+
+        def needed(size: int) -> int | None:
+            return self.connection(size, noise_level, delta, squared).floor(self.subspace_dim, squared)
+
+        return climb(needed, 3)
 
     def guarantees(self, cluster_size: int, noise_level: float, delta: float, squared: bool) -> bool:
         """Whether clusters of exactly this size are proved to be recovered."""

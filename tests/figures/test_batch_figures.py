@@ -181,8 +181,12 @@ def phase_tables(draws):
             squares.append({"panel": panel, "noise_from": xs[i], "noise_to": xs[i + 1], "size_from": ys[j],
                             "size_to": ys[j + 1], "recovered_rate": rates[i, j]})  # fmt: skip
         # The floor rises with noise past the top of the panel, and is not known further right.
-        outline += [{"panel": panel, "noise_level": x, "proved_floor": y}
-                    for x, y in zip(top * np.array([0.0, 0.1, 0.3, 0.6]), (11.0, 17.0, 200.0, np.nan))]  # fmt: skip
+        # In the first panel one theorem alone has a higher floor, in the second it is the floor.
+        alone = (12.0, 90.0, np.nan, np.nan) if panel == 0 else (11.0, 17.0, 200.0, np.nan)
+        outline += [
+            {"panel": panel, "noise_level": x, "proved_floor": y, "lens_floor": z}
+            for x, y, z in zip(top * np.array([0.0, 0.1, 0.3, 0.6]), (11.0, 17.0, 200.0, np.nan), alone)
+        ]
         # Recovery falls with noise only, along x = .7 top on the contour.
         rows += [{"panel": panel, "noise": noise, "noise_level": x, "cluster_size": y,
                   "recovered_rate": 0.9 + 0.1 * (0.7 - x / top)} for x in xs for y in ys]  # fmt: skip
@@ -214,7 +218,12 @@ def test_recovery_over_noise_and_size(draw):
         )
         np.testing.assert_array_equal(heat.get_array()[order], expected["recovered_rate"])
         known = outline[(outline["panel"] == panel) & outline["proved_floor"].notna()]
-        (floor,) = [curve for curve in curves(ax)]
+        floor, *alone = curves(ax)
+        assert len(alone) == (panel == 0)
+        for curve in alone:
+            assert curve.look == names["by Theorem 2c alone"]
+            own = outline[(outline["panel"] == panel) & outline["lens_floor"].notna()]
+            np.testing.assert_array_equal([curve.x, curve.y], own[["noise_level", "lens_floor"]].T)
         assert floor.look == names["proved floor: recovery is guaranteed above it"]
         np.testing.assert_array_equal([floor.x, floor.y], known[["noise_level", "proved_floor"]].T)
         ((x, low, high, _),) = bands(ax)

@@ -94,7 +94,7 @@ FLOOR = (
              ("search_only_up", "        while high > 3:", "        while high < 3:"),
              ("search_ends_early", "while high - low > 1:", "while high - low > 4:")),
     *bugs_in("theory/batch_floor.py", "theory/batch_floor",
-             ("soft_floor_alone", "while soft is None or size < soft:", "while soft is None:"),
+             ("soft_floor_alone", "return soft if lens is None else lens", "return lens"),
              ("radius_floor_alone", "        soft = soft_floor(", "        soft = 0 and soft_floor(")),
     *bugs_in("theory/numerics/quadrature.py", "theory/soft_floor",
              ("gauss_rule_without_the_last_step", "np.diag(beside[:-1], -1)", "np.diag(beside[1:], -1)")),

@@ -1,6 +1,7 @@
 """The search for a floor: the smallest number of points from which on a failure rate stays below a target.
 
-Rates are not monotone, so that a floor is looked for from above. Source: theory.md, section 2c.
+Rates are not monotone, so that a floor is looked for from above; what a size needs is, so that one climbs to it.
+Source: theory.md, section 2c.
 """
 
 import math
@@ -48,3 +49,22 @@ def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def climb(needed: Callable[[int], int | None], start: int, below: int | None = None) -> int | None:
+    """The smallest size from ``start`` on that is at least what it needs, where the needed size never falls as sizes
+    rise: going up to it, again and again, passes over no size that suffices.
+
+    Args:
+        needed: the size that a size needs; None where none suffices from there on.
+        below: give up from this size on.
+    """
+    size = start
+    while below is None or size < below:
+        required = needed(size)
+        if required is None:
+            return None
+        if required <= size:
+            return size
+        size = required
+    return None

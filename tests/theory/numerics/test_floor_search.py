@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from theory.numerics.floor_search import last_above
+from theory.numerics.floor_search import climb, last_above
 
 
 def rise_and_fall(m, peak):
@@ -24,3 +25,17 @@ def test_the_floor_is_the_last_crossing(peak, share):
     delta = share * rise_and_fall(1.0 + peak, peak)
     above = [m for m in range(2, int(40 * peak)) if rise_and_fall(m, peak) > delta]
     assert last_above(rate, delta) == (above[-1] + 1 if above else 2)
+
+
+def test_climbing_passes_over_no_size_that_suffices():
+    """Needs that never fall: the first size that covers its own, by trying all of them."""
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        needs = np.sort(rng.integers(3, 90, size=60))
+        enough = [size for size in range(3, 60) if needs[size] <= size]
+
+        def needed(size, needs=needs):
+            return int(needs[size]) if size < 60 else None
+
+        assert climb(needed, 3) == (enough[0] if enough else None)
+        assert climb(needed, 3, below=20) == (enough[0] if enough and enough[0] < 20 else None)
