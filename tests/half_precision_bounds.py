@@ -250,6 +250,7 @@ EXEMPT = {
     "noise_ceiling.within_extremes": "compares numbers and computes nothing",
     "floor_search.last_above": "searches whole numbers",
     "floor_search.climb": "searches whole numbers",
+    "drawn_rows.round_off": "of a whole number",
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",

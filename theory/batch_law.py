@@ -11,9 +11,9 @@ chance that the batch has such a neighbour at all; empty_i the chance that it ha
 
     max(in-, 1 - empty_i - out+)  <=  E S_i  <=  min(in+, 1 - empty_i - out-),
 
-with equality at n = 2, 3, N, and a width of at most 1/(1 + c (sum_j h_ij)^2/sum_j h_ij^2). Theorem 2's regime is the
-special case without cross-class neighbours: E S_i = 1 - empty_i exactly. Proof: theory.md, section 6;
-this toolkit's statement.
+with equality at n = 2, 3, N (of new rows: 2, 3), and a width of at most 1/(1 + c (sum_j h_ij)^2/sum_j h_ij^2).
+Theorem 2's regime is the special case without cross-class neighbours: E S_i = 1 - empty_i exactly.
+Proof: theory.md, section 6; this toolkit's statement.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from theory.batches.clusters import index_among, index_labels
 from theory.lemmas.batch_weights import BatchKind, Rows, Weight, unit_rows
 from theory.lemmas.cosine_bins import binned_laws
-from theory.lemmas.drawn_rows import Sides, row_sides
+from theory.lemmas.drawn_rows import SMALLEST, Sides, round_off, row_sides
 from theory.numerics.inputs import Array
 
 __all__ = ["BatchLaw", "Weight", "batch_laws", "expected_sharpness"]
@@ -39,8 +39,9 @@ EXACT_ROWS = 512
 class BatchLaw:
     """One weight's bracket of every row, for several batch sizes, and what the rows have in the whole pool.
 
-    lower, upper are bounds and degrees are counts however the pool was worked out; mass, share and effective_neighbours
-    of pools that are read off histograms are right to about three digits.
+    lower, upper are bounds however the pool was worked out. Of pools that are read off histograms empty is the middle
+    of two bounds, degrees count cosines as they were computed, and mass, share and effective_neighbours are right to
+    about three digits.
 
     Attributes:
         weight: as applied, with the cut of the points' precision.
@@ -117,8 +118,9 @@ def batch_laws(
         new_rows: points (R, D) and labels (R,) of rows that are not of the pool: the laws are theirs, in batches of one
             such row and n - 1 rows of the pool. For Proposition 8; not with pairs.
         exact: True: every weight by itself, O(N^2) exponentials a node, weight and batch size; False: from histograms
-            of cosines, whose rounding the bracket includes; None: exact up to EXACT_ROWS rows. (Exact is what float64
-            makes of a cosine: one that equals a threshold may come out on either side of it.)
+            of cosines, whose rounding the bracket includes; None: exact up to EXACT_ROWS rows. (Exact are bounds for
+            the float64 cosines. True ones differ by about 1e-16, which matters where they equal a threshold, or where
+            every excess of a row over it is as small.)
         progress: called with the number of rows that are done.
 
     Raises:
@@ -184,6 +186,8 @@ def _exact_laws(
         own = kind.index == rows.index[i]
         for w, weight in enumerate(weights):
             h = weight.value(cosines)
+            # A power that underflows makes no neighbour less.
+            h = np.where(weight.positive(cosines), np.maximum(h, SMALLEST), 0.0)
             if rows.member:
                 h[i] = 0.0
             mass = h.sum()
@@ -197,7 +201,7 @@ def _exact_laws(
     laws = []
     for weight, found, (degree, cross, mass, share, effective) in zip(weights, sides, facts):
         in_low, in_high, out_low, out_high, empty = np.moveaxis(found, -1, 0).swapaxes(1, 2)
-        lower, upper = Sides((in_low, in_high), (out_low, out_high), (empty, empty)).bracket()
+        lower, upper = Sides((in_low, in_high), (out_low, out_high), (empty, empty)).bracket(round_off(count))
         degrees = degree.astype(np.int64), cross.astype(np.int64)
         laws.append(BatchLaw(weight, kind.batch_sizes, lower, upper, empty, *degrees, mass, share, effective))
     return tuple(laws)

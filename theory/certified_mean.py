@@ -37,7 +37,8 @@ def bernoulli_divergence(p: Numbers, q: Numbers) -> Numbers:
 
 @half_as_float64
 def divergence_floor(mean: float, count: int, delta: float) -> float:
-    """The smallest mu <= mean with kl(mean || mu) <= ln(1/delta)/count, at most 2^-50 below it and never above.
+    """The smallest mu <= mean with kl(mean || mu) <= ln(1/delta)/count, from below: less by what round-off may be,
+    1e-16 (1 + sqrt(count)).
 
     Args:
         mean: in [0, 1].
@@ -55,7 +56,7 @@ def divergence_floor(mean: float, count: int, delta: float) -> float:
     for _ in range(60):
         middle = 0.5 * (low + high)
         low, high = (low, middle) if bernoulli_divergence(mean, middle) <= allowed else (middle, high)
-    return low
+    return max(low - 1e-16 * (1.0 + math.sqrt(count)), 0.0)
 
 
 @half_as_float64
@@ -108,7 +109,7 @@ def fixed_sequence(floors: Sequence[float], targets: Sequence[float] | float) ->
     Args:
         floors: one bound a candidate, in the order that was fixed before the data were seen, each below its candidate's
             true value with probability at least 1 - delta.
-        targets: what each has to reach, or one for all.
+        targets: what each has to reach, or one for all; fixed before the data were seen as well.
 
     Raises:
         ValueError: NaN, or another number of targets.

@@ -90,7 +90,8 @@ def lonely_share(hits: Int[Array, " N"], batch_size: int, neighbours: int = 1) -
 
 @half_as_float64
 def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> int | None:
-    """n*(k, q) from the hits; None where not even the whole pool as one batch will do.
+    """n*(k, q) from the hits, shares up to q + 1e-10 counting as q; None where not even the whole pool as one batch
+    will do.
 
     Raises:
         ValueError: as ``lonely_share``; share outside [0, 1].
@@ -100,7 +101,7 @@ def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> 
     k = require_count(neighbours, "neighbours", 1, len(found) - 1)
     low, high = 1, len(found)
     # The whole pool is decided by counting, without a distribution function's round-off.
-    if np.count_nonzero(found < k) > share * len(found):
+    if np.count_nonzero(found < k) / len(found) > share + ROUND_OFF:
         return None
     while high - low > 1:
         middle = (low + high) // 2

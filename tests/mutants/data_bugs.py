@@ -43,8 +43,8 @@ LAW = (
         ("present_weight_not_in_the_rest", "log_all = m @ log_means - present * rule.nodes", "log_all = m @ log_means"),
         (
             "sides_crossed",
-            "1.0 - self.empty[1] - self.outside[1] - round_off",
-            "1.0 - self.empty[1] - self.outside[0] - round_off",
+            "1.0 - self.empty[1] - self.outside[1] - error",
+            "1.0 - self.empty[1] - self.outside[0] - error",
         ),
         ("caps_exchanged", "missing_all(sizes, degree - hits, m)", "missing_all(sizes, hits, m)"),
         ("empty_of_one_draw_less", "gammaln(sizes - draws + 1.0)", "gammaln(sizes - draws + 2.0)"),
@@ -68,7 +68,8 @@ LAW = (
     *bugs_in(
         "theory/lemmas/binned_rows.py",
         "theory/lemmas/binned_rows theory/batch_law",
-        ("chord_not_raised", "sag = 1.0 / (1.0 - np.tanh(0.25 * np.log(ratio)) ** 2)", "sag = np.ones_like(ratio)"),
+        ("chord_not_raised", "np.cosh(0.25 * np.log(np.where(steep, 1.0, ratio))) ** 2", "1.0"),
+        ("units_below_the_cut_come_off", "_at_edges(counts, np.where(kink, 0.0, below))", "_at_edges(counts, below)"),
         (
             "reach_turned_round",
             "low_values, high_values = weight.value(edges - bins.reach), weight.value(edges + bins.reach)",
@@ -138,7 +139,7 @@ FLOOR = bugs_in(
         "    return high\n\n\n@half_as_float64\ndef neighbour_floor",
         "    return low\n\n\n@half_as_float64\ndef neighbour_floor",
     ),
-    ("none_only_of_no_hits", "np.count_nonzero(found < k) >", "np.count_nonzero(found < 1) >"),
+    ("none_only_of_no_hits", "np.count_nonzero(found < k) /", "np.count_nonzero(found < 1) /"),
     ("hits_in_class_order", "return layout.unsort_rows(np.concatenate(hits))", "return np.concatenate(hits)"),
 )
 

@@ -264,6 +264,7 @@ EXEMPT = {
     "quadrature.gauss_rule": KERNEL,
     "floor_search.last_above": KERNEL,
     "floor_search.climb": KERNEL,
+    "drawn_rows.round_off": KERNEL,
     **{f"sphere.{name}": KERNEL for name in (
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},
     "block_model.check_sharpening": JUDGES,

@@ -3,6 +3,7 @@
 import math
 from itertools import combinations
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -217,3 +218,14 @@ def test_asymptotic_coverage():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("count", [5, 10**4, 10**6, 10**12])
+def test_the_floor_is_never_above_by_round_off(count):
+    """kl(mean || floor) in 40 digits: at least what is allowed, and hardly more."""
+    with mpmath.workdps(40):
+        mean, allowed = mpmath.mpf("0.7"), -mpmath.log(mpmath.mpf("0.05")) / count
+        floor = mpmath.mpf(divergence_floor(0.7, count, 0.05))
+        kl = mean * mpmath.log(mean / floor) + (1 - mean) * mpmath.log((1 - mean) / (1 - floor))
+        assert allowed <= kl
+        assert kl <= allowed * (1 + mpmath.mpf(10) ** -3)

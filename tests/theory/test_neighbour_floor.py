@@ -129,3 +129,11 @@ def test_bad_hits_are_named():
     for hits in ([0.5, 1.0], [[1]], [3, 0], [-1, 1], ["a", "b"]):
         with pytest.raises(ValueError, match=r"^hits: "):
             lonely_share(np.array(hits), 2)
+
+
+@pytest.mark.parametrize(("count", "lonely"), [(100, 29), (199, 120), (49, 1), (100, 57)])
+def test_a_share_that_is_just_met_has_a_floor(count, lonely):
+    """share = a/N is not a/N in floating point: a of N rows without a neighbour are a share of a/N at every n."""
+    hits = np.array([0] * lonely + [count - 1] * (count - lonely))
+    assert floor_of_hits(hits, lonely / count) == 2
+    assert floor_of_hits(hits, lonely / count - 1e-6) is None

@@ -24,7 +24,8 @@ KINDS = ("relu", "exponential")
 BATCHES = ("uniform", "balanced", "pairs")
 # exp(-2 kappa) is then far from underflow, so that every weight is positive.
 LARGEST_INVERSE_TEMPERATURE = 300.0
-LARGEST_POWER = 100.0
+# An excess of 1e-7 over the threshold then still has a weight that a float holds.
+LARGEST_POWER = 40.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Weight:
     Attributes:
         kind: "relu": ReLU(C - threshold)^power; "exponential": exp(inverse_temperature (C - 1)).
         threshold: tau in [0, 1); as in stacks, rows of points are cut at max(tau, tau_num) (``at_precision``).
-        power: p in (0, 100].
+        power: p in (0, 40].
         inverse_temperature: kappa in (0, 300].
 
     Raises:
@@ -73,6 +74,10 @@ class Weight:
         excess = cosine - self.threshold
         excess = array_namespace(excess).clip(excess, 0.0) if hasattr(excess, "shape") else max(excess, 0.0)
         return excess if self.power == 1.0 else excess**self.power
+
+    def positive(self, cosine: Array | float) -> Array | bool:
+        """h(C) > 0, elementwise, whatever a power makes of it in floating point."""
+        return cosine == cosine if self.kind == "exponential" else cosine > self.threshold
 
     @property
     def bound(self) -> float:

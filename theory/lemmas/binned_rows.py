@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from theory.lemmas.batch_weights import Weight
-from theory.lemmas.drawn_rows import Sides, missing_all
+from theory.lemmas.drawn_rows import Sides, missing_all, round_off
 from theory.numerics.laplace_rule import LaplaceRule
 
-STEP, LOSS, ROUND_OFF = 0.5, 1e-8, 1e-9
+STEP, LOSS, ROUND_OFF, STEEP = 0.5, 1e-8, 1e-9, 4.0
 # Weights smaller than this share of the largest are bracketed less tightly.
 SPAN = 1e-40
 
@@ -107,14 +107,18 @@ class Edges:
         positive = np.clip((possible - counts[..., ~kink].sum(axis=-1))[..., None], 0.0, counts)
         with np.errstate(divide="ignore"):
             ratio = np.where(kink, 1.0, high_values[1:] / np.where(kink, 1.0, high_values[:-1]))
-        sag = 1.0 / (1.0 - np.tanh(0.25 * np.log(ratio)) ** 2)
+        # Where a bin's weights differ by more, all of its units count as if at its upper edge.
+        steep = kink | (ratio > STEEP)
+        sag = np.where(steep, 1.0, np.cosh(0.25 * np.log(np.where(steep, 1.0, ratio))) ** 2)
+        whole = np.where(kink, positive, counts)
         return cls(
             low_values,
             high_values,
             _at_edges(counts, lower),
             _at_edges(counts, above),
-            _at_edges(np.where(kink, positive, counts * sag), np.where(kink, positive, above * sag)),
-            _at_edges(counts, below),
+            _at_edges(np.where(steep, whole, counts * sag), np.where(steep, whole, above * sag)),
+            # Units counted in the bin with the cut need not be those counted above: nothing is sure to come off.
+            _at_edges(counts, np.where(kink, 0.0, below)),
         )
 
 
@@ -153,7 +157,8 @@ def bracket_rows(weight: Weight, bins: RowBins, pool: RowPool) -> dict[str, np.n
     if edges is None:
         zeros = np.zeros((1, 1))
         edges = Edges(zeros[0], zeros[0], *(np.zeros((groups, rows, 1)) for _ in range(4)))
-    sides = [side.bracket(ROUND_OFF) + side.empty for side in _all_sides(edges, pool)]
+    error = max(ROUND_OFF, round_off(int(pool.sizes.sum(axis=0).max())))
+    sides = [side.bracket(error) + side.empty for side in _all_sides(edges, pool)]
     low, high = edges.low @ edges.low_values, edges.high @ edges.high_values
     return {
         "lower": np.stack([each[0] for each in sides]),

@@ -191,7 +191,7 @@ class Tile:
     def _placed(self, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The bin of each cosine, and its place there."""
         half = np.asarray(self.bins / 2.0, dtype=cosines.dtype)
-        scaled = cosines * half + half
+        scaled = np.clip(cosines * half + half, 0, self.bins)
         cells = np.clip(scaled.astype(np.intp), 0, self.bins - 1)
         return cells, scaled - cells
 

@@ -13,11 +13,17 @@ from scipy.special import gammaln
 
 from theory.numerics.laplace_rule import LaplaceRule
 
-# Relative; of sums of a few hundred terms and of logarithms of binomial coefficients.
+# Relative; of sums of a few hundred terms. Logarithms of binomial coefficients add to it in large pools.
 ROUND_OFF = 1e-11
 STEP, LOSS = 0.35, 1e-12
-# Weights below it, which only powers and the coldest temperatures have, are still bracketed, but less tightly.
+# Positive weights below it, which only high powers have, count as this.
 SMALLEST = 1e-300
+
+
+def round_off(units: int) -> float:
+    """What probabilities of so many units may be off by: sixteen roundings of a logarithm of a factorial, or
+    ROUND_OFF."""
+    return max(ROUND_OFF, float(gammaln(units + 1.0)) * 2.0**-49)
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,10 @@ class Sides:
     outside: tuple[Float[np.ndarray, "*sizes rows"], Float[np.ndarray, "*sizes rows"]]
     empty: tuple[Float[np.ndarray, "*sizes rows"], Float[np.ndarray, "*sizes rows"]]
 
-    def bracket(self, round_off: float = ROUND_OFF) -> tuple[np.ndarray, np.ndarray]:
+    def bracket(self, error: float = ROUND_OFF) -> tuple[np.ndarray, np.ndarray]:
         """max(in-, 1 - empty - out+) and min(in+, 1 - empty - out-), moved apart by the round-off, in [0, 1]."""
-        lower = np.maximum(self.inside[0] * (1.0 - round_off), 1.0 - self.empty[1] - self.outside[1] - round_off)
-        upper = np.minimum(self.inside[1], 1.0 - self.empty[0] - self.outside[0] * (1.0 - round_off)) + round_off
+        lower = np.maximum(self.inside[0] * (1.0 - error), 1.0 - self.empty[1] - self.outside[1] - error)
+        upper = np.minimum(self.inside[1], 1.0 - self.empty[0] - self.outside[0] * (1.0 - error)) + error
         return np.clip(lower, 0.0, 1.0), np.clip(upper, 0.0, 1.0)
 
 
@@ -57,7 +63,7 @@ def row_sides(
     """(in-, in+, out-, out+, empty) of one row for several batch sizes, from its weights: O(units nodes) a batch size.
 
     Args:
-        weights: h_ij of the pool, without the row itself.
+        weights: h_ij of the pool, without the row itself; 0 or at least SMALLEST.
         strata: 0..S-1; ``draws``: how many units of each a batch of each size has besides the row.
         present: weight of the row's own class that every batch has.
     """
@@ -70,7 +76,7 @@ def row_sides(
     positive = positive[positive > 0]
     if positive.size == 0:
         return [(0.0, 0.0, 0.0, 0.0, 1.0)] * len(draws)
-    rule = LaplaceRule.spanning(max(positive.min(), SMALLEST), positive.max(), positive.sum(), STEP, LOSS)
+    rule = LaplaceRule.spanning(positive.min(), positive.max(), positive.sum(), STEP, LOSS)
     used = np.flatnonzero(weights > 0)
     h, stratum, inside = weights[used], strata[used], own[used]
     decay = np.exp(-h[:, None] * rule.nodes)
@@ -90,7 +96,7 @@ def row_sides(
         # Sums over the other strata, without the cancellation of subtracting one's own.
         elsewhere = (1.0 - np.eye(count)) @ (chance * masses)
         apart = elsewhere[stratum] + rest[stratum] * (masses[stratum] - h)
-        low = chance[stratum] * h / (h + present + np.maximum(apart, 0.0))
+        low = chance[stratum] * (h / (h + present + np.maximum(apart, 0.0)))
         log_all = m @ log_means - present * rule.nodes
         log_rest = log_all - m[stratum, None] * log_means[stratum] + np.maximum(m - 1, 0)[stratum, None] * log_others
         tail = np.exp(log_rest)

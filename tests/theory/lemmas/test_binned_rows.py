@@ -163,7 +163,7 @@ def test_units_and_draws_of_each_kind():
     [
         ({"kind": "gauss"}, r"^kind: must be one of relu, exponential"),
         ({"kind": "relu", "threshold": 1.0}, r"^threshold: must lie in \[0, 1\)"),
-        ({"kind": "relu", "power": 0.0}, r"^power: must lie in \(0, 100\]"),
+        ({"kind": "relu", "power": 0.0}, r"^power: must lie in \(0, 40\]"),
         ({"kind": "relu", "inverse_temperature": 1.0}, r"^inverse_temperature: is of exponential weights only"),
         ({"kind": "exponential"}, r"^inverse_temperature: must lie in \(0, 300\]"),
         ({"kind": "exponential", "inverse_temperature": 0.0}, r"^inverse_temperature: must lie"),
