@@ -3,12 +3,12 @@ how far these move when seeds are drawn anew. Defined in registered/limits_on_re
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import nnls
 from scipy.special import factorial
 
 from models.advisor.questions.strength import crossing
@@ -37,29 +37,48 @@ NOWHERE = Place(math.nan)
 def turning_point(levels: Sequence[float], values: Sequence[float]) -> Place:
     """Peak T of the least-squares tent a - u max(0, T - S) - v max(0, S - T), u, v >= 0; the smallest of equal ones.
 
+    Between the first two levels, and between the last two, every peak of one tent may be as good as another: such a
+    turning point is known to one level only (``turning_points`` has all of them).
+
     Returns:
         nowhere where the tent has no slope, or a value is not finite.
     """
-    levels, values = np.asarray(levels, float), np.asarray(values, float)
+    return turning_points(levels, values)[0]
+
+
+def turning_points(levels: Sequence[float], values: Sequence[float]) -> tuple[Place, Place]:
+    """The smallest and the largest of the peaks that fit equally well."""
+    values = np.asarray(values, float)
     if not np.isfinite(values).all():
-        return NOWHERE
-    count = round((levels[-1] - levels[0]) / STEP)
-    peaks = levels[0] + (levels[-1] - levels[0]) * np.arange(count + 1) / count
-    fits = [_tent(levels, values, peak) for peak in peaks]
-    squares = np.array([rest for rest, _ in fits])
+        return NOWHERE, NOWHERE
+    peaks, designs = _tents(tuple(map(float, levels)))
+    squares, slopes = np.full(len(peaks), np.inf), np.zeros(len(peaks))
+    for columns, inverse in designs:
+        found = inverse @ values
+        rest = np.square(values - (columns @ found[..., None])[..., 0]).sum(-1)
+        better = (found[:, 1:] >= 0.0).all(-1) & (rest < squares)
+        squares = np.where(better, rest, squares)
+        slopes = np.where(better, found[:, 1:].max(-1, initial=0.0), slopes)
     scale = float(np.square(values - values.mean()).sum())
-    best = int(np.flatnonzero(squares <= squares.min() + SAME * scale)[0])
-    if fits[best][1] <= FLAT:
-        return NOWHERE
-    return Place(float(peaks[best]), -1 if best == 0 else 1 if best == count else 0)
+    equal = np.flatnonzero(squares <= squares.min() + SAME * scale)
+    if slopes[equal].max() <= FLAT:
+        return NOWHERE, NOWHERE
+    last = len(peaks) - 1
+    ends = (Place(float(peaks[k]), -1 if k == 0 else 1 if k == last else 0) for k in (equal[0], equal[-1]))
+    return tuple(ends)
 
 
-def _tent(levels: np.ndarray, values: np.ndarray, peak: float) -> tuple[float, float]:
-    """Sum of squares that the best tent with this peak leaves, and its steeper slope."""
-    ones = np.ones_like(levels)
-    columns = [ones, -ones, -np.maximum(0.0, peak - levels), -np.maximum(0.0, levels - peak)]
-    found, rest = nnls(np.stack(columns, axis=1), values)
-    return rest**2, max(found[2:])
+@lru_cache
+def _tents(levels: tuple[float, ...]) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Peaks that are tried, and columns and pseudo-inverses of tents with two, one and no slopes: the best of those
+    whose slopes are not negative is the least-squares tent."""
+    at = np.array(levels)
+    count = round((at[-1] - at[0]) / STEP)
+    peaks = at[0] + (at[-1] - at[0]) * np.arange(count + 1) / count
+    ones = np.ones((len(peaks), len(at)))
+    left, right = np.minimum(0.0, at - peaks[:, None]), np.minimum(0.0, peaks[:, None] - at)
+    designs = [np.stack([ones, *sides], axis=-1) for sides in ((), (left,), (right,), (left, right))]
+    return peaks, [(columns, np.linalg.pinv(columns)) for columns in designs]
 
 
 def crossing_point(levels: Sequence[float], critical: Sequence[float], fewest: int) -> Place:

@@ -17,7 +17,7 @@ from paper_checks.limits.curves import (
     bootstrap_interval,
     crossing_point,
     slopes_beside,
-    turning_point,
+    turning_points,
     within_margin,
 )
 from paper_checks.limits.trainings import FLOORS, LimitTraining, Question
@@ -102,8 +102,8 @@ def _grid(rows: list[dict], column: str, seeds: int) -> np.ndarray:
 
 
 def turn(accuracies: np.ndarray) -> Place:
-    """Where accuracy turns."""
-    return turning_point(STRENGTHS, accuracies)
+    """Where accuracy turns; the smallest of equal places, as registered."""
+    return turning_points(STRENGTHS, accuracies)[0]
 
 
 def cross(critical: np.ndarray) -> Place:
@@ -115,21 +115,21 @@ def _gap(both: np.ndarray) -> float:
     return turn(both[: len(STRENGTHS)]).value - cross(both[len(STRENGTHS) :]).value
 
 
-def _turn_rows(name: str, accuracy: np.ndarray, critical: np.ndarray) -> list[dict]:
-    """Turning point, crossing and their difference of every seed, and of the mean curves with their intervals."""
-    rows = []
-    for seed, each in enumerate(zip(accuracy, critical)):
-        found = turn(each[0]), cross(each[1])
-        rows.append({"curve": name, "seed": str(seed), "turning": found[0].value, "turning_censored": found[0].censored,
-                     "crossing": found[1].value, "crossing_censored": found[1].censored,
-                     "difference": found[0].value - found[1].value})  # fmt: skip
+def _turn_row(curve: str, seed: str, accuracy: np.ndarray, critical: np.ndarray) -> dict:
+    """Turning point, crossing and difference; turning_latest is the largest of equally good turning points."""
+    (turning, latest), crossing = turning_points(STRENGTHS, accuracy), cross(critical)
+    return {"curve": curve, "seed": seed, "turning": turning.value, "turning_latest": latest.value,
+            "turning_censored": turning.censored, "crossing": crossing.value, "crossing_censored": crossing.censored,
+            "difference": turning.value - crossing.value}  # fmt: skip
+
+
+def _turn_rows(curve: str, accuracy: np.ndarray, critical: np.ndarray) -> list[dict]:
+    """A row a seed, and one of the mean curves with their intervals."""
+    rows = [_turn_row(curve, str(seed), *each) for seed, each in enumerate(zip(accuracy, critical))]
     # A level without a critical strength in some seed has a mean over the others.
     counted = np.isfinite(critical).sum(0)
     means = np.where(counted > 0, np.nansum(critical, axis=0) / np.maximum(counted, 1), np.nan)
-    middle = turn(accuracy.mean(0)), cross(means)
-    row = {"curve": name, "seed": "mean curve", "turning": middle[0].value, "turning_censored": middle[0].censored,
-           "crossing": middle[1].value, "crossing_censored": middle[1].censored,
-           "difference": middle[0].value - middle[1].value}  # fmt: skip
+    row = _turn_row(curve, "mean curve", accuracy.mean(0), means)
     for column, curves, statistic in (("turning", accuracy, lambda mean: turn(mean).value),
                                       ("crossing", critical, lambda mean: cross(mean).value),
                                       ("difference", np.hstack([accuracy, critical]), _gap)):  # fmt: skip
@@ -161,8 +161,13 @@ def _turn_words(name: str, row: dict, beyond: int, count: int) -> str:
         ("crossing", "the crossing is at"),
         ("difference", "apart by"),
     ):
+        if not math.isfinite(row[column]):
+            parts.append(f"{word}: none")
+            continue
         end = CENSORED[row.get(f"{column}_censored", 0)]
-        parts.append(f"{word} {row[column]:.2f}{end} [{row[f'{column}_low']:.2f}, {row[f'{column}_high']:.2f}]")
+        low, high = row[f"{column}_low"], row[f"{column}_high"]
+        interval = f"[{low:.2f}, {high:.2f}]" if math.isfinite(low) else "[no interval]"
+        parts.append(f"{word} {row[column]:.2f}{end} {interval}")
     more = f"; {beyond} of {count} critical strengths beyond {EMBEDDED[-1]:g}" if beyond else ""
     return f"{name}: {', '.join(parts)}{more}"
 
