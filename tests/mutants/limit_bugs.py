@@ -1,4 +1,4 @@
-"""Bugs in the limits on real data, and on the way to them: strengths, embeddings, the trainer's log, turns and floors."""
+"""Bugs in the limits on real data, and on the way to them: strengths, embeddings, the log, turns and floors."""
 
 from tests.mutants.bugs import bugs_in
 
@@ -72,7 +72,8 @@ CLAIMS = (
          'in METHODS.items():\n        rows = _levels(results, tier, name, "simclr")'),
         ("certified_floor_decides", "slopes_beside(sizes, grid[seed], floor)",
          "slopes_beside(sizes, grid[seed], 4 * certified)"),
-        ("first_epoch_for_the_last", 'last_epoch(results.table(task, "epochs"))[0]', 'results.table(task, "epochs")[0]'),
+        ("first_epoch_for_the_last", 'last_epoch(results.table(task, "epochs"))[0]',
+         'results.table(task, "epochs")[0]'),
         ("fall_is_enough", "measure, below, above)]", "measure, below, dict.fromkeys(above, 0.0))]"),
     ),
     *bugs_in(
