@@ -1,4 +1,4 @@
-"""Every claim of the four papers, tested: reproduced, contradicted, or undecided at this scale.
+"""Every claim of the four papers, and two of our own, tested: reproduced, contradicted, or undecided at this scale.
 
     python -m paper_checks                                     quick tier: synthetic data and digits, 15 minutes
     python -m paper_checks --tier cpu --images PATH            a small encoder on an image folder or archive

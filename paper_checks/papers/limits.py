@@ -213,7 +213,7 @@ def _range(values: list[float]) -> str:
 
 CLAIMS = (
     Claim(
-        "L1", "TransFusion", "the noise limit on real data; registered/limits_on_real_data.md",
+        "L1", "The limits on real data", "a conjecture of this toolkit, beside T2",
         "On real images accuracy turns at the augmentation strength where the critical strength, predicted from the "
         "features, falls below the strength in use.",
         "comparison",
@@ -225,7 +225,7 @@ CLAIMS = (
         _strength_tasks, _judge_strength, labels=True,
     ),
     Claim(
-        "L2", "TransFusion", "the batch floor on real data; registered/limits_on_real_data.md",
+        "L2", "The limits on real data", "a conjecture of this toolkit, beside T3 (theory.md, Proposition 7)",
         "On real images accuracy falls below the batch floor that is predicted from the features of a training with "
         "large batches.",
         "comparison",

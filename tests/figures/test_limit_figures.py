@@ -4,9 +4,11 @@ from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from scipy.special import stdtrit
 
+from figures.claim_limits import CROSS, TURN
 from tests.figures.battery import Draws, case
 from tests.figures.reading import bars, curves, legend, named, verticals
 
@@ -55,6 +57,8 @@ def test_turns_and_crossings(draw):
     levels, turns = tables["limit_levels"], tables["limit_turns"]
     names = legend(figure)
     assert set(names) == {"strength in use", "accuracy turns", "critical falls below use", "mean, 95 %"}
+    assert [names[label].color for label in ("accuracy turns", "critical falls below use")] == [to_hex(TURN),
+                                                                                                to_hex(CROSS)]  # fmt: skip
     above, below = figure.axes[:2], figure.axes[2:]
     assert [ax.get_title() for ax in above] == ["A", "B"]
     for curve, top, bottom in zip("AB", above, below):
