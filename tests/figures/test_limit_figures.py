@@ -57,8 +57,8 @@ def test_turns_and_crossings(draw):
     levels, turns = tables["limit_levels"], tables["limit_turns"]
     names = legend(figure)
     assert set(names) == {"strength in use", "accuracy turns", "critical falls below use", "mean, 95 %"}
-    assert [names[label].color for label in ("accuracy turns", "critical falls below use")] == [to_hex(TURN),
-                                                                                                to_hex(CROSS)]  # fmt: skip
+    assert names["accuracy turns"].color == to_hex(TURN)
+    assert names["critical falls below use"].color == to_hex(CROSS)
     above, below = figure.axes[:2], figure.axes[2:]
     assert [ax.get_title() for ax in above] == ["A", "B"]
     for curve, top, bottom in zip("AB", above, below):
