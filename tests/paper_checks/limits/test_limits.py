@@ -157,9 +157,10 @@ def test_what_was_not_measured_leaves_l1_undecided(peak, value):
 
 
 def test_critical_strengths_beyond_the_embedded_ones_are_counted():
-    found = L1.judge(Planted(turning_at(0.6), critical(lambda s: 1.3 if s < 0.3 else 0.6)), QUICK)
+    found = L1.judge(Planted(turning_at(0.6), critical(lambda s: 1.3 if s < 0.6 else 0.6)), QUICK)
+    # Without them fewer than five levels would be left.
     assert found.answer == "reproduced"
-    assert "10 of 35 critical strengths beyond 1.2" in found.sentence
+    assert "20 of 35 critical strengths beyond 1.2" in found.sentence
 
 
 def floor_of(value):
