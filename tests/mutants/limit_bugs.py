@@ -71,7 +71,7 @@ CLAIMS = (
         ("one_method_twice", "in METHODS.items():\n        rows = _levels(results, tier, name, method)",
          'in METHODS.items():\n        rows = _levels(results, tier, name, "simclr")'),
         ("certified_floor_decides", "slopes_beside(sizes, grid[seed], floor)",
-         "slopes_beside(sizes, grid[seed], 4 * certified)"),
+         "slopes_beside(sizes, grid[seed], certified)"),
         ("first_epoch_for_the_last", 'last_epoch(results.table(task, "epochs"))[0]',
          'results.table(task, "epochs")[0]'),
         ("fall_is_enough", "measure, below, above)]", "measure, below, dict.fromkeys(above, 0.0))]"),

@@ -166,7 +166,7 @@ def test_critical_strengths_beyond_the_embedded_ones_are_counted():
 def floor_of(value):
     def rows(task, rng):
         return [{"name": "batch_floor", "value": value + rng.integers(-3, 4), "low": np.nan, "high": np.nan},
-                {"name": "batch_floor_certified", "value": 1.3 * value, "low": np.nan, "high": np.nan}]  # fmt: skip
+                {"name": "batch_floor_certified", "value": 3.0 * value, "low": np.nan, "high": np.nan}]  # fmt: skip
 
     return rows
 
@@ -196,6 +196,9 @@ def test_l2_asks_whether_accuracy_falls_below_the_floor(accuracy, floor, answer)
     assert found.answer == answer
     assert len(found.tables["floor_levels"]) == 30
     assert ("undecided" in found.sentence) == (floor != floor)
+    if answer == "reproduced":
+        slopes = [row["below"] for row in found.tables["floor_values"]]
+        assert np.mean(slopes) == pytest.approx(0.05, abs=0.005)
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
