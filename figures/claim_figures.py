@@ -296,7 +296,7 @@ def draw_blocks(run: RunFolder) -> Figure:
     looks = _looks(table)
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH if len(panels) > 1 else 5.5, 3.3), squeeze=False)
     for ax, (measure, part) in zip(axes[0], panels):
-        _draw_lines(ax, part, "block", "value", looks, spread=_half_width)
+        _draw_lines(ax, part, "block", "value", looks, spread=half_width)
         ax.set_ylabel(str(measure))
         ax.set_xlabel("block")
     _name_curves(figure, axes.flat, looks)
@@ -314,7 +314,7 @@ def _draw_lines(
         grouped = rows.groupby(over)[column]
         middle, half = grouped.mean(), grouped.agg(spread)
         look = {**looks[curve], "markersize": 4 if len(middle) <= 12 else 0}
-        if spread is _half_width:
+        if spread is half_width:
             ax.errorbar(middle.index, middle, yerr=half, capsize=3, label=curve, **look)
         else:
             ax.plot(middle.index, middle, label=curve, **look)
@@ -328,10 +328,10 @@ def _means(rows: pd.DataFrame, over: str, column: str) -> tuple[pd.Series, pd.Se
     middle = grouped.mean()
     if _numbers(middle.index.to_series()) is not None:
         middle = middle.sort_index()
-    return middle, grouped.agg(_half_width)[middle.index]
+    return middle, grouped.agg(half_width)[middle.index]
 
 
-def _half_width(values: pd.Series) -> float:
+def half_width(values: pd.Series) -> float:
     """Of Student's 95 % interval of the mean; NaN where there is none."""
     if len(values) < 2 or not np.isfinite(values).all():
         return math.nan

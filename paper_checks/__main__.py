@@ -1,4 +1,4 @@
-"""Every claim of the four papers, tested: reproduced, contradicted, or undecided at this scale.
+"""Every claim of the four papers, and two of our own, tested: reproduced, contradicted, or undecided at this scale.
 
     python -m paper_checks                                     quick tier: synthetic data and digits, 15 minutes
     python -m paper_checks --tier cpu --images PATH            a small encoder on an image folder or archive
@@ -37,6 +37,7 @@ from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import NO_EVIDENCE
+from paper_checks.limits.trainings import LimitTraining
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
@@ -44,6 +45,7 @@ from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backe
 from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS = "tasks", "claims"
+ON_IMAGES = (Training, LimitTraining)
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ def run(options: PaperChecks) -> int:
     backend = _backend(options.jobs, device)
     tasks = unique(task for claim in claims for task in claim.tasks(tier))
     # A process keeps the images of one seed.
-    tasks.sort(key=lambda task: task.config.seed if isinstance(task, Training) else 0)
-    if any(isinstance(task, Training) for task in tasks):
+    tasks.sort(key=lambda task: task.config.seed if isinstance(task, ON_IMAGES) else 0)
+    if any(isinstance(task, ON_IMAGES) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         load_images(tier.config.data)
     name = f"paper-checks-{tier.name}"

@@ -4,6 +4,7 @@ from paper_checks.claims import Claim
 from paper_checks.papers import (
     deep_fusion,
     feature_transform,
+    limits,
     simclr,
     transfusion_stacks,
     transfusion_theory,
@@ -14,7 +15,7 @@ from paper_checks.papers import (
 def all_claims() -> dict[str, Claim]:
     """Every claim by its id."""
     transfusion = (*transfusion_theory.CLAIMS, *transfusion_stacks.CLAIMS, *transfusion_training.CLAIMS)
-    others = (*deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
+    others = (*limits.CLAIMS, *deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
     return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others)}
 
 

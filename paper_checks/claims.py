@@ -12,7 +12,8 @@ from paper_checks.decisions import Answer, Contrast, PValues, contrast_row, deci
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 
-Paper = Literal["TransFusion", "Deep Fusion", "SimCLR", "Feature transformation"]
+# The last is no paper's: what this toolkit predicts of real data.
+Paper = Literal["TransFusion", "Deep Fusion", "SimCLR", "Feature transformation", "The limits on real data"]
 Kind = Literal["theorem", "trend", "comparison"]
 
 
@@ -43,7 +44,7 @@ class Claim:
     """One claim of a paper, and how it is checked.
 
     Attributes:
-        id: T1, D1, S1, F1, ...
+        id: T1, D1, S1, F1, L1, ...
         place: where in the paper.
         wording: the claim, in this toolkit's words.
         kind: theorem (must hold always), trend (of a factor), comparison (of arms).

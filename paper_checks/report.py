@@ -37,6 +37,8 @@ CAPTIONS = {
     "claim_histograms": "densities of positive and negative scores by epoch",
     "claim_moments": "moments of scores, and the gradient's norm, by epoch",
     "claim_blocks": "values by block",
+    "claim_turns": "accuracy and critical strength by the strength in training",
+    "claim_floor": "accuracy by batch size beside the floors that were predicted",
 }
 PICTURES = "pictures"
 

@@ -15,6 +15,23 @@ Control = Literal["none", "shuffled_labels"]
 
 
 @dataclass(frozen=True)
+class LimitSizes:
+    """What is spent on the limits on real data (papers/limits.py), as registered.
+
+    Attributes:
+        epochs: of trainings at several strengths.
+        smallest_batch: of trainings at several batch sizes.
+        epochs_at_smallest_batch: larger batches take as many more.
+        seeds: trainings of each arm.
+    """
+
+    epochs: int
+    smallest_batch: int
+    epochs_at_smallest_batch: int
+    seeds: int = 5
+
+
+@dataclass(frozen=True)
 class Tier:
     """The budget of a run.
 
@@ -25,6 +42,7 @@ class Tier:
         seeds: trainings of each arm on images.
         batch_sizes: smallest and largest batch compared with the base's, which lies between them.
         epochs: shortest and longest training compared with the base's.
+        limits: sizes of the trainings that are asked for their limits.
         small_queue: keys of a small queue in claims about its size; the large one is models.cifar's default.
         quick_theory: coarse grids for the synthetic runs.
         device: of the trainings.
@@ -37,6 +55,7 @@ class Tier:
     batch_sizes: tuple[int, int]
     epochs: tuple[int, int]
     small_queue: int
+    limits: LimitSizes
     quick_theory: bool = True
     device: str = "cpu"
     control: Control = "none"
@@ -68,6 +87,7 @@ QUICK = Tier(
     batch_sizes=(32, 512),
     epochs=(3, 20),
     small_queue=128,
+    limits=LimitSizes(epochs=8, smallest_batch=8, epochs_at_smallest_batch=1),
 )
 CPU = Tier(
     name="cpu",
@@ -85,6 +105,7 @@ CPU = Tier(
     batch_sizes=(32, 512),
     epochs=(2, 12),
     small_queue=256,
+    limits=LimitSizes(epochs=6, smallest_batch=8, epochs_at_smallest_batch=1),
     quick_theory=False,
 )
 GPU = Tier(
@@ -102,6 +123,7 @@ GPU = Tier(
     batch_sizes=(128, 2048),
     epochs=(50, 200),
     small_queue=1024,
+    limits=LimitSizes(epochs=100, smallest_batch=32, epochs_at_smallest_batch=6),
     quick_theory=False,
     device="cuda",
 )

@@ -12,9 +12,11 @@ from figures.ticks import plain_numbers_if_few
 
 
 def draw_curves(run: RunFolder) -> Figure:
-    """Loss, kNN accuracy on validation images, gradient norm, and the angles of views beside Theorem 2b's ceiling."""
+    """Loss, kNN accuracy on validation images, gradient norm, angles of views beside Theorem 2b's ceiling, and where
+    the run has logged it the critical strength beside the one in use."""
     epochs = run.tables["epochs"].sort_values("epoch")
-    figure, axes = plt.subplots(1, 4, figsize=(11.6, 2.9))
+    panels = 4 + ("critical_strength" in epochs)
+    figure, axes = plt.subplots(1, panels, figsize=(2.9 * panels, 2.9))
     for ax, column, name in zip(
         axes, ("loss", "knn", "gradient_norm"), ("loss", "kNN accuracy, validation", "gradient norm")
     ):
@@ -25,6 +27,8 @@ def draw_curves(run: RunFolder) -> Figure:
     axes[2].set_yscale("log")
     plain_numbers_if_few(axes[2].yaxis)
     draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
+    if panels == 5:
+        draw_strengths(axes[4], epochs[epochs["strength"].notna()])
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -46,6 +50,24 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     else:
         ax.plot([], [], linestyle="none", label=does_not_apply(epochs))
     ax.set_title("angular noise of views, degrees")
+    ax.set_ylim(bottom=0.0)
+    ax.legend(fontsize=7)
+
+
+def draw_strengths(ax: Axes, epochs: pd.DataFrame) -> None:
+    """The strength in use, and the critical one with its interval: above the line, half of the excess is kept."""
+    ax.plot(epochs["epoch"], epochs["strength"], color="0.3", linestyle="--", label="in use")
+    known = epochs[epochs["critical_strength"].notna()]
+    # An interval that has no upper end is drawn below the value alone.
+    above = (known["critical_high"] - known["critical_strength"]).fillna(0.0)
+    below = known["critical_strength"] - known["critical_low"]
+    if not known.empty:
+        look = {"color": "C0", "marker": "o", "markersize": 3, "capsize": 2}
+        ax.errorbar(known["epoch"], known["critical_strength"], yerr=[below, above], label="critical, 95 %", **look)
+    beyond = epochs[epochs["critical_strength"].isna() & epochs["critical_low"].notna()]
+    if not beyond.empty:
+        ax.plot(beyond["epoch"], beyond["critical_low"], color="C0", linestyle="none", marker="^", label="at least")
+    ax.set_title("augmentation strength")
     ax.set_ylim(bottom=0.0)
     ax.legend(fontsize=7)
 

@@ -151,7 +151,7 @@ def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
 def _strength(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     found = []
     for limit in findings.limits:
-        found.append(_limit(limit, findings, config))
+        found.append(limit_answer(limit, findings.strengths, config))
         certified = findings.certified_strength
         if certified is None or certified.kind != limit.kind:
             continue
@@ -165,7 +165,8 @@ def _strength(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     return found
 
 
-def _limit(limit: StrengthLimit, findings: Findings, config: AdvisorConfig) -> Answer:
+def limit_answer(limit: StrengthLimit, strengths: Sequence[float], config: AdvisorConfig) -> Answer:
+    """A limit in words: PREDICTED, or UNDECIDED where it lies beyond the embedded strengths."""
     question = f"Largest strength that keeps {_percent(config.target)} ({NAMES[limit.kind]})"
     name = f"strength_{limit.kind}"
     if math.isinf(limit.value):
@@ -174,8 +175,8 @@ def _limit(limit: StrengthLimit, findings: Findings, config: AdvisorConfig) -> A
                       f"{limit.last:g}, the largest embedded strength; embed a larger one", "strength")  # fmt: skip
     error = Z * limit.deviation / math.sqrt(limit.rows)
     low, high = max(0.0, limit.low - error), limit.high + error
-    left = max(s for s in findings.strengths if s <= limit.value)
-    right = min((s for s in findings.strengths if s >= limit.value), default=limit.last)
+    left = max(s for s in strengths if s <= limit.value)
+    right = min((s for s in strengths if s >= limit.value), default=limit.last)
     meaning = f"of the affinity sharpness in excess of chance; interpolated between {left:g} and {right:g}"
     return Answer(question, name, limit.value, low, high if math.isfinite(high) else None, Status.PREDICTED, meaning,
                   "strength")  # fmt: skip

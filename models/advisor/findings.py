@@ -88,6 +88,10 @@ def keep_nothing(name: str, compute: Callable[[], dict]) -> dict:
     return compute()
 
 
+def no_progress(name: str, rows: int | None = None) -> None:
+    """Nobody is told."""
+
+
 def keep_in(folder: Path) -> Keep:
     """Answers that FOLDER/parts keeps from one start of a run to the next."""
 
@@ -116,7 +120,7 @@ def find(
     features: FeatureSet,
     config: AdvisorConfig,
     keep: Keep = keep_nothing,
-    progress: Progress = lambda name, rows=None: None,
+    progress: Progress = no_progress,
 ) -> Findings:
     """Ask everything.
 
@@ -126,11 +130,7 @@ def find(
     Raises:
         ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
     """
-    raw, centered = (pool_of(features, flag, seed=config.seed) for flag in (False, True))
-    check_batch_size(config.batch_size, raw.size)
-    batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
-    if raw.paired and batch_size % 2:
-        raise ValueError(f"batch_size: must be even, as both views of a row are in the batch, got {batch_size}")
+    raw, centered, batch_size = pools_of(features, config)
 
     def part(name: str, compute: Callable[[], dict]) -> dict:
         progress(name)
@@ -141,14 +141,8 @@ def find(
         Geometry(**part(f"geometry_{name}", lambda p=pool: asdict(geometry(p, config.seed))))
         for name, pool in pools.items()
     )
-    choices = tuple(
-        _choices(part(f"attention_{name}", lambda p=pool: {"found": [asdict(c) for c in
-                                                                     choose_attention(p, batch_size, config)]}))
-        for name, pool in pools.items()
-    )  # fmt: skip
-    use_centered = prefers_centered(*choices)
+    choices, use_centered, weights = choose(raw, centered, batch_size, config, part)
     pool = centered if use_centered else raw
-    weights = tuple((c.kind, c.weight()) for c in choices[use_centered] if c.above_chance)
     relu = dict(weights).get("relu")
     sizes = floor = certified_floor = None
     if weights:
@@ -166,8 +160,9 @@ def find(
         floor = Floor(**found)
         certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
     strengths = features.strengths if weights and len(features.strengths) > 1 else ()
-    by_strength, limits, certified = _strengths(features, strengths, use_centered, weights, batch_size, config, part,
-                                                progress)  # fmt: skip
+    asked = features, strengths, use_centered, weights, batch_size, config, part
+    by_strength, limits = strength_limits(*asked, progress)
+    certified = _certified_strength(*asked)
     depths = tuple(
         DepthCurve(**{k: tuple(v) if isinstance(v, list) else v for k, v in part(
             f"depth_{kind}", lambda k=kind, w=weight: asdict(depth_curve(pool, k, w, batch_size, config))).items()})
@@ -184,6 +179,33 @@ def find(
     )  # fmt: skip
 
 
+def pools_of(features: FeatureSet, config: AdvisorConfig) -> tuple[Pool, Pool, int]:
+    """The rows as they are, the centered ones, and the batch size that is asked about.
+
+    Raises:
+        ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
+    """
+    raw, centered = (pool_of(features, flag, seed=config.seed) for flag in (False, True))
+    check_batch_size(config.batch_size, raw.size)
+    batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
+    if raw.paired and batch_size % 2:
+        raise ValueError(f"batch_size: must be even, as both views of a row are in the batch, got {batch_size}")
+    return raw, centered, batch_size
+
+
+def choose(
+    raw: Pool, centered: Pool, batch_size: int, config: AdvisorConfig, part: Keep
+) -> tuple[tuple[tuple[Choice, Choice], tuple[Choice, Choice]], bool, tuple[tuple[str, Weight], ...]]:
+    """Both attentions on both pools, whether to center, and the attentions that see the classes, by kind."""
+    choices = tuple(
+        _choices(part(f"attention_{name}", lambda p=pool: {"found": [asdict(c) for c in
+                                                                     choose_attention(p, batch_size, config)]}))
+        for name, pool in (("raw", raw), ("centered", centered))
+    )  # fmt: skip
+    use_centered = prefers_centered(*choices)
+    return choices, use_centered, tuple((c.kind, c.weight()) for c in choices[use_centered] if c.above_chance)
+
+
 def prefers_centered(raw: Sequence[Choice], centered: Sequence[Choice]) -> bool:
     """Centering, unless the raw rows are clearly sharper for ReLU attention."""
     before, after = raw[0], centered[0]
@@ -192,18 +214,19 @@ def prefers_centered(raw: Sequence[Choice], centered: Sequence[Choice]) -> bool:
     return after.sharpness >= before.sharpness - 1.96 * float(np.hypot(before.error, after.error))
 
 
-def _strengths(
+def strength_limits(
     features: FeatureSet,
     strengths: Sequence[float],
     centered: bool,
     weights: Sequence[tuple[str, Weight]],
     batch_size: int,
     config: AdvisorConfig,
-    part: Keep,
-    progress: Progress,
-) -> tuple[tuple[tuple[SizePoint, ...], ...], tuple[StrengthLimit, ...], CertifiedStrength | None]:
+    part: Keep = keep_nothing,
+    progress: Progress = no_progress,
+) -> tuple[tuple[tuple[SizePoint, ...], ...], tuple[StrengthLimit, ...]]:
+    """Every attention at every strength, and the limit of each; nothing without strengths."""
     if not strengths:
-        return (), (), None
+        return (), ()
     found = []
     for strength in strengths:
         name = f"strength_{strength:g}"
@@ -217,10 +240,19 @@ def _strengths(
         strength_limit(strengths, [at[k] for at in points], [at[k] for at in means], chance, config.target, size)
         for k in range(len(weights))
     )
+    return points, limits
+
+
+def _certified_strength(
+    features: FeatureSet, strengths: Sequence[float], centered: bool, weights: Sequence[tuple[str, Weight]],
+    batch_size: int, config: AdvisorConfig, part: Keep,
+) -> CertifiedStrength | None:  # fmt: skip
+    if not strengths:
+        return None
     pools = [partial(_strength_pool, features, centered, strength, config) for strength in strengths]
     certified = part("certified_strength", lambda: asdict(certify_strength(pools, strengths, *weights[0], batch_size,
                                                                            config)))  # fmt: skip
-    return points, limits, CertifiedStrength(**certified)
+    return CertifiedStrength(**certified)
 
 
 def _at_strength(

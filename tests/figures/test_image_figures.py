@@ -170,3 +170,25 @@ def test_without_attention_there_is_one_panel(draw):
     tables = image_tables(Draws(6))
     tables["layers"] = tables["layers"][tables["layers"]["part"] == "reading"]
     assert len(draw(CONFIG, **tables).axes) == 1
+
+
+@case("image_curves")
+def test_the_critical_strength_beside_the_one_in_use(draw):
+    """Logged after epochs 2, 4 and 5: known, known without an upper end, and beyond what was embedded."""
+    tables = image_tables(Draws(5))
+    epochs = tables["epochs"]
+    logged = {2: (0.75, 0.4, 0.3, 0.6), 4: (0.75, 0.62, 0.55, np.nan), 5: (0.75, np.nan, 1.0, np.nan)}
+    for place, name in enumerate(("strength", "critical_strength", "critical_low", "critical_high")):
+        epochs[name] = [logged[epoch][place] if epoch in logged else np.nan for epoch in epochs["epoch"]]
+    figure = draw(CONFIG, **tables)
+    panel = figure.axes[4]
+    assert panel.get_title() == "augmentation strength"
+    drawn = named(panel)
+    np.testing.assert_array_equal([drawn["in use"].x, drawn["in use"].y], [[2, 4, 5], [0.75, 0.75, 0.75]])
+    np.testing.assert_array_equal([drawn["at least"].x, drawn["at least"].y], [[5], [1.0]])
+    assert {"in use", "critical, 95 %", "at least"} == set(legend(panel))
+    (known,) = bars(panel)
+    np.testing.assert_array_equal(known.x, [2, 4])
+    np.testing.assert_allclose([known.low, known.y, known.high], [[0.3, 0.55], [0.4, 0.62], [0.6, 0.62]], rtol=1e-14)
+    assert panel.get_ylim()[0] == 0.0
+    assert len(draw(CONFIG, **image_tables(Draws(5))).axes) == 4, "a run without it has no such panel"

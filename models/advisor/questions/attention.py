@@ -5,6 +5,7 @@ nearest neighbor only, so a candidate must leave the median row enough effective
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ CANDIDATES = 64
 MARGIN = 4.0
 EXPECTED_WITHIN = 1.96
 
-KINDS = {"relu": "threshold", "softmax": "inverse temperature"}
+AttentionKind = Literal["relu", "softmax"]
+KINDS: dict[AttentionKind, str] = {"relu": "threshold", "softmax": "inverse temperature"}
 
 
 @dataclass(frozen=True)

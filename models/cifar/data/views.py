@@ -4,6 +4,9 @@ Every image has parameters of its own. They are drawn first, all of them from th
 that they depend on nothing else: not on what the images show, nor on which augmentations are switched on. Two
 configurations with one seed therefore see the same crops, and differ only in what they are told to do.
 
+A view's strength S scales all of them together, from 0 (the image itself) over 1 (what the settings say) to the largest
+that they leave room for. With one seed a stronger view is the same view carried further.
+
 Order: crop, flip, color jitter (its four operations in an order drawn for each image), grayscale, blur, noise,
 normalization.
 
@@ -78,9 +81,13 @@ class ViewConfig:
     """What views are made of.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value out of range, or a strength that carries one out of it; named.
     """
 
+    strength: float = 1.0
+    """Scales all augmentations: the share of the area that a crop may leave out, color jitter, the probabilities of
+    grayscale and blur, noise, and up to 1 that of a flip. At 0 views are the images; at most what keeps all of them in
+    their ranges (below 1.25 by default, where crops would have no area)."""
     crop: bool = True
     """Resize a random part of the image to the size of the whole (bilinear)."""
     min_area: float = 0.2
@@ -115,6 +122,25 @@ class ViewConfig:
             require_range(value, "mean", -math.inf, math.inf, closed="neither")
         for value in self.std:
             require_range(value, "std", 0.0, math.inf, closed="neither")
+        self._check_strength()
+
+    def _check_strength(self) -> None:
+        require_range(self.strength, "strength", 0.0, math.inf, closed="left")
+        largest = {"color_jitter": LARGEST_STRENGTH, "grayscale": 1.0, "blur": 1.0}
+        for name, most in largest.items():
+            if self.scaled(name) > most:
+                limit = f"at most {most / getattr(self, name):.4g}"
+                raise ValueError(f"strength: must be {limit}, which carries {name} to {most:g}, got {self.strength:g}")
+        if self.crop and self.scaled("min_area") <= 0.0:
+            limit = f"below {1.0 / (1.0 - self.min_area):.4g}"
+            raise ValueError(f"strength: must be {limit}, where crops have no area left, got {self.strength:g}")
+
+    def scaled(self, name: str) -> float:
+        """color_jitter, grayscale, blur, noise_level or min_area at this strength."""
+        if name == "min_area":
+            # In this form exact at strengths 0 and 1.
+            return self.min_area + (1.0 - self.strength) * (1.0 - self.min_area)
+        return self.strength * getattr(self, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +189,9 @@ def make_view(
         return evaluation_view(images, config)
     parameters = draw_parameters(n, width / height, config, generator)
     noise = None
-    if config.noise_level > 0.0:
+    if config.scaled("noise_level") > 0.0:
         noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images.device)
-        noise *= config.noise_level
+        noise *= config.scaled("noise_level")
     return apply_parameters(images, parameters, config, noise)
 
 
@@ -187,18 +213,19 @@ def draw_parameters(n: int, aspect: float, config: ViewConfig, generator: torch.
     """
     uniform = torch.rand(n, 2 * CROP_ATTEMPTS + 15, generator=generator, device=generator.device)
     areas, ratios, place, factors, order, rest = uniform.split([CROP_ATTEMPTS, CROP_ATTEMPTS, 2, 4, 4, 5], dim=1)
-    reach = JITTER_RANGE * config.color_jitter
+    color_jitter = config.scaled("color_jitter")
+    reach = JITTER_RANGE * color_jitter
     low, high = max(0.0, 1.0 - reach), 1.0 + reach
-    turn = 2.0 * math.pi * min(0.5, HUE_RANGE * config.color_jitter)
+    turn = 2.0 * math.pi * min(0.5, HUE_RANGE * color_jitter)
     jitter = torch.cat([low + (high - low) * factors[:, :3], turn * (2.0 * factors[:, 3:] - 1.0)], dim=1)
     return ViewParameters(
-        crop=_crops(areas, ratios, place, aspect, config.min_area),
-        flipped=rest[:, 0] < FLIP_PROBABILITY,
+        crop=_crops(areas, ratios, place, aspect, config.scaled("min_area")),
+        flipped=rest[:, 0] < FLIP_PROBABILITY * min(1.0, config.strength),
         jittered=rest[:, 1] < JITTER_PROBABILITY,
         jitter=jitter,
         order=order.argsort(dim=1),
-        gray=rest[:, 2] < config.grayscale,
-        blurred=rest[:, 3] < config.blur,
+        gray=rest[:, 2] < config.scaled("grayscale"),
+        blurred=rest[:, 3] < config.scaled("blur"),
         blur_sigma=BLUR_SIGMAS[0] + (BLUR_SIGMAS[1] - BLUR_SIGMAS[0]) * rest[:, 4],
     )
 
@@ -237,6 +264,9 @@ def apply_parameters(
     Args:
         noise: added before normalization.
     """
+    if config.strength == 0.0:
+        # Resampling and unit factors would still round.
+        return evaluation_view(images, config).contiguous(memory_format=_memory_format(images))
     device = images.device
     parameters = ViewParameters(**{name: value.to(device) for name, value in vars(parameters).items()})
     views = _scaled(images)

@@ -44,7 +44,7 @@ def measure_epoch(
     Affinities, scores and angles are those of two fixed views of up to ``count`` of them, some of every class.
     """
     shown = splits.validation if len(splits.validation) else splits.train
-    part = _first_of_every_class(shown, count).to(device)
+    part = first_of_every_class(shown, count).to(device)
     with torch.no_grad(), evaluating(learner):
         plain = partial(evaluation_view, config=view)
         columns = {"knn": _monitor(learner, splits.train, shown, plain, batch_size, device)}
@@ -84,7 +84,7 @@ def _monitor(
     return (scores.argmax(1).cpu() == shown.labels.cpu()).double().mean().item()
 
 
-def _first_of_every_class(images: ImageSet, count: int) -> ImageSet:
+def first_of_every_class(images: ImageSet, count: int) -> ImageSet:
     """Up to ``count`` images, as many of each class as can be, in the order of the set."""
     each = max(2, count // len(images.class_names))
     kept = torch.zeros(len(images), dtype=torch.bool)

@@ -19,6 +19,8 @@ from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
 
 ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
+# What a view's strength scales, and nothing reads at strength 0.
+AUGMENTATIONS = ("crop", "min_area", "flip", "color_jitter", "grayscale", "blur", "noise_level")
 # Heads that read a setting.
 READERS: dict[str, tuple[str, ...]] = {
     "out_dim": ("linear", "mlp", "deepfusion", "reluformer", "batchformer"),
@@ -68,8 +70,8 @@ def idle_settings(config: TrainConfig) -> dict[str, str]:
     """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
     found = {}
     for name, why in _unread(config):
-        group, setting = name.split(".")
-        part = getattr(config, group)
+        group, _, setting = name.rpartition(".")
+        part = getattr(config, group) if group else config
         if getattr(part, setting) != getattr(type(part), setting):
             found[name] = why
     return found
@@ -89,9 +91,10 @@ def require_no_idle(config: TrainConfig) -> None:
 def without_idle(config: TrainConfig) -> TrainConfig:
     """The same training, with every setting that nothing reads at its default."""
     for name in idle_settings(config):
-        group, setting = name.split(".")
-        part = getattr(config, group)
-        config = replace(config, **{group: replace(part, **{setting: getattr(type(part), setting)})})
+        group, _, setting = name.rpartition(".")
+        part = getattr(config, group) if group else config
+        reset = replace(part, **{setting: getattr(type(part), setting)})
+        config = replace(config, **{group: reset}) if group else reset
     return config
 
 
@@ -109,6 +112,12 @@ def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
         yield "method.intermediate", f"{behind}, which has one affinity"
     if not config.view.crop:
         yield "view.min_area", "without view.crop"
+    if config.view.strength == 0.0:
+        yield from ((f"view.{name}", "at view.strength 0") for name in AUGMENTATIONS)
+    elif not any(getattr(config.view, name) for name in AUGMENTATIONS if name != "min_area"):
+        yield "view.strength", "without any augmentation"
+    if config.advise_every == 0:
+        yield "advise_strengths", "without advise_every"
     if config.optimiser.warmup_epochs == config.epochs:
         yield "optimiser.schedule", "where all epochs are warm-up"
 

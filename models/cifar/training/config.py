@@ -8,6 +8,7 @@ import torch
 
 from models.cifar.data.images import DataConfig
 from models.cifar.data.views import ViewConfig
+from models.cifar.evaluation.strengths import check_view_strengths
 from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, HeadKind
@@ -78,7 +79,13 @@ class TrainConfig:
     measure_every: int = 1
     """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
     measure_images: int = 512
-    """Validation images that affinities, scores and angles are measured on; at least two of each class."""
+    """Validation images that affinities, scores, angles and the critical strength are measured on; at least two of each
+    class."""
+    advise_every: int = 0
+    """Epochs between logs of the critical strength, at which the features lose half of their excess affinity sharpness,
+    beside the strength of the views; also after the last epoch. 0: never."""
+    advise_strengths: tuple[float, ...] = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
+    """Strengths that the images are embedded at for it, increasing from 0; interpolated between."""
     seed: int = 0
     """Of initialization, order of the images, views and everything else that is drawn."""
 
@@ -90,6 +97,8 @@ class TrainConfig:
             require_count(self.chunk, "chunk", 1)
         require_count(self.measure_every, "measure_every", 1)
         require_count(self.measure_images, "measure_images", 4)
+        require_count(self.advise_every, "advise_every", 0)
+        check_view_strengths(self.advise_strengths, self.view, "advise_strengths")
         require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
         if self.data.validation_share == 0.0:
             raise ValueError("validation_share: must be above 0, the probes choose on validation images")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from models.cifar.data.images import ImageSet, Splits
 from models.cifar.data.views import make_view
 from models.cifar.evaluation.epoch_measures import measure_epoch
+from models.cifar.evaluation.strengths import critical_columns
 from models.cifar.methods.gradient_cache import cached_backward
 from models.cifar.methods.learners import Batch, Learner
 from models.cifar.methods.processes import everywhere, rank, world_size
@@ -64,6 +65,9 @@ def fit(
         store(state, folder)
         if state.epoch % config.measure_every == 0 or state.epoch == config.epochs:
             _measure(state, splits, row)
+            store(state, folder)
+        if config.advise_every and (state.epoch % config.advise_every == 0 or state.epoch == config.epochs):
+            _advise(state, splits, row)
             store(state, folder)
         on_epoch(row)
     return state
@@ -203,3 +207,20 @@ def _measure(state: TrainState, splits: Splits, row: dict) -> None:
     row |= found.columns
     state.layers += found.layers
     state.scores += found.scores
+
+
+def _advise(state: TrainState, splits: Splits, row: dict) -> None:
+    """Add the strength in use and the critical one to the epoch's row, in process 0, which keeps it; say so where these
+    features have none."""
+    if rank() != 0:
+        return
+    config, begun = state.config, time.perf_counter()
+    row["strength"] = config.view.strength
+    try:
+        row |= critical_columns(
+            state.learner.encoder, splits.validation, config.view, config.advise_strengths, config.batch_size,
+            state.device, config.measure_images,
+        )  # fmt: skip
+    except ValueError as error:
+        print(f"epoch {state.epoch} has no critical strength: {error}", file=sys.stderr)
+    row["advise_seconds"] = time.perf_counter() - begun

@@ -33,6 +33,8 @@ EXEMPT = {
     "compile": "speed: the same numbers to rounding",
     "measure_every": "how often features are measured, after a training's epochs",
     "measure_images": "how many images features are measured on",
+    "advise_every": "how often the critical strength is logged, after a training's epochs",
+    "advise_strengths": "strengths that images are embedded at for it",
 }
 
 # Another value for every setting of a method.
@@ -62,6 +64,7 @@ CASES: list[tuple[str, object, dict]] = [
     ("encoder.width", 8, {}),
     ("encoder.norm", "batch", {}),
     ("encoder.zero_last_norm", True, {}),
+    ("view.strength", 0.4, {}),
     ("view.crop", False, {}),
     ("view.min_area", 0.8, {}),
     ("view.flip", False, {}),
@@ -163,9 +166,11 @@ def test_exempt_settings_change_nothing(tmp_path):
     kept = trained(base)
     torch.testing.assert_close(trained(replace(base, channels_last=False)), kept, rtol=0, atol=1e-4)
     measured = replace(base, measure_every=2, measure_images=5)
-    state = train.fit(measured, splits(), CPU, tmp_path)
-    found = [*state.learner.encoder.parameters(), *state.learner.head.parameters()]
-    assert torch.equal(torch.cat([p.detach().flatten() for p in found]), kept)
+    for options in (measured, replace(base, advise_every=1, advise_strengths=(0.0, 0.5, 1.0))):
+        state = train.fit(options, splits(), CPU, tmp_path)
+        found = [*state.learner.encoder.parameters(), *state.learner.head.parameters()]
+        assert torch.equal(torch.cat([p.detach().flatten() for p in found]), kept)
+    assert [row["strength"] for row in state.epochs] == [1.0, 1.0]
     with pytest.raises(ValueError, match="in_channels: must be 3"):
         config(encoder=EncoderConfig(in_channels=1))
 
@@ -264,6 +269,9 @@ IDLE = [
             head=HeadChoice("deepfusion", width=8, depth=1, attention_scope="joint")), "head.attention_scope"),
     (with_setting(config("transfusion", head=HeadChoice("mlp")), "method.intermediate", 0.5), "method.intermediate"),
     (config(view=ViewConfig(crop=False, min_area=0.5)), "view.min_area"),
+    (config(view=ViewConfig(strength=0.0, min_area=0.5, blur=0.5)), "view.min_area view.blur"),
+    (config(view=ViewConfig(0.5, crop=False, flip=False, color_jitter=0.0, grayscale=0.0)), "view.strength"),
+    (config(advise_strengths=(0.0, 0.5)), "advise_strengths"),
     (config(optimiser=OptimizerConfig("sgd", 0.1, warmup_epochs=2, schedule="constant")), "optimiser.schedule"),
 ]  # fmt: skip
 

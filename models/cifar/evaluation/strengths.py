@@ -1,0 +1,98 @@
+"""Images under views of several strengths, embedded for the advisor, and the critical strength that it says of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.advisor.critical_strength import critical_strength
+from models.advisor.inputs.checks import check_strengths
+from models.advisor.inputs.features import FeatureSet, feature_set
+from models.cifar.data.images import ImageSet
+from models.cifar.data.views import ViewConfig, evaluation_view, make_view
+from models.cifar.evaluation.epoch_measures import first_of_every_class
+from models.cifar.evaluation.features import encode_features
+
+# Every strength sees the same draws, and so does every epoch.
+STRENGTH_SEED = 20_261_128
+
+
+def check_view_strengths(strengths: Sequence[float], view: ViewConfig, name: str = "strengths") -> tuple[float, ...]:
+    """Strengths that views can be embedded at, as floats.
+
+    Raises:
+        ValueError: fewer than two, not increasing from 0, or beyond what the views' settings leave room for.
+    """
+    try:
+        levels = check_strengths(strengths, len(strengths))
+        if len(levels) < 2:
+            raise ValueError("needs 0 and at least one more")
+        for level in levels:
+            replace(view, strength=level)
+    except ValueError as error:
+        raise ValueError(f"{name}: {str(error).removeprefix('strengths: ')}") from error
+    return levels
+
+
+def embed_strengths(
+    encoder: nn.Module,
+    images: ImageSet,
+    view: ViewConfig,
+    strengths: Sequence[float],
+    batch_size: int,
+    device: torch.device,
+    count: int | None = None,
+) -> FeatureSet:
+    """Features h of images as they are and under one view of every strength, in evaluation mode; the same draws at all.
+
+    Args:
+        view: what strength 1 means; its own strength plays no part.
+        batch_size: images encoded at a time, on which draws depend.
+        count: only so many images, as many of each class as can be and at least two; None takes all.
+
+    Raises:
+        ValueError: as ``check_view_strengths``; features that the advisor cannot use (zero, not finite, all alike); a
+            class of one image; named.
+    """
+    levels = check_view_strengths(strengths, view)
+    part = images if count is None else first_of_every_class(images, count)
+    rows = [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
+    names = np.array(part.class_names)
+    return feature_set(rows[0], names[part.labels.cpu().numpy()], rows, levels, name=f"features of {part.name}")
+
+
+def _encoded(encoder: nn.Module, part: ImageSet, view: ViewConfig, batch_size: int, device: torch.device) -> np.ndarray:
+    draw = torch.Generator().manual_seed(STRENGTH_SEED)
+
+    def seen(images: Tensor) -> Tensor:
+        return evaluation_view(images, view) if view.strength == 0.0 else make_view(images, view, draw)
+
+    found = encode_features(encoder, part.images, seen, min(batch_size, len(part)), device)
+    return found.float().cpu().numpy()
+
+
+def critical_columns(
+    encoder: nn.Module,
+    images: ImageSet,
+    view: ViewConfig,
+    strengths: Sequence[float],
+    batch_size: int,
+    device: torch.device,
+    count: int,
+) -> dict[str, float]:
+    """Columns of epochs.csv: critical_strength of ReLU attention with critical_low and critical_high.
+
+    A value that lies beyond the strengths is NaN with critical_low alone; all are NaN where attention does not see the
+    classes.
+
+    Raises:
+        ValueError: as ``embed_strengths``.
+    """
+    features = embed_strengths(encoder, images, view, strengths, batch_size, device, count)
+    answer = critical_strength(features)
+    found = dict.fromkeys(("value", "low", "high")) if answer is None else vars(answer)
+    value, low, high = (math.nan if found[name] is None else float(found[name]) for name in ("value", "low", "high"))
+    return {"critical_strength": value, "critical_low": low, "critical_high": high}
