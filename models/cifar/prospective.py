@@ -148,9 +148,10 @@ def study(options: ProspectiveStudy) -> int:
     if options.images is not None:
         data = replace(digits, dataset=str(options.images), limit=options.limit, image_size=options.image_size)
         found += [advised(*each, folder, options) for each in image_sets("images", data, options, folder)]
-    checked = pd.concat(found, ignore_index=True)
+    table = pd.concat(found, ignore_index=True)
+    print(summary_table(table))
+    checked = table[table["status"] != "NONE"]
     write_table(folder / "checked.csv", checked.to_dict("records"))
-    print(summary_table(checked))
     status = draw_figures(folder) if options.figures else 0
     return status or int((checked["status"] == "CONTRADICTED").mean() > 0.05)
 
@@ -159,18 +160,21 @@ def advised(name: str, sets: Both, folder: Path, options: ProspectiveStudy) -> p
     """One set through the advisor, in a folder of its own; its checked predictions, with the set's name."""
     own = folder / name
     files = [folder / f"{name}_{file}" for file in (ADVISED, KEPT_ASIDE)]
-    if not (own / "checked.csv").exists():
+    if not (own / "report.txt").exists():
         for path, features in zip(files, (sets.advised, sets.kept_aside)):
             write_features(path, features)
         advise_and_check(AdvisorRun(features=files[0], check=files[1], out=own, resume=own.exists(), seed=options.seed,
                                     figures=False))  # fmt: skip
-    return pd.read_csv(own / "checked.csv").assign(set=name)
+    # Rows in which attention does not see the labels leave nothing to predict.
+    path = own / "checked.csv"
+    return pd.read_csv(path).assign(set=name) if path.exists() else pd.DataFrame({"set": [name], "status": "NONE"})
 
 
 def summary_table(checked: pd.DataFrame) -> str:
     """A line a set, and one for all."""
     lines = ["", "set                    predictions  confirmed  contradicted  undecided   median error   worst"]
     for name, part in [*checked.groupby("set", sort=False), ("all", checked)]:
+        part = part[part["status"] != "NONE"]
         errors = (part["measured"] - part["value"]).abs().dropna()
         counts = [int((part["status"] == status).sum()) for status in ("CONFIRMED", "CONTRADICTED", "UNDECIDED")]
         lines.append(f"{name:<22} {len(part):11d}  {counts[0]:9d}  {counts[1]:12d}  {counts[2]:9d}   "

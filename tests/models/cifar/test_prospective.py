@@ -76,10 +76,11 @@ def test_predictions_are_hashed_and_kept(finished):
 
 
 def test_the_table_counts(capsys, monkeypatch, tmp_path):
-    checked = pd.DataFrame({"set": ["a", "a", "b"], "status": ["CONFIRMED", "CONTRADICTED", "UNDECIDED"],
-                            "measured": [0.5, 0.9, np.nan], "value": [0.4, 0.4, 0.1]})  # fmt: skip
+    checked = pd.DataFrame({"set": [*"aabc"], "status": ["CONFIRMED", "CONTRADICTED", "UNDECIDED", "NONE"],
+                            "measured": [0.5, 0.9, np.nan, np.nan], "value": [0.4, 0.4, 0.1, np.nan]})  # fmt: skip
     lines = [line.split() for line in summary_table(checked).splitlines()[2:]]
     assert lines == [["a", "2", "1", "1", "0", "0.300", "0.500"], ["b", "1", "0", "0", "1", "nan", "nan"],
+                     ["c", "0", "0", "0", "0", "nan", "nan"],
                      ["all", "3", "1", "1", "1", "0.300", "0.500"]]  # fmt: skip
     monkeypatch.setattr(prospective, "image_sets", lambda *_: ())
     monkeypatch.setattr(prospective, "tables", lambda _: [("a", next(tables(0))[1])])
