@@ -1,0 +1,192 @@
+"""The advisor's predictions on many feature sets, each written down and hashed before the rows that judge it are read.
+
+    python -m models.cifar.prospective                         digits and two tables of scikit-learn, some minutes
+    python -m models.cifar.prospective --images PATH           also an image folder or archive
+    python -m models.cifar.prospective --out DIR --resume      go on; finished trainings and sets are kept
+
+Of every data set of images: the pixels, an untrained encoder, and encoders trained by SimCLR, SupCon and TransFusion.
+The advisor sees the validation images, under views of several strengths; test images, which nobody has trained on or
+chosen with, judge its predictions. Tables are halved at random, and their views are the rows with Gaussian noise. Each
+set has an advisor's run folder of its own (predictions.json with its SHA-256, checked.csv); checked.csv at the top has
+them all, and the figure shows measured over predicted.
+
+Exit status: 0 done, 1 more predictions are contradicted than one in twenty, 2 bad arguments or images, 3 results could
+not be written, 5 a training diverged, 70 a crash, 130 interrupted, 143 terminated.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from torch import nn
+
+from models.advisor import AdvisorConfig
+from models.advisor.__main__ import AdvisorRun
+from models.advisor.__main__ import draw as draw_figures
+from models.advisor.__main__ import run as advise_and_check
+from models.advisor.inputs.features import FeatureSet, feature_set
+from models.cifar.data.images import DataConfig, Splits, load_images
+from models.cifar.embed import write_features
+from models.cifar.evaluation.strengths import embed_strengths
+from models.cifar.methods.settings import METHODS
+from models.cifar.training.checks import check
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.state import new_learner
+from models.cifar.training.train import fit
+from models.commands import exit_status
+from models.environment import resolve_device
+from models.run_folder import open_run_folder
+from theory.numerics.inputs import require_count
+from theory.numerics.whole_files import write_table
+
+TRAINED = ("simclr", "supcon", "transfusion")
+STRENGTHS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
+# Of a table's standardized columns, at strength 1.
+TABLE_NOISE = 2.0
+# Half of the images that are not tested on are the advisor's.
+VALIDATION_SHARE = 0.4
+ADVISED, KEPT_ASIDE = "FEATURES.npz", "KEPT_ASIDE.npz"
+
+
+@dataclass(frozen=True)
+class ProspectiveStudy:
+    """Command line of the study."""
+
+    images: Path | None = None
+    """An image folder or archive, beside the digits."""
+    limit: int = 300
+    """Images of each class of it, training and test alike."""
+    image_size: int = 16
+    """Height and width that its images are brought to."""
+    epochs: int = 10
+    """Of every training."""
+    seed: int = 0
+    """Of trainings, splits and everything that is drawn."""
+    device: str = "cpu"
+    """Where: cpu, cuda, cuda:1."""
+    out: Path | None = None
+    """Run folder; by default runs/prospective-DATE-TIME. Must be new or empty, unless --resume."""
+    resume: bool = False
+    """Go on with the run in --out."""
+    figures: bool = True
+    """Draw the figures (PNG and PDF)."""
+
+
+@dataclass(frozen=True)
+class Both:
+    """A feature set: rows that the advisor sees, and rows kept aside."""
+
+    advised: FeatureSet
+    kept_aside: FeatureSet
+
+
+def tables(seed: int) -> Iterator[tuple[str, Both]]:
+    """Two of scikit-learn's tables, halved; columns are standardized by the first half."""
+    from sklearn import datasets
+
+    for name in ("breast_cancer", "wine"):
+        rows, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
+        rng = np.random.default_rng([seed, len(rows)])
+        halves = np.array_split(rng.permutation(len(rows)), 2)
+        mean, scale = rows[halves[0]].mean(axis=0), rows[halves[0]].std(axis=0)
+        rows = (rows - mean) / scale
+        sets = []
+        for half in halves:
+            noise = TABLE_NOISE * rng.standard_normal((len(half), rows.shape[1]))
+            views = [rows[half] + strength * noise for strength in STRENGTHS]
+            sets.append(feature_set(rows[half], labels[half], views, STRENGTHS, name=name))
+        yield name, Both(*sets)
+
+
+def image_sets(name: str, data: DataConfig, options: ProspectiveStudy, folder: Path) -> Iterator[tuple[str, Both]]:
+    """Pixels, an untrained encoder and trained ones, one after the other."""
+    device = resolve_device(options.device)
+    splits = load_images(data)
+    base = TrainConfig(data=data, epochs=options.epochs, seed=options.seed, measure_every=options.epochs)
+    base = replace(base, batch_size=min(base.batch_size, len(splits.train)))
+    yield f"{name}_pixels", _embedded(nn.Flatten(), splits, base, device)
+    yield f"{name}_untrained", _embedded(new_learner(check(base, splits, device)).encoder, splits, base, device)
+    for method in TRAINED:
+        config = check(replace(base, method=METHODS[method]()), splits, device)
+        run = folder / f"{name}_{method}_training"
+        run.mkdir(exist_ok=True)
+        print(f"{name}: {method}, {options.epochs} epochs on {len(splits.train):,} images", flush=True)
+        trained = fit(config, splits, device, run, resume=True).learner.encoder
+        yield f"{name}_{method}", _embedded(trained, splits, base, device)
+
+
+def _embedded(encoder: nn.Module, splits: Splits, config: TrainConfig, device: torch.device) -> Both:
+    encoder = encoder.to(device).eval()
+    return Both(*(
+        embed_strengths(encoder, part, config.view, STRENGTHS, config.batch_size, device)
+        for part in (splits.validation, splits.test)
+    ))  # fmt: skip
+
+
+def study(options: ProspectiveStudy) -> int:
+    """Train, advise, check, and put everything into one table; returns the exit status.
+
+    Raises:
+        ValueError: images, settings or a folder that cannot be used.
+        DivergedError: a loss is not finite.
+        OSError: a file could not be written.
+    """
+    for name in ("limit", "epochs"):
+        require_count(getattr(options, name), name, 1)
+    device = resolve_device(options.device)
+    digits = DataConfig(validation_share=VALIDATION_SHARE, split_seed=options.seed)
+    settings = {"images": str(options.images), "limit": options.limit, "image_size": options.image_size,
+                "epochs": options.epochs, "seed": options.seed, "share": AdvisorConfig().share}  # fmt: skip
+    folder = open_run_folder("prospective", options.out, options.resume, settings, device)
+    found = [advised(*each, folder, options) for each in tables(options.seed)]
+    found += [advised(*each, folder, options) for each in image_sets("digits", digits, options, folder)]
+    if options.images is not None:
+        data = replace(digits, dataset=str(options.images), limit=options.limit, image_size=options.image_size)
+        found += [advised(*each, folder, options) for each in image_sets("images", data, options, folder)]
+    table = pd.concat(found, ignore_index=True)
+    print(summary_table(table))
+    checked = table[table["status"] != "NONE"]
+    write_table(folder / "checked.csv", checked.to_dict("records"))
+    status = draw_figures(folder) if options.figures else 0
+    return status or int((checked["status"] == "CONTRADICTED").mean() > 0.05)
+
+
+def advised(name: str, sets: Both, folder: Path, options: ProspectiveStudy) -> pd.DataFrame:
+    """One set through the advisor, in a folder of its own; its checked predictions, with the set's name."""
+    own = folder / name
+    files = [folder / f"{name}_{file}" for file in (ADVISED, KEPT_ASIDE)]
+    if not (own / "report.txt").exists():
+        for path, features in zip(files, (sets.advised, sets.kept_aside)):
+            write_features(path, features)
+        advise_and_check(AdvisorRun(features=files[0], check=files[1], out=own, resume=own.exists(), seed=options.seed,
+                                    figures=False))  # fmt: skip
+    # Rows in which attention does not see the labels leave nothing to predict.
+    path = own / "checked.csv"
+    return pd.read_csv(path).assign(set=name) if path.exists() else pd.DataFrame({"set": [name], "status": "NONE"})
+
+
+def summary_table(checked: pd.DataFrame) -> str:
+    """A line a set, and one for all."""
+    lines = ["", "set                    predictions  confirmed  contradicted  undecided   median error   worst"]
+    for name, part in [*checked.groupby("set", sort=False), ("all", checked)]:
+        part = part[part["status"] != "NONE"]
+        errors = (part["measured"] - part["value"]).abs().dropna()
+        counts = [int((part["status"] == status).sum()) for status in ("CONFIRMED", "CONTRADICTED", "UNDECIDED")]
+        lines.append(f"{name:<22} {len(part):11d}  {counts[0]:9d}  {counts[1]:12d}  {counts[2]:9d}   "
+                     f"{errors.median():12.3f}   {errors.max():.3f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    prog = "python -m models.cifar.prospective"
+    return exit_status(lambda: study(tyro.cli(ProspectiveStudy, args=arguments, prog=prog, description=__doc__)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
