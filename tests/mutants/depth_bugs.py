@@ -90,7 +90,7 @@ FLOOR = (
              ("one_cluster_for_all", "copies = count if len(sizes) == 1 else 1", "copies = 1"),
              ("floor_at_twice_the_budget", "abs(fine - rough) <= delta / 2.0", "abs(fine - rough) <= delta"),
              ("rules_that_disagree_ignored", "MARGIN * fine + abs(fine - rough)", "MARGIN * fine"),
-             ("search_not_checked", "return _settle(lambda size: _is", "return high or _settle(lambda size: _is"),
+             ("search_not_checked", "return settle(lambda size: _is", "return start or settle(lambda size: _is"),
              ("search_only_up", "        while high > 3:", "        while high < 3:"),
              ("search_ends_early", "while high - low > 1:", "while high - low > 4:")),
     *bugs_in("theory/batch_floor.py", "theory/batch_floor",

@@ -9,6 +9,7 @@ import pytest
 
 from synthetic import adversary, benchmark, tightness
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
+from synthetic.slack import separation
 from synthetic.trials.registry import trial_of
 from theory.batches.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
@@ -58,8 +59,8 @@ def test_tightness_command(tmp_path, capsys):
 
 @pytest.mark.parametrize("factor", [1.3, 2.0])
 def test_tightness_notices_a_bound_that_is_too_strong(monkeypatch, capsys, factor):
-    true_bound = tightness.gaussian_separation
-    monkeypatch.setattr(tightness, "gaussian_separation", lambda *law: factor * true_bound(*law))
+    true_bound = separation.gaussian_separation
+    monkeypatch.setattr(separation, "gaussian_separation", lambda *law: factor * true_bound(*law))
     arguments = ["--ambient-dims", "16", "--num-clusters", "2", "--cluster-sizes", "3", "--within-cos", "1"]
     assert tightness.main([*arguments, "--trials", "400"]) == 1
     assert "nan" not in capsys.readouterr().out
@@ -71,7 +72,7 @@ def test_counts_along_the_noise_are_those_of_the_batches():
     clean = np.eye(6)[labels] + np.zeros((30, 7, 6))
     noise = rng.standard_normal((30, 7, 6)) / np.sqrt(6)
     levels = np.array([0.2, 0.6, 1.2])
-    counts = tightness.separated_counts(clean, noise, levels, cluster_layout(labels))
+    counts = separation.separated_counts(clean, noise, levels, cluster_layout(labels))
     for level, count in zip(levels, counts):
         alpha, beta = pair_extremes(clean + level * noise, labels)
         assert count == (alpha > beta).sum()
