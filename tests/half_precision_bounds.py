@@ -215,7 +215,7 @@ EXEMPT = {
          "clusters.pair_counts", "inputs.sizes_of_clusters", "depth_threshold.cross_pairs"), LABELS),
     **dict.fromkeys(
         ("depth_threshold.coordinate_tail", "floor_search.log_share", "quadrature.gauss_rule",
-         "soft_floor.cross_threshold", "fusion_ceiling.gaussian_fusion"),
+         "soft_floor.cross_threshold", "fusion_ceiling.fusion_batch_range", "fusion_ceiling.gaussian_fusion"),
         "called with float64 by functions of the battery"),
     "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
     **dict.fromkeys(
@@ -248,7 +248,8 @@ EXEMPT = {
          "spherical_tail.coordinate_tail_ball", "spherical_tail.depth_failure", "spherical_tail.tail_constant_ball"),
         "works on balls, with float64 that the certificates hand on"),
     "noise_ceiling.within_extremes": "compares numbers and computes nothing",
-    "floor_search.last_above": "searches whole numbers",
+    **dict.fromkeys(
+        ("floor_search.bisect", "floor_search.last_above", "floor_search.settle"), "searches whole numbers"),
     "losses.affinity.prepare_affinities": "the argument checks of affinity_jsd and affinity_divergence",
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",

@@ -47,7 +47,7 @@ def cell_of(index: int, point: Point, options: TightnessOptions) -> Cell:
     )  # fmt: skip
 
 
-def without_false_edge(cell: Cell, thresholds: Sequence[float], trials: int) -> np.ndarray:
+def without_false_edge(cell: Cell, thresholds: Sequence[float] | np.ndarray, trials: int) -> np.ndarray:
     """How many of the first batches have no false edge at any layer, at each threshold."""
     counts = np.zeros(len(thresholds), dtype=int)
     for points in replace(cell, trials=trials).batches():

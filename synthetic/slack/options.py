@@ -71,8 +71,8 @@ class TightnessOptions:
     delta: float = 0.05
     """Failure probability."""
     trials: int = 2000
-    """Batches of each combination at the proved number. Depth measures every other threshold with as many, fusion and
-    soft every other noise level and size with a quarter."""
+    """Batches of each combination, at the proved number and around the crossing; fusion, whose stacks take longest,
+    looks for the crossing with a quarter of them."""
     seed: int = 0
     """Every batch is drawn from (seed, combination, trial)."""
     out: Path | None = None

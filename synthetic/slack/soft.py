@@ -11,8 +11,9 @@ from theory.lemmas.pair_law import NOISE_RANGE
 from theory.numerics.inputs import require_range
 from theory.soft_floor import soft_floor
 
-# Shares of the floor at which recovery is measured.
-SHARES = np.geomspace(0.25, 1.6, 15)
+# Shares of the floor that a tenth of the batches tries first; how many sizes all of them try then, between the ends of
+# the interval that those give.
+SHARES, FINE = np.geomspace(0.25, 1.6, 15), 8
 ANGLE = float(np.pi / 2)
 
 
@@ -42,9 +43,20 @@ def measure(index: int, point: Point, options: TightnessOptions) -> dict:
                        options.delta, point["affinities"] == "squared")  # fmt: skip
     if floor is None:
         return {**point, **unproved_row(place)}
+    goal = 1.0 - options.delta
+
+    def crossing(sizes: np.ndarray, trials: int) -> tuple[float, float, float]:
+        counts = [one_block_at(index, point, int(size), trials, options).recovered for size in sizes]
+        return rising_crossing_with_interval(sizes, counts, trials, goal)
+
     failures = options.trials - one_block_at(index, point, floor, options.trials, options).recovered
-    few = max(10, options.trials // 4)
-    sizes = np.unique(np.maximum(2, np.round(floor * SHARES))).astype(int)
-    counts = [one_block_at(index, point, int(size), few, options).recovered for size in sizes]
-    found = rising_crossing_with_interval(sizes, counts, few, 1.0 - options.delta)
+    coarse = whole_sizes(floor * SHARES)
+    ends = np.clip(crossing(coarse, max(10, options.trials // 10))[1:], coarse[0], coarse[-1])
+    fine = whole_sizes(np.linspace(ends[0] - 1.0, ends[1] + 1.0, FINE))
+    found = crossing(fine, options.trials)
     return {**point, **slack_row(place, float(floor), failures, options.trials, found, inverse=True)}
+
+
+def whole_sizes(sizes: np.ndarray) -> np.ndarray:
+    """Whole numbers of points nearby, each once, 2 at least."""
+    return np.unique(np.maximum(2, np.round(sizes))).astype(int)

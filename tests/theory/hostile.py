@@ -262,11 +262,12 @@ EXEMPT = {
         "chi_nodes", "coordinate_nodes", "direction_nodes", "normal_density", "normal_nodes")},
     "quadrature.gauss_legendre": KERNEL,
     "quadrature.gauss_rule": KERNEL,
-    "floor_search.last_above": KERNEL,
+    **{f"floor_search.{name}": KERNEL for name in ("bisect", "last_above", "settle")},
     **{f"sphere.{name}": KERNEL for name in (
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},
     "block_model.check_sharpening": JUDGES,
     "noise_ceiling.check_bounded": JUDGES,
+    "fusion_ceiling.fusion_batch_range": SEARCH,
     "fusion_ceiling.gaussian_fusion": SEARCH,
     "noise_free.check_monotone": JUDGES,
     "noise_free.check_noise_free": JUDGES,

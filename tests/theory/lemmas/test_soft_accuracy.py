@@ -7,7 +7,6 @@ from tests.theory.lemmas.soft_quadrature import root_alone, two_sided
 from theory import soft_floor as floors
 from theory.batch_floor import gaussian_connection, gaussian_guarantee
 from theory.lemmas.soft_graph import RULES, Rules, SoftGraph, soft_descent
-from theory.numerics.floor_search import settle
 from theory.soft_floor import cross_threshold, is_soft_guaranteed, soft_floor
 from theory.sphere import cap_measure
 
@@ -124,14 +123,6 @@ def test_rules_that_disagree_prove_less(monkeypatch):
     assert not is_soft_guaranteed(4, 64, 2, size - 1, *place[3:])
     monkeypatch.undo()
     assert is_soft_guaranteed(4, 64, 2, size - 1, *place[3:])
-
-
-@pytest.mark.parametrize(("start", "found"), [(40, 40), (41, 40), (77, 40), (39, 40), (5, 40), (3, 40)])
-def test_floors_are_settled_from_either_side(start, found):
-    """Whichever way the search was off."""
-    assert settle(lambda size: size >= 40, start, 3, 1000) == found
-    assert settle(lambda size: True, start, 3, 1000) == 3
-    assert settle(lambda size: size >= 40, min(start, 30), 3, 39) is None
 
 
 def test_a_threshold_that_floats_cannot_tell_from_one_proves_nothing():

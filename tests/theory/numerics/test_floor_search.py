@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from theory.numerics.floor_search import last_above
+from theory.numerics.floor_search import bisect, last_above, settle
 
 
 def rise_and_fall(m, peak):
@@ -24,3 +24,17 @@ def test_the_floor_is_the_last_crossing(peak, share):
     delta = share * rise_and_fall(1.0 + peak, peak)
     above = [m for m in range(2, int(40 * peak)) if rise_and_fall(m, peak) > delta]
     assert last_above(rate, delta) == (above[-1] + 1 if above else 2)
+
+
+def test_neighbours_between_two():
+    assert bisect(lambda size: size >= 40, 3, 1000) == (39, 40)
+    assert bisect(lambda size: size >= 40, 39, 40) == (39, 40)
+    assert bisect(lambda size: size >= -12, -90, -3) == (-13, -12)
+
+
+@pytest.mark.parametrize(("start", "found"), [(40, 40), (41, 40), (77, 40), (39, 40), (5, 40), (3, 40)])
+def test_numbers_are_settled_from_either_side(start, found):
+    """Whichever way the search was off."""
+    assert settle(lambda size: size >= 40, start, 3, 1000) == found
+    assert settle(lambda size: True, start, 3, 1000) == 3
+    assert settle(lambda size: size >= 40, min(start, 30), 3, 39) is None
