@@ -23,7 +23,8 @@ def draw(run: RunFolder) -> Figure:
     proved = table[table["trials"] > 0]
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 1.5 + 0.17 * len(proved)), sharey=True)
     where = np.arange(len(proved))
-    draw_intervals(left, proved, where, "ratio")
+    # A ratio of 0 is to a number beyond all that were measured.
+    draw_intervals(left, proved.replace({"ratio_low": {0.0: np.nan}}), where, "ratio")
     draw_intervals(right, proved, where, "failure", middle="failure_rate")
     left.set_yticks(where, proved["place"], fontsize=7)
     left.set_ylim(max(len(proved), 1) - 0.5, -0.5)
@@ -35,7 +36,7 @@ def draw(run: RunFolder) -> Figure:
     left.set_xlabel(f"{ratio}; shaded: theory violated")
     right.axvline(run.config["delta"], color="0.4", linewidth=1, linestyle=":")
     right.set_xlim(left=0.0)
-    right.set_xlabel("failure rate at the proved number; dotted: delta")
+    right.set_xlabel("failure rate at the number; dotted: delta")
     unproved = len(table) - len(proved)
     rest = f"; nothing proved in {unproved} of {len(table)} combinations" if unproved else ""
     figure.suptitle(f"{title}, 95 % intervals{rest}", fontsize=10)

@@ -42,11 +42,14 @@ def slack_row(
     """The columns that every table has: the proved number, how often batches at it fail, the measured one, the ratio.
 
     Args:
-        measured: the middle and the ends of the interval, lower end first.
+        measured: the middle and the ends of the interval, lower end first; 0 or infinite where it lies beyond all
+            that was tried.
         inverse: the ratio is the number over the measured one, as for floors.
     """
-    middle, low, high = measured
-    ratio = [number / middle, number / high, number / low] if inverse else [x / number for x in (middle, low, high)]
+    middle, low, high = (np.float64(each) for each in measured)
+    with np.errstate(divide="ignore"):
+        ratio = [number / middle, number / high, number / low] if inverse else [x / number for x in (middle, low, high)]
+    middle, low, high, *ratio = (float(each) for each in (middle, low, high, *ratio))
     failure_low, failure_high = clopper_pearson(failures, trials)
     return {
         "place": place, "number": number, "trials": trials, "failures": failures, "failure_rate": failures / trials,

@@ -9,7 +9,7 @@ from tests.figures.reading import Pixels, bars, same_color, ticks, verticals, wi
 
 
 def slack_table(low, high):
-    """Seven combinations in the run's own order: the third with nothing proved, the fifth with an open end."""
+    """Seven combinations in the run's own order: the third with nothing proved, the fifth and sixth with open ends."""
     draws = Draws(3)
     ratio, failure = lowest_middle_highest(draws, 7, low, high), lowest_middle_highest(draws, 7, 0.0, 0.09)
     table = pd.DataFrame({"place": [f"place {name}" for name in "dbagfce"], "trials": 31})
@@ -19,6 +19,7 @@ def slack_table(low, high):
     table.loc[2, [column for group in names for column in group]] = np.nan
     table.loc[2, "trials"] = 0
     table.loc[4, "ratio_high"] = np.inf
+    table.loc[5, "ratio_low"] = 0.0
     return table
 
 
@@ -39,7 +40,8 @@ def test_ratios_and_failures_stand_on_their_combination_s_line(draw, bound, low,
         (found,) = bars(ax, along="x")
         np.testing.assert_array_equal(found.x, kept[middle])
         np.testing.assert_array_equal(found.y, np.arange(6))
-        np.testing.assert_allclose(found.low, kept[f"{name}_low"], rtol=1e-12)
+        ends = np.where(kept[f"{name}_low"] > 0.0, kept[f"{name}_low"], kept[middle])
+        np.testing.assert_allclose(found.low, ends, rtol=1e-12)
         ends = np.where(np.isfinite(kept[f"{name}_high"]), kept[f"{name}_high"], kept[middle])
         np.testing.assert_allclose(found.high, ends, rtol=1e-12)
         assert (np.diff(widths(ax, np.array([0.5, 1.5]))) > 0).all()

@@ -59,6 +59,8 @@ def test_a_row_s_ratios_and_rates():
     assert (row["failure_low"], row["failure_high"]) == clopper_pearson(3, 60)
     floor = slack_row("here", 30.0, 3, 60, (20.0, 15.0, 24.0), inverse=True)
     assert (floor["ratio"], floor["ratio_low"], floor["ratio_high"]) == (1.5, 1.25, 2.0)
+    beyond = slack_row("here", 30.0, 3, 60, (20.0, 0.0, np.inf), inverse=True)
+    assert (beyond["ratio_low"], beyond["ratio_high"]) == (0.0, np.inf)
     assert set(unproved_row("there")) == set(row)
 
 
