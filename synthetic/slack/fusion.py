@@ -22,7 +22,7 @@ from theory.numerics.inputs import require_count, require_mixing
 from theory.restart import certified_from_layer
 
 # Multiples of the ceiling that a fifth of the batches tries first; how many levels all of them try then.
-COARSE, PILOT, FINE = np.arange(0.95, 2.2, 0.1), 5, 7
+COARSE, PILOT, FINE = np.arange(1.0, 1.95, 0.1), 5, 5
 # Noise, in separation ceilings, at which batches are counted that Theorem 2a' certifies from layer 1 on.
 CERTIFIED_AT = 1.3
 
