@@ -124,6 +124,8 @@ def numbers() -> list[Case]:
         case("fusion_ceiling.fusion_threshold", lambda d, s: fusion_ceiling.fusion_threshold(16, 3, 4, d, s), p, t),
         case("fusion_ceiling.fusion_failure",
              lambda a, d, s, m: fusion_ceiling.fusion_failure(16, 3, 4, a, d, s, m).rows, one, p, t, one),
+        case("fusion_ceiling.fusion_batch_range",
+             lambda a, d, s, m: fusion_ceiling.fusion_batch_range(64, 3, s, a, d, m, largest=4), one, p, t, one),
         case("fusion_rows.RowLaw", lambda s, t, m: fusion_rows.RowLaw(16, s, t, m).failure(0.5, 8), t, t, one),
         case("restart.measure_tokens",
              lambda x: restart.measure_tokens(x * steps.astype(x.dtype), [0, 0, 1, 1]).alpha, a),
@@ -215,7 +217,7 @@ EXEMPT = {
          "clusters.pair_counts", "inputs.sizes_of_clusters", "depth_threshold.cross_pairs"), LABELS),
     **dict.fromkeys(
         ("depth_threshold.coordinate_tail", "floor_search.log_share", "quadrature.gauss_rule",
-         "soft_floor.cross_threshold", "fusion_ceiling.fusion_batch_range", "fusion_ceiling.gaussian_fusion"),
+         "soft_floor.cross_threshold", "fusion_ceiling.gaussian_fusion"),
         "called with float64 by functions of the battery"),
     "losses.divergence.target_of_labels": "takes labels; its dtype is an argument, tested with the losses",
     **dict.fromkeys(
