@@ -53,12 +53,17 @@ def run(options: TightnessOptions) -> int:
         rest = {k: v for k, v in asdict(options).items() if k not in ("out", *LISTS)}
         settings = {**lists, **rest}
         folder = RunRecorder(options.out, settings, False, torch.device("cpu")).path
-    measure = MEASURE[options.bound]
-    rows = [measure(i, point, options) for i, point in enumerate(tqdm(points, disable=None, unit="geometry"))]
+    name = "tightness" if options.bound == "separation" else "slack"
+    rows: list[dict] = []
+    for i, point in enumerate(tqdm(points, disable=None, unit="geometry")):
+        rows.append(MEASURE[options.bound](i, point, options))
+        if folder is not None:
+            # Rewritten whole after every row: what is interrupted loses the row under way.
+            write_table(folder / f"{name}.csv", rows)
     if options.bound == "separation":
         separation.print_table(rows)
         failed = not all(r["tightness_high"] >= 1.0 for r in rows)
-        _store(folder, "tightness", rows)
+        _draw(folder)
         return int(failed)
     statement, claim, ratio = PROMISES[options.bound]
     print_rows(rows, ratio, MORE.get(options.bound, ()))
@@ -66,7 +71,7 @@ def run(options: TightnessOptions) -> int:
     print(f"  {verdict}\n      {statement.title}")
     if folder is not None:
         write_json(folder / "verdicts.json", [verdict])
-    _store(folder, "slack", rows)
+    _draw(folder)
     return int(contradicted(rows, verdict, below=options.bound == "depth"))
 
 
@@ -81,13 +86,12 @@ def _check(points: Sequence[dict], options: TightnessOptions) -> None:
             soft.model_of(point)
 
 
-def _store(folder: Path | None, name: str, rows: Sequence[dict]) -> None:
-    """The table and its figure."""
+def _draw(folder: Path | None) -> None:
+    """The figure of the table."""
     if folder is not None:
         # Matplotlib takes a second to import.
         from figures.catalogue import draw_all
 
-        write_table(folder / f"{name}.csv", rows)
         print("\n".join(str(path) for path in draw_all(folder)))
 
 
