@@ -43,6 +43,10 @@ CEILING = bugs_in(
     ("later_layers_free", "layers += (setting.depth - 1) * _cross", "layers += 0.0 * _cross"),
     ("ceiling_of_the_threshold_with_all_of_delta", "np.log(self.delta / (2 * self.cross_pairs))",
      "np.log(self.delta / self.cross_pairs)"),
+)  # fmt: skip
+
+BATCHES = bugs_in(
+    "theory/fusion_ceiling.py", "theory/fusion_batches",
     ("batch_range_not_asked_in_full", "first = settle(proved, first", "first = settle(likely, first"),
     ("batch_range_from_the_grid", "first = bisect(likely, sizes[found[0] - 1], first)[1]", "pass"),
     ("batch_range_one_too_large", "return first, -settle(", "return first, 1 - settle("),
@@ -50,4 +54,4 @@ CEILING = bugs_in(
      "float(noise_level), nodes).total <= 0.6 * delta"),
 )  # fmt: skip
 
-BUGS = (*RESTART, *ROWS, *CEILING)
+BUGS = (*RESTART, *ROWS, *CEILING, *BATCHES)

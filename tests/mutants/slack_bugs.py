@@ -17,7 +17,6 @@ ROWS = bugs_in(
 DEPTH = bugs_in(
     "synthetic/slack/depth.py", "synthetic/slack/measured",
     ("later_false_edges_forgiven", "(layers.false_edges == 0).all(axis=0)", "(layers.false_edges[0] == 0)"),
-    ("normalized_tokens", 'normalize="never"', 'normalize="every"'),
     ("orthogonal_whatever_the_angle", "oblique = point[\"angles_deg\"] < 90.0", "oblique = False"),
 )  # fmt: skip
 
