@@ -2,7 +2,7 @@
 
     python -m synthetic.tightness                   the Gaussian noise ceiling (2b), a few minutes on two cores
     python -m synthetic.tightness --bound depth     the threshold at which no layer has a false edge (2e)
-    python -m synthetic.tightness --bound fusion    the fusion ceiling (2f), the slowest: mind --trials
+    python -m synthetic.tightness --bound fusion    the fusion ceiling (2f), hours for batches of 1,024: mind --trials
     python -m synthetic.tightness --bound soft      the batch floor under noise (2g)
     python -m synthetic.tightness --ambient-dims 256 --num-clusters 8 --cluster-sizes 32 --within-cos 1
 
