@@ -26,14 +26,22 @@ def crossing_in_two_passes(
     Args:
         count: (levels, trials) -> successes at each level, of batches that keep their random numbers.
         coarse: rising levels, at which a pilot looks first.
-        margin: how far beyond the interval that it finds all batches look, at ``fine`` levels.
+        margin: how far beyond the interval that it finds all batches look, at ``fine`` levels; where an end of their
+            own interval lies outside, they look further on that side, to the end of the coarse levels.
         batches: of the pilot, and all of them.
     """
     pilot, trials = batches
     found = crossing_with_interval(coarse, count(coarse, pilot), pilot, goal)
     first, last = np.clip(found[1:], coarse[0], coarse[-1])
-    levels = np.linspace(first - margin, last + margin, fine)
-    return crossing_with_interval(levels, count(levels, trials), trials, goal)
+    first, last = first - margin, last + margin
+    while True:
+        levels = np.linspace(first, last, fine)
+        found = crossing_with_interval(levels, count(levels, trials), trials, goal)
+        below, above = -np.inf in found and first > coarse[0], np.inf in found and last < coarse[-1]
+        if not (below or above):
+            return found
+        width = last - first
+        first, last = first - below * width, last + above * width
 
 
 def slack_row(

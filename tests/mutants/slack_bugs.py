@@ -11,6 +11,7 @@ ROWS = bugs_in(
     ("successes_for_failures", '"failure_rate": failures / trials', '"failure_rate": 1.0 - failures / trials'),
     ("thresholds_judged_as_ceilings", 'row["ratio_low"] > 1.0 if below', 'row["ratio_high"] < 1.0 if below'),
     ("violation_alone_is_no_failure", "verdict.status is Status.VIOLATED or any(wrong)", "any(wrong)"),
+    ("misled_pilot_believed", "if not (below or above):", "if True:"),
     ("pilot_without_the_others", "count(levels, trials), trials, goal)", "count(levels, pilot), trials, goal)"),
 )  # fmt: skip
 

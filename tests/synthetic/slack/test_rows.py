@@ -79,6 +79,26 @@ def test_the_crossing_is_looked_for_twice():
     assert found[1] < found[0] < found[2]
 
 
+@pytest.mark.parametrize(("early", "late"), [(0.0, 0.2), (0.0, -0.2), (5.0, 5.0), (-5.0, -5.0)])
+def test_a_pilot_that_misleads_is_mended(early, late):
+    """Its few batches succeed longer, or less long, than the others; outside the coarse levels the search ends."""
+    limits, calls = 1.5 + 0.1 * np.random.default_rng(1).random(400), []
+
+    def count(levels, trials):
+        calls.append(levels)
+        shift = early if trials == 400 else late
+        return np.array([(limits[:trials] + shift >= level).sum() for level in levels])
+
+    found = crossing_in_two_passes(count, np.linspace(0.8, 2.2, 15), 0.02, 9, (100, 400), 0.9)
+    if abs(early) < 1.0:
+        assert found[0] == pytest.approx(np.sort(limits)[40], abs=0.02)
+        assert np.isfinite(found).all()
+        assert 2 < len(calls) < 6
+    else:
+        assert found == (np.sign(early) * np.inf,) * 3
+        assert len(calls) == 2
+
+
 def rows_of(failures, ratio, number=6):
     return [slack_row(f"place {i}", 1.0, failures, 500, (ratio, ratio - 0.01, ratio + 0.01)) for i in range(number)]
 
