@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.sweeps.slack import KINDS
+from synthetic.slack.options import BLOCKS
+from synthetic.tightness import PROMISES
 from tests.figures.battery import Draws, case, lowest_middle_highest
 from tests.figures.reading import Pixels, bars, same_color, ticks, verticals, widths
 
@@ -61,3 +64,10 @@ def test_nothing_proved_at_all_is_said(draw):
     table = slack_table(1.1, 1.5).assign(trials=0)
     figure = draw({"bound": "fusion", "delta": 0.05}, slack=table)
     assert "nothing proved in 7 of 7 combinations" in figure.get_suptitle()
+
+
+def test_every_kind_with_a_promise_has_its_title_and_ratio():
+    assert set(KINDS) == set(PROMISES) == set(BLOCKS) - {"separation"}
+    assert {kind: ratio.replace(" ", "") for kind, (_, ratio, _) in KINDS.items()} == {
+        kind: ratio for kind, (_, _, ratio) in PROMISES.items()
+    }
