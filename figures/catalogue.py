@@ -19,6 +19,7 @@ from figures.sweeps import (
     over_fusion,
     phase,
     sharpening,
+    slack,
     tightness,
     trials,
 )
@@ -33,6 +34,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "layers": (("rows", "layers"), layers.draw),
     "tightness": (("boundaries",), tightness.draw),
     "tightness_grid": (("tightness",), tightness.draw_grid),
+    "slack": (("slack",), slack.draw),
     "recovery_against_batch_size": (("rows", "floors"), batch_floor.draw),
     "floors": (("floors",), batch_floor.draw_floors),
     "denoising": (("denoising",), batch_floor.draw_denoising),

@@ -23,7 +23,7 @@ import tyro
 from tqdm import tqdm
 
 from models.stack import resolve_device
-from synthetic.measure.boundaries import rising_crossing
+from synthetic.measure.boundaries import rising_crossing_with_interval
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import CELLS_ALONE, RunRecorder
@@ -228,11 +228,8 @@ def summarize_groups(groups: list[Group], rows: list[dict], delta: float) -> lis
     for group in groups:
         cells = sorted((r for r in rows if r["group"] == group.number), key=lambda r: r["cluster_size"])
         sizes = np.array([r["cluster_size"] for r in cells], dtype=float)
-        # The curve of the lower limits crosses later than that of the upper ones.
-        measured, late, early = (
-            rising_crossing(sizes, np.array([r[f"recovered_{column}"] for r in cells]), 1.0 - delta)
-            for column in ("rate", "low", "high")
-        )
+        recovered, trials = ([int(r[column]) for r in cells] for column in ("recovered", "trials"))
+        measured, early, late = rising_crossing_with_interval(sizes, recovered, trials, 1.0 - delta)
         measured, early, late = (value if 0.0 < value < np.inf else np.nan for value in (measured, early, late))
         table.append({
             "group": group.number, **{k: cells[0][k] for k in ("subspace_dim", "principal_angle_deg", "noise",

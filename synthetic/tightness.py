@@ -1,124 +1,42 @@
-"""How tight the Gaussian noise ceiling is: measured 95 % breakdown over the proved bound, on a grid of geometries.
+"""How tight the proved numbers are: each against what simulated batches allow, on a grid of geometries.
 
-    python -m synthetic.tightness                             the default grid, a few minutes on two cores
+    python -m synthetic.tightness                   the Gaussian noise ceiling (2b), a few minutes on two cores
+    python -m synthetic.tightness --bound depth     the threshold at which no layer has a false edge (2e)
+    python -m synthetic.tightness --bound fusion    the fusion ceiling (2f), hours for batches of 1,024: mind --trials
+    python -m synthetic.tightness --bound soft      the batch floor under noise (2g)
     python -m synthetic.tightness --ambient-dims 256 --num-clusters 8 --cluster-sizes 32 --within-cos 1
 
-Every batch keeps its noise directions while the noise level rises (common random numbers), so that the success curve of
-a few thousand batches is smooth. Exit status: 0, 1 when a breakdown lies below its bound, 2 for bad arguments, 70 a
-crash.
+Of 2e, 2f and 2g it also counts the failures of batches *at* the proved number, with a verdict on all of them. Exit
+status: 0, 1 when a breakdown lies below its bound (a threshold or a floor: on its wrong side) or failures contradict
+it, 2 for bad arguments, 70 a crash.
 """
 
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from tqdm import tqdm
 
-from models.stack import CPU_CHUNK_BYTES
-from synthetic.batches import seeding
-from synthetic.batches.union_of_subspaces import cone_clusters, equiangular_clusters, subspace_bases
-from synthetic.measure.boundaries import crossing_with_interval
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import exit_status
-from theory.batches.clusters import ClusterLayout, cluster_layout, contiguous_labels
-from theory.measurements import cosine_extremes
-from theory.noise_ceiling import gaussian_separation
-from theory.numerics.inputs import require_count, require_range
-from theory.numerics.whole_files import write_table
+from synthetic.slack import depth, fusion, separation, soft
+from synthetic.slack.options import LISTS, TightnessOptions, grid_points
+from synthetic.slack.rows import contradicted, judge_rows, print_rows
+from theory.judging.statements import THEOREM_2E, THEOREM_2F, THEOREM_2G
+from theory.numerics.whole_files import write_json, write_table
 
-# Multiples of the bound that a tenth of the batches tries first; all of them then look between the ends of the interval
-# that those give, and a margin (in bounds) beyond.
-COARSE = np.arange(0.92, 1.61, 0.04)
-FINE_MARGIN, FINE_COUNT = 0.02, 13
-
-
-@dataclass(frozen=True)
-class TightnessOptions:
-    """Command line of the tightness table: every combination of the four lists is measured."""
-
-    ambient_dims: tuple[int, ...] = (64, 256, 1024)
-    """Dimensions D."""
-    num_clusters: tuple[int, ...] = (2, 8)
-    """Numbers of clusters K."""
-    cluster_sizes: tuple[int, ...] = (4, 32)
-    """Points a cluster m."""
-    within_cos: tuple[float, ...] = (1.0, 0.8)
-    """Clean cosine of every pair inside a cluster (1: tight). Where D < K m, cones that attain it once a cluster."""
-    delta: float = 0.05
-    """Failure probability."""
-    trials: int = 2000
-    """Batches for each combination."""
-    seed: int = 0
-    """Every batch is drawn from (seed, combination, trial)."""
-    out: Path | None = None
-    """Folder for tightness.csv, its figure, config.json and environment.json."""
-
-
-def clean_batches(
-    ambient_dim: int, num_clusters: int, size: int, within: float, rngs: list[np.random.Generator]
-) -> tuple[np.ndarray, str]:
-    """Orthogonal clusters (trials, n, D), equiangular where the space has room for it, and which kind they are."""
-    sizes = (size,) * num_clusters
-    if within == 1.0 or ambient_dim >= num_clusters * size:
-        return equiangular_clusters(within, 0.0, sizes, ambient_dim, rngs), "equiangular"
-    bases = subspace_bases(num_clusters, ambient_dim, ambient_dim // num_clusters, rngs[0])
-    return cone_clusters(bases, sizes, within, rngs), "cone"
-
-
-def separated_counts(clean: np.ndarray, noise: np.ndarray, levels: np.ndarray, layout: ClusterLayout) -> np.ndarray:
-    """Of these batches, how many are separated at each noise level. The Gram matrix is quadratic in the level."""
-    u, e = torch.from_numpy(clean), torch.from_numpy(noise)
-    mixed = u @ e.mT
-    constant, linear, square = u @ u.mT, mixed + mixed.mT, e @ e.mT
-    counts = []
-    for level in levels:
-        gram = torch.addcmul(constant, linear, torch.tensor(level)).add_(square, alpha=float(level) ** 2)
-        scale = torch.diagonal(gram, dim1=-2, dim2=-1).rsqrt()
-        gram.mul_(scale[..., :, None]).mul_(scale[..., None, :])
-        alpha, beta = cosine_extremes(gram, layout)
-        counts.append(int((alpha > beta).sum()))
-    return np.array(counts)
-
-
-def measure_breakdown(
-    combination: int, ambient_dim: int, num_clusters: int, size: int, within: float, options: TightnessOptions
-) -> dict:
-    """One row: the bound, the measured breakdown with its interval, and their ratio."""
-    layout = cluster_layout(contiguous_labels((size,) * num_clusters))
-    bound = gaussian_separation(ambient_dim, num_clusters, size, within, 0.0, options.delta)
-    n = layout.num_points
-    chunk = max(1, CPU_CHUNK_BYTES // (8 * n * n))
-
-    def count(levels: np.ndarray, trials: int) -> np.ndarray:
-        total, kind = np.zeros(len(levels), dtype=int), ""
-        for start in range(0, trials, chunk):
-            numbers = range(start, min(start + chunk, trials))
-            rngs = seeding.trial_generators(options.seed, combination, numbers, seeding.POINTS)
-            clean, kind = clean_batches(ambient_dim, num_clusters, size, within, rngs)
-            rngs = seeding.trial_generators(options.seed, combination, numbers, seeding.NOISE)
-            noise = np.stack([rng.standard_normal((n, ambient_dim)) for rng in rngs]) / np.sqrt(ambient_dim)
-            total += separated_counts(clean, noise, levels, layout)
-        kinds.add(kind)
-        return total
-
-    kinds: set[str] = set()
-    goal = 1.0 - options.delta
-    pilot = max(1, options.trials // 10)
-    found = crossing_with_interval(bound * COARSE, count(bound * COARSE, pilot), pilot, goal)
-    first, last = np.clip(found[1:], bound * COARSE[0], bound * COARSE[-1])
-    levels = np.linspace(first - FINE_MARGIN * bound, last + FINE_MARGIN * bound, FINE_COUNT)
-    measured, low, high = crossing_with_interval(levels, count(levels, options.trials), options.trials, goal)
-    return {
-        "ambient_dim": ambient_dim, "num_clusters": num_clusters, "cluster_size": size, "within_cos": within,
-        "geometry": kinds.pop(), "trials": options.trials, "bound": bound, "measured": measured, "measured_low": low,
-        "measured_high": high, "tightness": measured / bound, "tightness_low": low / bound,
-        "tightness_high": high / bound,
-    }  # fmt: skip
+MEASURE = {"separation": separation.measure, "depth": depth.measure, "fusion": fusion.measure, "soft": soft.measure}
+# The statement, what it promises at the number, and the ratio of the table.
+PROMISES = {
+    "depth": (THEOREM_2E, "to have no false edge at any layer", "measured/proved"),
+    "fusion": (THEOREM_2F, "recovery from layer 1 on", "measured/proved"),
+    "soft": (THEOREM_2G, "recovery", "proved/measured"),
+}
+MORE = {"fusion": (("gain", "over separation"), ("certified_at_1.3", "certified at 1.3"), ("lost_later", "lost later"))}
 
 
 def run(options: TightnessOptions) -> int:
@@ -127,33 +45,54 @@ def run(options: TightnessOptions) -> int:
     Raises:
         ValueError: bad options.
     """
-    require_count(options.trials, "trials", 40)
-    require_range(options.delta, "delta", 0.0, 1.0, closed="neither")
-    require_range(np.asarray(options.within_cos), "within_cos", 0.0, 1.0, closed="right")
-    grid = list(product(options.ambient_dims, options.num_clusters, options.cluster_sizes, options.within_cos))
-    for dim, clusters, size, _ in grid:
-        require_count(size, "cluster_sizes", 2)
-        if require_count(dim, "ambient_dims", 2) < 2 * require_count(clusters, "num_clusters", 2):
-            raise ValueError(f"ambient_dims: {clusters} clusters need at least {2 * clusters}, got {dim}")
+    points = grid_points(options)
+    _check(points, options)
     folder = None
     if options.out is not None:
-        settings = {k: v for k, v in asdict(options).items() if k != "out"}
+        lists = {name: tuple(dict.fromkeys(point[name] for point in points)) for name in points[0]}
+        rest = {k: v for k, v in asdict(options).items() if k not in ("out", *LISTS)}
+        settings = {**lists, **rest}
         folder = RunRecorder(options.out, settings, False, torch.device("cpu")).path
-    rows = [measure_breakdown(i, *point, options) for i, point in enumerate(tqdm(grid, disable=None, unit="geometry"))]
-    print("   D   K   m  within cos  geometry       bound   measured breakdown   tightness [95 % interval]")
-    for r in rows:
-        print(
-            f"{r['ambient_dim']:4d} {r['num_clusters']:3d} {r['cluster_size']:3d}  {r['within_cos']:10g}  "
-            f"{r['geometry']:<11} {r['bound']:8.4f}   {r['measured']:18.4f}   {r['tightness']:.3f} "
-            f"[{r['tightness_low']:.3f}, {r['tightness_high']:.3f}]"
-        )
+    name = "tightness" if options.bound == "separation" else "slack"
+    rows: list[dict] = []
+    for i, point in enumerate(tqdm(points, disable=None, unit="geometry")):
+        rows.append(MEASURE[options.bound](i, point, options))
+        if folder is not None:
+            # Rewritten whole after every row: what is interrupted loses the row under way.
+            write_table(folder / f"{name}.csv", rows)
+    if options.bound == "separation":
+        separation.print_table(rows)
+        failed = not all(r["tightness_high"] >= 1.0 for r in rows)
+        _draw(folder)
+        return int(failed)
+    statement, claim, ratio = PROMISES[options.bound]
+    print_rows(rows, ratio, MORE.get(options.bound, ()))
+    verdict = judge_rows(statement.name, claim, rows, options.delta)
+    print(f"  {verdict}\n      {statement.title}")
+    if folder is not None:
+        write_json(folder / "verdicts.json", [verdict])
+    _draw(folder)
+    return int(contradicted(rows, verdict, below=options.bound == "depth"))
+
+
+def _check(points: Sequence[dict], options: TightnessOptions) -> None:
+    """Everything that can be refused, before anything is measured."""
+    for index, point in enumerate(points):
+        if options.bound == "depth":
+            depth.cell_of(index, point, options)
+        elif options.bound == "fusion":
+            fusion.cell_of(index, point, options)
+        elif options.bound == "soft":
+            soft.model_of(point)
+
+
+def _draw(folder: Path | None) -> None:
+    """The figure of the table."""
     if folder is not None:
         # Matplotlib takes a second to import.
         from figures.catalogue import draw_all
 
-        write_table(folder / "tightness.csv", rows)
         print("\n".join(str(path) for path in draw_all(folder)))
-    return 0 if all(r["tightness_high"] >= 1.0 for r in rows) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,7 +34,15 @@ from theory.lemmas.fusion_rows import RowLaw
 from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, safe_quantile
 from theory.noise_ceiling import gaussian_separation
 from theory.noise_free import norm_floor_squared
-from theory.numerics.inputs import ClusterSizes, require_count, require_mixing, require_range, sizes_of_clusters
+from theory.numerics.floor_search import bisect, settle
+from theory.numerics.inputs import (
+    LARGEST_SIZE,
+    ClusterSizes,
+    require_count,
+    require_mixing,
+    require_range,
+    sizes_of_clusters,
+)
 from theory.numerics.precision import half_as_float64
 from theory.rigorous.ceilings import Pairs, certify_cosine
 
@@ -44,6 +52,8 @@ LEVELS = 7
 ROUND_DOWN = 3e-3
 # Ratio of the scan, where it begins, and where it ends without a find, as shares of the separation ceiling.
 SCAN_RATIO, SCAN_FROM = 2.0**0.25, (1.0, 0.25)
+# Cluster sizes at which the search for a batch range looks first grow by this factor; where they end by default.
+SIZE_RATIO, LARGEST_FUSED = 2, 65_536
 # A threshold above 0 is needed even where the cross quantile is below.
 LEAST_THRESHOLD = 1e-6
 
@@ -285,3 +295,63 @@ def gaussian_fusion(
         if root < least:
             return 0.0
     return float(np.exp(root))
+
+
+@half_as_float64
+def fusion_batch_range(
+    ambient_dim: int,
+    num_clusters: int,
+    noise_level: float,
+    min_within_cos: float,
+    delta: float,
+    mixing: float = 0.5,
+    subspace_dim: int | None = None,
+    depth: int | None = None,
+    largest: int = LARGEST_FUSED,
+) -> tuple[int, int] | None:
+    """The smallest and the largest cluster size m found at which K clusters of m points are proved to be recovered at
+    this noise: ``fusion_failure(..., m, ..., noise_level, ...).total`` <= delta.
+
+    The threshold is ``fusion_threshold`` at the same noise and size. Sizes 2, 4, 8, ... up to ``largest`` are looked
+    at, and the first and the last that are proved are bisected against their neighbours that are not. Both returned
+    sizes are proved themselves, with all nodes. One less than the first is not, unless it is 1, nor is one more than
+    the last, unless that is ``largest``: then the search ended, not the range. Nothing is promised in between, where
+    ``fusion_failure`` tells (no gap is known: theory.md 2f), and a range that lies between two sizes of the grid is
+    missed. A bound like the ceiling, numerical as it is: the floor proved, not the smallest batch that is recovered.
+
+    Args:
+        noise_level: sigma in pair_law.NOISE_RANGE.
+        largest: largest cluster size that is looked at, at least 2.
+        Others and errors as in ``gaussian_fusion``.
+
+    Returns:
+        (smallest, largest) points a cluster; None where no size of the grid is proved.
+    """
+    require_range(noise_level, "noise_level", *NOISE_RANGE)
+    largest = require_count(largest, "largest", 2, LARGEST_SIZE)
+
+    @cache
+    def proved(size: int, nodes: Nodes = FULL) -> bool:
+        place = ambient_dim, num_clusters, size, min_within_cos, delta, mixing, subspace_dim, depth
+        return _failure(_setting(*place), float(noise_level), nodes).total <= delta
+
+    def likely(size: int) -> bool:
+        """What few nodes say, which leads to where all of them are asked."""
+        return proved(size, QUICK)
+
+    sizes = [2]
+    while sizes[-1] < largest:
+        sizes.append(min(largest, SIZE_RATIO * sizes[-1]))
+    found = [i for i, size in enumerate(sizes) if likely(size)]
+    if not found:
+        return None
+    first, last = sizes[found[0]], sizes[found[-1]]
+    if found[0] > 0:
+        first = bisect(likely, sizes[found[0] - 1], first)[1]
+    if last < largest:
+        last = -bisect(lambda size: likely(-size), -sizes[found[-1] + 1], -last)[1]
+    first = settle(proved, first, 2, last)
+    if first is None:
+        return None
+    # Downwards from the other side: the same search among negative numbers.
+    return first, -settle(lambda size: proved(-size), -last, -largest, -first)

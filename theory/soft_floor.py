@@ -15,14 +15,13 @@ Proof: theory.md, section 2g.
 """
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 
 from theory.batches.clusters import pair_counts
 from theory.lemmas.pair_law import LARGEST_DIM, NOISE_RANGE, safe_quantile
 from theory.lemmas.soft_graph import LARGEST_SUBSPACE, RULES, Rules, soft_descent
-from theory.numerics.floor_search import log_share
+from theory.numerics.floor_search import bisect, log_share, settle
 from theory.numerics.inputs import LARGEST_SIZE, ClusterSizes, require_count, require_range, sizes_of_clusters
 from theory.numerics.precision import half_as_float64
 
@@ -100,36 +99,8 @@ def soft_floor(
         if high == largest:
             return None
         low, high = high, min(largest, int(np.ceil(high * CLIMB)))
-    low, high = _bisect(suffices, low, high)
-    return _settle(lambda size: _is_proved(*place, np.array([size]), *rest), high, largest)
-
-
-def _bisect(suffices: Callable[[int], bool], low: int, high: int) -> tuple[int, int]:
-    """Neighbours: a size that does not suffice and one that does, between two such."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return low, high
-
-
-def _settle(proved: Callable[[int], bool], start: int, largest: int) -> int | None:
-    """A size that is proved, near ``start``, with one less that is not, or 3; None where the way up ends."""
-    step = 1
-    if proved(start):
-        low, high = start, start
-        while high > 3:
-            low = max(3, high - step)
-            if not proved(low):
-                break
-            high, step = low, 2 * step
-        return 3 if high == 3 else _bisect(proved, low, high)[1]
-    low = start
-    while low < largest:
-        high = min(largest, low + step)
-        if proved(high):
-            return _bisect(proved, low, high)[1]
-        low, step = high, 2 * step
-    return None
+    start = bisect(suffices, low, high)[1]
+    return settle(lambda size: _is_proved(*place, np.array([size]), *rest), start, 3, largest)
 
 
 @half_as_float64

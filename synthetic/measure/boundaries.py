@@ -33,9 +33,21 @@ def rising_crossing(sizes: np.ndarray, rates: np.ndarray, goal: float) -> float:
 
 
 def crossing_with_interval(
-    levels: np.ndarray, successes: Sequence[int] | np.ndarray, trials: int, goal: float
+    levels: np.ndarray, successes: Sequence[int] | np.ndarray, trials: int | np.ndarray, goal: float
 ) -> tuple[float, float, float]:
     """The crossing of the measured rate, and those of its lower and upper 95 % Clopper-Pearson limits."""
-    low, high = np.transpose([clopper_pearson(int(count), trials) for count in successes])
-    rates = np.asarray(successes) / trials
+    drawn = np.broadcast_to(trials, len(successes))
+    low, high = np.transpose([clopper_pearson(int(count), int(each)) for count, each in zip(successes, drawn)])
+    rates = np.asarray(successes) / drawn
     return tuple(falling_crossing(levels, curve, goal) for curve in (rates, low, high))
+
+
+def rising_crossing_with_interval(
+    sizes: np.ndarray, successes: Sequence[int] | np.ndarray, trials: int | Sequence[int], goal: float
+) -> tuple[float, float, float]:
+    """``rising_crossing`` of the measured rate, and the lower and the upper end of its 95 % interval: where the upper
+    and the lower Clopper-Pearson limits cross. ``trials`` is one number or one a size."""
+    reached = -np.log(np.asarray(sizes, dtype=float))[::-1]
+    counts = np.broadcast_to(trials, len(reached))[::-1]
+    middle, late, early = crossing_with_interval(reached, np.asarray(successes)[::-1], counts, goal)
+    return tuple(float(np.exp(-level)) for level in (middle, early, late))

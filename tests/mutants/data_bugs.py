@@ -26,7 +26,7 @@ LAW = (
     ),
     *bugs_in(
         "theory/lemmas/drawn_rows.py",
-        "theory/lemmas/binned_rows theory/batch_law",
+        "theory/batch_law_rounding theory/lemmas/binned_rows theory/batch_law",
         ("jensen_with_the_row_itself", "rest[stratum] * (masses[stratum] - h)", "rest[stratum] * masses[stratum]"),
         (
             "one_draw_too_many",
@@ -67,7 +67,7 @@ LAW = (
     ),
     *bugs_in(
         "theory/lemmas/binned_rows.py",
-        "theory/lemmas/binned_rows theory/batch_law",
+        "theory/batch_law_rounding theory/lemmas/binned_rows theory/batch_law",
         ("chord_not_raised", "np.cosh(0.25 * np.log(np.where(steep, 1.0, ratio))) ** 2", "1.0"),
         ("units_below_the_cut_come_off", "_at_edges(counts, np.where(kink, 0.0, below))", "_at_edges(counts, below)"),
         (
@@ -88,7 +88,7 @@ LAW = (
     ),
     *bugs_in(
         "theory/lemmas/cosine_bins.py",
-        "theory/lemmas/binned_rows theory/batch_law",
+        "theory/batch_law_rounding theory/lemmas/binned_rows theory/batch_law",
         (
             "own_row_in_the_histogram",
             "counts[group, r, cells[column]] -= 1.0",
@@ -105,7 +105,7 @@ LAW = (
     ),
     *bugs_in(
         "theory/lemmas/batch_weights.py",
-        "theory/lemmas/binned_rows theory/batch_law",
+        "theory/batch_law_rounding theory/lemmas/binned_rows theory/batch_law",
         (
             "one_more_row_in_the_pool",
             "np.array([self.num_points - member]), (n - 1)",

@@ -115,7 +115,12 @@ SPHERE = bugs_in(
 SEARCHES = (
     *bugs_in("theory/numerics/floor_search.py", "theory/numerics/floor_search theory/batch_floor",
              ("floor_of_the_first_crossing", "rate(m, np.inf) <= delta", "rate(m, m) <= delta"),
-             ("floor_a_point_too_small", "    return high\n", "    return max(high - 1, 2)\n"),
+             ("floor_a_point_too_small", "    return bisect(enough, low, high)[1]\n",
+              "    return max(bisect(enough, low, high)[1] - 1, 2)\n"),
+             ("settled_on_the_last_that_is_not", "high == smallest else bisect(proved, low, high)[1]",
+              "high == smallest else bisect(proved, low, high)[0]"),
+             ("search_only_up", "        while high > smallest:", "        while high < smallest:"),
+             ("search_ends_early", "while high - low > 1:", "while high - low > 4:"),
              ("ranges_not_walked_down", "while floor > 2:", "while floor > 10**9:")),
     *bugs_in("theory/lemmas/simulated_floor.py", "theory/batch_floor theory/lemmas/connectivity",
              ("simulated_floor_without_confidence", "<= 1.0 - CONFIDENCE", "<= CONFIDENCE"),

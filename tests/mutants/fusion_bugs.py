@@ -45,4 +45,12 @@ CEILING = bugs_in(
      "np.log(self.delta / self.cross_pairs)"),
 )  # fmt: skip
 
-BUGS = (*RESTART, *ROWS, *CEILING)
+BATCHES = bugs_in(
+    "theory/fusion_ceiling.py", "theory/fusion_batches",
+    ("batch_range_not_asked_in_full", "first = settle(proved, first", "first = settle(likely, first"),
+    ("batch_range_one_too_large", "return first, -settle(", "return first, 1 - settle("),
+    ("batch_range_of_half_the_budget", "float(noise_level), nodes).total <= delta",
+     "float(noise_level), nodes).total <= 0.6 * delta"),
+)  # fmt: skip
+
+BUGS = (*RESTART, *ROWS, *CEILING, *BATCHES)

@@ -9,6 +9,7 @@ import pytest
 
 from synthetic import adversary, benchmark, tightness
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
+from synthetic.slack import depth, fusion, separation, soft
 from synthetic.trials.registry import trial_of
 from theory.batches.clusters import cluster_layout, contiguous_labels
 from theory.measurements import pair_extremes
@@ -56,10 +57,53 @@ def test_tightness_command(tmp_path, capsys):
     assert tightness.main(["--ambient-dims", "4", "--num-clusters", "8"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "statement"),
+    [(["depth", "--cluster-sizes", "3", "--depths", "2", "--angles-deg", "90"], "Theorem 2e"),
+     (["fusion", "--cluster-sizes", "12", "--depths", "2", "--within-cos", "1", "--mixings", "1"], "Theorem 2f"),
+     (["soft", "--subspace-dims", "2", "--noise-levels", "0.2", "--affinities", "signed"], "Theorem 2g")],
+)  # fmt: skip
+def test_tightness_of_the_other_numbers(tmp_path, capsys, monkeypatch, arguments, statement):
+    kind, *rest = arguments
+    shared = ["--bound", kind, "--ambient-dims", "24", "--num-clusters", "2", "--trials", "200", *rest]
+    assert tightness.main([*shared, "--out", str(tmp_path / "t")]) == 0
+    assert statement in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "t" / "slack.csv")
+    assert (rows["number"] > 0.0).all()
+    assert ((rows["ratio"] < 1.0) == (kind == "depth")).all()
+    if kind == "fusion":
+        np.testing.assert_allclose(rows["gain"], rows["number"] / rows["separation"], rtol=1e-9)
+        assert (rows["lost_later"] <= rows["failure_rate"]).all()
+        assert (rows["certified_at_1.3"] > 0.5).all()
+    config = json.loads((tmp_path / "t" / "config.json").read_text())
+    assert (config["bound"], config["num_clusters"], config["trials"]) == (kind, [2], 200)
+    assert (tmp_path / "t" / "slack.png").exists()
+    assert json.loads((tmp_path / "t" / "verdicts.json").read_text())[0]["statement"] == statement
+    # A number that says too much: a lower threshold, more noise, fewer points.
+    name, module, factor = {"depth": ("depth_threshold", depth, 0.7), "fusion": ("gaussian_fusion", fusion, 1.9),
+                            "soft": ("soft_floor", soft, 0.4)}[kind]  # fmt: skip
+    wrong = factor * float(rows["number"][0])
+    monkeypatch.setattr(module, name, lambda *law, **rest: int(wrong) if kind == "soft" else wrong)
+    assert tightness.main(shared) == 1
+    assert "VIOLATED" in capsys.readouterr().out
+
+
+def test_tightness_refuses_before_it_measures(capsys):
+    for arguments, message in (
+        (["depth", "--angles-deg", "0"], "angles_deg"), (["depth", "--noise-levels", "-1"], "noise_levels"),
+        (["depth", "--depths", "-1"], "depth"), (["depth", "--subspace-dims", "40"], "ambient_dim"),
+        (["fusion", "--mixings", "0"], "mixing"), (["fusion", "--depths", "0"], "depths"),
+        (["soft", "--noise-levels", "0"], "noise_levels"), (["soft", "--subspace-dims", "1"], "subspace_dim"),
+        (["soft", "--mixings", "1"], "mixings"),
+    ):  # fmt: skip
+        assert tightness.main(["--bound", *arguments]) == 2
+        assert f"error: {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("factor", [1.3, 2.0])
 def test_tightness_notices_a_bound_that_is_too_strong(monkeypatch, capsys, factor):
-    true_bound = tightness.gaussian_separation
-    monkeypatch.setattr(tightness, "gaussian_separation", lambda *law: factor * true_bound(*law))
+    true_bound = separation.gaussian_separation
+    monkeypatch.setattr(separation, "gaussian_separation", lambda *law: factor * true_bound(*law))
     arguments = ["--ambient-dims", "16", "--num-clusters", "2", "--cluster-sizes", "3", "--within-cos", "1"]
     assert tightness.main([*arguments, "--trials", "400"]) == 1
     assert "nan" not in capsys.readouterr().out
@@ -71,7 +115,7 @@ def test_counts_along_the_noise_are_those_of_the_batches():
     clean = np.eye(6)[labels] + np.zeros((30, 7, 6))
     noise = rng.standard_normal((30, 7, 6)) / np.sqrt(6)
     levels = np.array([0.2, 0.6, 1.2])
-    counts = tightness.separated_counts(clean, noise, levels, cluster_layout(labels))
+    counts = separation.separated_counts(clean, noise, levels, cluster_layout(labels))
     for level, count in zip(levels, counts):
         alpha, beta = pair_extremes(clean + level * noise, labels)
         assert count == (alpha > beta).sum()

@@ -176,6 +176,8 @@ CASES = [
     _method("connectivity.Descent.one_step", connectivity.descent(3, 0.7), "one_step", 0.0, num_points=9, until=20),
     _method("connectivity.Descent.two_step", connectivity.descent(2, 0.7), "two_step", 0.0, num_points=9, until=20),
     _case(fusion_ceiling.fusion_failure, 0.0, 1.0, **LAYOUT, **TIGHT, noise_level=0.5),
+    _case(fusion_ceiling.fusion_batch_range, 2, 5, ambient_dim=200, num_clusters=3, **TIGHT, noise_level=0.6,
+          largest=5),
     _case(fusion_ceiling.fusion_threshold, 0.0, 1.0, **LAYOUT, delta=0.05, noise_level=0.5),
     _case(fusion_rows.RowLaw, ambient_dim=200, noise_level=0.5, threshold=0.3, mixing=1.0, min_within_cos=0.9),
     _method("fusion_rows.RowLaw.failure", ROWS, "failure", 0.0, 1.0, slope=0.5, cluster_size=100),
@@ -262,8 +264,7 @@ EXEMPT = {
         "chi_nodes", "coordinate_nodes", "direction_nodes", "normal_density", "normal_nodes")},
     "quadrature.gauss_legendre": KERNEL,
     "quadrature.gauss_rule": KERNEL,
-    "floor_search.last_above": KERNEL,
-    "floor_search.climb": KERNEL,
+    **{f"floor_search.{name}": KERNEL for name in ("bisect", "climb", "last_above", "settle")},
     "drawn_rows.round_off": KERNEL,
     **{f"sphere.{name}": KERNEL for name in (
         "arccos", "azimuth", "cap_intersection", "cap_measure", "distance_density", "lens", "reach")},

@@ -1,7 +1,7 @@
-"""The search for a floor: the smallest number of points from which on a failure rate stays below a target.
+"""The search for a floor: the smallest number of points from which on a failure rate stays below a target
+(``last_above``), or one at which it does and one less at which it does not (``bisect``, ``settle``).
 
-Rates are not monotone, so that a floor is looked for from above; what a size needs is, so that one climbs to it.
-Source: theory.md, section 2c.
+Rates are not monotone; what a size needs is, so that one climbs to it. Source: theory.md, sections 2c, 2f and 2g.
 """
 
 import math
@@ -26,16 +26,45 @@ def last_above(rate: Callable[[int, float], float], delta: float) -> int:
     ``rate(m, until)`` is at least the maximum over m <= m' <= until, closely so over short ranges: walk down from where
     one range reaches to infinity, in ranges of a few percent.
     """
-    floor = _bisect(lambda m: rate(m, np.inf) <= delta)
+    floor = _first(lambda m: rate(m, np.inf) <= delta)
     while floor > 2:
         reach = floor
-        floor = _bisect(lambda m, reach=reach: rate(m, reach) <= delta, low=max(2, int(reach / RANGE)), high=reach)
+        floor = _first(lambda m, reach=reach: rate(m, reach) <= delta, low=max(2, int(reach / RANGE)), high=reach)
         if floor > max(2, int(reach / RANGE)):
             break
     return floor
 
 
-def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None) -> int:
+def bisect(suffices: Callable[[int], bool], low: int, high: int) -> tuple[int, int]:
+    """Neighbours: a number that does not suffice and the next one, which does, between two such."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return low, high
+
+
+def settle(proved: Callable[[int], bool], start: int, smallest: int, largest: int) -> int | None:
+    """A number that is proved, near ``start``: ``smallest``, or one less is not proved; None where the way up to
+    ``largest`` ends without one. Steps double, so that a gap may be stepped over."""
+    step = 1
+    if proved(start):
+        low, high = start, start
+        while high > smallest:
+            low = max(smallest, high - step)
+            if not proved(low):
+                break
+            high, step = low, 2 * step
+        return smallest if high == smallest else bisect(proved, low, high)[1]
+    low = start
+    while low < largest:
+        high = min(largest, low + step)
+        if proved(high):
+            return bisect(proved, low, high)[1]
+        low, step = high, 2 * step
+    return None
+
+
+def _first(enough: Callable[[int], bool], low: int = 2, high: int | None = None) -> int:
     """Smallest m >= ``low`` from which on a condition holds that stays true; true at ``high`` if that is given."""
     if enough(low):
         return low
@@ -45,10 +74,7 @@ def _bisect(enough: Callable[[int], bool], low: int = 2, high: int | None = None
             low, high = high, 2 * high
             if high > LARGEST_FLOOR:
                 raise ArithmeticError("connectivity_floor: the floor exceeds 1e300")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return bisect(enough, low, high)[1]
 
 
 def climb(needed: Callable[[int], int | None], start: int, below: int | None = None) -> int | None:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from synthetic.measure.boundaries import crossing_with_interval, falling_crossing, rising_crossing
+from synthetic.measure.boundaries import (
+    crossing_with_interval,
+    falling_crossing,
+    rising_crossing,
+    rising_crossing_with_interval,
+)
 from theory.judging.rates import clopper_pearson
 
 
@@ -44,3 +49,16 @@ def test_the_interval_is_that_of_the_limits():
     assert low == falling_crossing(levels, limits[:, 0], 0.9)
     assert high == falling_crossing(levels, limits[:, 1], 0.9)
     assert rate == pytest.approx(2.0 + 0.05 / 0.75, abs=1e-12)
+
+
+def test_the_interval_of_a_rise_runs_from_the_early_to_the_late_end():
+    """Each size has its own number of trials; the lower limits of the rate cross later than the upper ones."""
+    sizes, successes, trials = np.array([2, 4, 8]), [10, 80, 300], [100, 100, 300]
+    middle, early, late = rising_crossing_with_interval(sizes, successes, trials, 0.9)
+    rates = np.array([0.1, 0.8, 1.0])
+    assert middle == rising_crossing(sizes, rates, 0.9) == pytest.approx(np.sqrt(32.0))
+    low, high = np.transpose([clopper_pearson(s, t) for s, t in zip(successes, trials)])
+    assert early == rising_crossing(sizes, high, 0.9)
+    assert late == rising_crossing(sizes, low, 0.9)
+    assert 4.0 < early < middle < late < 8.0
+    assert rising_crossing_with_interval(sizes, [0, 0, 0], 100, 0.9)[0] == np.inf

@@ -125,14 +125,6 @@ def test_rules_that_disagree_prove_less(monkeypatch):
     assert is_soft_guaranteed(4, 64, 2, size - 1, *place[3:])
 
 
-@pytest.mark.parametrize(("start", "found"), [(40, 40), (41, 40), (77, 40), (39, 40), (5, 40), (3, 40)])
-def test_floors_are_settled_from_either_side(start, found):
-    """Whichever way the search was off."""
-    assert floors._settle(lambda size: size >= 40, start, 1000) == found
-    assert floors._settle(lambda size: True, start, 1000) == 3
-    assert floors._settle(lambda size: size >= 40, min(start, 30), 39) is None
-
-
 def test_a_threshold_that_floats_cannot_tell_from_one_proves_nothing():
     """Planes 1e-8 apart: some cross pair of a trillion passes every cosine that differs from 1 in its digits."""
     assert cross_threshold(4, 10**12, 1e-8, 1e-6, 0.05, False) == 1.0

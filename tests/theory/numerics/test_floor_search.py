@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from theory.numerics.floor_search import climb, last_above
+from theory.numerics.floor_search import bisect, climb, last_above, settle
 
 
 def rise_and_fall(m, peak):
@@ -39,3 +39,17 @@ def test_climbing_passes_over_no_size_that_suffices():
 
         assert climb(needed, 3) == (enough[0] if enough else None)
         assert climb(needed, 3, below=20) == (enough[0] if enough and enough[0] < 20 else None)
+
+
+def test_neighbours_between_two():
+    assert bisect(lambda size: size >= 40, 3, 1000) == (39, 40)
+    assert bisect(lambda size: size >= 40, 39, 40) == (39, 40)
+    assert bisect(lambda size: size >= -12, -90, -3) == (-13, -12)
+
+
+@pytest.mark.parametrize(("start", "found"), [(40, 40), (41, 40), (77, 40), (39, 40), (5, 40), (3, 40)])
+def test_numbers_are_settled_from_either_side(start, found):
+    """Whichever way the search was off."""
+    assert settle(lambda size: size >= 40, start, 3, 1000) == found
+    assert settle(lambda size: True, start, 3, 1000) == 3
+    assert settle(lambda size: size >= 40, min(start, 30), 3, 39) is None

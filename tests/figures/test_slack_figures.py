@@ -1,0 +1,73 @@
+"""What the figure of proved numbers against measured ones shows, against the table that it is drawn from."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures.sweeps.slack import KINDS
+from synthetic.slack.options import BLOCKS
+from synthetic.tightness import PROMISES
+from tests.figures.battery import Draws, case, lowest_middle_highest
+from tests.figures.reading import Pixels, bars, same_color, ticks, verticals, widths
+
+
+def slack_table(low, high):
+    """Seven combinations in the run's own order: the third with nothing proved, the fifth and sixth with open ends."""
+    draws = Draws(3)
+    ratio, failure = lowest_middle_highest(draws, 7, low, high), lowest_middle_highest(draws, 7, 0.0, 0.09)
+    table = pd.DataFrame({"place": [f"place {name}" for name in "dbagfce"], "trials": 31})
+    names = (("ratio_low", "ratio", "ratio_high"), ("failure_low", "failure_rate", "failure_high"))
+    for columns, values in zip(names, (ratio, failure)):
+        table = table.assign(**dict(zip(columns, values)))
+    table.loc[2, [column for group in names for column in group]] = np.nan
+    table.loc[2, "trials"] = 0
+    table.loc[4, "ratio_high"] = np.inf
+    table.loc[5, "ratio_low"] = 0.0
+    return table
+
+
+@case("slack")
+@pytest.mark.parametrize(
+    ("bound", "low", "high", "ratio"),
+    [("depth", 0.4, 0.99, "measured / proved"), ("fusion", 1.05, 1.6, "measured / proved"),
+     ("soft", 1.05, 2.6, "proved / measured")],
+)  # fmt: skip
+def test_ratios_and_failures_stand_on_their_combination_s_line(draw, bound, low, high, ratio):
+    table = slack_table(low, high)
+    figure = draw({"bound": bound, "delta": 0.07}, slack=table)
+    left, right = figure.axes
+    kept = table[table["trials"] > 0].reset_index(drop=True)
+    assert ticks(left, "y") == {place: float(i) for i, place in enumerate(kept["place"])}
+    assert left.yaxis_inverted(), "the first combination is on top"
+    for ax, name, middle in ((left, "ratio", "ratio"), (right, "failure", "failure_rate")):
+        (found,) = bars(ax, along="x")
+        np.testing.assert_array_equal(found.x, kept[middle])
+        np.testing.assert_array_equal(found.y, np.arange(6))
+        ends = np.where(kept[f"{name}_low"] > 0.0, kept[f"{name}_low"], kept[middle])
+        np.testing.assert_allclose(found.low, ends, rtol=1e-12)
+        ends = np.where(np.isfinite(kept[f"{name}_high"]), kept[f"{name}_high"], kept[middle])
+        np.testing.assert_allclose(found.high, ends, rtol=1e-12)
+        assert (np.diff(widths(ax, np.array([0.5, 1.5]))) > 0).all()
+    assert [x for x, _ in verticals(left)] == [1.0]
+    assert [x for x, _ in verticals(right)] == [0.07]
+    assert left.get_xlabel() == f"{ratio}; shaded: theory violated"
+    # Between two lines, a little to either side of 1.
+    pixels = Pixels(figure)
+    step = 0.012 * np.ptp(left.get_xlim()) * (1.0 if bound == "depth" else -1.0)
+    assert same_color(pixels.at(left, 1.0 + step, 0.3), "0.92")
+    assert not same_color(pixels.at(left, 1.0 - step, 0.3), "0.92")
+    assert "nothing proved in 1 of 7 combinations" in figure.get_suptitle()
+
+
+@case("slack")
+def test_nothing_proved_at_all_is_said(draw):
+    table = slack_table(1.1, 1.5).assign(trials=0)
+    figure = draw({"bound": "fusion", "delta": 0.05}, slack=table)
+    assert "nothing proved in 7 of 7 combinations" in figure.get_suptitle()
+
+
+def test_every_kind_with_a_promise_has_its_title_and_ratio():
+    assert set(KINDS) == set(PROMISES) == set(BLOCKS) - {"separation"}
+    assert {kind: ratio.replace(" ", "") for kind, (_, ratio, _) in KINDS.items()} == {
+        kind: ratio for kind, (_, _, ratio) in PROMISES.items()
+    }
