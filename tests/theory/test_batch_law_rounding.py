@@ -55,7 +55,7 @@ def test_brackets_allow_for_the_round_off_of_large_pools():
     weights[:hits] = 0.5
     sides = row_sides(weights, np.ones(units, bool), np.zeros(units, int), np.array([[draws]]))[0]
     exact = -np.expm1(sum(np.log1p(-hits / (units - j)) for j in range(draws)))
-    lower, upper = Sides(*((np.array(a), np.array(b)) for a, b in zip(sides[:4:2], sides[1:4:2])),
-                         (np.array(sides[4]),) * 2).bracket(round_off(units))  # fmt: skip
+    lower, upper = Sides(*((np.array([a]), np.array([b])) for a, b in zip(sides[:4:2], sides[1:4:2])),
+                         (np.array([sides[4]]),) * 2).bracket(round_off(units))  # fmt: skip
     assert lower <= exact <= upper
     assert abs((1.0 - sides[4]) - exact) > 1e-11, "more than small pools are allowed"

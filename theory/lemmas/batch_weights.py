@@ -124,7 +124,9 @@ class BatchKind:
     batch_sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, kind: str, labels: Array, num_points: int, batch_sizes: tuple, name: str = "batch_size") -> "BatchKind":
+    def of(
+        cls, kind: str, labels: Array, num_points: int, batch_sizes: object, name: str = "batch_size"
+    ) -> "BatchKind":
         """Checked.
 
         Args:
