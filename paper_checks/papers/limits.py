@@ -196,8 +196,8 @@ def _judge_batches(results: Results, tier: Tier) -> Finding:
                      for column, word in (("floor", "floor"), ("certified", "certified floor")))  # fmt: skip
     longest = sizes[-1] // sizes[0] * tier.limits.epochs_at_smallest_batch
     epochs = f"Trainings of {tier.limits.epochs_at_smallest_batch} to {longest} epochs"
-    return judged(f"{epochs}; over seeds: {told}. Accuracy by batch size, exact bootstrap over seeds in brackets: {reached}.",
-                  contrasts, floor_levels=levels, floor_values=rows)  # fmt: skip
+    text = f"{epochs}; over seeds: {told}. Accuracy by batch size, exact bootstrap over seeds in brackets: {reached}."
+    return judged(text, contrasts, floor_levels=levels, floor_values=rows)
 
 
 def _at(mean: np.ndarray, k: int) -> float:
