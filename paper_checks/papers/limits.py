@@ -149,9 +149,8 @@ def _judge_strength(results: Results, tier: Tier) -> Finding:
         levels += rows
         turns += _turn_rows(name, accuracy, critical)
         words.append(_turn_words(name, turns[-1], sum(row["beyond"] for row in rows), len(rows)))
-    text = "; ".join(words)
-    return judged(f"Mean curves, exact bootstrap over seeds in brackets: {text}.", contrasts,
-                  limit_levels=levels, limit_turns=turns)  # fmt: skip
+    told = f"Trainings of {tier.limits.epochs} epochs; mean curves, exact bootstrap over seeds in brackets"
+    return judged(f"{told}: {'; '.join(words)}.", contrasts, limit_levels=levels, limit_turns=turns)
 
 
 def _turn_words(name: str, row: dict, beyond: int, count: int) -> str:
@@ -195,8 +194,10 @@ def _judge_batches(results: Results, tier: Tier) -> Finding:
                         for row in means)  # fmt: skip
     told = ", ".join(f"{word} {_range([row[column] for row in rows])}"
                      for column, word in (("floor", "floor"), ("certified", "certified floor")))  # fmt: skip
-    return judged(f"Over seeds: {told}. Accuracy by batch size, exact bootstrap over seeds in brackets: {reached}.",
-                  contrasts, floor_levels=levels, floor_values=rows)  # fmt: skip
+    longest = sizes[-1] // sizes[0] * tier.limits.epochs_at_smallest_batch
+    epochs = f"Trainings of {tier.limits.epochs_at_smallest_batch} to {longest} epochs"
+    text = f"{epochs}; over seeds: {told}. Accuracy by batch size, exact bootstrap over seeds in brackets: {reached}."
+    return judged(text, contrasts, floor_levels=levels, floor_values=rows)
 
 
 def _at(mean: np.ndarray, k: int) -> float:

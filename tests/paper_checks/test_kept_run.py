@@ -67,6 +67,19 @@ def test_the_kept_table_is_what_the_kept_results_say():
     assert [name for name, row in kept.items() if row["stands_over_all_claims"] == "True"] == ["T4a", "S4b", "F1", "F7"]
 
 
+def test_the_limits_on_digits_are_undecided_by_their_kept_intervals():
+    path = ROOT / "figures" / "gallery" / "limits_digits.csv"
+    claims = differences(path)
+    assert {name: len(rows) for name, rows in claims.items()} == {"L1": 4, "L2": 2}
+    found = {name: (rows[0]["answer"], of_claim(name, rows)) for name, rows in claims.items()}
+    for name, standing in standings(found).items():
+        assert found[name][0] == "undecided"
+        assert found[name][1].claim > 0.05
+        for row in claims[name]:
+            assert row["p_value"] == pytest.approx(standing.p_value, rel=1e-6)
+            assert row["p_over_all_claims"] == pytest.approx(standing.adjusted, rel=1e-6)
+
+
 def test_on_cifar_10_no_answer_of_a_training_stands():
     """Whatever the p-values of the claims on synthetic batches are: 0 is the most that they can do for the others."""
     claims = differences(ROOT / "figures" / "gallery" / "claims_cifar10.csv")

@@ -223,4 +223,8 @@ def _advise(state: TrainState, splits: Splits, row: dict) -> None:
         )  # fmt: skip
     except ValueError as error:
         print(f"epoch {state.epoch} has no critical strength: {error}", file=sys.stderr)
+    else:
+        if math.isnan(row["critical_low"]):
+            why = "ReLU attention does not see the classes; more validation images may show them (validation_share)"
+            print(f"epoch {state.epoch} has no critical strength: {why}", file=sys.stderr)
     row["advise_seconds"] = time.perf_counter() - begun

@@ -78,13 +78,14 @@ def test_features_that_cannot_be_asked_keep_the_epoch(splits, tmp_path, monkeypa
     assert len(table(tmp_path)) == 3
 
 
-def test_classes_that_attention_does_not_see_leave_it_empty(splits, tmp_path):
+def test_classes_that_attention_does_not_see_leave_it_empty_and_say_so(splits, tmp_path, capsys):
     part = splits.validation
     shuffled = replace(part, labels=part.labels[torch.randperm(len(part), generator=torch.Generator().manual_seed(0))])
     state = train.fit(replace(CONFIG, epochs=2, measure_every=2), replace(splits, validation=shuffled), CPU, tmp_path)
     row = state.epochs[-1]
     assert all(isnan(row[name]) for name in ("critical_strength", "critical_low", "critical_high"))
     assert table(tmp_path)[-1]["critical_strength"] == ""
+    assert "epoch 2 has no critical strength: ReLU attention does not see the classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
