@@ -350,7 +350,7 @@ def _curves(table: pd.DataFrame) -> pd.Series:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, dict]:
-    """Curve -> color, line and marker, which tell curves apart in grey too."""
+    """Curve -> color, line and marker, which tell curves apart in gray too."""
     return {curve: {"color": f"C{i % 7}", "linestyle": STYLES[i % 4], "marker": MARKERS[i % 7]}
             for i, curve in enumerate(dict.fromkeys(_curves(table)))}  # fmt: skip
 

@@ -73,7 +73,7 @@ class TransFusionBlock(nn.Module):
         mixing: lambda in (0, 1], a number or a tensor (trials, 1, 1).
         query_key_map: W (d, D); queries and keys are W x. None is the identity.
         condition: condition number of W, which scales the numerical threshold.
-        bias_form: realise the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
+        bias_form: realize the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
             queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalized at every block.
         power: p > 0, a number.
     """

@@ -100,7 +100,7 @@ class Curve:
         name: of the attention, as figures show it.
         batches: noisy or equiangular.
         kappa: inverse temperature, None for ReLU.
-        normalized: tokens are normalised at every block (softmax only; Theorem 3b's form).
+        normalized: tokens are normalized at every block (softmax only; Theorem 3b's form).
         thresholded: ReLU with a threshold that Theorem 2a allows for all batches.
         power: of the ReLU affinity.
     """
@@ -119,7 +119,7 @@ def build_curves(settings: FusionSettings) -> list[Curve]:
     kinds = [
         {"name": "ReLU, threshold", "thresholded": True}, {"name": "ReLU"}, {"name": "ReLU squared", "power": 2.0},
         *({"name": f"softmax {kappa:g}", "kappa": kappa} for kappa in settings.inverse_temperatures),
-        *({"name": f"softmax {kappa:g}, normalised", "kappa": kappa, "normalized": True}
+        *({"name": f"softmax {kappa:g}, normalized", "kappa": kappa, "normalized": True}
           for kappa in settings.inverse_temperatures),
     ]  # fmt: skip
     pairs = [(kind, batches) for batches in ("noisy", "equiangular") for kind in kinds]
@@ -218,7 +218,7 @@ def print_report(rows: list[dict], layers: list[dict], verdicts: list[Verdict]) 
             f"{max(layer['error_mean'] for layer in own):.1e}"
         )
     print(
-        "normalised: tokens are made unit vectors at every block; first, peak, last: mean sharpness (softmax: "
+        "normalized: tokens are made unit vectors at every block; first, peak, last: mean sharpness (softmax: "
         "mass, oneself\nincluded); separated: consecutive layers, input included, with alpha > beta in all batches; "
         "certified:\nhow many of them Theorem 3b guarantees; model's error: of the mean sharpness, at the worst layer."
     )

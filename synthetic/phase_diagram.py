@@ -216,7 +216,7 @@ def _measure_points(
 
 
 def square_rows(plane: Plane, squares: list[Square], rows: dict[int, dict]) -> list[dict]:
-    """squares.csv: what the heat map is painted with, each square in the mean colour of its corners."""
+    """squares.csv: what the heat map is painted with, each square in the mean color of its corners."""
     return [
         {
             "panel": plane.number, "noise_from": plane.level(i), "noise_to": plane.level(i + side),

@@ -84,10 +84,10 @@ class SharpeningMap(RunOptions, MapSettings):
 
 @dataclass(frozen=True)
 class Point:
-    """One square of the map, measured at its centre; ``index`` keys its batches.
+    """One square of the map, measured at its center; ``index`` keys its batches.
 
     Attributes:
-        within, between: mean cosines, each as (from, centre, to).
+        within, between: mean cosines, each as (from, center, to).
     """
 
     index: int
@@ -96,7 +96,7 @@ class Point:
 
 
 def build_points(settings: MapSettings) -> list[Point]:
-    """Squares whose centres have between < within."""
+    """Squares whose centers have between < within."""
     edges = np.linspace(*WITHIN, settings.steps + 1)
     within = list(zip(edges, 0.5 * (edges[:-1] + edges[1:]), edges[1:]))
     edges = np.geomspace(*BETWEEN, settings.steps + 1)

@@ -72,9 +72,9 @@ class TrainSettings:
     objective: Objective = field(default_factory=lambda: Objective(intermediate=1.0))
     """The loss."""
     optimisation: Optimisation = field(default_factory=Optimisation)
-    """How it is minimised."""
+    """How it is minimized."""
     seeds: int = 2
-    """Trainings of every kind: seeds 0, 1, ... of the initialisation and the batches. Ablations take at least 3."""
+    """Trainings of every kind: seeds 0, 1, ... of the initialization and the batches. Ablations take at least 3."""
     delta: float = 0.05
     """Failure probability that the proved ceilings allow."""
 

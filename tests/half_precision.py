@@ -145,7 +145,7 @@ def losses() -> list[Case]:
         if n == 2048:
             continue
         add("losses.contrastive.nt_xent", lambda x: nt_xent(*halves(x), 0.05), features, n)
-        # Heads normalise in their own dtype.
+        # Heads normalize in their own dtype.
         add(
             "losses.objectives.Objective",
             lambda x, i=index: Objective()(embeddings(torch.nn.functional.normalize(x)), i),

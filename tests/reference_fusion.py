@@ -75,7 +75,7 @@ def certified_layers(alpha, beta, gamma, kappa, smallest, batch, depth, mixing):
 
 
 def spread_caps(gamma, kappa, depth, mixing, batch=None):
-    """Theorem 3c's bounds on 1 - min C; ``batch`` for blocks that normalise."""
+    """Theorem 3c's bounds on 1 - min C; ``batch`` for blocks that normalize."""
     with mpmath.workdps(DIGITS):
         gamma, kappa, mixing = mpf(float(gamma)), mpf(float(kappa)), mpf(float(mixing))
         spread = 1 - gamma

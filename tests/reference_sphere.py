@@ -29,18 +29,18 @@ class Scene:
     def x(self):
         return np.cos(self.distance) * np.eye(self.dim)[0] + np.sin(self.distance) * np.eye(self.dim)[1]
 
-    def near(self, points, centre):
-        """Neighbours of a centre, which may differ from point to point."""
-        cosine = (points * centre).sum(-1)
+    def near(self, points, center):
+        """Neighbours of a center, which may differ from point to point."""
+        cosine = (points * center).sum(-1)
         return (np.abs(cosine) if self.squared else cosine) > np.cos(self.radius)
 
     def closer(self, points):
         """Closer to the root than x."""
         return (np.abs(points[..., 0]) if self.squared else points[..., 0]) > np.cos(self.distance)
 
-    def side(self, points, centre, lateral):
-        """On the side that ``lateral`` points to, by the representatives close to ``centre``."""
-        sign = np.where((points * centre).sum(-1) < 0, -1.0, 1.0) if self.squared else 1.0
+    def side(self, points, center, lateral):
+        """On the side that ``lateral`` points to, by the representatives close to ``center``."""
+        sign = np.where((points * center).sum(-1) < 0, -1.0, 1.0) if self.squared else 1.0
         return sign * (points[..., 2:] * lateral).sum(-1) > 0
 
     def lens(self, points):

@@ -32,7 +32,7 @@ def any_batch(draw):
 
 @st.composite
 def clustered_batch(draw):
-    """Points around centres that may share a direction, tight enough that Theorem 2a often applies.
+    """Points around centers that may share a direction, tight enough that Theorem 2a often applies.
 
     Returns (points of any norm, labels, sizes).
     """

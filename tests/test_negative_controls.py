@@ -126,7 +126,7 @@ def test_a_loss_that_counts_empty_rows_half_violates_theorem_4():
 
 
 def test_the_loss_of_other_labels_violates_theorem_4():
-    """A batch that is sharp for one labelling certifies nothing about another."""
+    """A batch that is sharp for one labeling certifies nothing about another."""
     rows = torch.from_numpy(target_affinity(labels_of((4, 4))))[None]
     other = np.array([0, 1] * 4)
     loss = affinity_jsd(rows, rows[0]).numpy()

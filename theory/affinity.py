@@ -54,9 +54,9 @@ def affinity_matrix(
     signed: bool = True,
     condition: float = 1.0,
 ) -> Float[Array, "*trials n n"]:
-    """Thresholded ReLU affinity with zero diagonal and normalised rows; a row without neighbours is zero.
+    """Thresholded ReLU affinity with zero diagonal and normalized rows; a row without neighbours is zero.
 
-    Entries before normalisation are ReLU(C_ij - cut)^power with cut = max(threshold, tau_num). With ``signed=False``
+    Entries before normalization are ReLU(C_ij - cut)^power with cut = max(threshold, tau_num). With ``signed=False``
     signs are ignored: |C_ij|^power where |C_ij| > cut (the truncated squared output of theory.md 0 with power 2).
 
     Args:

@@ -5,7 +5,7 @@ on the same blocks, so that three eigenvalues tell everything,
     g_1 = 1 + (m-1) w + (n-m) b,    g_c = 1 + (m-1) w - m b,    g_w = 1 - w,
     g_1' = g_1,    g_c' = mu_c^2 g_c,    g_w' = mu_w^2 g_w,
 with mu_c = p_s + (m-1) p_w - m p_b and mu_w = p_s - p_w from P's entries (own point, own cluster, other clusters).
-Exact for equiangular batches (tokens normalised or not: all norms are equal); a mean-field prediction for others.
+Exact for equiangular batches (tokens normalized or not: all norms are equal); a mean-field prediction for others.
 
 Proposition 5. Let the affinity be ReLU(C - tau)^p, p > 0, K >= 2, 0 <= tau < b < w < 1, a_w = (w-tau)^p,
 a_b = (b-tau)^p, X = a_b (1 + mu_c) g_c, Y = (a_w + (K-1) a_b)(1 + mu_w)(1 - w). The affinity sharpness
@@ -34,7 +34,7 @@ EXACTNESS = 1e-12
 
 @dataclass(frozen=True)
 class ReluAttention:
-    """ReLU(C - threshold)^power without the diagonal, rows normalised; x' = (1 - mixing) x + mixing Ahat x.
+    """ReLU(C - threshold)^power without the diagonal, rows normalized; x' = (1 - mixing) x + mixing Ahat x.
 
     Elementwise parameters may be numbers or arrays that broadcast against the cosines.
     """
@@ -62,7 +62,7 @@ class ReluAttention:
 
 @dataclass(frozen=True)
 class SoftmaxAttention:
-    """exp(inverse_temperature C), the diagonal included, rows normalised; mixed as in ReluAttention."""
+    """exp(inverse_temperature C), the diagonal included, rows normalized; mixed as in ReluAttention."""
 
     inverse_temperature: Numbers
     mixing: Numbers = 0.5

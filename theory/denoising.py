@@ -3,7 +3,7 @@
 Statement. After L blocks a fused point keeps at most eta of the noise (``residual_noise``), so that it lies within
 arcsin(eta/nu_clean) of its clean cluster's cone, with probability at least 1 - delta.
 
-Hypotheses: Gaussian noise, unit clean points in cones (Theorem 2a's hypotheses), tokens that are not normalised.
+Hypotheses: Gaussian noise, unit clean points in cones (Theorem 2a's hypotheses), tokens that are not normalized.
 Proof: theory.md, section 2c.
 """
 

@@ -11,7 +11,7 @@ Given the alignments c_i = |P_k y_i|/|y_i| of two tokens of any one layer,
 
 Hypotheses: points of any norm, in S_k before the noise; queries and keys are the tokens themselves (no query/key map,
 or one that is a multiple of an isometry); every block reads cosines and norms only, whatever its power, mixing,
-normalisation (rescaling to unit norm; taking off a token's mean reads more) or bias form (of unit tokens). The noise
+normalization (rescaling to unit norm; taking off a token's mean reads more) or bias form (of unit tokens). The noise
 need not be Gaussian: for each cluster, independently of the others, its joint law must not change under rotations of
 S_k's complement (uniform on spheres or balls as well).
 Proof: theory.md, section 2e.

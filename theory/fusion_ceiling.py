@@ -16,7 +16,7 @@ and (iii) is not proved. What holds at another level, ``fusion_failure`` says.
 (ii) and (iii) are computed by quadrature, not enclosed; (i) is enclosed by ``fusion_threshold(..., rigorous=True)``
 (theory.md 2h).
 
-Hypotheses: as above; affinity ReLU(C - tau), tokens never normalised, the noisy inputs included.
+Hypotheses: as above; affinity ReLU(C - tau), tokens never normalized, the noisy inputs included.
 Proof: theory.md, section 2f.
 """
 

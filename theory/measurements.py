@@ -115,7 +115,7 @@ def cluster_integrity(points: Float[Array, "*trials n D"], labels: Array, level:
 def affinity_sharpness(affinity: Float[Array, "*trials n n"], labels: Array) -> Float[Array, "*trials n"]:
     """s_i = sum over j ~ i of a row-normalised affinity: row i's mass inside its own cluster, without itself.
 
-    The affinity is taken as it is, not normalised here, so that rows which do not sum to 1 show.
+    The affinity is taken as it is, not normalized here, so that rows which do not sum to 1 show.
 
     Raises:
         ValueError: bad labels, or an affinity that is not square, negative or not finite.

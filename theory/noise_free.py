@@ -93,10 +93,10 @@ def spread_bounds(
 
     Args:
         alpha: (layers, ...), alpha_l > threshold; where it is not the bound says nothing, and may be infinite or NaN.
-        normalized: tokens are normalised at every layer (the bound then chains layer by layer).
+        normalized: tokens are normalized at every layer (the bound then chains layer by layer).
 
     Returns:
-        (layers, ...): entry 0 is (1 - alpha_0)/nu^2 (or 1 - alpha_0 when normalised).
+        (layers, ...): entry 0 is (1 - alpha_0)/nu^2 (or 1 - alpha_0 when normalized).
 
     Raises:
         ValueError: an argument out of range.

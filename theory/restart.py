@@ -9,8 +9,8 @@ of these suffices for no false edge and complete clusters at this layer and at e
                 within-cluster and largest cross inner product, N- and N+ the smallest and largest squared norm.
 Nothing is asked of the layers before.
 
-Hypotheses: affinity ReLU(C - tau), 0 < mixing <= 1; tokens not normalised between blocks, or, for the first two,
-normalised.
+Hypotheses: affinity ReLU(C - tau), 0 < mixing <= 1; tokens not normalized between blocks, or, for the first two,
+normalized.
 Proof: theory.md, section 2f. *Killed:* the products with I_w in place of I.
 """
 

@@ -3,13 +3,13 @@
 Statement. S_ij = exp(kappa C_ij)/sum_l exp(kappa C_il), self included; x_i' = (1 - lambda) x_i + lambda sum_j S_ij x_j.
 (a) In one layer row i keeps mass s_i >= 1/(1 + ((n - n_k)/n_k) e^{-kappa (alpha - beta)}) in its own cluster k, itself
     included.
-(b) With tokens normalised at every block and alpha >= gamma := min cross cosine: eta = lambda (1 - s_low) with s_low of
+(b) With tokens normalized at every block and alpha >= gamma := min cross cosine: eta = lambda (1 - s_low) with s_low of
     the smallest cluster, p = (1 - eta)^2, a~ = p alpha + (1 - p) gamma. While a~ > 0, alpha' >= a~; with
     t = p beta + 1 - p, beta' <= t/a~ if t >= 0, else t; gamma' >= gamma if gamma >= 0, else gamma/a~.
     The consecutive layers, from 0 on, at which the iterated bounds have alpha > beta are a guaranteed depth.
 (c) If gamma_0 := min over all pairs > 0 and inputs are unit vectors, with rho = 1 - lambda e^{-kappa (1 - gamma_0)},
         1 - min C_L <= delta_L = min(1 - gamma_0, ((1 - gamma_0)/gamma_0) rho^{2L})
-    for unnormalised blocks; normalised ones: 1 - gamma' <= (1 - gamma) min(1 - o, rho^2/(gamma + (1 - gamma)/n)) with
+    for unnormalized blocks; normalized ones: 1 - gamma' <= (1 - gamma) min(1 - o, rho^2/(gamma + (1 - gamma)/n)) with
     e = e^{-kappa (1 - gamma)}, rho = 1 - lambda e, o = (2 lambda (1 - lambda) e + lambda^2 e^2)/n, current gamma.
     The mass falls to chance: s_i <= n_k/(n_k + (n - n_k) e^{-kappa delta_L}) <= (n_k/n) e^{kappa delta_L}.
 
@@ -153,7 +153,7 @@ def certified_depth(
     mixing: float = 0.5,
     max_depth: int = 10_000,
 ) -> int:
-    """(b): the number of consecutive layers, layer 0 included, at which alpha > beta is guaranteed; normalised tokens.
+    """(b): the number of consecutive layers, layer 0 included, at which alpha > beta is guaranteed; normalized tokens.
 
     Args:
         alpha, beta, min_cross_cos: smallest within-cluster, largest and smallest cross cosine of the input.
@@ -191,7 +191,7 @@ def spread_caps(
 
     Args:
         min_cos: gamma_0 > 0, the smallest cosine of all pairs.
-        batch_size: n for blocks that normalise their tokens; None for blocks that do not.
+        batch_size: n for blocks that normalize their tokens; None for blocks that do not.
 
     Raises:
         ValueError: gamma_0 outside (0, 1], kappa <= 0, mixing outside (0, 1].
@@ -247,7 +247,7 @@ def check_softmax_fusion(
     Args:
         cluster_sizes: in the order of the trajectory's clusters.
         inverse_temperature, mixing: numbers or (trials,).
-        normalized: tokens are normalised at every block; (b) speaks only of those.
+        normalized: tokens are normalized at every block; (b) speaks only of those.
     """
     clusters, sizes = trajectory.mass_min.shape[-2], as_sizes(cluster_sizes, "cluster_sizes")
     if len(sizes) not in (1, clusters):

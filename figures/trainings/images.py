@@ -121,7 +121,7 @@ def draw_layers(run: RunFolder) -> Figure:
     chance = float(readings["chance"].iloc[0])
     _draw_series(axes[0][0], readings, "sharpness", "certified", chance)
     axes[0][0].axhline(chance, color="0.6", linewidth=1)
-    axes[0][0].set_title("affinity sharpness (dashes: certified; grey: chance)")
+    axes[0][0].set_title("affinity sharpness (dashes: certified; gray: chance)")
     if panels == 2:
         _draw_series(axes[0][1], attention, "class_mass")
         axes[0][1].set_title("attention inside the own class")

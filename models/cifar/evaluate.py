@@ -4,7 +4,7 @@
     python -m models.cifar.evaluate runs/simclr/checkpoint.pt --device cuda
 
 Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
-depends on the other images: those figures are labelled transductive.
+depends on the other images: those figures are labeled transductive.
 
 Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 70 a crash, 130 interrupted, 143 terminated.
 """

@@ -220,7 +220,7 @@ CLAIMS = (
     ),
     Claim(
         "S6", "SimCLR", "section 2.2 (global BN); MoCo, arXiv 1911.05722, section 3.3",
-        "Across processes, statistics of batch normalisation must be global, or they leak which samples belong "
+        "Across processes, statistics of batch normalization must be global, or they leak which samples belong "
         "together, and features must be gathered with their gradients.",
         "comparison",
         "Two processes: the gradient's error with a detached gather above that with a differentiable one; on the CPU "

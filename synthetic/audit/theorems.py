@@ -132,16 +132,16 @@ def plain_tail(dim: int, noise_level: float, clean: float, cosine: float) -> flo
     cosine), both by the squared norm s^2 chi'^2_{D-1} across a direction, as in theory.md 2b."""
     s = noise_level / np.sqrt(dim)
 
-    def across(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def across(centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Nodes (., NODES) and weights with density of |u + e across a direction| / s, u at these cosines to it."""
-        offset = (1.0 - centres**2) / s**2
+        offset = (1.0 - centers**2) / s**2
         middle, width = np.sqrt(offset + dim), 9.0
         norm, weight = gauss_legendre(np.maximum(middle - width, 0.0), middle + width, NODES)
         return norm, weight * 2.0 * norm * ncx2.pdf(norm**2, dim - 1, offset[:, None])
 
     total = np.sqrt(1.0 + noise_level**2)
-    centre, spread = np.arccos(clean / total), 12.0 * s / total
-    angle, weight = gauss_legendre(max(centre - spread, 1e-9), min(centre + spread, np.pi - 1e-9), NODES)
+    center, spread = np.arccos(clean / total), 12.0 * s / total
+    angle, weight = gauss_legendre(max(center - spread, 1e-9), min(center + spread, np.pi - 1e-9), NODES)
     norm, mass = across(np.array([clean]))
     along = norm / np.tan(angle)[:, None] - clean / s
     density = (mass * norm * np.exp(-(along**2) / 2.0)).sum(axis=-1) / np.sqrt(2.0 * np.pi) / np.sin(angle) ** 2

@@ -30,7 +30,7 @@ class Geometry:
     principal_angle: float | None = None
     """That angle in radians, (0, pi/2]; only and always with arrangement angle."""
     clusters: ClusterKind = "cone"
-    """cone: in an angle around a centre; uniform: on the subspace's whole sphere; equiangular: all cosines equal."""
+    """cone: in an angle around a center; uniform: on the subspace's whole sphere; equiangular: all cosines equal."""
     within_cos: float = 0.9
     """Smallest (equiangular: every) cosine inside a cluster, (-1, 1]."""
     between_cos: float = 0.0

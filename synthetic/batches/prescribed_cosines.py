@@ -29,7 +29,7 @@ def draw_batches(
 ) -> Float[np.ndarray, "trials n D"]:
     """Unit points of equal clusters whose cosines are, or are on average, ``within`` and ``between``.
 
-    "equiangular": every cosine is exact. "noisy": K centres with cosine b/w and Gaussian noise of sigma^2 = 1/w - 1
+    "equiangular": every cosine is exact. "noisy": K centers with cosine b/w and Gaussian noise of sigma^2 = 1/w - 1
     around them; in high dimensions a cosine is w or b up to O(1/sqrt(D)).
 
     Raises:

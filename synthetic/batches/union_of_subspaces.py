@@ -76,18 +76,18 @@ def cone_clusters(
     rngs: Sequence[np.random.Generator],
     centers: Float[np.ndarray, "K D"] | None = None,
 ) -> Float[np.ndarray, "trials n D"]:
-    """Clusters inside cones around their centres; the smallest within-cluster cosine is attained in every cluster.
+    """Clusters inside cones around their centers; the smallest within-cluster cosine is attained in every cluster.
 
-    Points lie within half the angle arccos(min_within_cos) of the centre, the first two of each cluster opposite each
+    Points lie within half the angle arccos(min_within_cos) of the center, the first two of each cluster opposite each
     other on the rim.
 
     Args:
         bases: the subspace each cluster stays in; pass full-rank bases for cones of the ambient space.
-        min_within_cos: in (-1, 1]; 1 puts all points of a cluster on its centre.
+        min_within_cos: in (-1, 1]; 1 puts all points of a cluster on its center.
         centers: unit vectors inside the subspaces; by default uniform on their spheres, drawn anew each trial.
 
     Raises:
-        ValueError: cones in one-dimensional subspaces, centres outside their subspaces.
+        ValueError: cones in one-dimensional subspaces, centers outside their subspaces.
     """
     count, _, dim = bases.shape
     sizes = _sizes_for(cluster_sizes, count)

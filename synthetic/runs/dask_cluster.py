@@ -140,7 +140,7 @@ class DaskBackend(DaskDistributedBackend):
             try:
                 empty = 0.0 if await self.client.scheduler.ncores() else empty + 0.5
             except (OSError, AttributeError):
-                # The connection is gone: the tasks are cancelled, which says so.
+                # The connection is gone: the tasks are canceled, which says so.
                 return
         with self._lock:
             waiting = list(self._callbacks_open)[:1] if self._watching else []

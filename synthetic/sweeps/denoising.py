@@ -71,7 +71,7 @@ class DenoisingSettings:
 def fuse_with_clean(
     observed: torch.Tensor, clean: torch.Tensor, threshold: float, mixing: float, depth: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both (n, D), not normalised, after ``depth`` blocks whose weights the observed points decide."""
+    """Both (n, D), not normalized, after ``depth`` blocks whose weights the observed points decide."""
     block, dim = TransFusionBlock(threshold, mixing), observed.shape[-1]
     both = torch.cat([observed, clean], dim=-1)
     for _ in range(depth):

@@ -180,7 +180,7 @@ def measure_cell(
     stack_factory: StackFactory = AttentionStack,
     progress: Callable[[str, int], object] = lambda text, numbers: None,
 ) -> MeasuredCell:
-    """Run and summarise one cell.
+    """Run and summarize one cell.
 
     Args:
         progress: called with the cell's name and the numbers done since the last call, at first 0.

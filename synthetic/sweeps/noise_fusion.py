@@ -1,6 +1,6 @@
 """Cells of the noise sweep at and past the fusion ceiling (Theorem 2f): noise that one block removes for good.
 
-Theorem 2f speaks of a threshold of its own and of tokens that are never normalised, so that its cells stand beside the
+Theorem 2f speaks of a threshold of its own and of tokens that are never normalized, so that its cells stand beside the
 grid, as controls do: each batch size at its fusion ceiling, where recovery at layers 1 to L is promised, and at higher
 noise until it breaks down. Where the ceiling is not above the separation ceiling - wide cones of few points, small
 mixing weights - there is nothing to show, and no cell.

@@ -1,4 +1,4 @@
-"""Batches to train on: noisy clusters on a union of subspaces, labelled, or as two noisy views of the same points."""
+"""Batches to train on: noisy clusters on a union of subspaces, labeled, or as two noisy views of the same points."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -154,7 +154,7 @@ def is_finite(output: HeadOutput) -> bool:
 
 
 def _build(task: TrainingTask) -> Head:
-    """The head, initialised from the task's seed and nothing else."""
+    """The head, initialized from the task's seed and nothing else."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
         return build_head(task.head, task.source.ambient_dim)

@@ -1,4 +1,4 @@
-"""Gradient ascent against a statement: free parameters, a hypothesis to respect, and a violation to maximise.
+"""Gradient ascent against a statement: free parameters, a hypothesis to respect, and a violation to maximize.
 
 Everything works on a batch of restarts (R, ...) in float64 and is differentiable. Bounds are written a second time
 here, in torch, so that a slip in theory/ does not hide itself.
@@ -46,7 +46,7 @@ class Attack:
     """The best of all restarts.
 
     Attributes:
-        violation: what was maximised.
+        violation: what was maximized.
         closest: the largest among restarts that respect the hypothesis (negative: never violated), -inf if none.
         sizes: cluster sizes of that restart.
         parameters: its parameters.

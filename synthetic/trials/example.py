@@ -33,7 +33,7 @@ def check(cases, layers):
 
 
 def excess(parameters, sizes):
-    """What the adversary maximises: how far the smallest cosine falls. Slack and violation, one for each restart."""
+    """What the adversary maximizes: how far the smallest cosine falls. Slack and violation, one for each restart."""
     batch = theorem_2a.persistent(parameters, sizes)
     alpha, _ = extremes(batch.cosines_of_layers(), sizes)
     return batch.slack, torch.log((1.0 - alpha[1]).clamp_min(1e-9)) - torch.log((1.0 - alpha[0]).clamp_min(1e-9))

@@ -15,7 +15,7 @@ DEPTH = 5
 
 
 def start_clusters(generator: torch.Generator, restarts: int, sizes: Sizes) -> Parameters:
-    """Clusters of many tightnesses around random centres, and unconstrained threshold and mixing."""
+    """Clusters of many tightnesses around random centers, and unconstrained threshold and mixing."""
     dim = max(4, len(sizes) + 1)
     normal = {"generator": generator, "dtype": torch.float64}
     labels = torch.from_numpy(contiguous_labels(sizes))

@@ -17,7 +17,7 @@ BATCH, STACK = ("points", "threshold", "mixing"), ("labels", "depth")
 
 
 def measure_stack(cases: Cases, subject: Subject) -> Trajectory:
-    """All layers of every batch, in float64: tau and lambda of each, W and normalisation of all, where given."""
+    """All layers of every batch, in float64: tau and lambda of each, W and normalization of all, where given."""
     matrix = cases.shared.get("query_key_map")
     stack = subject(
         int(cases["depth"]), column(cases["threshold"]), column(cases["mixing"]),
@@ -60,7 +60,7 @@ def random_shape(rng: np.random.Generator) -> tuple[tuple[int, ...], int, np.nda
 
 
 def random_clusters(rng: np.random.Generator) -> tuple[Float[np.ndarray, "trials n D"], tuple[int, ...]]:
-    """Batches around random centres of any position, some with a common part that makes all cosines positive."""
+    """Batches around random centers of any position, some with a common part that makes all cosines positive."""
     sizes = tuple(int(s) for s in rng.integers(2, 9, size=rng.integers(2, 5)))
     labels, ambient = contiguous_labels(sizes), int(rng.integers(2, 17))
     shared = 3.0 * rng.random((BATCHES_A_SHAPE, 1, 1)) * (rng.random((BATCHES_A_SHAPE, 1, 1)) < 0.7)

@@ -74,7 +74,7 @@ class Trial:
         rate: the promise, where cases may fail.
         draw: random cases of one shape, most of them inside the hypotheses; None: there is no random search.
         subject: what the measurement is taken of.
-        violations: what the adversary maximises.
+        violations: what the adversary maximizes.
         killed: false statements that this one replaces, as the adversary sees them; it has to refute each.
         damaged: subjects that ``judge`` (or the rate) has to find out, by name.
         shows_after: random shapes among which every one of them has to be found out.

@@ -10,7 +10,7 @@ from tests.figures.battery import draw_figure
 @pytest.fixture
 def draw(request):
     """draw(config, **tables): the figure that the test is a case of, in the style of the catalogue."""
-    # Colours by number ("C1") are those of the style at the time when they are read.
+    # Colors by number ("C1") are those of the style at the time when they are read.
     with plt.style.context(STYLE):
         test = request.function
         yield lambda config=None, **tables: draw_figure(test.figure, config or {}, tables, test.leaves)

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 @dataclass(frozen=True)
 class Look:
-    """By what an artist is told from others: its colour, its line and its marker."""
+    """By what an artist is told from others: its color, its line and its marker."""
 
     color: str
     line: str
@@ -46,7 +46,7 @@ class Bars:
 
 
 def look_of(artist: Line2D | ErrorbarContainer) -> Look:
-    """Colour, line style and marker, in matplotlib's own names; a mark without a line is "None"."""
+    """Color, line style and marker, in matplotlib's own names; a mark without a line is "None"."""
     line = artist.lines[0] if isinstance(artist, ErrorbarContainer) else artist
     joined, marker = str(line.get_linestyle()), str(line.get_marker())
     return Look(to_hex(line.get_color()), *("None" if each in ("none", "", " ") else each for each in (joined, marker)))
@@ -104,7 +104,7 @@ def bars(ax: Axes, along: str = "y") -> list[Bars]:
 
 
 def bands(ax: Axes) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
-    """x, lower edge, upper edge and colour of every shade between two curves.
+    """x, lower edge, upper edge and color of every shade between two curves.
 
     A shade whose corners do not run from left to right and back (unsorted points) is an error: it is no band.
     """
@@ -137,7 +137,7 @@ def dots(ax: Axes) -> list[np.ndarray]:
 
 
 def legend(owner: Figure | Axes) -> dict[str, Look | str]:
-    """What a legend says: text -> look of its sample, or the colour of its patch."""
+    """What a legend says: text -> look of its sample, or the color of its patch."""
     kept: list[Legend] = owner.legends if isinstance(owner, Figure) else [owner.get_legend()]
     assert len(kept) == 1, "one legend"
     texts = [text.get_text() for text in kept[0].get_texts()]
@@ -182,37 +182,37 @@ def _fractions(ax: Axes, points: np.ndarray) -> np.ndarray:
 
 
 class Pixels:
-    """A rendered figure: which colour is seen where."""
+    """A rendered figure: which color is seen where."""
 
     def __init__(self, figure: Figure):
         figure.canvas.draw()
         self.rgb = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255.0
 
     def at_fraction(self, ax: Axes, right: float, up: float) -> np.ndarray:
-        """Colour at a share of the panel's width from its left and of its height from its bottom."""
+        """Color at a share of the panel's width from its left and of its height from its bottom."""
         return self._at(ax.transAxes.transform((right, up)))
 
     def at(self, ax: Axes, x: float, y: float) -> np.ndarray:
-        """Colour at a place in data coordinates."""
+        """Color at a place in data coordinates."""
         return self._at(ax.transData.transform((x, y)))
 
     def _at(self, place: np.ndarray) -> np.ndarray:
         return self.rgb[self.rgb.shape[0] - 1 - int(place[1]), int(place[0])]
 
     def value(self, bar: Axes, color: np.ndarray) -> float:
-        """What a vertical colour bar says of a colour: the value beside the most similar one."""
+        """What a vertical color bar says of a color: the value beside the most similar one."""
         left, right, low, high = (*bar.get_xlim(), *bar.get_ylim())
         (x, bottom), (_, top) = bar.transData.transform([((left + right) / 2, low), ((left + right) / 2, high)])
         rows = np.arange(int(min(bottom, top)) + 2, int(max(bottom, top)) - 1)
         found = self.rgb[self.rgb.shape[0] - 1 - rows, int(x)]
         distance = np.abs(found - color).sum(axis=1)
-        assert distance.min() < 0.06, "a colour that is not on the bar"
+        assert distance.min() < 0.06, "a color that is not on the bar"
         # Half a pixel up, since a row of pixels is seen at its middle.
         return float(bar.transData.inverted().transform((x, rows[distance.argmin()] + 0.5))[1])
 
 
 def same_color(color: np.ndarray, other: object) -> bool:
-    """Whether two colours cannot be told apart."""
+    """Whether two colors cannot be told apart."""
     return bool(np.abs(np.asarray(color) - to_rgb(other)).max() < 0.02)
 
 

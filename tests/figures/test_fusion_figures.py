@@ -13,7 +13,7 @@ from tests.figures.reading import Pixels, bands, boxes, curves, heights, horizon
 def fusion_tables(draws):
     """Three curves that are shown (one peaks at the input, one has a cap), and two that are not."""
     curves_ = pd.DataFrame({
-        "cell": [7, 3, 9, 4, 12], "name": ["softmax 6", "ReLU", "softmax 8", "normalised", "equiangular"],
+        "cell": [7, 3, 9, 4, 12], "name": ["softmax 6", "ReLU", "softmax 8", "normalized", "equiangular"],
         "batches": ["noisy"] * 4 + ["equiangular"], "normalized": [False, False, False, True, False],
         "chance": [0.13, 0.11, 0.13, 0.2, 0.3], "peak_predicted": [2, 0, 5, 1, 1], "peak_measured": [1, 3, 2, 0, 0],
     })  # fmt: skip

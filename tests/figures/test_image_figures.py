@@ -159,7 +159,7 @@ def test_affinity_sharpness_of_blocks(draw):
         assert (certified.look.color, certified.look.line) == (names[name].color, "--")
     assert [y for y, _ in horizontals(readings)] == [0.77]
     assert not horizontals(attention)
-    assert readings.get_title() == "affinity sharpness (dashes: certified; grey: chance)"
+    assert readings.get_title() == "affinity sharpness (dashes: certified; gray: chance)"
     assert attention.get_title() == "attention inside the own class"
     assert [ax.get_ylim()[0] for ax in figure.axes] == [0.0, 0.0]
     assert figure.get_suptitle() == f"{TITLE}, validation images"

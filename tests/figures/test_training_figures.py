@@ -129,7 +129,7 @@ def test_block_by_block(draw):
             (level,) = found
             colors.setdefault(level, set()).add((curve.look.color, curve.look.marker))
         assert len(colors) == len(set.union(*colors.values())) == 3, "a look for each noise level"
-        # The number at a curve's end is that of its noise level and in its colour.
+        # The number at a curve's end is that of its noise level and in its color.
         ends = {(curve.x[-1], curve.y[-1]): curve.look.color for curve in curves(left)}
         notes = [text for text in left.texts if getattr(text, "xy", None) in ends]
         assert [text.get_text() for text in notes] == ["0.4", "0.8", "1.3"]
@@ -254,7 +254,7 @@ def map_table(draws, cell):
 
 
 def check_maps(figure, table):
-    """Every cell of every matrix is seen at its place, in the colour that the bar gives to affinity / ideal."""
+    """Every cell of every matrix is seen at its place, in the color that the bar gives to affinity / ideal."""
     *panels, bar = figure.axes
     pixels = Pixels(figure)
     for line, stage in zip(np.array(panels).reshape(2, 2), ("before", "after")):

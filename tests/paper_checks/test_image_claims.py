@@ -204,7 +204,7 @@ def test_arms_are_what_differs():
     assert SIMCLR.with_(epochs=QUICK.config.epochs).trainings(QUICK) == SIMCLR.trainings(QUICK)
     assert [task.config.seed for task in MOCO.trainings(QUICK)] == list(range(QUICK.seeds))
     assert changed(QUICK.config, {"view.crop": False, "epochs": 3}).view.crop is False
-    for wrong in ({"colour": 1}, {"view.colour": 1}, {"epochs.crop": 1}):
+    for wrong in ({"color": 1}, {"view.colour": 1}, {"epochs.crop": 1}):
         with pytest.raises(ValueError, match=r"no such setting|no group"):
             changed(QUICK.config, wrong)
     with pytest.raises(ValueError, match=r"^momentum:"):

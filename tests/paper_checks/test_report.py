@@ -106,8 +106,8 @@ def test_the_page_is_well_formed_and_every_link_leads_somewhere(entries, tmp_pat
     links = [attrs["href"] for attrs in page.all("a")]
     assert len(links) == 2 * len(entries)
     assert {link.removeprefix("#") for link in links} <= set(page.ids)
-    labelled = [attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs]
-    assert set(labelled) <= set(page.ids)
+    labeled = [attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs]
+    assert set(labeled) <= set(page.ids)
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
 
 

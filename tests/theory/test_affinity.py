@@ -42,7 +42,7 @@ def test_extreme_norms_do_not_overflow():
 
 
 def test_round_off_is_no_neighbour():
-    """Orthogonal clusters of one cosine each: without the numerical cut, 1e-17 would be normalised to weight 1."""
+    """Orthogonal clusters of one cosine each: without the numerical cut, 1e-17 would be normalized to weight 1."""
     rng = np.random.default_rng(1)
     basis = np.linalg.qr(rng.standard_normal((40, 40)))[0].T
     cosines = cosine_gram(basis)

@@ -82,7 +82,7 @@ def block_cases(draw):
 @given(block_cases(), st.integers(1, 5), st.booleans())
 @settings(max_examples=60)
 def test_stacks_follow_the_model(case, depth, normalized):
-    """To 1e-12: plain and normalised tokens of equiangular batches have the model's cosines and sharpness."""
+    """To 1e-12: plain and normalized tokens of equiangular batches have the model's cosines and sharpness."""
     within, between, clusters, size, threshold, power, mixing = case
     points = equiangular_batches(np.array([within]), np.array([between]), clusters, size)
     stack = AttentionStack(depth, threshold, mixing, power=power, normalize="every" if normalized else "input")

@@ -216,7 +216,7 @@ def test_spread_caps_by_hand():
     # gamma_0 = .5, kappa = 2 ln 2: e = 1/2, rho = 3/4 at lambda = 1/2; rho^2/gamma_0 = 9/8 says nothing, rho^4 = .316.
     caps = sf.spread_caps(0.5, 2 * np.log(2.0), 2, 0.5)
     np.testing.assert_allclose(caps, [0.5, 0.5, (3 / 4) ** 4], rtol=1e-14)
-    # Normalised, n = 4: o = (1/4 + 1/16)/4 = 5/64, rho^2/(1/2 + 1/8) = 9/10.
+    # Normalized, n = 4: o = (1/4 + 1/16)/4 = 5/64, rho^2/(1/2 + 1/8) = 9/10.
     caps = sf.spread_caps(0.5, 2 * np.log(2.0), 1, 0.5, 4)
     np.testing.assert_allclose(caps, [0.5, 0.45], rtol=1e-14)
     # gamma_0 = .1, kappa = ln 2/.9: e = 1/2, rho^2/(.1 + .9/4) > 1, so that the overlap 5/64 is what counts.

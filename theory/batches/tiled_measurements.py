@@ -114,7 +114,7 @@ def measure_tile(
     is no false edge, and a row whose every own cosine exceeds it holds its cluster together.
 
     Args:
-        affinity: ReLU(C - cut) with zero diagonal, not yet normalised.
+        affinity: ReLU(C - cut) with zero diagonal, not yet normalized.
         row_mass: what the block divides each row by.
         cut: the effective threshold.
         components: of this layer, changed in place.

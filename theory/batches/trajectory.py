@@ -159,7 +159,7 @@ def measure_layer(
 
     Args:
         extremes: of the cosines that the affinity was made from.
-        affinity: ReLU(C - cut) with zero diagonal, not yet normalised.
+        affinity: ReLU(C - cut) with zero diagonal, not yet normalized.
         row_mass: what the block divides each row by.
         cut: the effective threshold, a number or (trials, 1, 1).
     """
@@ -237,7 +237,7 @@ def measure_softmax_layer(
 
     Args:
         cosines: before any weight was made from them.
-        weights: exponentials, the diagonal included, not yet normalised; ``row_mass`` are their row sums.
+        weights: exponentials, the diagonal included, not yet normalized; ``row_mass`` are their row sums.
     """
     cosines, weights, row_mass = (widen(array) for array in (cosines, weights, row_mass))
     xp = array_namespace(weights)

@@ -28,7 +28,7 @@ class ExactReplay:
         threshold, mixing: the effective tau and lambda that the stack used, numbers or (trials,).
         depth: mixing blocks.
         query_key_map: W (d, D), where queries and keys are W x.
-        normalize: tokens are normalised at every layer, the input included.
+        normalize: tokens are normalized at every layer, the input included.
         seconds: roughly how long all replays together may take; see ``limit``.
     """
 

@@ -84,7 +84,7 @@ THEOREM_2C = Statement(
 DENOISING = Statement(
     "Theorem 2c (denoising)",
     "fused points carry at most eta of the noise",
-    "Gaussian noise, unit clean points, tokens not normalised, Theorem 2a's hypotheses",
+    "Gaussian noise, unit clean points, tokens not normalized, Theorem 2a's hypotheses",
     "with probability >= 1 - delta every fused point's noise is at most eta, its angle to its clean cluster's cone at "
     "most arcsin(eta/nu_clean)",
     "2c",
@@ -93,7 +93,7 @@ DENOISING = Statement(
 THEOREM_3 = Statement(
     "Theorem 3",
     "softmax attention keeps its mass for a certified depth, then falls to chance",
-    "(a) any batch; (b) tokens normalised at every block, alpha >= the smallest cross cosine; (c) unit inputs, all "
+    "(a) any batch; (b) tokens normalized at every block, alpha >= the smallest cross cosine; (c) unit inputs, all "
     "cosines positive",
     "(a) in-cluster mass at least 1/(1 + ((n - n_k)/n_k) e^{-kappa (alpha - beta)}); (b) alpha > beta for the "
     "certified depth; (c) the spread of all cosines and the mass above chance fall at least geometrically",
@@ -138,7 +138,7 @@ THEOREM_2F = Statement(
     "Theorem 2f",
     "at the fusion ceiling one block repairs what noise broke",
     "Gaussian noise at the fusion ceiling, clusters in orthogonal subspaces with within cosines >= a > 0, "
-    "tau = beta(sigma) of Theorem 2b, tokens never normalised",
+    "tau = beta(sigma) of Theorem 2b, tokens never normalized",
     "with probability >= 1 - delta every layer from 1 on is recovered, whether or not the noisy batch was separated",
     "2f",
     "fusion_ceiling",

@@ -30,7 +30,7 @@ LARGEST_POWER = 40.0
 
 @dataclass(frozen=True)
 class Weight:
-    """What a pair of rows with cosine C weighs before normalisation, nondecreasing in C.
+    """What a pair of rows with cosine C weighs before normalization, nondecreasing in C.
 
     Attributes:
         kind: "relu": ReLU(C - threshold)^power; "exponential": exp(inverse_temperature (C - 1)).
@@ -183,7 +183,7 @@ class Rows:
     """The rows that are asked about.
 
     Attributes:
-        unit: normalised in float64.
+        unit: normalized in float64.
         index: their classes among the pool's.
         member: whether they are the pool's own rows, in its order.
     """
@@ -194,7 +194,7 @@ class Rows:
 
 
 def unit_rows(points: Float[Array, "N D"], name: str = "points") -> tuple[Array, Float[np.ndarray, "N D"]]:
-    """A pool of rows, half precision as float32, and the rows normalised in float64.
+    """A pool of rows, half precision as float32, and the rows normalized in float64.
 
     Raises:
         ValueError: another shape, NaN, infinity or zero rows.

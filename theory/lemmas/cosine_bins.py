@@ -50,7 +50,7 @@ def binned_laws(
     xp = array_namespace(points)
 
     def stored(unit: np.ndarray) -> Array:
-        # Normalised in float64: every component is then off by one rounding of its own precision.
+        # Normalized in float64: every component is then off by one rounding of its own precision.
         return xp.asarray(unit, dtype=points.dtype, device=device(points))
 
     unit = rows.unit if rows.member else unit_points(as_numpy(points).astype(np.float64))

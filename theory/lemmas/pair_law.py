@@ -197,13 +197,13 @@ class PairLaw:
         floor, ceiling = 1e-12, np.pi - 1e-12
         weights = np.exp(self._log_angle_weights)
         spread = _spread(self.dim, self.scale)
-        centre = np.arccos(np.clip(self.clean_cos / (1.0 + self.scale**2 * self.dim) * weights.sum(), -1.0, 1.0))
+        center = np.arccos(np.clip(self.clean_cos / (1.0 + self.scale**2 * self.dim) * weights.sum(), -1.0, 1.0))
 
         def miss(angle: float) -> float:
             return float(ndtri_exp(min(self._log_tail_beyond(angle, upper), -1e-300))) - goal
 
         low, high = floor, ceiling
-        angle = float(np.clip(centre + sign * goal * spread, floor, ceiling))
+        angle = float(np.clip(center + sign * goal * spread, floor, ceiling))
         value, slope = miss(angle), sign / spread
         for _ in range(60):
             # Keep a bracket, so that a bad secant step falls back to bisection.

@@ -95,9 +95,9 @@ def alignment_law(
     scale, rest = float(noise_level) / np.sqrt(dim), dim - own
     # The turn arctan(|P' x| / |P x|) in polar coordinates, where |P x| and |P' x| are norms of normal vectors.
     size = np.sqrt(1.0 + scale**2 * dim)
-    centre = np.arctan2(scale * np.sqrt(rest), np.sqrt(1.0 + scale**2 * own))
+    center = np.arctan2(scale * np.sqrt(rest), np.sqrt(1.0 + scale**2 * own))
     half = ALIGNMENT_WINDOW * scale / size
-    turns, weights = gauss_legendre(max(centre - half, 0.0), min(centre + half, np.pi / 2), ALIGNMENT_TABLE)
+    turns, weights = gauss_legendre(max(center - half, 0.0), min(center + half, np.pi / 2), ALIGNMENT_TABLE)
     norms, norm_weights = gauss_legendre(max(size - 13.0 * scale, 0.0), size + 13.0 * scale, 96)
     log_density = (
         log_norm_density(np.cos(turns)[:, None] * norms, np.asarray(1.0), scale, own)

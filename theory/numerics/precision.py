@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 # Cosines that are zero in exact arithmetic come out at about 1e-17 in float64, and a row whose only "neighbours" are
-# round-off would normalise that round-off to weight 1. Every cut is therefore at least NUMERICAL_THRESHOLD[dtype],
+# round-off would normalize that round-off to weight 1. Every cut is therefore at least NUMERICAL_THRESHOLD[dtype],
 # times the condition number of the query/key map where there is one.
 NUMERICAL_THRESHOLD = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}
 
@@ -31,7 +31,7 @@ ABSOLUTE_MARGIN = 1e-12
 # this. (Theorems about spreads are tested where spreads are geometry; the adversary works on their logarithms.)
 SPREAD_FLOOR = 1e-11
 
-# Row sums of normalised affinities are compared with 1 up to the round-off of adding a few thousand terms. What is made
+# Row sums of normalized affinities are compared with 1 up to the round-off of adding a few thousand terms. What is made
 # of such rows, a divergence or a sharpness, is as exact: rows that sum to 1 + d have a divergence of at most
 # (1 + d) ln 2, and a mean over thousands of rows adds round-off of its own (in float32 1.5e-5 over 8,192 rows).
 UNIT_SUM_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}

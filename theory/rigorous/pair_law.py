@@ -6,7 +6,7 @@ polynomial with P_n(1) = 1, N_n the dimension of its harmonics, and with z = 1/(
 Spherical convolutions multiply the coefficients, so that two points with clean cosine c have
     P(cos > t) = G_D(t) + K(t) sum_{n >= 1} N_n a_n^2 P_n(c) Q_{n-1}(t),
     K(t) = (1-t^2)^{(D-1)/2}/((D-1) B((D-1)/2, 1/2)),
-G_D the tail of a coordinate of a uniform point, Q the normalised Gegenbauer polynomials of dimension D + 2.
+G_D the tail of a coordinate of a uniform point, Q the normalized Gegenbauer polynomials of dimension D + 2.
 
 Why the sum encloses: |P_n|, |Q_n| <= 1 and a_{n+1}^2/a_n^2 <= z (n+D)/(2 (n + D/2)^2), so that what is left out is at
 most a geometric series; everything that is added is a ball.

@@ -1,1 +1,1 @@
-"""One file a theorem: what is drawn, measured and judged, and what an adversary maximises. Proofs: theory/theory.md."""
+"""One file a theorem: what is drawn, measured and judged, and what an adversary maximizes. Proofs: theory/theory.md."""

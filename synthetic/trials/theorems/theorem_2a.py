@@ -1,4 +1,4 @@
-"""Theorem 2a on trial: clusters around random centres, some barely inside the hypotheses."""
+"""Theorem 2a on trial: clusters around random centers, some barely inside the hypotheses."""
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from theory.persistence import admits_threshold, check_persistence, cross_cap
 
 
 def draw(rng: np.random.Generator) -> Cases:
-    """Points of any norms or normalised; a threshold anywhere in 2a's interval."""
+    """Points of any norms or normalized; a threshold anywhere in 2a's interval."""
     sizes, depth, mixing = random_shape(rng)
     labels = contiguous_labels(sizes)
     ambient = int(rng.integers(2, 25))
-    # Centres with a common part make cross cosines positive; the spread decides how close to the edge the batch is.
+    # Centers with a common part make cross cosines positive; the spread decides how close to the edge the batch is.
     shared = rng.random((BATCHES_A_SHAPE, 1, 1))
     centers = unit_points(rng.standard_normal((BATCHES_A_SHAPE, len(sizes), ambient)))
     centers = centers + shared * unit_points(rng.standard_normal((BATCHES_A_SHAPE, 1, ambient)))

@@ -52,7 +52,7 @@ def judge_restart(cases: Cases, measured: Trajectory | tuple[Trajectory, TokenGe
 
 
 def _start(generator: torch.Generator, restarts: int, sizes: Sizes) -> Parameters:
-    """Clusters around random centres, and tokens of all norms."""
+    """Clusters around random centers, and tokens of all norms."""
     parameters = start_clusters(generator, restarts, sizes)
     parameters["norms"] = 0.5 * torch.randn(restarts, sum(sizes), generator=generator, dtype=torch.float64)
     return parameters

@@ -1,4 +1,4 @@
-"""Theorem 3 on trial: softmax stacks, normalised and plain, temperatures over three decades."""
+"""Theorem 3 on trial: softmax stacks, normalized and plain, temperatures over three decades."""
 
 import math
 
@@ -158,7 +158,7 @@ TRIALS = (
             Violation("Theorem 3a: mass", MANY_SIZES, start_clusters, _mass),
             Violation("Theorem 3b: certified cosines", SMALL_SIZES, start_clusters, _certified),
             Violation("Theorem 3c: plain blocks", SMALL_SIZES, start_clusters, _collapse("input")),
-            Violation("Theorem 3c: normalised blocks", SMALL_SIZES, start_clusters, _collapse("every")),
+            Violation("Theorem 3c: normalized blocks", SMALL_SIZES, start_clusters, _collapse("every")),
         ),
         killed=(Violation(SOFTMAX_KEEPS.name, SMALL_SIZES, start_clusters, _softmax_keeps),),
         damaged={

@@ -34,7 +34,7 @@ def learner():
 
 
 def colors(each, shift=0):
-    """Images of three colors, labelled right, or wrong by a shift."""
+    """Images of three colors, labeled right, or wrong by a shift."""
     labels = torch.arange(3).repeat_interleave(each)
     images = 40 + 150 * torch.eye(3)[labels][:, :, None, None].expand(-1, -1, 8, 8)
     images = images + torch.arange(len(labels))[:, None, None, None] % 5

@@ -181,7 +181,7 @@ def test_the_same_task_gives_the_same_numbers():
     torch.manual_seed(5)
     first = numbers()
     torch.manual_seed(6)
-    assert numbers() == first, "the initialisation is the task's own"
+    assert numbers() == first, "the initialization is the task's own"
     assert numbers(seed=1)["loss"] != first["loss"]
 
 

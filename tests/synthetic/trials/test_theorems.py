@@ -125,7 +125,7 @@ def test_any_noise_is_drawn_at_the_threshold_that_withstands_it():
         assert cases["threshold"].max() == cases["threshold"].min() == cases["needed"] < 1.0
         norms = np.linalg.norm(np.asarray(cases["points"]), axis=-1)
         tight, loud = tight + (norms.max() < 1.001), loud + (norms.mean() > 2.0)
-    assert tight > 3, "normalised or without noise"
+    assert tight > 3, "normalized or without noise"
     assert loud > 1, "noise of more than the points' own norm"
 
 
