@@ -41,8 +41,7 @@ EMBEDDING = (
     *bugs_in(
         "models/advisor/critical_strength.py", "models/advisor/critical_strength",
         ("always_relu", "if each[0] == kind)", 'if each[0] == "relu")'),
-        ("target_of_the_defaults", "return limit_answer(limit, features.strengths, config)",
-         "return limit_answer(limit, features.strengths[:-1], config)"),
+        ("settings_of_the_defaults", "batch_size, config, keep_nothing)", "batch_size, DEFAULTS, keep_nothing)"),
     ),
     *bugs_in(
         "figures/trainings/images.py", "figures/image_figures",

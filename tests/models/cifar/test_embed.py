@@ -9,9 +9,9 @@ from models.advisor.inputs.arrays import MemoryLimit
 from models.advisor.inputs.features import Sources, load_features
 from models.cifar import embed
 from models.cifar.__main__ import main as train_main
-from models.cifar.data.images import load_images
+from models.cifar.data.images import ImageSet, load_images
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
-from models.cifar.evaluation.strengths import STRENGTH_SEED
+from models.cifar.evaluation.strengths import STRENGTH_SEED, embed_strengths
 from models.cifar.training.state import load_learner
 from tests.command_lines import status_of
 
@@ -142,3 +142,12 @@ def test_features_that_say_nothing_are_refused_by_name(run, tmp_path, monkeypatc
     assert status_of(embed.main, [str(run), "--out", str(tmp_path / "f.npz")]) == 2
     assert "features of digits: row 0 is zero" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_classes_keep_their_names(run):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (9, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    part = ImageSet(pixels, torch.tensor([2, 0, 1] * 3), ("red", "green", "blue"), "colors")
+    _, learner = load_learner(run, torch.device("cpu"))
+    found = embed_strengths(learner.encoder, part, ViewConfig(), (0.0, 1.0), 4, torch.device("cpu"))
+    assert [found.class_names[label] for label in found.classes] == ["blue", "red", "green"] * 3
