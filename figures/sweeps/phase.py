@@ -65,7 +65,7 @@ def draw_panel(ax: Axes, run: RunFolder, panel: int) -> PolyCollection:
         )  # fmt: skip
     # Of earlier runs, and where 2c is all there is, nothing more is known.
     lens = outline[outline["lens_floor"].notna()] if "lens_floor" in outline else outline[:0]
-    if not lens["noise_level"].equals(known["noise_level"]) or not lens["lens_floor"].equals(known["proved_floor"]):
+    if not lens.empty and not lens["lens_floor"].equals(known["proved_floor"]):
         ax.plot(lens["noise_level"], lens["lens_floor"], color="white", linewidth=1.2, linestyle=LENS)
     ax.tricontour(
         rows["noise_level"], rows["cluster_size"], rows["recovered_rate"], levels=[CONTOUR],
