@@ -291,7 +291,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     guaranteed = sum(bool(row["guaranteed"]) for row in recorder.rows)
     print(f"\n{len(recorder.rows)} points measured, {guaranteed} of them guaranteed")
     for verdict in verdicts:
-        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].headline}")
     return finish(out, verdicts, options.figures)
 
 

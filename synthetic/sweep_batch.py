@@ -313,7 +313,7 @@ def print_report(floors: list[dict], denoising: list[dict], verdicts: list[Verdi
             )
     print("\nVerdicts (statements and proofs are this toolkit's own)")
     for verdict in verdicts:
-        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].title}")
+        print(f"  {verdict}\n      {STATEMENTS[verdict.statement].headline}")
 
 
 def _points(floor: float) -> str:

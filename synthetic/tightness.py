@@ -68,7 +68,7 @@ def run(options: TightnessOptions) -> int:
     statement, claim, ratio = PROMISES[options.bound]
     print_rows(rows, ratio, MORE.get(options.bound, ()))
     verdict = judge_rows(statement.name, claim, rows, options.delta)
-    print(f"  {verdict}\n      {statement.title}")
+    print(f"  {verdict}\n      {statement.headline}")
     if folder is not None:
         write_json(folder / "verdicts.json", [verdict])
     _draw(folder)

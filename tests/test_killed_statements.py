@@ -184,3 +184,9 @@ def test_every_statement_says_where_it_is_proved():
         assert f"theory.md, section {statement.section}" in module.__doc__
         assert "this toolkit's statement" in module.__doc__
     assert {killed.mended_by for killed in statements.KILLED} <= set(statements.STATEMENTS)
+
+
+def test_a_headline_says_what_is_numerical():
+    told = {name for name, each in statements.STATEMENTS.items() if each.headline != each.title}
+    assert told == {"Theorem 2c", "Theorem 2c (denoising)", "Theorem 2f", "Theorem 2g"}
+    assert statements.THEOREM_2G.headline.endswith("(numerical: the sums over the soft graph, within 1 %)")

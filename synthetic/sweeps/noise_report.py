@@ -227,7 +227,7 @@ def print_report(rows: list[dict], boundaries: list[dict], verdicts: list[Verdic
     """The short table and one verdict line a theorem."""
     print(_table(rows, boundaries))
     print("\nVerdicts (statements and proofs are this toolkit's own)")
-    titles = {trial.statement.name: trial.statement.title for trial in trials()}
+    titles = {trial.statement.name: trial.statement.headline for trial in trials()}
     for verdict in verdicts:
         title = titles.get(verdict.statement)
         print(f"  {verdict}" + (f"\n      {title}" if title else ""))

@@ -18,6 +18,8 @@ class Statement:
         hypotheses, conclusion: what it says, in full.
         section: of theory.md, where the proof is.
         module: of this package, where bound and check are.
+        numerical: what of its bound is computed and not enclosed (theory.md, 2h); empty where all of it is enclosed, or
+            exact arithmetic.
     """
 
     name: str
@@ -26,6 +28,12 @@ class Statement:
     conclusion: str
     section: str
     module: str
+    numerical: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The title, and what of the bound is numerical."""
+        return f"{self.title} (numerical: {self.numerical})" if self.numerical else self.title
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ THEOREM_2C = Statement(
     "no false edge and every cluster connected with probability >= 1 - delta",
     "2c",
     "batch_floor",
+    "two-step descent for r >= 3, within .4 %",
 )
 DENOISING = Statement(
     "Theorem 2c (denoising)",
@@ -89,6 +98,7 @@ DENOISING = Statement(
     "most arcsin(eta/nu_clean)",
     "2c",
     "denoising",
+    "tails of the noise",
 )
 THEOREM_3 = Statement(
     "Theorem 3",
@@ -142,6 +152,7 @@ THEOREM_2F = Statement(
     "with probability >= 1 - delta every layer from 1 on is recovered, whether or not the noisy batch was separated",
     "2f",
     "fusion_ceiling",
+    "the row bound and the tokens' cross tail",
 )
 THEOREM_2E = Statement(
     "Theorem 2e",
@@ -161,6 +172,7 @@ THEOREM_2G = Statement(
     "one block has no false edge and every cluster is connected with probability >= 1 - delta",
     "2g",
     "soft_floor",
+    "the sums over the soft graph, within 1 %",
 )
 PROPOSITION_6 = Statement(
     "Proposition 6",
