@@ -80,7 +80,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     grid, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     controls = control_cells(settings, len(grid)) if settings.controls else []
     if settings.controls and settings.threshold is None:
-        controls += fusion_cells(settings, len(grid) + len(controls))
+        controls += fusion_cells(settings, ceilings, len(grid) + len(controls))
     cells = [*grid, *(cell for cell, _ in controls)]
     known = {cell.index: ceilings[cell.ambient_dim, cell.batch_size] for cell in grid}
     known |= {cell.index: ceiling for cell, ceiling in controls}

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from theory.batches.clusters import cluster_layout
-from theory.batches.trajectory import LayerArrays, Trajectory
+from theory.batches.trajectory import LayerArrays, Trajectory, axis_product
 from theory.judging.verdicts import Verdict, combine_parts, judge
 from theory.measurements import cosine_extremes
 from theory.numerics.inputs import Array, ClusterSizes, Numbers, as_sizes, require_points, require_threshold
@@ -62,21 +62,17 @@ def measure_tokens(points: Float[np.ndarray, "layers trials n D"], labels: Array
     tokens = layout.sort_rows(tokens, axis=-2)
     squares = (tokens**2).sum(axis=-1)
     unit = tokens / np.sqrt(squares)[..., None]
-    alpha, beta = cosine_extremes(unit @ np.swapaxes(unit, -1, -2), layout)
+    cosines = unit @ np.swapaxes(unit, -1, -2)
+    alpha, beta = cosine_extremes(cosines, layout)
     products = tokens @ np.swapaxes(tokens, -1, -2)
     within = [
         np.where(np.eye(rows.stop - rows.start, dtype=bool), np.inf, products[..., rows, rows]).min(axis=(-2, -1))
         for rows in layout.slices
     ]
     cross = [products[..., rows, rows.stop :].max(axis=(-2, -1)) for rows in layout.slices[:-1]]
-    heights = []
-    for rows in layout.slices:
-        axis = unit[..., rows, :].mean(axis=-2)
-        length = np.maximum(np.sqrt((axis**2).sum(axis=-1)), np.finfo(float).tiny)
-        heights.append(((unit[..., rows, :] * axis[..., None, :]).sum(axis=-1) / length[..., None]).min(axis=-1))
-    low, next_low = np.sort(np.maximum(heights, 0.0), axis=0)[:2]
+    axes = axis_product([cosines[..., rows, rows].sum(axis=-1) for rows in layout.slices])
     return TokenGeometry(
-        alpha, beta, low * next_low, np.min(within, axis=0), np.max(cross, axis=0), squares.min(axis=-1),
+        alpha, beta, axes, np.min(within, axis=0), np.max(cross, axis=0), squares.min(axis=-1),
         squares.max(axis=-1),
     )  # fmt: skip
 

@@ -73,16 +73,14 @@ def _complete(cells: Sequence[Cell], ceilings: Mapping[int, Ceilings], settings:
     expected = [settings.control_trials] if settings.controls and settings.noise == "gaussian" else []
     if events != expected:
         yield f"the control of the proved event has {events} trials, expected {expected}"
-    for group in {(c.ambient_dim, c.sizes): c for c in cells if c.control == FUSION}.values():
-        at = [c.noise_level for c in cells if (c.control, c.ambient_dim, c.sizes) == (FUSION, *_size(group))]
-        if ceilings[group.index].fusion not in at:
-            yield f"D={group.ambient_dim}, n={group.batch_size}: no cell has the noise of the fusion ceiling"
+    fusion: dict[tuple, list[Cell]] = {}
+    for cell in (cell for cell in cells if cell.control == FUSION):
+        fusion.setdefault((cell.ambient_dim, cell.batch_size), []).append(cell)
+    for (dim, n), group in fusion.items():
+        if ceilings[group[0].index].fusion not in [cell.noise_level for cell in group]:
+            yield f"D={dim}, n={n}: no cell has the noise of the fusion ceiling"
     if any(cell.control for cell in cells) != settings.controls:
         yield "control cells are not as asked for"
-
-
-def _size(cell: Cell) -> tuple:
-    return cell.ambient_dim, cell.sizes
 
 
 def _shared_streams(cells: Sequence[Cell]) -> list[str]:

@@ -6,9 +6,8 @@ noise until it breaks down. Where the ceiling is not above the separation ceilin
 mixing weights - there is nothing to show, and no cell.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
 
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_grid import Ceilings, ConeLaw, SweepSettings
@@ -19,20 +18,23 @@ FUSION = "fusion"
 STEPS = (1.0, 1.08, 1.16, 1.24, 1.32, 1.4, 1.5)
 
 
-def fusion_cells(settings: SweepSettings, first_index: int) -> list[tuple[Cell, Ceilings]]:
-    """The cells of every group that has a ceiling above separation, numbered from ``first_index`` on."""
+def fusion_cells(
+    settings: SweepSettings, ceilings: Mapping[tuple[int, int], Ceilings], first_index: int
+) -> list[tuple[Cell, Ceilings]]:
+    """The cells of every group that has a fusion ceiling above separation, numbered from ``first_index`` on.
+
+    Args:
+        ceilings: the grid's, by (ambient_dim, batch_size).
+    """
     if settings.noise != "gaussian" or settings.geometry.arrangement != "orthogonal":
         return []
     found: list[tuple[Cell, Ceilings]] = []
-    for dim in settings.ambient_dims:
-        for n in settings.batch_sizes:
-            law = ConeLaw.of(settings.geometry, dim, settings.geometry.sizes(n), settings)
-            ceilings = law.ceilings("gaussian")
-            level = fusion_past_separation(law, settings, ceilings.separation)
-            if level > 0.0:
-                shared = replace(ceilings, fusion=level)
-                found += [(_cell(settings, law, level * step), shared) for step in STEPS]
-    return [(replace(cell, index=first_index + i), ceilings) for i, (cell, ceilings) in enumerate(found)]
+    for (dim, n), own in ceilings.items():
+        law = ConeLaw.of(settings.geometry, dim, settings.geometry.sizes(n), settings)
+        level = fusion_past_separation(law, settings, own.separation)
+        if level > 0.0:
+            found += [(_cell(settings, law, level * step), replace(own, fusion=level)) for step in STEPS]
+    return [(replace(cell, index=first_index + i), own) for i, (cell, own) in enumerate(found)]
 
 
 def fusion_past_separation(law: ConeLaw, settings: SweepSettings, separation: float) -> float:
@@ -50,6 +52,6 @@ def fusion_past_separation(law: ConeLaw, settings: SweepSettings, separation: fl
 def _cell(settings: SweepSettings, law: ConeLaw, level: float) -> Cell:
     extremes = law.extremes("gaussian", level)
     tau = fusion_threshold(law.ambient_dim, law.num_clusters, law.sizes, law.delta, level)
-    return Cell(0, law.ambient_dim, law.sizes, "gaussian", level, float(np.float64(tau)), False, settings.geometry,
+    return Cell(0, law.ambient_dim, law.sizes, "gaussian", level, tau, False, settings.geometry,
                 settings.depth, settings.mixing, settings.trials, settings.seed, extremes, FUSION,
                 unit_inputs=False)  # fmt: skip

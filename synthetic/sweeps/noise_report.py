@@ -260,11 +260,7 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
         for i, row in _telling(group):
             sure = "every depth" if row["recovery_guaranteed"] else "one block" if row["separation_guaranteed"] else "-"
             end = f"{row['separation_ceiling']:9.3f}   {_number(tightness[(*key, 'separation')])}" if i == 0 else ""
-            lines.append(
-                f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "
-                f"{row['separated_rate']:6.1%} [{row['separated_low']:6.1%}, {row['separated_high']:6.1%}]   "
-                f"{row['recovered_rate']:9.1%}    {row['certified_rate']:9.1%}   {sure:<12} {end}".rstrip()
-            )
+            lines.append(_line(row, f"{row['recovered_rate']:9.1%} ", sure, end))
         lines += _fusion_lines(rows, key, tightness)
     lines += [
         "separated: smallest within-cluster cosine > largest cross cosine; every depth: clusters recovered at all",
@@ -274,18 +270,21 @@ def _table(rows: list[dict], boundaries: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def _line(row: dict, success: str, sure: str, end: str) -> str:
+    return (
+        f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "
+        f"{row['separated_rate']:6.1%} [{row['separated_low']:6.1%}, {row['separated_high']:6.1%}]   "
+        f"{success}   {row['certified_rate']:9.1%}   {sure:<12} {end}".rstrip()
+    )
+
+
 def _fusion_lines(rows: list[dict], key: tuple[int, int], tightness: dict) -> list[str]:
     """The fusion ceiling and the first noise past it where less than 95 % are repaired."""
     cells = [r for r in rows if (r["ambient_dim"], r["batch_size"], r["control"]) == (*key, FUSION)]
     lines = []
     for i, row in enumerate(r for r in cells if r["fusion_guaranteed"] or r["repaired_rate"] < 0.95):
         end = f"{row['fusion_ceiling']:9.3f}   {_number(tightness[(*key, 'fusion')])}" if i == 0 else ""
-        lines.append(
-            f"{row['ambient_dim']:4d} {row['batch_size']:4d}  {row['noise_level']:6.3f}   "
-            f"{row['separated_rate']:6.1%} [{row['separated_low']:6.1%}, {row['separated_high']:6.1%}]   "
-            f"{row['repaired_rate']:9.1%}*   {row['certified_rate']:9.1%}   "
-            f"{'from layer 1' if i == 0 else '-':<12} {end}".rstrip()
-        )
+        lines.append(_line(row, f"{row['repaired_rate']:9.1%}*", "from layer 1" if i == 0 else "-", end))
     return [*lines[:2], *(["      * at layers 1 to L, with the threshold of Theorem 2f"] if lines else [])]
 
 

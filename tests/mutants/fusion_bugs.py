@@ -7,11 +7,15 @@ RESTART = bugs_in(
     ("within_product_alone", "least = np.minimum(geometry.within_product, geometry.norm_min)",
      "least = geometry.within_product"),
     ("kept_share_of_the_shortest_token", "least / geometry.norm_max", "least / geometry.norm_min"),
-    ("axis_of_the_two_highest_clusters", "axis=0)[:2]", "axis=0)[-2:]"),
-    ("axis_height_once", "alpha, beta, low * next_low,", "alpha, beta, low,"),
     ("any_threshold_below_the_cosines", "(kept - tau > ABSOLUTE_MARGIN) & (tau - cap > ABSOLUTE_MARGIN)",
      "kept - tau > ABSOLUTE_MARGIN"),
     ("first_layer_is_the_last", "held.argmax(axis=0), -1)", "0 * held.argmax(axis=0), -1)"),
+)  # fmt: skip
+
+AXES = bugs_in(
+    "theory/batches/trajectory.py", "theory/restart models/stack",
+    ("axis_of_the_two_highest_clusters", "axis=0)[:2]", "axis=0)[-2:]"),
+    ("axis_height_once", "return low * next_low", "return low"),
 )  # fmt: skip
 
 ROWS = bugs_in(
@@ -53,4 +57,4 @@ BATCHES = bugs_in(
      "float(noise_level), nodes).total <= 0.6 * delta"),
 )  # fmt: skip
 
-BUGS = (*RESTART, *ROWS, *CEILING, *BATCHES)
+BUGS = (*RESTART, *AXES, *ROWS, *CEILING, *BATCHES)

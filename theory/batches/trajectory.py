@@ -136,8 +136,8 @@ def layer_extremes(cosines: Float[Array, "trials n n"], layout: ClusterLayout) -
     return LayerExtremes(as_numpy(alpha).astype(np.float64), as_numpy(beta).astype(np.float64), axes)
 
 
-def axis_product(sums: Sequence[np.ndarray]) -> Float[np.ndarray, " trials"]:
-    """h_(1) h_(2) from each row's sum of cosines with its cluster, itself included: (trials, n_k), a cluster each."""
+def axis_product(sums: Sequence[np.ndarray]) -> Float[np.ndarray, "*trials"]:
+    """h_(1) h_(2) from each row's sum of cosines with its cluster, itself included: (*trials, n_k), a cluster each."""
     totals = (part.sum(axis=-1) for part in sums)
     heights = [part.min(axis=-1) / np.sqrt(np.where(total > 0.0, total, np.inf)) for part, total in zip(sums, totals)]
     low, next_low = np.sort(np.clip(heights, 0.0, 1.0), axis=0)[:2]

@@ -8,7 +8,7 @@ import pytest
 from synthetic.batches.geometry import Geometry
 from synthetic.sweeps.noise_cells import run_cell
 from synthetic.sweeps.noise_fusion import FUSION, STEPS, fusion_cells, fusion_past_separation
-from synthetic.sweeps.noise_grid import ConeLaw, SweepSettings
+from synthetic.sweeps.noise_grid import ConeLaw, SweepSettings, build_cells
 from synthetic.sweeps.noise_report import summarize_boundaries, summarize_cell, summarize_verdicts
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
 from theory.judging.statements import THEOREM_2F
@@ -21,7 +21,7 @@ TIGHT = SweepSettings(
 
 @pytest.fixture(scope="module")
 def found():
-    return fusion_cells(TIGHT, 7)
+    return fusion_cells(TIGHT, build_cells(TIGHT)[1], 7)
 
 
 def test_a_cell_at_the_ceiling_and_some_beyond(found):
@@ -42,7 +42,8 @@ def test_a_cell_at_the_ceiling_and_some_beyond(found):
      {"geometry": Geometry(num_clusters=4, subspace_dim=2, within_cos=1.0, arrangement="random")}],
 )  # fmt: skip
 def test_where_nothing_is_proved_past_separation_there_is_no_cell(changes):
-    assert fusion_cells(replace(TIGHT, **changes), 0) == []
+    settings = replace(TIGHT, **changes)
+    assert fusion_cells(settings, build_cells(settings)[1], 0) == []
 
 
 def test_a_ceiling_below_separation_is_none():
