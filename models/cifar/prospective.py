@@ -103,10 +103,11 @@ def tables(seed: int) -> Iterator[tuple[str, Both]]:
         yield name, Both(*sets)
 
 
-def image_sets(name: str, data: DataConfig, options: ProspectiveStudy, folder: Path) -> Iterator[tuple[str, Both]]:
+def image_sets(
+    name: str, data: DataConfig, splits: Splits, options: ProspectiveStudy, folder: Path
+) -> Iterator[tuple[str, Both]]:
     """Pixels, an untrained encoder and trained ones, one after the other."""
     device = resolve_device(options.device)
-    splits = load_images(data)
     base = TrainConfig(data=data, epochs=options.epochs, seed=options.seed, measure_every=options.epochs)
     base = replace(base, batch_size=min(base.batch_size, len(splits.train)))
     yield f"{name}_pixels", _embedded(nn.Flatten(), splits, base, device)
@@ -140,14 +141,19 @@ def study(options: ProspectiveStudy) -> int:
         require_count(getattr(options, name), name, 1)
     device = resolve_device(options.device)
     digits = DataConfig(validation_share=VALIDATION_SHARE, split_seed=options.seed)
+    data = {"digits": digits}
+    if options.images is not None:
+        data["images"] = replace(
+            digits, dataset=str(options.images), limit=options.limit, image_size=options.image_size
+        )
+    # Images that cannot be read are refused before anything is trained.
+    splits = {name: load_images(each) for name, each in data.items()}
     settings = {"images": str(options.images), "limit": options.limit, "image_size": options.image_size,
                 "epochs": options.epochs, "seed": options.seed, "share": AdvisorConfig().share}  # fmt: skip
     folder = open_run_folder("prospective", options.out, options.resume, settings, device)
     found = [advised(*each, folder, options) for each in tables(options.seed)]
-    found += [advised(*each, folder, options) for each in image_sets("digits", digits, options, folder)]
-    if options.images is not None:
-        data = replace(digits, dataset=str(options.images), limit=options.limit, image_size=options.image_size)
-        found += [advised(*each, folder, options) for each in image_sets("images", data, options, folder)]
+    for name, images in splits.items():
+        found += [advised(*each, folder, options) for each in image_sets(name, data[name], images, options, folder)]
     table = pd.concat(found, ignore_index=True)
     print(summary_table(table))
     checked = table[table["status"] != "NONE"]

@@ -37,9 +37,9 @@ def test_images_that_judge_are_those_nobody_trained_on(monkeypatch, tmp_path):
 
     monkeypatch.setattr(prospective, "fit", trained)
     data = DataConfig(limit=12, validation_share=0.4, image_size=16)
-    found = dict(image_sets("few", data, ProspectiveStudy(epochs=1), tmp_path))
-    assert list(found) == ["few_pixels", "few_untrained", "few_simclr"]
     splits = prospective.load_images(data)
+    found = dict(image_sets("few", data, splits, ProspectiveStudy(epochs=1), tmp_path))
+    assert list(found) == ["few_pixels", "few_untrained", "few_simclr"]
     for both in found.values():
         assert both.advised.num_rows == len(splits.validation)
         assert both.kept_aside.num_rows == len(splits.test)
@@ -92,3 +92,6 @@ def test_bad_settings_are_refused(tmp_path):
     for name in ("limit", "epochs"):
         with pytest.raises(ValueError, match=f"^{name}: must be a whole number"):
             study(ProspectiveStudy(out=tmp_path / "run", **{name: 0}))
+    with pytest.raises(ValueError, match=r"^dataset: .* is neither one of digits"):
+        study(ProspectiveStudy(out=tmp_path / "run", images=tmp_path / "nowhere"))
+    assert not (tmp_path / "run").exists()
