@@ -181,11 +181,13 @@ def _failure(setting: _Setting, sigma: float, nodes: Nodes = FULL) -> FusionFail
     slopes = np.geomspace(min(1.1 * typical, 0.95 * top), top, LEVELS)
     members = np.array(setting.copies) * np.array(setting.sizes, dtype=float)
     turned = _turned(setting, sigma)
-    least = members @ np.array([law.failure(top, size) for size in setting.sizes]) + turned
+    at_top = np.array([law.failure(top, size) for size in setting.sizes])
+    least = members @ at_top + turned
     if least >= setting.delta / 2.0:
         return FusionFailure(tau, setting.delta / 2.0, min(float(least), 1.0), 1.0)
     # A row that fails at a slope fails at every smaller one: the smallest of the bounds so far.
-    strays = np.minimum.accumulate([law.failure(slopes, size) for size in setting.sizes], axis=1)
+    below = [law.failure(slopes[:-1], size) for size in setting.sizes]
+    strays = np.minimum.accumulate(np.column_stack([below, at_top]), axis=1)
     rows = members @ strays + turned
     angles = np.arctan(slopes) if tight else np.arcsin(slopes / axis)
     best = FusionFailure(tau, setting.delta / 2.0, min(float(rows[-1]), 1.0), 1.0)

@@ -116,10 +116,7 @@ def _own(pool: Pool, rows: np.ndarray) -> Tensor:
 
 def weigh(weight: Weight, cosines: Float[Tensor, "*trials n n"]) -> Float[Tensor, "*trials n n"]:
     """h_ij of all pairs of a batch, 0 on the diagonal; not normalized."""
-    if weight.kind == "relu":
-        raw = (cosines - weight.threshold).clamp(min=0.0) ** weight.power
-    else:
-        raw = (weight.inverse_temperature * (cosines - 1.0)).exp()
+    raw = weight.value(cosines)
     torch.diagonal(raw, dim1=-2, dim2=-1).zero_()
     return raw
 

@@ -19,7 +19,7 @@ from models.advisor.pool import Pool
 from models.tiled import row_tiles
 from theory.batch_law import Weight, batch_laws
 from theory.certified_mean import mean_floor
-from theory.lemmas.drawn_rows import missing_all
+from theory.neighbour_floor import lonely_probabilities
 
 # Ratio of one candidate batch to the next.
 STEP = 1.05
@@ -89,8 +89,7 @@ def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> Certifie
     size = found = len(bank) + 1
     best = None
     while found >= 2:
-        # Row i is alone in a batch of n if none of its hits is among the n - 1 rows drawn from the bank.
-        alone = missing_all(np.full(len(hits), len(bank)), hits, np.full(len(hits), found - 1))
+        alone = lonely_probabilities(hits, len(bank), found)
         if 1.0 - mean_floor(1.0 - alone, config.delta) > config.share:
             break
         best = found
