@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.stack import AttentionStack
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import FINE_MARGIN, crossing_in_two_passes, slack_row, unproved_row
+from synthetic.sweeps.noise_cells import build_stack
 from theory.depth_threshold import cross_pairs, depth_threshold
 from theory.numerics.inputs import require_range
 
@@ -52,7 +52,7 @@ def without_false_edge(cell: Cell, thresholds: Sequence[float] | np.ndarray, tri
     counts = np.zeros(len(thresholds), dtype=int)
     for points in replace(cell, trials=trials).batches():
         for i, tau in enumerate(thresholds):
-            stack = AttentionStack(cell.depth, float(tau), cell.mixing, normalize="never")
+            stack, _ = build_stack(replace(cell, threshold=float(tau)), "cpu")
             layers = stack.measure(torch.from_numpy(points), cell.labels)
             counts[i] += int((layers.false_edges == 0).all(axis=0).sum())
     return counts

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.stack import AttentionStack
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import FINE_MARGIN, crossing_in_two_passes, slack_row, unproved_row
+from synthetic.sweeps.noise_cells import build_stack
 from theory.batches.trajectory import Trajectory
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
 from theory.noise_ceiling import gaussian_separation
@@ -51,7 +51,7 @@ def at_noise(cell: Cell, level: float, delta: float) -> Cell:
 
 def layers_of(cell: Cell, trials: int) -> Trajectory:
     """The first batches of the cell, every layer measured."""
-    stack = AttentionStack(cell.depth, cell.threshold, cell.mixing, normalize="never")
+    stack, _ = build_stack(cell, "cpu")
     parts = [stack.measure(torch.from_numpy(points), cell.labels) for points in replace(cell, trials=trials).batches()]
     return Trajectory.join_trials(parts)
 
