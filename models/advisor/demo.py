@@ -18,11 +18,12 @@ def digits(seed: int) -> tuple[FeatureSet, FeatureSet]:
     rng = np.random.default_rng([seed, 0])
     order = rng.permutation(len(images))
     halves = np.array_split(order, 2)
-    first, second = (_with_views(images[half], labels[half], rng) for half in halves)
+    first, second = (with_views(images[half], labels[half], rng) for half in halves)
     return first, second
 
 
-def _with_views(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> FeatureSet:
+def with_views(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> FeatureSet:
+    """Images, flattened, with their views at STRENGTHS."""
     views = [augment(images, strength, rng) for strength in STRENGTHS]
     return feature_set(images, labels, views, STRENGTHS, name="digits")
 

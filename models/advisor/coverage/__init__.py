@@ -1,0 +1,1 @@
+"""How often the advisor's guarantees hold, on rows drawn again and again from a known source."""
