@@ -22,7 +22,17 @@ from xml.etree import ElementTree
 from tests.mutants import leash
 from tests.mutants.bugs import Bug, with_bug
 
-PARTS = ("theory", "models", "synthetic", "figures", "paper_checks", "tests", "pyproject.toml", "README.md")
+PARTS = (
+    "theory",
+    "models",
+    "synthetic",
+    "figures",
+    "paper_checks",
+    "tests",
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+)
 # The bench itself is not asked (it would miss the text that a bug replaces), nor what looks at the source as text.
 LEFT_OUT = ("tests/mutants", "tests/test_project.py")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", "--color=no")

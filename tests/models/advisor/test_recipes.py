@@ -1,4 +1,4 @@
-"""The recipes of models/README.md are ten lines of Python, and the one that needs nothing else runs."""
+"""The recipes of models/advisor/README.md are ten lines of Python, and the one that needs nothing else runs."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import torch
 from models.advisor.inputs.arrays import MemoryLimit
 from models.advisor.inputs.features import Sources, load_features
 
-TEXT = (Path(__file__).parents[3] / "models/README.md").read_text()
+TEXT = (Path(__file__).parents[3] / "models/advisor/README.md").read_text()
 RECIPES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
