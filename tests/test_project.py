@@ -112,3 +112,9 @@ def test_readme_keeps_its_two_promises():
     text = (ROOT / "README.md").read_text()
     commands = re.findall(r"^    (pip install .*)$", text, flags=re.MULTILINE)
     assert len(commands) == 2
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == version
