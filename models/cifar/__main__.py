@@ -31,7 +31,7 @@ from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.run_folder import open_run_folder
-from theory.numerics.whole_files import write_table
+from theory.numerics.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def run(options: CifarRun) -> int:
         writer_in = _tensorboard() if options.tensorboard else None
         other = partial(differences, where=f"--resume {options.out}")
         folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
-        counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
-        print(f"{counts}; results in {folder}", flush=True)
+        write_json(folder / "data.json", splits.report)
+        print("\n".join(splits.report.lines()))
+        print(f"results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
