@@ -73,7 +73,7 @@ def run(options: CifarRun) -> int:
         other = partial(differences, where=f"--resume {options.out}")
         folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
         write_json(folder / "data.json", splits.report)
-        print("\n".join(splits.report.lines()))
+        print(encodable("\n".join(splits.report.lines())))
         print(f"results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
@@ -104,6 +104,12 @@ def draw(folder: Path) -> int:
     if status:
         print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
     return NOT_WRITTEN if status else 0
+
+
+def encodable(text: str) -> str:
+    """A text as standard output can show it: names of classes may be in any script, a terminal's letters are not."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _tensorboard() -> type:

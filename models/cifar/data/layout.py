@@ -227,6 +227,9 @@ class _Arrangement:
             if place and place[-1] != TABLE:
                 other = suffix in OTHER_FORMATS
                 self.passed_over.add(f"in a format that is not read ({suffix})" if other else NO_IMAGE, entry.name)
+                if len(place) > 1 and not (part.told is not None and place[0] == INNER):
+                    # A class, then, without images, as an empty folder is.
+                    part.classes.setdefault(class_name(place[0]), [])
         elif len(place) < 2:
             part.flat.append(entry)
         elif part.told is not None and place[0] == INNER:

@@ -8,7 +8,6 @@ import io
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 # Of a folder or an archive: files and folders. ImageNet-1k has 1.4 million.
 LARGEST_COUNT = 4_000_000
@@ -86,7 +85,7 @@ class BoundedReads(io.RawIOBase):
     The headers of a tar file say how long the headers behind them are, and these are read at once.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self.file = file
 
     def read(self, size: int = -1) -> bytes:

@@ -6,6 +6,7 @@ a folder in it, becomes an entry that cannot be read. Headers are held against t
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from models.cifar.data.limits import LARGEST_FILE, BoundedReads, require_member_limits, size_problem
 from models.cifar.data.names import Place, is_hidden, is_part
@@ -205,7 +206,7 @@ def _list_zip(archive: zipfile.ZipFile, path: Path) -> Source:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[BinaryIO]:
+def _unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, unpacked if they are packed in one of the ways that its first bytes tell."""
     with ExitStack() as stack:
         raw = stack.enter_context(open(path, "rb"))
@@ -215,7 +216,7 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
         yield raw if unpack is None else stack.enter_context(unpack(raw))
 
 
-def _list_tar(archive: tarfile.TarFile, file: BinaryIO, path: Path) -> Source:
+def _list_tar(archive: tarfile.TarFile, file: io.BufferedIOBase, path: Path) -> Source:
     listing, count, expanded = _Listing(path), 0, 0
     while (member := archive.next()) is not None:
         # A member object is ten times as large as what is needed of it here.
@@ -245,7 +246,7 @@ def _list_tar(archive: tarfile.TarFile, file: BinaryIO, path: Path) -> Source:
     return listing.source(read, order=lambda where: where[0])
 
 
-def _require_end(file: BinaryIO, offset: int, path: Path) -> None:
+def _require_end(file: io.BufferedIOBase, offset: int, path: Path) -> None:
     """Refuse a tar file that was cut, or damaged between two members: an empty block must follow the last one."""
     file.seek(offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
