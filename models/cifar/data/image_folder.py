@@ -119,12 +119,15 @@ def _decode(path: Path, source: Source, image_size: int | None, skip: bool) -> I
     # In the order in which a compressed archive can be read at one go.
     for name in tqdm(names, desc=f"decoding {path.name}", unit="image", disable=None):
         part, i = place[name]
+        what = "read"
         try:
-            pixels, found = decode(source.read(name))
+            encoded = source.read(name)
+            what = "decoded"
+            pixels, found = decode(encoded)
         except MemoryError:
             raise
         except Exception as error:  # decoders end in any exception on damaged input
-            unreadable.append((name, _why(error)))
+            unreadable.append((name, f"cannot be {what} ({_words(error)})"))
             continue
         for remark in found:
             remarks.add(remark, name)
@@ -145,9 +148,9 @@ def _decode(path: Path, source: Source, image_size: int | None, skip: bool) -> I
     return ImageData(parts, layout.classes, _facts(layout, parts, sizes, unreadable, remarks))
 
 
-def _why(error: Exception) -> str:
+def _words(error: Exception) -> str:
     words = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
-    return f"cannot be decoded ({shortened(printable(words), LONGEST_REASON)})"
+    return shortened(printable(words), LONGEST_REASON)
 
 
 def _require_every_class(

@@ -198,11 +198,18 @@ def _list_zip(archive: zipfile.ZipFile, path: Path) -> Source:
         if info.flag_bits & 1:
             raise ValueError(f"{path}: member {info.filename} is encrypted; unpack the archive first")
         if stat.S_ISLNK(info.external_attr >> 16):
-            target = archive.read(info).decode(errors="surrogateescape") if info.file_size <= LONGEST_LINK else "/"
+            short = info.file_size <= LONGEST_LINK
+            target = _read_member(archive, info).decode(errors="surrogateescape") if short else "/"
             listing.link(name, target)
         else:
             listing.file(name, info, size_problem(info.file_size))
-    return listing.source(archive.read, order=lambda info: info.header_offset)
+    return listing.source(lambda info: _read_member(archive, info), order=lambda info: info.header_offset)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # Not ZipFile.read: it unpacks all that is there before it holds that against what the header says.
+    with archive.open(info) as file:
+        return file.read(max(1, info.file_size))
 
 
 @contextmanager
