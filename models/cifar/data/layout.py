@@ -31,7 +31,7 @@ FIRST = 5
 
 HIDDEN = "hidden, or left behind by a program"
 BESIDE = "beside the folders of the parts"
-NO_IMAGE = "no image by the name"
+NO_IMAGE = "not named as an image"
 NO_CLASS = "in no class folder"
 UNTOLD = f"not in {TABLE}"
 NOT_LABELED = "in an unlabeled part beside labeled ones"

@@ -18,7 +18,7 @@ COLUMNS = 100
 # A terminal is told every class up to this number, else the smallest and the largest.
 CLASSES_SHOWN = 12
 FIRST = 5
-LONGEST_CLASS = 40
+LONGEST_CLASS, LONGEST_NAME = 40, 90
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ class DataReport:
 
     def _texts(self) -> Iterator[tuple[str, int]]:
         """Paragraphs, and by how much their further lines are indented."""
-        where = f" ({printable(self.source)})" if self.source else ""
         counts = ", ".join(f"{sum(counts):,} {part}" for part, counts in self.images.items())
-        yield f"images of {printable(self.name)}{where}: {counts}", 2
+        yield f"images of {shortened(printable(self.name), LONGEST_NAME)}: {counts}", 2
+        if self.source:
+            yield f"  from {printable(self.source)}", 4
         yield from self._class_texts()
         height, width = self.size
         words = f"  sizes: {width} x {height}"
@@ -120,7 +121,7 @@ def _files(count: int) -> str:
 
 
 def _some(first: Sequence[str], count: int) -> str:
-    return ", ".join(first) + (", ..." if count > len(first) else "")
+    return ", ".join(shortened(each, LONGEST_NAME) for each in first) + (", ..." if count > len(first) else "")
 
 
 def _of_duplicates(found: Duplicates) -> str:
@@ -131,7 +132,7 @@ def _of_duplicates(found: Duplicates) -> str:
     else:
         words = f"duplicates: {images} of {other} in {one} too"
     labels = f", {found.other_label:,} with another label" if found.other_label else ""
-    pairs = [f"{first} = {second}" for first, second in found.first]
+    pairs = [" = ".join(shortened(each, LONGEST_CLASS) for each in pair) for pair in found.first]
     return f"{words}{labels}: {_some(pairs, found.images)}"
 
 

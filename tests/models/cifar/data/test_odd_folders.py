@@ -60,8 +60,8 @@ TAKEN = {
     "heic": ({**BASE, "train/a/x.HEIC": b"?"}, TWO, {"(.heic)": 1}),
     "avif and jxl": ({**BASE, "train/a/x.avif": b"?", "train/a/x.jxl": b"?"}, TWO, {"(.avif)": 1, "(.jxl)": 1}),
     "arrays": ({**BASE, "train/a/x.npy": b"?"}, TWO, {"(.npy)": 1}),
-    "a download that was cut": ({**BASE, "train/a/x.png.part": b"?"}, TWO, {"no image by the name": 1}),
-    "no suffix": ({**BASE, "train/a/IMG_1": image(), "train/a/.png": image()}, TWO, {"no image": 1, "hidden": 1}),
+    "a download that was cut": ({**BASE, "train/a/x.png.part": b"?"}, TWO, {"not named as an image": 1}),
+    "no suffix": ({**BASE, "train/a/IMG_1": image(), "train/a/.png": image()}, TWO, {"not named": 1, "hidden": 1}),
     "Windows and macOS": (
         {**BASE, "train/Thumbs.db": b"", "train/a/desktop.ini": b"", "train/b/._0.png": b"", ".DS_Store": b""},
         TWO, {"hidden": 4},
@@ -97,8 +97,8 @@ TAKEN = {
     "no class folders": (
         {"train/1.png": image(), "train/2.png": image(), "test/1.png": image()}, {"train": [2], "test": [1]}, {},
     ),
-    "classes only": ({"a/1.png": image(), "b/2.png": image(), "notes/x.txt": b""}, {"train": [1, 1]}, {"no image": 1}),
-    "files only": ({"1.png": image(), "2.png": image(), "x.txt": b""}, {"train": [2]}, {"no image": 1}),
+    "classes only": ({"a/1.png": image(), "b/2.png": image(), "notes/x.txt": b""}, {"train": [1, 1]}, {"not named": 1}),
+    "files only": ({"1.png": image(), "2.png": image(), "x.txt": b""}, {"train": [2]}, {"not named": 1}),
     "an album with folders": ({"1.png": image(), "2020/2.png": image()}, {"train": [2]}, {}),
     "one folder of images": ({"photos/1.png": image(), "photos/2.png": image()}, {"train": [2]}, {}),
     "wrapped": ({f"data/set/{name}": data for name, data in BASE.items()}, TWO, {}),
