@@ -91,6 +91,22 @@ class Splits:
     report: DataReport | None = None
 
 
+def require_test_and_classes(splits: Splits) -> Splits:
+    """The same, which can be judged by labels: as studies need them that compare trainings on test images.
+
+    Raises:
+        ValueError: no test images, or one class only.
+    """
+    if not len(splits.test):
+        raise ValueError(f"dataset: {splits.train.name} has no test images (test/<class>/), which are needed here")
+    if len(splits.train.class_names) < 2:
+        raise ValueError(
+            f"dataset: all images of {splits.train.name} are of one class, {splits.train.class_names[0]}; at least 2 "
+            "are needed here"
+        )
+    return splits
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, and how they are split.

@@ -3,13 +3,17 @@
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import models.cifar.__main__ as trainer
+import paper_checks.__main__
+from models.cifar import prospective
 from models.cifar.data import DataConfig, load_images
+from models.cifar.data.images import require_test_and_classes
 from models.cifar.methods.settings import DeepFusion, MoCo, SimCLR, SupCon, TransFusion
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
@@ -35,6 +39,21 @@ def test_methods_that_learn_from_labels_are_refused_without_them(unlabeled, meth
 @pytest.mark.parametrize("method", [SimCLR(), MoCo(), DeepFusion(), TransFusion()])
 def test_methods_without_labels_are_not(unlabeled, method):
     check(TrainConfig(method=method, batch_size=8), unlabeled, CPU)
+
+
+def test_studies_need_test_images_and_classes(unlabeled, tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"dataset: images has no test images"):
+        require_test_and_classes(unlabeled)
+    with pytest.raises(ValueError, match="of one class, unlabeled; at least 2"):
+        require_test_and_classes(replace(unlabeled, test=unlabeled.train))
+    digits = load_images(DataConfig(limit=4))
+    assert require_test_and_classes(digits) is digits
+    path = tmp_path / "images"
+    for main, options in ((prospective.main, []), (paper_checks.__main__.main, ["--tier", "cpu"])):
+        out = tmp_path / "study"
+        assert main([*options, "--images", str(path), "--out", str(out)]) == 2
+        assert "has no test images" in capsys.readouterr().err
+        assert not out.exists()
 
 
 def stopped(*arguments, **options):
