@@ -29,7 +29,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from models.cifar.data.images import load_images
+from models.cifar.data.images import load_images, require_test_and_classes
 from models.commands import WORKERS_LOST, exit_status
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
@@ -111,7 +111,7 @@ def run(options: PaperChecks) -> int:
     tasks.sort(key=lambda task: task.config.seed if isinstance(task, ON_IMAGES) else 0)
     if any(isinstance(task, ON_IMAGES) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
-        load_images(tier.config.data)
+        require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"
     folder = open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run)
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"

@@ -96,7 +96,7 @@ def images(config: DataConfig, control: Control) -> Splits:
     def shuffled(part: ImageSet) -> ImageSet:
         return replace(part, labels=part.labels[torch.randperm(len(part), generator=generator)])
 
-    return Splits(**{each.name: shuffled(getattr(splits, each.name)) for each in fields(Splits)})
+    return replace(splits, **{name: shuffled(getattr(splits, name)) for name in ("train", "validation", "test")})
 
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:

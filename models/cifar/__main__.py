@@ -31,7 +31,7 @@ from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.run_folder import open_run_folder
-from theory.numerics.whole_files import write_table
+from theory.numerics.whole_files import write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def run(options: CifarRun) -> int:
         writer_in = _tensorboard() if options.tensorboard else None
         other = partial(differences, where=f"--resume {options.out}")
         folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
-        counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
-        print(f"{counts}; results in {folder}", flush=True)
+        write_json(folder / "data.json", splits.report)
+        print(encodable("\n".join(splits.report.lines())))
+        print(f"results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
@@ -103,6 +104,12 @@ def draw(folder: Path) -> int:
     if status:
         print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
     return NOT_WRITTEN if status else 0
+
+
+def encodable(text: str) -> str:
+    """A text as standard output can show it: names of classes may be in any script, a terminal's letters are not."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _tensorboard() -> type:

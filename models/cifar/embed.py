@@ -68,6 +68,8 @@ def run(options: EmbedOptions) -> int:
     check_view_strengths(options.strengths, config.view)
     data = config.data if options.root is None else replace(config.data, root=options.root)
     part = getattr(load_images(data), options.part)
+    if not len(part):
+        raise ValueError(f"part: {part.name} has no {options.part} images, as it is split here")
     if options.images is not None and options.images > len(part):
         raise ValueError(f"images: must not exceed the {len(part)} {options.part} images, got {options.images}")
     found = embed_strengths(

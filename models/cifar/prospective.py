@@ -30,7 +30,7 @@ from models.advisor.__main__ import AdvisorRun
 from models.advisor.__main__ import draw as draw_figures
 from models.advisor.__main__ import run as advise_and_check
 from models.advisor.inputs.features import FeatureSet, feature_set
-from models.cifar.data.images import DataConfig, Splits, load_images
+from models.cifar.data.images import DataConfig, Splits, load_images, require_test_and_classes
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
 from models.cifar.methods.settings import METHODS
@@ -147,7 +147,7 @@ def study(options: ProspectiveStudy) -> int:
             digits, dataset=str(options.images), limit=options.limit, image_size=options.image_size
         )
     # Images that cannot be read are refused before anything is trained.
-    splits = {name: load_images(each) for name, each in data.items()}
+    splits = {name: require_test_and_classes(load_images(each)) for name, each in data.items()}
     settings = {"images": str(options.images), "limit": options.limit, "image_size": options.image_size,
                 "epochs": options.epochs, "seed": options.seed, "share": AdvisorConfig().share}  # fmt: skip
     folder = open_run_folder("prospective", options.out, options.resume, settings, device)

@@ -1,7 +1,6 @@
 """Theorem 2c: floors, connection radii and denoising."""
 
-import json
-import warnings
+import re
 from functools import partial
 
 import numpy as np
@@ -139,28 +138,47 @@ def test_gaussian_floors_without_noise_or_none():
 # --- simulated floor --------------------------------------------------------------------------------------------------
 
 
-def test_the_simulated_floor_is_kept_and_close_to_the_exact_one(tmp_path):
+def test_the_simulated_floor_is_kept_and_close_to_the_exact_one(tmp_path, monkeypatch):
     exact = connectivity_floor(2, 0.8, 0.02, method="exact")
     found = simulated_floor(2, 0.8, 0.02, cache=tmp_path)
     assert exact <= found.num_points <= 1.15 * exact
     assert found.failures <= allowed_failures(found.trials, 0.02)
-    (kept,) = tmp_path.iterdir()
-    changed = json.loads(kept.read_text())
-    changed["floor"]["num_points"] = 777
-    kept.write_text(json.dumps(changed))
-    assert simulated_floor(2, 0.8, 0.02, cache=tmp_path).num_points == 777, "read back, not simulated again"
+    monkeypatch.setattr("theory.lemmas.simulated_floor._search", None)
+    assert simulated_floor(2, 0.8, 0.02, cache=tmp_path) == found, "read back, not simulated again"
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"key": 1}', "[]", '{"key": {}, "floor": {"num_points": "a"}}'])
-def test_a_damaged_cache_is_noticed_and_mended(tmp_path, text):
+def other(name, value):
+    """An edit of one number that leaves its file well formed."""
+    return lambda text: re.sub(rf'"{name}": \d+', f'"{name}": {value}', text)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        other("num_points", 777), other("num_points", 2), other("num_points", 0), other("failures", 0),
+        other("trials", 1), lambda text: text.replace("}", "}\n"), lambda text: text.replace(": ", ":"),
+        lambda text: text[text.index("{") :], lambda text: text.lstrip("sha256 "), lambda text: "",
+        lambda text: "{", lambda text: '{"key": {}, "floor": {"num_points": "a"}}',
+    ],
+)  # fmt: skip
+def test_an_edited_or_damaged_floor_is_not_believed(tmp_path, edit):
     found = simulated_floor(3, 1.4, 0.3, cache=tmp_path)
     (kept,) = tmp_path.iterdir()
-    kept.write_text(text)
+    text = kept.read_text()
+    kept.write_text(edit(text))
+    assert kept.read_text() != text
     with pytest.warns(UserWarning, match="damaged"):
         assert simulated_floor(3, 1.4, 0.3, cache=tmp_path) == found
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert simulated_floor(3, 1.4, 0.3, cache=tmp_path) == found
+    assert kept.read_text() == text
+
+
+def test_the_floor_of_another_question_is_not_believed(tmp_path):
+    simulated_floor(3, 1.4, 0.3, cache=tmp_path / "a")
+    found = simulated_floor(3, 1.4, 0.5, cache=tmp_path / "b")
+    (one,), (other,) = (tmp_path / "a").iterdir(), (tmp_path / "b").iterdir()
+    one.replace(other)
+    with pytest.warns(UserWarning, match="another question"):
+        assert simulated_floor(3, 1.4, 0.5, cache=tmp_path / "b") == found
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path):

@@ -31,8 +31,8 @@ SMALLEST_DELTA = 1e-4
 # Candidates climb in steps of this factor before the last step is bisected.
 STEP = 1.05
 CHUNK_BYTES = 8 * 2**20
-# Part of the key: to be raised when the simulation changes, so that old files are not read.
-VERSION = 2
+# Part of the key: to be raised when the simulation changes or its file does, so that old files are not read.
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,19 @@ def simulated_floor(
         "version": VERSION, "subspace_dim": int(subspace_dim), "radius": float(radius).hex(),
         "delta": float(delta).hex(), "squared": bool(squared), "seed": int(seed),
     }  # fmt: skip
-    name = f"simulated-floor-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
+    question = json.dumps(key).encode()
+    name = f"simulated-floor-{hashlib.sha256(question).hexdigest()[:24]}.json"
 
-    def read(path: Path) -> SimulatedFloor:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["key"] != key or not all(type(value) is int for value in content["floor"].values()):
-            raise ValueError("made for another question")
-        return SimulatedFloor(**content["floor"])
+    def read(content: memoryview) -> SimulatedFloor:
+        return SimulatedFloor(**json.loads(bytes(content)))
 
-    def write(path: Path, found: SimulatedFloor) -> None:
-        path.write_text(json.dumps({"key": key, "floor": asdict(found)}) + "\n", encoding="utf-8")
+    def write(found: SimulatedFloor) -> list[bytes]:
+        return [json.dumps(asdict(found)).encode() + b"\n"]
 
     def search() -> SimulatedFloor:
         return _search(subspace_dim, float(radius), float(delta), squared, seed)
 
-    return kept((cache or cache_folder()) / name, read, search, write, "simulated floors")
+    return kept((cache or cache_folder()) / name, question, read, search, write, "simulated floors")
 
 
 def allowed_failures(trials: int, delta: float) -> int:

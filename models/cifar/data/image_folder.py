@@ -1,309 +1,274 @@
-"""Folders and archives of image files: ``train/<class>/<file>`` and ``test/<class>/<file>`` (or ``val``), and those of
-Tiny-ImageNet: ``train/<class>/images/<file>``, and ``val/images/<file>`` with a table of classes.
+"""Folders and archives of image files, decoded once: the result is kept in one file, and believed where it belongs.
 
-Archives are read where they are, member by member; nothing is unpacked to disk. Images are decoded once: the result is
-kept in one file whose name holds a checksum of the source, and whose parts carry checksums of their own (zip's CRC-32).
+What is kept belongs to a path, and to the inode, size and times of change of every file that lies there: another folder
+of the same name, or images that changed places, are decoded anew. That nobody has edited it, its SHA-256 tells.
 """
 
 import hashlib
-import io
+import json
 import os
-import tarfile
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from lzma import LZMAError
-from pathlib import Path, PurePosixPath
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import PIL
 from tqdm import tqdm
 
+from models.cifar.data.decoded import Facts, ImageData, PartImages, size_range
+from models.cifar.data.decoding import decode, fit, own_limits
+from models.cifar.data.layout import Layout, Tally, arrange
+from models.cifar.data.limits import MEMORY_SHARE, available_memory, require_memory
+from models.cifar.data.names import printable, shortened
+from models.cifar.data.sources import ARCHIVE_SUFFIXES, READ_ERRORS, Source, open_source, stamp, walk
+from models.cifar.data.splitting import HASH_BYTES, as_pairs, content_hash
 from theory.numerics.cache import kept
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
-ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-# Folders of a part, the first that is there.
-PARTS = {"train": ("train",), "test": ("test", "val")}
 # Images of different sizes, if no size is asked for, are brought to this one, CIFAR's.
 MIXED_SIZE = 32
 # Part of the key of kept files: to be raised when decoding changes, so that old files are not read.
-VERSION = 1
-# A broken archive can end in any of these.
-READ_ERRORS = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError)
-
-# Tiny-ImageNet keeps the images of a class one folder further down, and tells the classes of val/ in a table.
-INNER, TABLE = "images", "val_annotations.txt"
-
-Arrays = dict[str, np.ndarray]
+VERSION = 2
+# Times of change are no finer than this: what was written less than so long ago is waited for, so that what is written
+# from now on has another one.
+TICK_SECONDS = 0.02
+LISTED = 20
+LONGEST_REASON = 160
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Files of a folder or archive, by relative names in the order in which they are best read, and its folders."""
-
-    files: list[str]
-    folders: list[str]
-    read: Callable[[str], bytes]
-
-
-def load_image_folder(path: Path, image_size: int | None, cache: Path) -> tuple[Arrays, tuple[str, ...]]:
+def load_image_folder(path: Path, image_size: int | None, cache: Path, skip_unreadable: bool = False) -> ImageData:
     """Decoded images, from ``cache`` if they are there.
 
-    Gray, palette, CMYK and other 8-bit images become RGB; transparency is dropped. Where a size is asked for, the
-    largest square in the middle of an image is resized to it (bicubic, with antialiasing). Files that do not end as
-    images do, and hidden ones, are passed over. The order is that of the sorted names.
+    Gray, palette, CMYK and 16-bit images become RGB of 8 bits, upright; transparency is dropped. Where a size is asked
+    for, the largest square in the middle of an image is resized to it (bicubic, with antialiasing). The order is that
+    of the sorted names.
 
     Args:
-        path: a folder, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), which may hold everything in one folder.
+        path: a folder, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), as models/cifar/data/layout.py has it.
         image_size: height and width; None keeps the size that all images have, and takes 32 if they differ.
         cache: folder for what was decoded.
-
-    Returns:
-        train_images and test_images, uint8 (N, 3, H, W); train_labels and test_labels, int64 (N,); the sorted names of
-        the classes.
+        skip_unreadable: leave out images that cannot be read.
 
     Raises:
-        ValueError: names the path and, where one is to blame, the member: unreadable, not of this layout, a class
-            without images, only one class, classes that differ between the parts, an image that cannot be decoded.
+        ValueError: names the path and, where they are to blame, the files: images that cannot be read, all of them in
+            one list (unless they are skipped); unreadable as a whole, no images, a class without images, classes that
+            differ between the parts, over a limit, more than fits in memory, changed while it was read.
     """
     path = Path(path)
 
-    def decode() -> tuple[Arrays, tuple[str, ...]]:
-        with _open(path) as source:
-            return _decode(path, source, image_size)
+    def make() -> ImageData:
+        with open_source(path) as source, own_limits():
+            data = _decode(path, source, image_size, skip_unreadable)
+        if _key(path, image_size)[0] != key:
+            raise ValueError(f"{path}: has changed while its images were read; start again")
+        return data
 
     try:
-        key = _key(path, image_size)
-        return kept(
-            Path(cache) / f"{_stem(path)}-{key[:24]}.npz",
-            lambda file: _read_kept(file, key),
-            decode,
-            lambda file, found: _write_kept(file, key, *found),
-            "decoded images",
-        )
+        key, newest = _key(path, image_size)
+        if abs(time.time_ns() - newest) < TICK_SECONDS * 1e9:
+            time.sleep(TICK_SECONDS)
+        name = f"{_stem(path)}-{hashlib.sha256(key).hexdigest()[:24]}.images"
+        data = kept(Path(cache) / name, key, _unpacked, make, _packed, "decoded images")
     except READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read to its end ({error or type(error).__name__})") from error
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a name ends as an archive's does."""
-    return Path(path).name.lower().endswith(ARCHIVE_SUFFIXES)
+    _require_readable(path, data.facts.unreadable, skip_unreadable)
+    return data
 
 
 def _stem(path: Path) -> str:
     name = path.resolve().name
     ends = [suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)]
-    return name[: -len(max(ends, key=len))] if ends and path.is_file() else name
+    # No name of a file may have more than 255 bytes.
+    return printable(name[: -len(max(ends, key=len))] if ends and path.is_file() else name)[:40]
 
 
-def _key(path: Path, image_size: int | None) -> str:
-    """Checksum of what the result depends on: an archive's bytes, or names, sizes and times of a folder's files."""
-    digest = hashlib.sha256(f"{VERSION} {image_size}\n".encode())
+def _key(path: Path, image_size: int | None) -> tuple[bytes, int]:
+    """All that the result depends on, and when (ns since 1970) the last of it was changed."""
+    start = f"images {VERSION} {PIL.__version__} {image_size}\n{path.resolve()}\n"
     if path.is_dir():
-        for name in _walk(path)[0]:
-            status = os.stat(path / name)
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        walked = walk(path)
+        lines, newest = walked.stamps(), walked.newest()
     else:
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+        status = os.stat(path)
+        lines, newest = iter([stamp(status)]), status.st_ctime_ns
+    return (start + "".join(lines)).encode(errors="surrogateescape"), newest
 
 
-def _walk(path: Path) -> tuple[list[str], list[str]]:
-    """Files and folders of every class, relative, sorted; Tiny-ImageNet's inner folders and table too."""
-    files, folders = [], []
-    for part in (name for names in PARTS.values() for name in names):
-        if (path / part / TABLE).is_file():
-            files.append(f"{part}/{TABLE}")
-        for folder in sorted((path / part).iterdir()) if (path / part).is_dir() else ():
-            inside = [folder, folder / INNER] if (folder / INNER).is_dir() else [folder]
-            for place in inside if folder.is_dir() else ():
-                relative = place.relative_to(path).as_posix()
-                folders.append(relative)
-                with os.scandir(place) as entries:
-                    files += sorted(f"{relative}/{entry.name}" for entry in entries if entry.is_file())
-    return files, folders
+def _require_readable(path: Path, unreadable: Sequence[tuple[str, str]], skip: bool) -> None:
+    if unreadable and not skip:
+        listed = "; ".join(f"{printable(name)} {why}" for name, why in unreadable[:LISTED])
+        more = f"; and {len(unreadable) - LISTED:,} more" if len(unreadable) > LISTED else ""
+        count = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
+        raise ValueError(
+            f"{path}: {count} cannot be read: {listed}{more}. Repair or remove what is listed, or set skip_unreadable "
+            "to go on without"
+        )
 
 
-def _class_folders(path: Path, source: _Source) -> dict[tuple[str, ...], list[str]]:
-    """Files by the folder of their class: (..., part, class). Tiny-ImageNet's are put where others have theirs."""
-    parts = {name: _parts_of(name, path) for name in source.files}
-    told: dict[tuple[str, ...], dict[str, str]] = {}
-    for name, place in parts.items():
-        if place[-2:] == (PARTS["test"][1], TABLE):
-            lines = source.read(name).decode(errors="replace").splitlines()
-            told[place[:-1]] = dict(line.split("\t")[:2] for line in lines if line.count("\t"))
-
-    def folder_of(place: tuple[str, ...], file: str | None) -> tuple[str, ...] | None:
-        if place[-1:] != (INNER,):
-            return place
-        if place[:-1] in told:
-            known = told[place[:-1]].get(file)
-            return None if known is None else (*place[:-1], known)
-        # part/images: of one class's name, or (test) of images whose classes nobody tells.
-        return place[:-1] if place[-3:-2] and place[-3] in ("train", *PARTS["test"]) else place
-
-    images: dict[tuple[str, ...], list[str]] = {}
-    for folder in source.folders:
-        place = folder_of(_parts_of(folder, path), None)
-        if place is not None:
-            images.setdefault(place, [])
-    for name, (*folder, last) in parts.items():
-        place = folder_of(tuple(folder), last)
-        if place is not None:
-            inside = images.setdefault(place, [])
-            if last.lower().endswith(IMAGE_SUFFIXES) and not last.startswith("."):
-                inside.append(name)
-    for place in [each for each in images if each[-2:] == (PARTS["test"][0], INNER) and (*each[:-2], "val") in told]:
-        del images[place]
-    return images
+# --- decoding ---------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[_Source]:
-    if path.is_dir():
-        yield _Source(*_walk(path), lambda name: (path / name).read_bytes())
-    elif path.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            files = [info.filename for info in archive.infolist() if not info.is_dir()]
-            yield _Source(files, [info.filename for info in archive.infolist() if info.is_dir()], archive.read)
-    else:
-        with tarfile.open(path, "r:*") as archive:
-            members = archive.getmembers()
-            _require_end(archive, members, path)
-            files = {member.name: member for member in members if member.isreg()}
-            folders = [member.name for member in members if member.isdir()]
-            names = [member.name for member in members if member.isreg()]
-            yield _Source(names, folders, lambda name: archive.extractfile(files[name]).read())
-
-
-def _require_end(archive: tarfile.TarFile, members: list[tarfile.TarInfo], path: Path) -> None:
-    """Refuse a tar file that was cut, also between two members, or whose compressed bytes are damaged."""
-    # A compressed stream is compared with its checksum where it ends.
-    while archive.fileobj.read(2**20):
-        pass
-    if path.name.lower().endswith(".tar") and members:
-        last = members[-1]
-        blocks = -(-last.size // tarfile.BLOCKSIZE) if last.isreg() else 0
-        if path.stat().st_size < last.offset_data + (blocks + 1) * tarfile.BLOCKSIZE:
-            raise ValueError(f"{path}: cannot be read to its end (it has no end mark)")
-
-
-def _parts_of(name: str, path: Path) -> tuple[str, ...]:
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise ValueError(f"{path}: member {name} points outside of the archive")
-    return pure.parts
-
-
-def _arrange(path: Path, source: _Source) -> tuple[tuple[str, ...], dict[str, list[tuple[str, int]]]]:
-    """Names of the classes, and (file, label) of each part, sorted."""
-    twice = [name for name, count in Counter(source.files).items() if count > 1]
-    if twice:
-        raise ValueError(f"{path}: has several members of the name {twice[0]}")
-    images = _class_folders(path, source)
-    images = {folder: names for folder, names in images.items() if not _is_hidden(folder)}
-    found, roots = {}, set()
-    for part, spellings in PARTS.items():
-        here = next((s for s in spellings if any(s in folder[-2:-1] for folder in images)), None)
-        if here is None:
-            wanted = " or ".join(f"{spelling}/<class>/" for spelling in spellings)
-            raise ValueError(f"{path}: has no folder {wanted} with images")
-        folders = {folder: names for folder, names in images.items() if folder[-2:-1] == (here,)}
-        for folder, names in sorted(folders.items()):
-            if not names:
-                raise ValueError(f"{path}: {'/'.join(folder)} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        roots |= {folder[:-2] for folder in folders}
-        found[part] = {folder[-1]: sorted(names) for folder, names in folders.items()}
-    if len(roots) > 1:
-        raise ValueError(f"{path}: has train or test folders at several places, {sorted(map('/'.join, roots))}")
-    classes = tuple(sorted(found["train"]))
-    if len(classes) < 2:
-        raise ValueError(f"{path}: train has one class only, {classes[0]}; at least 2 are needed")
-    if set(classes) != set(found["test"]):
-        differing = sorted(set(classes) ^ set(found["test"]))
-        raise ValueError(f"{path}: classes that only one of train and test has: {', '.join(differing)}")
-    return classes, {
-        part: [(name, label) for label, each in enumerate(classes) for name in names[each]]
-        for part, names in found.items()
-    }
-
-
-def _is_hidden(folder: tuple[str, ...]) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in folder)
-
-
-def _decode(path: Path, source: _Source, image_size: int | None) -> tuple[Arrays, tuple[str, ...]]:
-    classes, parts = _arrange(path, source)
-    # Where an image goes; it is read in the order of the source, because a compressed tar cannot be read backwards.
-    slots = {name: (part, i) for part, files in parts.items() for i, (name, _) in enumerate(files)}
-    arrays: Arrays = {}
-    wanted = [name for name in source.files if name in slots]
-    for name in tqdm(wanted, desc=f"decoding {path.name}", unit=" images", disable=None):
-        part, i = slots[name]
-        data = source.read(name)
+def _decode(path: Path, source: Source, image_size: int | None, skip: bool) -> ImageData:
+    layout = arrange(path, source)
+    place = {name: (part, i) for part, files in layout.parts.items() for i, (name, _) in enumerate(files)}
+    room = _Room(path, {part: len(files) for part, files in layout.parts.items()}, image_size)
+    hashes = {part: np.zeros((len(files), HASH_BYTES), dtype=np.uint8) for part, files in layout.parts.items()}
+    sizes = {part: np.zeros((len(files), 2), dtype=np.int64) for part, files in layout.parts.items()}
+    unreadable, remarks = list(layout.unreadable), Tally()
+    names = [entry.name for entry in source.files if entry.name in place]
+    # In the order in which a compressed archive can be read at one go.
+    for name in tqdm(names, desc=f"decoding {path.name}", unit="image", disable=None):
+        part, i = place[name]
+        what = "read"
         try:
-            pixels = decode_image(data, image_size)
+            encoded = source.read(name)
+            what = "decoded"
+            pixels, found = decode(encoded)
+        except MemoryError:
+            raise
         except Exception as error:  # decoders end in any exception on damaged input
-            raise ValueError(f"{path}: {name} cannot be decoded ({error})") from error
-        if not arrays:
-            arrays = _room(path, {part: len(files) for part, files in parts.items()}, pixels.shape)
-        if pixels.shape != arrays[f"{part}_images"].shape[1:]:
-            return _decode(path, source, MIXED_SIZE)
-        arrays[f"{part}_images"][i] = pixels
-    for part, files in parts.items():
-        arrays[f"{part}_labels"] = np.array([label for _, label in files], dtype=np.int64)
-    return arrays, classes
+            unreadable.append((name, f"cannot be {what} ({_words(error)})"))
+            continue
+        for remark in found:
+            remarks.add(remark, name)
+        room.put(part, i, pixels)
+        hashes[part][i] = np.frombuffer(content_hash(pixels), dtype=np.uint8)
+        sizes[part][i] = pixels.shape[1::-1]
+    _require_readable(path, unreadable, skip)
+    arrays = room.arrays()
+    parts = {}
+    for part, files in layout.parts.items():
+        read = sizes[part][:, 0] > 0
+        labels = np.array([label for _, label in files], dtype=np.int64)[read]
+        _require_every_class(path, part, labels, layout, unreadable)
+        named = [name for (name, _), there in zip(files, read) if there]
+        pairs = as_pairs(hashes[part][read].tobytes())
+        images = arrays[part] if read.all() else arrays[part][read]
+        parts[part] = PartImages(images, labels, pairs, lambda named=named: named)
+    return ImageData(parts, layout.classes, _facts(layout, parts, sizes, unreadable, remarks))
 
 
-def _room(path: Path, counts: dict[str, int], shape: tuple[int, ...]) -> Arrays:
-    try:
-        return {f"{part}_images": np.empty((count, *shape), dtype=np.uint8) for part, count in counts.items()}
-    except MemoryError as error:
-        height, width = shape[1:]
-        raise ValueError(f"{path}: images of {height} x {width} do not fit in memory; set image_size") from error
+def _words(error: Exception) -> str:
+    words = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return shortened(printable(words), LONGEST_REASON)
 
 
-def decode_image(data: bytes, image_size: int | None) -> np.ndarray:
-    """An encoded image as uint8 (3, H, W); H and W are its own, or ``image_size``.
-
-    Raises:
-        ValueError: more than 8 bits a channel.
-        Exception: whatever the decoder raises on damaged data.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        if image.mode[0] in "IF":
-            raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
-        if image.mode == "P" and "transparency" in image.info:
-            # Directly to RGB, transparent entries of the palette would be warned about.
-            image = image.convert("RGBA")
-        image = image.convert("RGB")
-        if image_size is not None and image.size != (image_size, image_size):
-            width, height = image.size
-            side = min(width, height)
-            left, top = (width - side) / 2, (height - side) / 2
-            box = (left, top, left + side, top + side)
-            image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
-        return np.asarray(image).transpose(2, 0, 1)
+def _require_every_class(
+    path: Path, part: str, labels: np.ndarray, layout: Layout, unreadable: list[tuple[str, str]]
+) -> None:
+    there = set(labels.tolist())
+    lost = [name for label, name in enumerate(layout.classes) if label not in there]
+    if lost:
+        name, why = unreadable[0]
+        raise ValueError(
+            f"{path}: no image of class {', '.join(lost[:LISTED])} in {part} can be read, so none is left "
+            f"(the first of {len(unreadable):,}: {printable(name)} {why})"
+        )
 
 
-def _write_kept(path: Path, key: str, arrays: Arrays, classes: tuple[str, ...]) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, key=np.array(key), classes=np.array(classes), **arrays)
+def _facts(
+    layout: Layout,
+    parts: dict[str, PartImages],
+    sizes: dict[str, np.ndarray],
+    unreadable: list[tuple[str, str]],
+    remarks: Tally,
+) -> Facts:
+    every = np.concatenate([each[each[:, 0] > 0] for each in sizes.values()])
+    resized = (every != parts["train"].images.shape[:1:-1]).any(axis=1).mean()
+    shown = [(printable(name), why) for name, why in unreadable]
+    passed_over = layout.passed_over.rows()
+    return Facts(size_range(every), float(resized), shown, passed_over, remarks.rows(), list(layout.notes))
 
 
-def _read_kept(path: Path, key: str) -> tuple[Arrays, tuple[str, ...]]:
-    # Every part is read to its end, where its checksum is compared.
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    if str(arrays.pop("key")) != key:
-        raise ValueError("made for another source")
-    classes = tuple(str(name) for name in arrays.pop("classes"))
-    if set(arrays) != {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}:
-        raise ValueError(f"has {', '.join(sorted(arrays))}")
-    return arrays, classes
+class _Room:
+    """Where pixels are put, at their own size as long as all have the same, else at one for all."""
+
+    def __init__(self, path: Path, counts: dict[str, int], size: int | None) -> None:
+        self.path, self.counts = path, counts
+        self.found: dict[str, np.ndarray] = {}
+        self.waiting: list[tuple[str, int, np.ndarray]] = []
+        self.bytes, self.available = 0, available_memory()
+        self.size = size
+        if size is not None:
+            self._make(size, size)
+
+    def put(self, part: str, i: int, pixels: np.ndarray) -> None:
+        """One image (H, W, 3)."""
+        if self.size is None and self.waiting and pixels.shape != self.waiting[0][2].shape:
+            self.size = MIXED_SIZE
+            self._make(MIXED_SIZE, MIXED_SIZE)
+            for waiting in self.waiting:
+                self._set(*waiting)
+            self.waiting.clear()
+        if self.size is not None:
+            self._set(part, i, pixels)
+            return
+        self.waiting.append((part, i, pixels))
+        self.bytes += pixels.nbytes
+        # Not all of them at once: behind the first ten thousand photographs of one size may come one of another.
+        if self.available is not None and self.bytes > MEMORY_SHARE * self.available:
+            require_memory(sum(self.counts.values()), *pixels.shape[:2], self.path, self.available)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All images, (N, 3, H, W) by part."""
+        if self.size is None:
+            shape = self.waiting[0][2].shape[:2] if self.waiting else (MIXED_SIZE, MIXED_SIZE)
+            require_memory(len(self.waiting), *shape, self.path, self.available)
+            self._make(*shape)
+            while self.waiting:
+                part, i, pixels = self.waiting.pop()
+                self.found[part][i] = pixels.transpose(2, 0, 1)
+        return self.found
+
+    def _make(self, height: int, width: int) -> None:
+        require_memory(sum(self.counts.values()), height, width, self.path, self.available)
+        self.found = {part: np.empty((count, 3, height, width), np.uint8) for part, count in self.counts.items()}
+
+    def _set(self, part: str, i: int, pixels: np.ndarray) -> None:
+        self.found[part][i] = fit(pixels, self.size).transpose(2, 0, 1)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def _packed(data: ImageData) -> list[bytes | memoryview]:
+    """Numbers and texts as JSON behind its length, then for each part images, labels, hashes and names."""
+    head = {"classes": data.classes, "facts": asdict(data.facts), "parts": {}}
+    pieces = []
+    for name, part in data.parts.items():
+        names = "\0".join(part.names()).encode(errors="surrogateescape")
+        head["parts"][name] = [*part.images.shape, len(names)]
+        pieces += [memoryview(each.reshape(-1).view(np.uint8)) for each in (part.images, part.labels, part.hashes)]
+        pieces.append(names)
+    text = json.dumps(head).encode()
+    return [len(text).to_bytes(8, "big"), text, *pieces]
+
+
+def _unpacked(content: memoryview) -> ImageData:
+    length = int.from_bytes(content[:8], "big")
+    head, place = json.loads(bytes(content[8 : 8 + length])), 8 + length
+    parts = {}
+    for name, (count, *shape, name_bytes) in head["parts"].items():
+        pieces = []
+        for size in (count * int(np.prod(shape)), 8 * count, 2 * 8 * count, name_bytes):
+            pieces.append(content[place : place + size])
+            place += size
+        images = np.frombuffer(pieces[0], dtype=np.uint8).reshape(count, *shape)
+        # Copies, since they may begin anywhere.
+        labels = np.frombuffer(bytes(pieces[1]), dtype=np.int64).copy()
+        parts[name] = PartImages(images, labels, as_pairs(bytes(pieces[2])), _Names(pieces[3]))
+    facts = head["facts"]
+    for each in ("unreadable", "passed_over", "remarks"):
+        facts[each] = [tuple(row) for row in facts[each]]
+    facts["sizes"] = tuple((width, height) for width, height in facts["sizes"])
+    return ImageData(parts, tuple(head["classes"]), Facts(**facts))
+
+
+class _Names:
+    """Names that were joined; taken apart when they are asked for, which is hardly ever."""
+
+    def __init__(self, joined: memoryview) -> None:
+        self.joined = bytes(joined)
+
+    def __call__(self) -> list[str]:
+        return self.joined.decode(errors="surrogateescape").split("\0") if self.joined else []

@@ -1,10 +1,11 @@
 """Real images with labels: by name, or from a folder or archive; split into training, validation and test images.
 
 Images are uint8 tensors that fit in memory, so that a trainer can keep them on its device. The validation images are
-held out of the training images, to choose hyper-parameters on; the test images are for the result.
+held out of the training images (models/cifar/data/splitting.py), to choose hyper-parameters on; the test images are for
+the result.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from jaxtyping import Bool, Int, Int64, UInt8
 from torch import Tensor
 
 from models.cifar.data.archives import ARCHIVES, Archive, load_archive
-from models.cifar.data.image_folder import ARCHIVE_SUFFIXES, Arrays, is_archive, load_image_folder
+from models.cifar.data.decoded import PARTS, Facts, ImageData, PartImages
+from models.cifar.data.image_folder import load_image_folder
+from models.cifar.data.names import printable
+from models.cifar.data.report import DataReport, ReportedPart, data_report
+from models.cifar.data.sources import ARCHIVE_SUFFIXES, is_archive
+from models.cifar.data.splitting import LIMIT, VALIDATION, content_hashes, draw_order, held_out, set_aside, some_of_each
 from theory.numerics.cache import cache_folder
 from theory.numerics.inputs import require_count, require_range
 
@@ -73,11 +79,32 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set's parts, with the same classes; ``validation`` is empty where its share is 0."""
+    """A data set's parts, with the same classes.
+
+    ``validation`` is empty where its share is 0, ``test`` where a folder has no test images, and unlabeled images are
+    of one class. ``report`` says what is known of the images, where they were loaded.
+    """
 
     train: ImageSet
     validation: ImageSet
     test: ImageSet
+    report: DataReport | None = None
+
+
+def require_test_and_classes(splits: Splits) -> Splits:
+    """The same, which can be judged by labels: as studies need them that compare trainings on test images.
+
+    Raises:
+        ValueError: no test images, or one class only.
+    """
+    if not len(splits.test):
+        raise ValueError(f"dataset: {splits.train.name} has no test images (test/<class>/), which are needed here")
+    if len(splits.train.class_names) < 2:
+        raise ValueError(
+            f"dataset: all images of {splits.train.name} are of one class, {splits.train.class_names[0]}; at least 2 "
+            "are needed here"
+        )
+    return splits
 
 
 @dataclass(frozen=True)
@@ -90,7 +117,9 @@ class DataConfig:
 
     dataset: str = DIGITS
     """digits (scikit-learn's, needs no download), cifar10, cifar100 (downloaded once), or the path of a folder or
-    archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip) with train/CLASS/FILE and test/CLASS/FILE (or val/CLASS/FILE)."""
+    archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip) with train/CLASS/FILE and test/CLASS/FILE; val/CLASS/FILE beside
+    them are the validation images, and the test images where there is no test/. For methods without labels also
+    train/FILE, CLASS/FILE or files alone."""
     root: Path | None = None
     """Folder for downloads and decoded images. None: the one that the environment variable CONTRASTIVE_THEORY_CACHE
     names, else contrastive-theory-toolkit in the user's cache folder."""
@@ -98,14 +127,18 @@ class DataConfig:
     """Height and width in pixels, 4 to 1024. None keeps the images' own size; images of different sizes, and digits,
     are brought to 32."""
     validation_share: float = 0.1
-    """In [0, 1): of the training images of each class, held out for validation; at least one of each unless 0."""
+    """In [0, 1): of the training images of each class, held out for validation; at least one of each unless 0. Not
+    read where a folder has validation images of its own."""
     split_seed: int = 0
-    """Which training images are held out."""
+    """Which training images are held out: drawn by their content, so that adding one hardly changes the others' side,
+    and identical images of a class are on one side."""
     limit: int | None = None
     """Only so many images of each class, in training (before validation images are held out) and test: the first."""
     limit_seed: int | None = None
-    """With limit, training images of each class are drawn with this seed instead of being the first; test images are
-    always the first."""
+    """With limit, training images of each class are drawn with this seed (by their content) instead of being the
+    first; validation images of their own and test images are always the first."""
+    skip_unreadable: bool = False
+    """Leave out image files that cannot be read; the report lists them. Otherwise they are refused, all in one list."""
 
     def __post_init__(self) -> None:
         require_range(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
@@ -122,43 +155,83 @@ class DataConfig:
 
 
 def load_images(config: DataConfig, archives: Mapping[str, Archive] = ARCHIVES) -> Splits:
-    """The images that a configuration describes, on the CPU; RGB, in an order that does not change.
+    """The images that a configuration describes, on the CPU; RGB, in an order that does not change; with their report.
 
     Args:
         archives: the downloadable data sets, by name.
 
     Raises:
         ValueError: names the argument, file or member: an unknown data set, no connection, a wrong checksum, an archive
-            that is not whole or not of its format, images that cannot be decoded, classes without images or that differ
-            between the parts, and too few images of a class to hold some out.
+            that is not whole or not of its format, images that cannot be read (all of them), classes without images or
+            that differ between the parts, too few images of a class to hold some out, more than fits in memory.
     """
     root = config.root or cache_folder()
-    name = config.dataset
+    name, source, size = config.dataset, "", config.image_size
     if name == DIGITS:
-        arrays, classes = _load_digits()
-        size = config.image_size or DIGITS_SIZE
+        size = size or DIGITS_SIZE
+        data = _load_digits(size)
     elif name in archives:
-        arrays, classes = load_archive(archives[name], root)
-        size = config.image_size
+        data = _official(*load_archive(archives[name], root), size)
     else:
         path = _existing_path(name, archives)
-        arrays, classes = load_image_folder(path, config.image_size, root / "images")
+        data = load_image_folder(path, size, root / "images", config.skip_unreadable)
         # Resized as they were decoded.
-        size, name = None, path.resolve().name
-    parts = {}
-    for part in ("train", "test"):
-        labels = arrays[f"{part}_labels"]
-        kept = _some_of_each(labels, config.limit, config.limit_seed if part == "train" else None)
-        images = torch.from_numpy(arrays.pop(f"{part}_images"))
-        images = images if len(kept) == len(labels) else images[torch.from_numpy(kept)]
-        parts[part] = ImageSet(_resized(images, size), torch.from_numpy(labels[kept]), classes, name)
-    held_out = _held_out(parts["train"].labels.numpy(), config.validation_share, config.split_seed, classes)
-    chosen = torch.from_numpy(held_out)
-    return Splits(
-        train=parts["train"].subset(~chosen) if held_out.any() else parts["train"],
-        validation=parts["train"].subset(chosen),
-        test=parts["test"],
-    )
+        size, name, source = None, printable(path.resolve().name), printable(str(path.resolve()))
+    return _split(data, config, name, source, size)
+
+
+def _split(data: ImageData, config: DataConfig, name: str, source: str, size: int | None) -> Splits:
+    """Limited, resized, and with validation images held out, unless the source has some of its own."""
+    parts = {part: _limited(each, part, config) for part, each in data.parts.items()}
+    if "validation" not in parts:
+        parts |= _held_out(parts["train"], config, data.classes)
+    parts |= {part: _none_like(parts["train"]) for part in PARTS if part not in parts}
+    sets, reported = {}, {}
+    for part in PARTS:
+        each = parts[part]
+        images, labels = torch.from_numpy(each.images), torch.from_numpy(each.labels)
+        sets[part] = ImageSet(_resized(images, size), labels, data.classes, name)
+        reported[part] = ReportedPart(each.labels, each.hashes, each.names)
+    height, width = sets["train"].images.shape[2:]
+    report = data_report(name, source, data.classes, reported, (height, width), data.facts)
+    return Splits(sets["train"], sets["validation"], sets["test"], report)
+
+
+def _limited(part: PartImages, name: str, config: DataConfig) -> PartImages:
+    drawn = name == "train" and config.limit_seed is not None
+    order = draw_order(part.hashes, config.limit_seed, LIMIT) if drawn else None
+    kept = some_of_each(part.labels, config.limit, order)
+    if len(kept) == len(part.labels):
+        return part
+    return PartImages(part.images[kept], part.labels[kept], part.hashes[kept], _at(part.names, kept))
+
+
+def _held_out(train: PartImages, config: DataConfig, classes: tuple[str, ...]) -> dict[str, PartImages]:
+    """Training images without those that are held out, and these."""
+    order = draw_order(train.hashes, config.split_seed, VALIDATION)
+    chosen = held_out(train.labels, order, config.validation_share, classes)
+    if not chosen.any():
+        return {}
+    sides = {"train": ~chosen, "validation": chosen}
+    images = dict(zip(sides, set_aside(train.images, chosen)))
+    return {
+        part: PartImages(images[part], train.labels[mask], train.hashes[mask], _at(train.names, np.flatnonzero(mask)))
+        for part, mask in sides.items()
+    }
+
+
+def _none_like(part: PartImages) -> PartImages:
+    return PartImages(part.images[:0], part.labels[:0], part.hashes[:0], tuple)
+
+
+def _at(names: Callable[[], Sequence[str]], index: np.ndarray) -> Callable[[], list[str]]:
+    """What gives the names at some places, which are not looked for before they are asked for."""
+
+    def chosen() -> list[str]:
+        every = names()
+        return [every[i] for i in index]
+
+    return chosen
 
 
 def _existing_path(name: str, archives: Mapping[str, Archive]) -> Path:
@@ -171,7 +244,7 @@ def _existing_path(name: str, archives: Mapping[str, Archive]) -> Path:
     return path
 
 
-def _load_digits() -> tuple[Arrays, tuple[str, ...]]:
+def _load_digits(size: int) -> ImageData:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, as uint8 (N, 3, 8, 8)."""
     # Here because it takes a second, which other data sets need not wait for.
     from sklearn.datasets import load_digits
@@ -180,40 +253,30 @@ def _load_digits() -> tuple[Arrays, tuple[str, ...]]:
     # 0 to 16 in the source.
     images = np.repeat(np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None], 3, axis=1)
     labels = digits.target.astype(np.int64)
-    classes = tuple(str(name) for name in digits.target_names)
-    test = _held_out(labels, DIGITS_TEST_SHARE, DIGITS_SEED, classes)
-    parts, arrays = {"train": ~test, "test": test}, {"images": images, "labels": labels}
-    return {f"{part}_{what}": all_[mask] for part, mask in parts.items() for what, all_ in arrays.items()}, classes
+    test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        # By place, not by content: the test images of digits are to stay what they have always been.
+        members = np.random.default_rng([DIGITS_SEED, label]).permutation(np.flatnonzero(labels == label))
+        test[members[: round(DIGITS_TEST_SHARE * len(members))]] = True
+    arrays = {}
+    for part, mask in (("train", ~test), ("test", test)):
+        arrays |= {f"{part}_images": images[mask], f"{part}_labels": labels[mask]}
+    return _official(arrays, tuple(str(name) for name in digits.target_names), size)
 
 
-def _some_of_each(labels: np.ndarray, limit: int | None, seed: int | None) -> np.ndarray:
-    """Ascending indices of ``limit`` of each label, or all: the first, or drawn with a seed, by that label alone."""
-    members = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
-    if seed is not None:
-        # The third number keeps these draws apart from those of validation images.
-        members = {label: np.random.default_rng([seed, label, 1]).permutation(each) for label, each in members.items()}
-    return np.sort(np.concatenate([each[:limit] for each in members.values()]))
+def _official(arrays: dict[str, np.ndarray], classes: tuple[str, ...], size: int | None) -> ImageData:
+    """Arrays of one size, whose images have no names but numbers; they will be resized to ``size``."""
 
+    def numbered(part: str, count: int) -> Callable[[], list[str]]:
+        return lambda: [f"{part} image {i}" for i in range(count)]
 
-def _held_out(labels: np.ndarray, share: float, seed: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Mask of ``share`` of each class, at least one and never all; which of a class depends on that class alone.
-
-    Raises:
-        ValueError: a class of which nothing would be left.
-    """
-    mask = np.zeros(len(labels), dtype=bool)
-    if share == 0.0:
-        return mask
-    for label, name in enumerate(classes):
-        members = np.flatnonzero(labels == label)
-        count = max(1, round(share * len(members)))
-        if count >= len(members):
-            raise ValueError(
-                f"validation_share: {share:g} leaves nothing of the {len(members)} training images of class {name}; "
-                "it must be smaller, or 0, or limit larger"
-            )
-        mask[np.random.default_rng([seed, label]).permutation(members)[:count]] = True
-    return mask
+    parts = {}
+    for part in ("train", "test"):
+        images, labels = arrays.pop(f"{part}_images"), arrays.pop(f"{part}_labels")
+        parts[part] = PartImages(images, labels, content_hashes(images), numbered(part, len(labels)))
+    own = images.shape[:1:-1]
+    resized = size is not None and own != (size, size)
+    return ImageData(parts, classes, Facts(sizes=(own,) * 3, resized=float(resized)))
 
 
 def _resized(images: UInt8[Tensor, "N C H W"], size: int | None) -> UInt8[Tensor, "N C h w"]:

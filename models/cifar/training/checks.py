@@ -13,7 +13,7 @@ import torch
 
 from models.cifar.data.images import Splits
 from models.cifar.methods.processes import world_size
-from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, TransFusion
+from models.cifar.methods.settings import LARGEST_QUEUE, MethodConfig, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
@@ -44,6 +44,7 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
     """
     require_no_idle(config)
+    _require_labels(config.method, splits.train.class_names)
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
     if config.precision == "fp16" and device.type != "cuda":
@@ -64,6 +65,15 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         config = replace(config, method=replace(config.method, queue_size=size))
     new_learner(config)
     return config
+
+
+def _require_labels(method: MethodConfig, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2 and (isinstance(method, SupCon) or (isinstance(method, TransFusion) and method.supervised)):
+        which = "method.supervised: " if isinstance(method, TransFusion) else ""
+        raise ValueError(
+            f"{which}method.name: {method.name} learns from labels, and all images are of one class, "
+            f"{', '.join(classes)}; simclr, moco, moco_ft, deepfusion and transfusion without supervision need none"
+        )
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:

@@ -7,7 +7,17 @@ import zipfile
 import numpy as np
 from PIL import Image
 
+from models.cifar.data.image_folder import load_image_folder
+
 SIZE = 8
+
+
+def load(path, image_size, cache, **options):
+    """Arrays by name (train_images, train_labels, ...) and classes, as a folder or archive has them."""
+    data = load_image_folder(path, image_size, cache, **options)
+    whats = ("images", "labels")
+    arrays = {f"{name}_{what}": getattr(part, what) for name, part in data.parts.items() for what in whats}
+    return arrays, data.classes
 
 
 def encoded(pixels, mode="RGB", form="PNG", **options):

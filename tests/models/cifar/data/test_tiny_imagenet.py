@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from models.cifar.data.image_folder import load_image_folder
-from tests.models.cifar.data.image_files import encoded, random_pixels, write
+from tests.models.cifar.data.image_files import encoded, load, random_pixels, write
 
 
 def tiny(rng):
@@ -26,7 +25,7 @@ def test_it_is_read_where_it_is(tmp_path, suffix, prefix):
         pytest.skip("a folder is given by its own path")
     files, pixels, told = tiny(np.random.default_rng(0))
     path = write(tmp_path, files, suffix, prefix)
-    arrays, classes = load_image_folder(path, None, tmp_path / "cache")
+    arrays, classes = load(path, None, tmp_path / "cache")
     assert classes == ("n01", "n02")
     wanted = [(label, f"train/{cls}/images/{cls}_{i}.PNG") for label, cls in enumerate(classes) for i in range(2)]
     assert arrays["train_labels"].tolist() == [label for label, _ in wanted]
@@ -41,7 +40,7 @@ def test_it_is_read_where_it_is(tmp_path, suffix, prefix):
 def test_an_image_that_the_table_does_not_tell_is_passed_over(tmp_path):
     files, _, _ = tiny(np.random.default_rng(0))
     files["val/images/val_9.PNG"] = files["val/images/val_0.PNG"]
-    arrays, _ = load_image_folder(write(tmp_path, files), None, tmp_path / "cache")
+    arrays, _ = load(write(tmp_path, files), None, tmp_path / "cache")
     assert len(arrays["test_labels"]) == 4
 
 
@@ -49,7 +48,7 @@ def test_a_table_with_other_classes_is_refused(tmp_path):
     files, _, _ = tiny(np.random.default_rng(0))
     files["val/val_annotations.txt"] = files["val/val_annotations.txt"].replace(b"n01", b"n03")
     with pytest.raises(ValueError, match=r"classes that only one of train and test has: n01, n03"):
-        load_image_folder(write(tmp_path, files), None, tmp_path / "cache")
+        load(write(tmp_path, files), None, tmp_path / "cache")
 
 
 def test_a_class_may_be_called_images(tmp_path):
@@ -57,4 +56,4 @@ def test_a_class_may_be_called_images(tmp_path):
     files = {
         f"{part}/{cls}/0.png": encoded(random_pixels(rng)) for part in ("train", "test") for cls in ("images", "x")
     }
-    assert load_image_folder(write(tmp_path, files), None, tmp_path / "cache")[1] == ("images", "x")
+    assert load(write(tmp_path, files), None, tmp_path / "cache")[1] == ("images", "x")

@@ -1,0 +1,141 @@
+"""One image file: from its bytes to upright RGB pixels of 8 bits a channel."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from models.cifar.data.limits import pixel_problem
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+# EXIF's tag, and what turns an image upright; 1 is upright.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+BITS_PER_SAMPLE = 258
+# What is opened, by content: not PostScript, say, whose decoder runs programs, under another name.
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+# Formats that Pillow may read 16 bits of into 32; PPM files say what white is, and have been scaled by it.
+SIXTEEN_IN_32 = ("PNG", "PPM")
+# Values of deeper images that end below this were not brought to 16 bits, and would come out black.
+FILLS_16_BITS = 4096
+
+TURNED = "turned upright, as their EXIF orientation says"
+SCALED = "with 16 bits a channel, scaled to 8"
+OPAQUE = "with transparency, which is dropped"
+FRAMES = "with several frames, of which the first is read"
+
+
+class Decoded(NamedTuple):
+    """Pixels (H, W, 3), uint8, and what was done to get them."""
+
+    pixels: np.ndarray
+    remarks: tuple[str, ...]
+
+
+@contextmanager
+def own_limits() -> Iterator[None]:
+    """Where Pillow does not warn about sizes that ``pixel_problem`` lets pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def decode(data: bytes) -> Decoded:
+    """An encoded image, upright, RGB.
+
+    Gray, palette, CMYK and 1-bit images become RGB, 16 bits become 8 (white to white), transparency is dropped; of
+    several frames the first is taken.
+
+    Raises:
+        ValueError: too many pixels (known before they are decoded), values of no known range, or of 10 to 15 bits that
+            were put into 16 without being scaled.
+        Exception: whatever the decoder raises on damaged data.
+    """
+    remarks = []
+    with _opened(data) as image:
+        problem = pixel_problem(*image.size)
+        if problem:
+            raise ValueError(problem)
+        # Some cameras' JPEG files have a second, smaller picture: nobody would call these animated.
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            remarks.append(FRAMES)
+        deep = _is_deep(image, data)
+        image.load()
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        if "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
+            remarks.append(OPAQUE)
+        gray_16 = image.mode[0] in "IF"
+        if gray_16:
+            pixels = _gray_of_16_bits(image)
+        else:
+            if image.mode == "P" and "transparency" in image.info:
+                # Directly to RGB, transparent entries of the palette would be warned about.
+                image = image.convert("RGBA")
+            pixels = np.asarray(image.convert("RGB"))
+            # Pillow has kept the upper 8 of 16 bits.
+            if deep:
+                _require_filled(256 * int(pixels.max()))
+        if deep or gray_16:
+            remarks.append(SCALED)
+        if turn is not None:
+            pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
+            remarks.append(TURNED)
+    return Decoded(pixels, tuple(remarks))
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        # Pillow's own words name an object in memory.
+        raise ValueError("no image in a format that is read" if data else "it is empty") from error
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether a color image has 16 bits a channel, of which Pillow drops 8 without a word."""
+    if image.format == "PNG":
+        return data[12:16] == b"IHDR" and data[24] == 16
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8
+    # PPM files say what white is, and Pillow heeds it.
+    return False
+
+
+def _gray_of_16_bits(image: Image.Image) -> np.ndarray:
+    known = image.mode.startswith("I;16") or (image.mode == "I" and image.format in SIXTEEN_IN_32)
+    values = np.asarray(image).astype(np.int64) if known else None
+    if values is None or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"mode {image.mode} has values of no known range; convert it to 8 or 16 bits")
+    if image.format != "PPM" and values.any():
+        _require_filled(int(values.max()))
+    # Rounded: 65535 = 255 * 257.
+    return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def _require_filled(largest: int) -> None:
+    if largest < FILLS_16_BITS:
+        raise ValueError(
+            f"16 bits a channel, but no value reaches {FILLS_16_BITS}: 12-bit data, it seems, that would come out "
+            "black; scale it to the full range"
+        )
+
+
+def fit(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The largest square in the middle, resized (bicubic, with antialiasing); (H, W, 3) to (size, size, 3)."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=box))
