@@ -113,8 +113,8 @@ def compare(folders: tuple[Path, ...]) -> list[dict]:
     for name in dict.fromkeys(name for each in settings for name in each):
         values = [each.get(name) for each in settings]
         if any(value != values[0] for value in values):
-            for row, value in zip(rows, values):
-                row[name] = value
+            for row, runs, value in zip(rows, groups.values(), values):
+                row[name] = f"{runs[0].data['name']} {value}" if name == "images" and runs[0].data else value
     return rows
 
 
@@ -128,7 +128,7 @@ def distinguishing(run: FinishedRun) -> dict[str, object]:
         # Nothing says that two of these have seen the same images.
         return settings | {"images": f"not known, in {run.folder}", "init": run.init}
     settings.pop("data.dataset", None)
-    return settings | {"images": f"{run.data['name']} {run.data['sha256'][:16]}", "init": run.init}
+    return settings | {"images": run.data["sha256"], "init": run.init}
 
 
 def _flat(settings: dict, prefix: str = "") -> dict[str, object]:

@@ -88,28 +88,28 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         for choice in (ProbeConfig("knn"), ProbeConfig("linear")):
             transductive = kind == "z" and learner.head.transductive
             what = {"features": kind, "probe": choice.kind, "transductive": transductive}
-            rows.append(what | _probe(found, splits, choice) | sizes)
+            measured, said = _probe(found, splits, choice)
+            rows.append(what | measured | sizes | {"left_out": said})
     return rows
 
 
-def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> dict:
-    """A probe's columns; NaN, and why, where there is nothing to measure with or features leave nothing to fit."""
+def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, str]:
+    """A probe's columns, and what it left out; NaN, and why, where it has nothing to measure with or nothing to fit."""
     nothing = dict.fromkeys(NUMBERS, math.nan)
     classes = splits.train.labels.unique().tolist()
     if len(classes) < 2:
         names = ", ".join(splits.train.class_names[label] for label in classes)
-        why = f"probes need at least 2 classes, all images are of class {names}"
-        return nothing | {"chosen": "none", "left_out": why}
+        return nothing | {"chosen": "none"}, f"probes need at least 2 classes, all images are of class {names}"
     if "validation" not in found:
-        return nothing | {"chosen": "none", "left_out": "probes choose on validation images, there are none"}
+        return nothing | {"chosen": "none"}, "probes choose on validation images, there are none"
     try:
         result = probe(found["train"], found["validation"], found.get("test"), config)
     except (ArithmeticError, ValueError) as error:
-        return nothing | {"chosen": f"none: {error}", "left_out": str(error)}
+        return nothing | {"chosen": f"none: {error}"}, str(error)
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
     missing = () if "test" in found else ("there are no test images to read (test/CLASS/FILE)",)
-    said = "; ".join((*result.left_out, *missing))
-    return {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen, "left_out": said}
+    measured = {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
+    return measured, "; ".join((*result.left_out, *missing))
 
 
 def print_results(rows: list[dict]) -> None:

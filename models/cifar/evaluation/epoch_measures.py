@@ -23,7 +23,7 @@ from models.head_output import HeadOutput
 NEIGHBOURS, TEMPERATURE = 20, 0.1
 # Views for measurements are the same in all epochs.
 VIEW_SEED = 20_220_601
-MORE_VALIDATION = "a larger data.validation_share or more images of it would keep it"
+MORE_VALIDATION = "a larger data.validation_share or more images would do"
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,18 @@ def _angles(anchors: Tensor, views: Tensor, part: ImageSet, found: EpochMeasures
     anchors, views, part = anchors[kept], views[kept], part.subset(kept)
     found.columns.update(angle_report(anchors, views))
     paired = in_larger_classes(part)
-    alone = present_classes(part) - present_classes(part.subset(paired))
+    larger = present_classes(part.subset(paired))
+    alone = present_classes(part) - larger
+    if len(present_classes(part)) < 2:
+        yield f"theta_within, theta_between and the ceiling are {_one_class(part)}"
+        return
+    if len(larger) < 2:
+        told = f"they need 2 classes of 2 validation images, {named(part, alone)} have one"
+        yield f"theta_within, theta_between and the ceiling are not measured: {told}; {MORE_VALIDATION}"
+        return
     if alone:
         yield f"theta_within and the ceiling leave out {named(part, alone)} of one validation image; {MORE_VALIDATION}"
-    if len(present_classes(part.subset(paired))) < 2:
-        yield f"theta_within, theta_between and the ceiling need 2 classes of 2 images; {_one_class(part)}"
-        return
-    # Angles are those of all images; only what needs pairs of a class is of the larger ones.
+    # Angles are those of all images, and only what needs pairs of a class is of the larger ones.
     found.columns.update(ceiling_report(anchors[paired], views[paired], part.labels[paired]) | found.columns)
 
 

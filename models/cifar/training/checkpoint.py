@@ -86,18 +86,16 @@ def load_checkpoint(path: Path) -> dict:
 def _check_file(path: Path) -> None:
     """Sizes, before anything is read into memory."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > LARGEST_FILE:
-                raise ValueError(f"{path}: must have at most {LARGEST_FILE} bytes, has {size}")
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-    except FileNotFoundError as error:
+        size = os.path.getsize(path)
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder; give the {CHECKPOINT} inside it")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{path}: there is no such checkpoint") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path}: is a folder; give the {CHECKPOINT} inside it") from error
-    except ValueError:
-        raise
+    if size > LARGEST_FILE:
+        raise ValueError(f"{path}: must have at most {LARGEST_FILE} bytes, has {size}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
     except Exception as error:  # damaged archives end Python's reader in many ways
         raise ValueError(f"{path}: not a checkpoint, or a damaged one ({type(error).__name__})") from error
     if any(each.compress_type != zipfile.ZIP_STORED for each in members):

@@ -217,11 +217,12 @@ def _measure(state: TrainState, splits: Splits, row: dict) -> None:
 
 
 def _say(state: TrainState, left_out: list[dict]) -> None:
-    """Keep what is left out, and print what the last row of its quantity does not say already."""
-    for each in left_out:
-        last = next((row["why"] for row in reversed(state.left_out) if row["quantity"] == each["quantity"]), None)
-        if each["why"] != last and rank() == 0:
-            print(f"epoch {each['epoch']}: {each['quantity']}: {each['why']}", file=sys.stderr)
+    """Keep what is left out, and print what was not said of its quantity the last time."""
+    latest = {row["quantity"]: row["epoch"] for row in state.left_out}
+    said = {(row["quantity"], row["why"]) for row in state.left_out if row["epoch"] == latest[row["quantity"]]}
+    for row in left_out:
+        if (row["quantity"], row["why"]) not in said and rank() == 0:
+            print(f"epoch {row['epoch']}: {row['quantity']}: {row['why']}", file=sys.stderr)
     state.left_out += left_out
 
 
