@@ -112,9 +112,7 @@ def refusals(stored: Any, config: TrainConfig | dict, where: str = "configuratio
             why = "; a training can only be given more"
         elif name == "epochs":
             schedule = before["optimiser"]["schedule"]
-            why = (
-                f"; the {schedule} schedule is of these epochs: --init its checkpoint starts a new one from its weights"
-            )
+            why = f"; the {schedule} schedule is of these epochs: --init CHECKPOINT starts a new one from the weights"
         told.append(f"{name} {values[name][0]} (now {values[name][1]}{why})")
     return told
 
