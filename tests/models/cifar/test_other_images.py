@@ -3,14 +3,18 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 
 from models.cifar.__main__ import main
 from models.cifar.compare import compare
 from models.cifar.compare import main as compare_main
 from models.cifar.embed import main as embed_main
 from models.cifar.evaluate import main as evaluate_main
+from models.cifar.training.state import load_trained
+from models.cifar.training.stored_images import read_images
 from tests.models.cifar.tiny import WORDS, write_folder
 
 
@@ -92,6 +96,20 @@ def test_results_of_other_images_are_not_overwritten(place, tmp_path, capsys):
     assert "results.csv: has results on other images" in capsys.readouterr().err
     assert compare_main([str(run)]) == 2
     assert "results.csv is of other images than the run's fingerprint" in capsys.readouterr().err
+
+
+def test_where_images_are_looked_for(place, tmp_path, monkeypatch):
+    """An absolute path is taken as it is; a relative one begins where the training ran, then in the run folder."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint = place / "run" / "checkpoint.pt"
+    trained = load_trained(checkpoint, torch.device("cpu"))
+    assert read_images(trained, checkpoint)[1] == trained.data
+    absolute = replace(trained.config, data=replace(trained.config.data, dataset=str(place / "other")))
+    with pytest.raises(ValueError, match="are not those of the training"):
+        read_images(replace(trained, config=absolute), checkpoint)
+    with pytest.raises(ValueError, match=r"neither one of digits.* nor a folder"):
+        read_images(replace(trained, place=str(tmp_path)), checkpoint)
+    assert read_images(replace(trained, place=None), place / "checkpoint.pt")[1] == trained.data
 
 
 def test_images_that_are_gone_are_asked_for(place, tmp_path, monkeypatch, capsys):

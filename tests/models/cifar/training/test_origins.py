@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from models.cifar.__main__ import main
+from models.cifar.evaluate import main as evaluate_main
 from models.cifar.methods.settings import method_of
 from models.cifar.training.checkpoint import FIRST_FIELDS, load_checkpoint, save_checkpoint
 from models.cifar.training.config import HeadChoice
+from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.state import load_learner
 from models.cifar.training.train import fit
 from models.encoders import EncoderConfig
@@ -82,17 +84,7 @@ def test_more_epochs_of_a_constant_schedule_are_the_longer_training(tmp_path):
 
 def test_the_command_says_why_a_cosine_cannot_go_on_and_keeps_the_longer_settings(tmp_path, capsys):
     out = tmp_path / "run"
-    words = [
-        *WORDS,
-        "--data.limit",
-        "4",
-        "--data.validation-share",
-        "0.25",
-        "--measure-images",
-        "10",
-        "--out",
-        str(out),
-    ]
+    words = [*WORDS, "--data.dataset", str(write_folder(tmp_path / "images", "abc")), "--out", str(out)]
     assert main(words) == 0
     assert main([*words, "--resume", "--epochs", "2"]) == 2
     refused = "another epochs 1 (now 2; the cosine schedule is of these epochs: --init CHECKPOINT starts a new one"
@@ -118,7 +110,7 @@ def started(options, source, path):
     """A training that is stopped before its first step, and what it was told to start from."""
     state = fit(replace(options, optimiser=replace(options.optimiser, learning_rate=1e-30)), three_colors(), CPU, path,
                 init=source)  # fmt: skip
-    return state, json.loads((path / "init.json").read_text())
+    return state, json.loads((path / INIT_FILE).read_text())
 
 
 @pytest.mark.parametrize(
@@ -190,8 +182,6 @@ def test_a_checkpoint_of_an_earlier_version_can_be_started_from(source, tmp_path
 
 def test_nothing_is_written_to_a_path_that_a_checkpoint_names(tmp_path):
     """Neither where it says that images are kept, nor where it ran."""
-    from models.cifar.evaluate import main as evaluate_main
-
     out, trap = tmp_path / "run", tmp_path / "trap"
     images = write_folder(tmp_path / "images", "abc")
     assert main([*WORDS, "--data.dataset", str(images), "--out", str(out)]) == 0
