@@ -186,9 +186,9 @@ def in_larger_classes(images: ImageSet, least: int = 2) -> Tensor:
     return counts[images.labels] >= least
 
 
-def named(images: ImageSet, labels: set[int] | None = None) -> str:
+def named(images: ImageSet, which: set[int] | None = None) -> str:
     """Some classes, or all that occur, as words."""
-    names = [images.class_names[label] for label in sorted(present_classes(images) if labels is None else labels)]
+    names = [images.class_names[label] for label in sorted(present_classes(images) if which is None else which)]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"class{'' if len(names) == 1 else 'es'} {', '.join(names[:6])}{more}"
 

@@ -65,13 +65,24 @@ def embed_strengths(
     """
     levels = check_view_strengths(strengths, view)
     part = images if count is None else first_of_every_class(images, count)
-    rows = [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
     return _feature_set(rows, part, levels)
 
 
 def _feature_set(rows: list[np.ndarray], part: ImageSet, levels: tuple[float, ...]) -> FeatureSet:
     names = np.array(part.class_names)
     return feature_set(rows[0], names[part.labels.cpu().numpy()], rows, levels, name=f"features of {part.name}")
+
+
+def _encoded_at(
+    encoder: nn.Module,
+    part: ImageSet,
+    view: ViewConfig,
+    levels: tuple[float, ...],
+    batch_size: int,
+    device: torch.device,
+) -> list[np.ndarray]:
+    return [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
 
 
 def _encoded(encoder: nn.Module, part: ImageSet, view: ViewConfig, batch_size: int, device: torch.device) -> np.ndarray:
@@ -111,7 +122,7 @@ def critical_columns(
     if alone:
         said.append(f"leaves out {named(part, alone)} of one validation image; {MORE_VALIDATION}")
     part = part.subset(kept)
-    rows = [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
     usable = np.all([np.isfinite(each).all(1) & each.any(1) for each in rows], axis=0)
     paired = torch.from_numpy(usable)
     paired[usable] = in_larger_classes(part.subset(paired))
