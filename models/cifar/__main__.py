@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from models.cifar.data.fingerprint import fingerprint, read_fingerprint
-from models.cifar.data.images import Splits, load_images
+from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
 from models.cifar.training.checks import check
@@ -76,10 +76,11 @@ def run(options: CifarRun) -> int:
             fit(config, splits, device, options.out or Path(), options.resume, init=options.init)
             return 0
         writer_in = _tensorboard() if options.tensorboard else None
-        other = partial(_other_run, options, splits)
+        data = fingerprint(splits)
+        other = partial(_other_run, options, data)
         folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
         counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
-        print(f"{counts}; results in {folder}", flush=True)
+        print(f"{data['name']} (SHA-256 {data['sha256'][:8]}): {counts}; results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
@@ -106,11 +107,11 @@ def run(options: CifarRun) -> int:
         leave_group()
 
 
-def _other_run(options: CifarRun, splits: Splits, stored: dict, config: dict) -> list[str]:
+def _other_run(options: CifarRun, data: dict, stored: dict, config: dict) -> list[str]:
     """What makes the run in --out another one: settings, or else images."""
     told = refusals(stored, config, f"--resume {options.out}")
     if not told and options.out is not None:
-        images = other_images(read_fingerprint(options.out), fingerprint(splits))
+        images = other_images(read_fingerprint(options.out), data)
         told = [f"set of images: {images}"] if images else []
     return told
 

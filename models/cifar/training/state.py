@@ -196,7 +196,7 @@ def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
         "processes": world_size(),
         "epoch": state.epoch,
         "data": state.data,
-        "place": os.getcwd(),
+        "place": _here(),
         "init": state.init,
         "learner": state.learner.state_dict(),
         "optimiser": state.optimizer.state_dict(),
@@ -204,6 +204,14 @@ def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
     }
     save_checkpoint(folder / name, content | {table: getattr(state, table) for table in TABLES})
     write_tables(state, folder)
+
+
+def _here() -> str | None:
+    """The folder in which relative paths begin; None where it has been deleted under the process."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 def write_tables(state: TrainState, folder: Path) -> None:
