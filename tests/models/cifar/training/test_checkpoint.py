@@ -25,6 +25,7 @@ from models.cifar.training.state import load_trained, new_learner, start
 from models.cifar.training.train import fit
 from models.optim import OptimizerConfig
 from tests.models.cifar.tiny import CPU, three_colors, tiny
+from theory.numerics.whole_files import to_plain
 
 CONFIG = tiny(method=method_of("moco", queue_size=5))
 
@@ -180,18 +181,23 @@ DAMAGES = [
 ]  # fmt: skip
 
 
+def on_meta(config):
+    with torch.device("meta"):
+        return new_learner(config)
+
+
 @pytest.fixture(scope="module")
 def refuse(path):
     """What reading a checkpoint asks of its content, without the file."""
-    where = f"{path}"
-    fresh = start(CONFIG, CPU)
+    where, fresh = str(path), start(CONFIG, CPU)
+    own = to_plain(CONFIG)
 
     def ask(content):
         check_plain(content, where)
-        check_sizes(config_from(TrainConfig, content["config"], where), where)
-        with torch.device("meta"):
-            like = new_learner(config_from(TrainConfig, content["config"], where)).state_dict()
-        check_weights(content, like, where)
+        config = config_from(TrainConfig, content["config"], where)
+        check_sizes(config, where)
+        like = fresh.learner if content["config"] == own else on_meta(config)
+        check_weights(content, like.state_dict(), where)
         check_optimizer(content, CONFIG, fresh.optimizer, where)
         check_scaler(content, fresh.scaler, where)
 
@@ -269,7 +275,7 @@ def test_tensors_that_share_numbers_do_not_grow(content, tmp_path):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize(("kind", "momentum"), [("adamw", 0.9), ("sgd", 0.9), ("sgd", 0.0), ("lars", 0.9)])
+@pytest.mark.parametrize(("kind", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("lars", 0.9)])
 def test_every_optimizer_keeps_what_the_schema_says(kind, momentum, tmp_path):
     options = tiny(optimiser=OptimizerConfig(kind, 0.01, momentum=momentum, warmup_epochs=0))
     before = fit(options, three_colors(), CPU, tmp_path).optimizer.state_dict()["state"]
