@@ -28,7 +28,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from models.cifar.data.fingerprint import fingerprint
+from models.cifar.data.fingerprint import fingerprint, listed, printable
 from models.cifar.data.images import Splits
 from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.features import LabelledFeatures, encode_set
@@ -79,7 +79,7 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         "test_images": len(splits.test),
         "encoder_parameters": count_parameters(learner.encoder),
         "head_parameters": count_parameters(learner.head),
-        "dataset": splits.train.name,
+        "dataset": printable(splits.train.name),
         "data_sha256": fingerprint(splits)["sha256"],
     }
     rows = []
@@ -98,7 +98,7 @@ def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConf
     nothing = dict.fromkeys(NUMBERS, math.nan)
     classes = splits.train.labels.unique().tolist()
     if len(classes) < 2:
-        names = ", ".join(splits.train.class_names[label] for label in classes)
+        names = listed([splits.train.class_names[label] for label in classes])
         return nothing | {"chosen": "none"}, f"probes need at least 2 classes, all images are of class {names}"
     if "validation" not in found:
         return nothing | {"chosen": "none"}, "probes choose on validation images, there are none"

@@ -66,7 +66,7 @@ def fingerprint_differences(kept: dict, found: dict) -> list[str]:
     words = []
     same_classes = kept["class_names"] == found["class_names"]
     if not same_classes:
-        words.append(f"classes {_listed(kept['class_names'])} against {_listed(found['class_names'])}")
+        words.append(f"classes {listed(kept['class_names'])} against {listed(found['class_names'])}")
     if kept["shape"] != found["shape"]:
         words.append(" against ".join("images of " + " x ".join(map(str, each["shape"])) for each in (kept, found)))
     for part, spoken in PARTS.items():
@@ -84,14 +84,20 @@ def fingerprint_differences(kept: dict, found: dict) -> list[str]:
 def _counts(names: list[str], ones: list[int], others: list[int], spoken: str) -> Iterator[str]:
     differing = [each for each in zip(names, ones, others) if each[1] != each[2]]
     for name, one, other in differing[:LISTED]:
-        yield f"{one} {spoken} images of class {name} against {other}"
+        yield f"{one} {spoken} images of class {printable(name)} against {other}"
     if len(differing) > LISTED:
         yield f"and so in {len(differing) - LISTED} further classes"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a message or a table can show them: on one line, the first few."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return ", ".join(map(printable, names[:LISTED])) + more
+
+
+def printable(name: str) -> str:
+    """A name on one line: folders may be called anything, line breaks included."""
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def check_fingerprint(value: object, where: str) -> dict:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import ImageSet, Splits
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
 from models.cifar.evaluation.features import encode_features, evaluating
@@ -189,8 +190,7 @@ def in_larger_classes(images: ImageSet, least: int = 2) -> Tensor:
 def named(images: ImageSet, which: set[int] | None = None) -> str:
     """Some classes, or all that occur, as words."""
     names = [images.class_names[label] for label in sorted(present_classes(images) if which is None else which)]
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"class{'' if len(names) == 1 else 'es'} {', '.join(names[:6])}{more}"
+    return f"class{'' if len(names) == 1 else 'es'} {listed(names)}"
 
 
 def _one_class(images: ImageSet) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import Splits
 from models.cifar.methods.processes import world_size
 from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
@@ -74,7 +75,7 @@ def _require_labels(config: TrainConfig, splits: Splits) -> None:
         return
     if len(present) < 2:
         name = "method.supervised" if isinstance(method, TransFusion) else "method.name"
-        which = ", ".join(splits.train.class_names[label] for label in present) or "none"
+        which = listed([splits.train.class_names[label] for label in present]) or "none"
         needed = f"{method.name} learns from labels of at least 2 classes, the training images are of class {which}"
         raise ValueError(f"{name}: {needed}; simclr, moco, moco_ft, transfusion and deepfusion need none")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from models.cifar.data.images import DataConfig, ImageSet, Splits
 from models.cifar.training.checks import without_idle
 from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
+from tests.models.cifar.data.image_files import encoded
 
 CPU = torch.device("cpu")
 # The same on a command line.
@@ -51,5 +51,5 @@ def write_folder(folder: Path, classes: str, each: int = 8, seed: int = 0) -> Pa
             (folder / part / name).mkdir(parents=True)
             for number in range(count):
                 pixels = np.clip(rng.normal(60 + 60 * place, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+                (folder / part / name / f"{number}.png").write_bytes(encoded(pixels))
     return folder

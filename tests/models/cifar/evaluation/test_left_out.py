@@ -268,7 +268,15 @@ def drawn(folder):
     return set(figures), titles
 
 
-@pytest.mark.parametrize("splits", [one_class(), replace(three_colors(), validation=colors((1, 1, 1), 1))])
+def odd(part):
+    """Classes may be called anything."""
+    return replace(part, class_names=("a\nb", 'c"d"', "e,f"))
+
+
+ODD = Splits(odd(colors((6, 5, 5), 0)), odd(colors((1, 1, 1), 1)), odd(colors((2, 2, 2), 2)))
+
+
+@pytest.mark.parametrize("splits", [one_class(), ODD])
 def test_the_loss_is_always_drawn(splits, tmp_path):
     fit(OPTIONS, splits, CPU, tmp_path)
     write_json(tmp_path / "config.json", OPTIONS)
