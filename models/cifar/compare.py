@@ -14,6 +14,7 @@ Exit status: 0 done, 2 a folder without results, 3 the table could not be writte
 import csv
 import json
 import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,11 @@ def _cell(row: dict, name: str) -> str:
     return f"{row[name]:.1%} [{row[f'{name}_low']:.1%}, {row[f'{name}_high']:.1%}]"
 
 
+def _shown(value: object) -> str:
+    """A setting in the terminal; of hashes the beginning, the whole of which the CSV has."""
+    return "-" if value is None else re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1", str(value))
+
+
 def run(options: CompareOptions) -> int:
     """Print and store.
 
@@ -180,7 +186,7 @@ def run(options: CompareOptions) -> int:
     if differing:
         print("\nrows differ in:")
     for name in differing:
-        values = ", ".join(f"{number}: {'-' if row[name] is None else row[name]}" for number, row in enumerate(rows, 1))
+        values = ", ".join(f"{number}: {_shown(row[name])}" for number, row in enumerate(rows, start=1))
         print(f"  {name}  {values}")
     if options.out is not None:
         write_table(options.out, rows)

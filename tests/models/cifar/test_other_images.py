@@ -136,6 +136,8 @@ def test_runs_on_other_images_are_another_row(place, capsys):
     assert compare_main([str(folder) for folder in folders]) == 0
     printed = capsys.readouterr().out
     assert "epochs  1: 1, 2: 2, 3: 1" in printed
+    name, sha256 = images[2].split()
+    assert f"3: {name} {sha256[:8]}\n" in printed
 
 
 def test_what_a_run_started_from_is_another_row(place, tmp_path):
