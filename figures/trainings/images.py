@@ -1,5 +1,7 @@
 """Trainings on real images: losses and probes by epoch, score distributions, affinity by block, angles of views."""
 
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,40 +14,60 @@ from figures.ticks import plain_numbers_if_few
 
 
 def draw_curves(run: RunFolder) -> Figure:
-    """Loss, kNN accuracy on validation images, gradient norm, angles of views beside Theorem 2b's ceiling, and where
-    the run has logged it the critical strength beside the one in use."""
+    """Loss and gradient norm; and where they were measured kNN accuracy on validation images, angles of views beside
+    Theorem 2b's ceiling, and the critical strength beside the one in use."""
     epochs = run.tables["epochs"].sort_values("epoch")
-    panels = 4 + ("critical_strength" in epochs)
-    figure, axes = plt.subplots(1, panels, figsize=(2.9 * panels, 2.9))
-    for ax, column, name in zip(
-        axes, ("loss", "knn", "gradient_norm"), ("loss", "kNN accuracy, validation", "gradient norm")
-    ):
-        part = epochs[epochs[column].notna()]
-        ax.plot(part["epoch"], part[column], marker="o", markersize=3)
-        ax.set_title(name)
-    axes[1].set_ylim(0.0, 1.0)
-    axes[2].set_yscale("log")
-    plain_numbers_if_few(axes[2].yaxis)
-    draw_angles(axes[3], epochs[epochs["phi_q50"].notna()])
-    if panels == 5:
-        draw_strengths(axes[4], epochs[epochs["strength"].notna()])
-    for ax in axes:
+    panels = [_curve("loss", "loss")]
+    if _measured(epochs, "knn"):
+        panels.append(_curve("knn", "kNN accuracy, validation"))
+    if _measured(epochs, "gradient_norm"):
+        panels.append(_curve("gradient_norm", "gradient norm"))
+    if _measured(epochs, "phi_q50"):
+        panels.append(lambda ax, epochs: draw_angles(ax, epochs[epochs["phi_q50"].notna()]))
+    if "critical_strength" in epochs:
+        panels.append(lambda ax, epochs: draw_strengths(ax, epochs[epochs["strength"].notna()]))
+    # One panel alone must still hold the title.
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(4.0, 2.9 * len(panels)), 2.9), squeeze=False)
+    for ax, draw_panel in zip(axes[0], panels):
+        draw_panel(ax, epochs)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(_title(run), fontsize=10)
     return figure
 
 
+def _measured(epochs: pd.DataFrame, column: str) -> bool:
+    return column in epochs and bool(epochs[column].notna().any())
+
+
+def _curve(column: str, name: str) -> Callable[[Axes, pd.DataFrame], None]:
+    def draw_panel(ax: Axes, epochs: pd.DataFrame) -> None:
+        part = epochs[epochs[column].notna()]
+        ax.plot(part["epoch"], part[column], marker="o", markersize=3)
+        ax.set_title(name)
+        if column == "knn":
+            ax.set_ylim(0.0, 1.0)
+        if column == "gradient_norm":
+            ax.set_yscale("log")
+            plain_numbers_if_few(ax.yaxis)
+
+    return draw_panel
+
+
 def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     """Angle between a view and its image in feature space; below the ceiling bounded noise would do no harm."""
-    degrees = {name: np.degrees(epochs[name]) for name in ("phi_q05", "phi_q50", "phi_q95", "ceiling")}
+    degrees = {name: np.degrees(epochs[name]) for name in ("phi_q05", "phi_q50", "phi_q95")}
     ax.plot(epochs["epoch"], degrees["phi_q50"], color="C0", label="views: median")
     ax.fill_between(
         epochs["epoch"], degrees["phi_q05"], degrees["phi_q95"], color="C0", alpha=0.2, linewidth=0, label="5 to 95 %"
     )
-    # Where classes overlap there is no ceiling, which is not a ceiling of 0.
-    ceiling = degrees["ceiling"].where(degrees["ceiling"] > 0.0)
-    if ceiling.notna().any():
+    # Where classes overlap there is no ceiling, which is not a ceiling of 0. Without pairs of classes there is none to
+    # speak of.
+    known = _measured(epochs, "ceiling")
+    ceiling = np.degrees(epochs["ceiling"]).where(epochs["ceiling"] > 0.0) if known else pd.Series(dtype=float)
+    if not known:
+        ax.plot([], [], linestyle="none", label="no ceiling: it needs\n2 classes of 2 images")
+    elif ceiling.notna().any():
         ax.plot(epochs["epoch"], ceiling, color="0.3", linestyle="--", label="ceiling (2b, quantiles)")
     else:
         ax.plot([], [], linestyle="none", label=does_not_apply(epochs))

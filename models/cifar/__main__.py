@@ -6,13 +6,13 @@
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
+    python -m models.cifar --init runs/a/checkpoint.pt            start from its weights: fine-tune, or another schedule
     torchrun --nproc-per-node 2 -m models.cifar --out runs/b      several processes: one loss over the whole batch
 
 Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results could not be written, 5 the loss is no
 longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
 """
 
-import math
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -22,12 +22,14 @@ from pathlib import Path
 
 import torch
 
+from models.cifar.data.fingerprint import fingerprint, read_fingerprint
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.read_config import differences, parse_training
+from models.cifar.training.read_config import parse_training, refusals
+from models.cifar.training.state import other_images
 from models.cifar.training.train import DivergedError, fit
 from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
 from models.run_folder import open_run_folder
@@ -43,7 +45,11 @@ class CifarRun(TrainConfig):
     out: Path | None = None
     """Run folder; by default runs/METHOD-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
-    """Continue the run in --out after its last finished epoch."""
+    """Continue the run in --out after its last finished epoch. More epochs than it was started with go on where the
+    schedule is constant; other images than the run's are refused."""
+    init: Path | None = None
+    """A checkpoint whose encoder the training starts from, and whose head where its shapes agree; optimizer, queue and
+    schedule start anew. What was taken is kept in init.json."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
     tensorboard: bool = False
@@ -67,35 +73,48 @@ def run(options: CifarRun) -> int:
             splits = load_images(config.data)
         config = check(config, splits, device)
         if rank() > 0:
-            fit(config, splits, device, options.out or Path(), options.resume)
+            fit(config, splits, device, options.out or Path(), options.resume, init=options.init)
             return 0
         writer_in = _tensorboard() if options.tensorboard else None
-        other = partial(differences, where=f"--resume {options.out}")
+        data = fingerprint(splits)
+        other = partial(_other_run, options, data)
         folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
         write_json(folder / "data.json", splits.report)
         print(encodable("\n".join(splits.report.lines())))
-        print(f"results in {folder}", flush=True)
+        print(f"{data['name']}, SHA-256 {data['sha256'][:8]}; results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
             def on_epoch(row: dict) -> None:
-                knn, speed = row.get("knn", math.nan), row["views_per_second"]
-                words = f"loss {row['loss']:.4f}, kNN {knn:.1%}, {speed:,.0f} views/s"
+                measured = f"kNN {row['knn']:.1%}, " if "knn" in row else ""
+                words = f"loss {row['loss']:.4f}, {measured}{row['views_per_second']:,.0f} views/s"
                 print(f"epoch {row['epoch']}/{config.epochs}: {words}", flush=True)
                 for name, value in row.items() if writer is not None else ():
                     writer.add_scalar(name, value, row["epoch"])
 
             try:
-                state = fit(config, splits, device, folder, options.resume, on_epoch)
+                state = fit(config, splits, device, folder, options.resume, on_epoch, options.init)
             except KeyboardInterrupt:
                 again = f"continue with the same command and --out {folder} --resume"
                 print(f"\nfinished epochs are kept, {again}", file=sys.stderr)
                 raise
+        if options.resume:
+            # Perhaps of more epochs than the run was started with.
+            write_json(folder / "config.json", config)
         rows = evaluate(config, state.learner, splits, device)
         write_table(folder / "results.csv", rows)
         print_results(rows)
         return draw(folder) if options.figures else 0
     finally:
         leave_group()
+
+
+def _other_run(options: CifarRun, data: dict, stored: dict, config: dict) -> list[str]:
+    """What makes the run in --out another one: settings, or else images."""
+    told = refusals(stored, config, f"--resume {options.out}")
+    if not told and options.out is not None:
+        images = other_images(read_fingerprint(options.out), data)
+        told = [f"set of images: {images}"] if images else []
+    return told
 
 
 def draw(folder: Path) -> int:

@@ -3,14 +3,18 @@
     python -m models.cifar.compare runs/simclr-0 runs/simclr-1 runs/moco-0 runs/moco-1
     python -m models.cifar.compare runs/* --out comparison.csv
 
-Runs whose configurations differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest
-lower and the largest upper end of their 95 % intervals.
+Runs that differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest lower and the
+largest upper end of their 95 % intervals. They must have the same settings, images (by their fingerprint, wherever they
+lie) and weights to start from; whatever differs between rows stands below the table, and in columns of the CSV. Runs of
+earlier versions, which kept no fingerprint, are a row each.
 
 Exit status: 0 done, 2 a folder without results, 3 the table could not be written, 70 a crash.
 """
 
 import csv
 import json
+import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +22,17 @@ from typing import Annotated
 
 import tyro
 
+from models.cifar.data.fingerprint import read_fingerprint
+from models.cifar.training.initial import INIT_FILE
+from models.cifar.training.read_config import WITHOUT_EFFECT
 from models.commands import exit_status
 from theory.numerics.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
+# Columns that every row has; the others are settings in which rows differ.
+MEASURED = {"name", "seeds", "encoder_parameters", "head_parameters", "seconds"} | {
+    f"{features}_{probe}{end}" for features, probe in COLUMNS for end in ("", "_low", "_high")
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +45,30 @@ class CompareOptions:
     """Also write the table, as CSV, to this file."""
 
 
-def read_run(folder: Path) -> tuple[dict, list[dict], list[dict]]:
-    """Configuration, results and epochs of a finished run.
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is read of a run.
+
+    Attributes:
+        config: settings.
+        data: fingerprint of the images; None where an earlier version kept none.
+        init: SHA-256 of the checkpoint that it started from, or None.
+        results, epochs: rows of these tables.
+    """
+
+    folder: Path
+    config: dict
+    data: dict | None
+    init: str | None
+    results: list[dict]
+    epochs: list[dict]
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """A finished run.
 
     Raises:
-        ValueError: a file is missing or damaged; names it.
+        ValueError: a file is missing or damaged, or results are of other images than the run's; names it.
     """
     tables = []
     try:
@@ -52,7 +82,12 @@ def read_run(folder: Path) -> tuple[dict, list[dict], list[dict]]:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
     if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
-    return config, *tables
+    data = read_fingerprint(folder)
+    init = read_json(folder / INIT_FILE).get("sha256") if (folder / INIT_FILE).exists() else None
+    for row in tables[0]:
+        if data is not None and row.get("data_sha256", data["sha256"]) != data["sha256"]:
+            raise ValueError(f"{folder}: results.csv is of other images than the run's fingerprint")
+    return FinishedRun(folder, config, data, init, *tables)
 
 
 def name_of(config: dict) -> str:
@@ -63,43 +98,74 @@ def name_of(config: dict) -> str:
 
 
 def compare(folders: tuple[Path, ...]) -> list[dict]:
-    """One row a configuration.
+    """One row a group of runs that differ in their seed alone. Settings in which rows differ are columns of all rows,
+    by their dotted names; a setting that a row does not have is empty there.
 
     Raises:
         ValueError: as ``read_run``; no folders.
     """
     if not folders:
-        raise ValueError("folders: give at least one")
-    groups: dict[str, list[tuple[dict, list[dict], list[dict]]]] = {}
+        raise ValueError("folders: give at least one run folder")
+    groups: dict[str, list[FinishedRun]] = {}
     for folder in folders:
         found = read_run(folder)
-        key = json.dumps(_same_but_for_seed(found[0]), sort_keys=True)
-        groups.setdefault(key, []).append(found)
-    return [_row(runs) for runs in groups.values()]
+        groups.setdefault(json.dumps(distinguishing(found), sort_keys=True), []).append(found)
+    rows, settings = [_row(runs) for runs in groups.values()], [distinguishing(runs[0]) for runs in groups.values()]
+    for name in dict.fromkeys(name for each in settings for name in each):
+        values = [each.get(name) for each in settings]
+        if any(value != values[0] for value in values):
+            for row, runs, value in zip(rows, groups.values(), values):
+                row[name] = f"{runs[0].data['name']} {value}" if name == "images" and runs[0].data else value
+    return rows
 
 
-def _same_but_for_seed(config: dict) -> dict:
-    """The configuration without its seed, and with images named by their file alone, wherever they lie."""
-    data = {**config["data"], "root": None, "dataset": Path(config["data"]["dataset"]).name}
-    return {name: value for name, value in config.items() if name != "seed"} | {"data": data}
+def distinguishing(run: FinishedRun) -> dict[str, object]:
+    """What makes a run another one, by dotted names: settings but for the seed, where images lie and what has no effect
+    on a training; which images; what it started from."""
+    settings = _flat(run.config)
+    for name in ("seed", *WITHOUT_EFFECT):
+        settings.pop(name, None)
+    if run.data is None:
+        # Nothing says that two of these have seen the same images.
+        return settings | {"images": f"not known, in {run.folder}", "init": run.init}
+    settings.pop("data.dataset", None)
+    return settings | {"images": run.data["sha256"], "init": run.init}
 
 
-def _row(runs: list[tuple[dict, list[dict], list[dict]]]) -> dict:
-    config, results, _ = runs[0]
+def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
+    found = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _row(runs: list[FinishedRun]) -> dict:
+    results = runs[0].results
     row: dict = {
-        "name": name_of(config),
-        "seeds": len({each["seed"] for each, _, _ in runs}),
+        "name": name_of(runs[0].config),
+        "seeds": len({run.config["seed"] for run in runs}),
         "encoder_parameters": int(results[0]["encoder_parameters"]),
         "head_parameters": int(results[0]["head_parameters"]),
-        "seconds": sum(float(e["seconds"]) for _, _, epochs in runs for e in epochs) / len(runs),
+        "seconds": sum(float(e["seconds"]) for run in runs for e in run.epochs) / len(runs),
     }
     for features, probe in COLUMNS:
-        found = [r for _, rows, _ in runs for r in rows if (r["features"], r["probe"]) == (features, probe)]
+        found = [r for run in runs for r in run.results if (r["features"], r["probe"]) == (features, probe)]
         # A cell without a number is empty.
         accuracies, lows, highs = ([float(r[name] or "nan") for r in found] for name in ("accuracy", "low", "high"))
         row[f"{features}_{probe}"] = sum(accuracies) / len(found)
         row |= {f"{features}_{probe}_low": min(lows), f"{features}_{probe}_high": max(highs)}
     return row
+
+
+def _cell(row: dict, name: str) -> str:
+    if math.isnan(row[name]):
+        return "not measured"
+    return f"{row[name]:.1%} [{row[f'{name}_low']:.1%}, {row[f'{name}_high']:.1%}]"
+
+
+def _shown(value: object) -> str:
+    """A setting in the terminal; of hashes the beginning, the whole of which the CSV has."""
+    return "-" if value is None else re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1", str(value))
 
 
 def run(options: CompareOptions) -> int:
@@ -111,11 +177,17 @@ def run(options: CompareOptions) -> int:
     """
     rows = compare(options.folders)
     titles = "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS)
-    print(f"method                 seeds  head parameters  seconds  {titles}")
-    for row in rows:
-        cells = (f"{row[f'{f}_{p}']:.1%} [{row[f'{f}_{p}_low']:.1%}, {row[f'{f}_{p}_high']:.1%}]" for f, p in COLUMNS)
+    print(f"   method                 seeds  head parameters  seconds  {titles}")
+    for number, row in enumerate(rows, start=1):
+        cells = "  ".join(f"{_cell(row, f'{features}_{probe}'):<20}" for features, probe in COLUMNS)
         numbers = f"{row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}"
-        print(f"{row['name']:<22} {numbers}  {'  '.join(f'{cell:<20}' for cell in cells)}")
+        print(f"{number:<2} {row['name']:<22} {numbers}  {cells}")
+    differing = [name for name in rows[0] if name not in MEASURED]
+    if differing:
+        print("\nrows differ in:")
+    for name in differing:
+        values = ", ".join(f"{number}: {_shown(row[name])}" for number, row in enumerate(rows, start=1))
+        print(f"  {name}  {values}")
     if options.out is not None:
         write_table(options.out, rows)
     return 0

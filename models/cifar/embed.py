@@ -5,6 +5,8 @@
     python -m models.cifar.embed runs/simclr/checkpoint.pt --part test --strengths 0 0.25 0.5 1 --out KEPT_ASIDE.npz
     python -m models.advisor FEATURES.npz --check KEPT_ASIDE.npz
 
+The images must be those of the training, whose fingerprint the checkpoint keeps; --dataset PATH reads others.
+
 Strength 1 means the augmentations of the training's settings (view.strength scales them), 0 the images themselves. The
 file holds embeddings (n, D) (features h, in evaluation mode), labels (n,), views (strengths, n, D) and strengths.
 
@@ -14,7 +16,7 @@ Exit status: 0 done, 2 not a checkpoint or arguments that cannot be used, 3 the 
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,9 +24,9 @@ import numpy as np
 import tyro
 
 from models.advisor.inputs.features import FeatureSet
-from models.cifar.data.images import load_images
 from models.cifar.evaluation.strengths import check_view_strengths, embed_strengths
-from models.cifar.training.state import load_learner
+from models.cifar.training.state import load_trained
+from models.cifar.training.stored_images import read_images
 from models.commands import exit_status
 from models.environment import resolve_device
 from theory.numerics.inputs import require_count
@@ -47,10 +49,12 @@ class EmbedOptions:
     """Which of the run's images."""
     images: int | None = None
     """Only so many of them, as many of each class as can be. None: all."""
+    dataset: str | None = None
+    """Other images: a name or path as in training. None: those of the training, wherever they lie now."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
     root: Path | None = None
-    """Folder of decoded images, where it is not the one of the training."""
+    """Folder for downloads and decoded images. None: the one of this user's cache."""
 
 
 def run(options: EmbedOptions) -> int:
@@ -64,12 +68,13 @@ def run(options: EmbedOptions) -> int:
     if options.images is not None:
         require_count(options.images, "images", 4)
     device = resolve_device(options.device)
-    config, learner = load_learner(options.checkpoint, device)
+    trained = load_trained(options.checkpoint, device)
+    config, learner = trained.config, trained.learner
     check_view_strengths(options.strengths, config.view)
-    data = config.data if options.root is None else replace(config.data, root=options.root)
-    part = getattr(load_images(data), options.part)
+    splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)
+    part = getattr(splits, options.part)
     if not len(part):
-        raise ValueError(f"part: {part.name} has no {options.part} images, as it is split here")
+        raise ValueError(f"part: {data['name']} has no {options.part} images, as it is split here")
     if options.images is not None and options.images > len(part):
         raise ValueError(f"images: must not exceed the {len(part)} {options.part} images, got {options.images}")
     found = embed_strengths(
@@ -77,7 +82,8 @@ def run(options: EmbedOptions) -> int:
     )
     write_features(options.out, found)
     levels = ", ".join(f"{level:g}" for level in found.strengths)
-    print(f"{found.num_rows:,} {options.part} images at strengths {levels}: python -m models.advisor {options.out}")
+    whose = f"{options.part} images of {data['name']} (SHA-256 {data['sha256'][:8]})"
+    print(f"{found.num_rows:,} {whose} at strengths {levels}: python -m models.advisor {options.out}")
     return 0
 
 

@@ -1,17 +1,26 @@
 """Probes of a trained encoder and head.
 
-    python -m models.cifar.evaluate runs/simclr/checkpoint.pt           kNN and linear probe on h and z
+    python -m models.cifar.evaluate runs/simclr/checkpoint.pt                 kNN and linear probe on h and z
     python -m models.cifar.evaluate runs/simclr/checkpoint.pt --device cuda
+    python -m models.cifar.evaluate runs/simclr/checkpoint.pt --dataset PATH  on other images
 
 Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
 depends on the other images: those figures are labeled transductive.
 
-Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 70 a crash, 130 interrupted, 143 terminated.
+The images must be those of the training, whose fingerprint the checkpoint keeps; they are found from any folder.
+--dataset reads others, split, sized and limited as the training's settings say. results.csv beside the checkpoint is of
+the training's images alone: results on others have a file of their own, named after them. What cannot be measured (no
+test images, no classes) is empty, and said.
+
+Exit status: 0 done, 2 not a checkpoint or other images, 3 results could not be written, 70 a crash, 130 interrupted,
+143 terminated.
 """
 
+import csv
 import math
+import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +28,15 @@ from typing import Annotated
 import torch
 import tyro
 
-from models.cifar.data.images import Splits, load_images
+from models.cifar.data.fingerprint import fingerprint, listed, printable
+from models.cifar.data.images import Splits
 from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.features import LabelledFeatures, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.state import load_learner
+from models.cifar.training.state import Trained, load_trained
+from models.cifar.training.stored_images import read_images
 from models.commands import exit_status
 from models.environment import resolve_device
 from models.heads import count_parameters
@@ -41,21 +52,25 @@ class EvaluateOptions:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A checkpoint that ``python -m models.cifar`` wrote."""
+    dataset: str | None = None
+    """Other images: a name or path as in training. None: those of the training, wherever they lie now."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
     root: Path | None = None
-    """Folder of decoded images, where it is not the one of the training."""
+    """Folder for downloads and decoded images. None: the one of this user's cache."""
 
 
 def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torch.device) -> list[dict]:
-    """results.csv: one row for each kind of features and probe.
+    """results.csv: one row for each kind of features and probe, with the hash of the images that were read.
 
     Images are shuffled first: folders hold one class after the other, and a head that attends over the batch could tell
-    the class of a batch from its company.
+    the class of a batch from its company. What cannot be measured is NaN, and ``left_out`` says why.
     """
     view = partial(evaluation_view, config=config.view)
     parts, labels = {}, {}
     for name, images in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+        if not len(images):
+            continue
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
         size = min(config.batch_size, len(images))
         parts[name] = encode_set(learner.encoder, learner.head, images.images[order], view, size, device)
@@ -64,54 +79,96 @@ def evaluate(config: TrainConfig, learner: Learner, splits: Splits, device: torc
         "test_images": len(splits.test),
         "encoder_parameters": count_parameters(learner.encoder),
         "head_parameters": count_parameters(learner.head),
+        "dataset": printable(splits.train.name),
+        "data_sha256": fingerprint(splits)["sha256"],
     }
     rows = []
     for kind in ("h", "z"):
-        train, validation, test = (
-            LabelledFeatures(parts[name][kind].float(), labels[name].to(device)) for name in parts
-        )
-        smaller = len(train.labels)
-        knn = ProbeConfig("knn", tuple(k for k in ProbeConfig().neighbours if k <= smaller) or (1,))
-        for choice in (knn, ProbeConfig("linear")):
+        found = {name: LabelledFeatures(parts[name][kind].float(), labels[name].to(device)) for name in parts}
+        for choice in (ProbeConfig("knn"), ProbeConfig("linear")):
             transductive = kind == "z" and learner.head.transductive
             what = {"features": kind, "probe": choice.kind, "transductive": transductive}
-            rows.append(what | _probe(train, validation, test, choice) | sizes)
+            measured, said = _probe(found, splits, choice)
+            rows.append(what | measured | sizes | {"left_out": said})
     return rows
 
 
-def _probe(train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, config: ProbeConfig) -> dict:
-    """A probe's columns; NaN, and why, where features leave it nothing to fit."""
+def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, str]:
+    """A probe's columns, and what it left out; NaN, and why, where it has nothing to measure with or nothing to fit."""
+    nothing = dict.fromkeys(NUMBERS, math.nan)
+    classes = splits.train.labels.unique().tolist()
+    if len(classes) < 2:
+        names = listed([splits.train.class_names[label] for label in classes])
+        return nothing | {"chosen": "none"}, f"probes need at least 2 classes, all images are of class {names}"
+    if "validation" not in found:
+        return nothing | {"chosen": "none"}, "probes choose on validation images, there are none"
     try:
-        result = probe(train, validation, test, config)
+        result = probe(found["train"], found["validation"], found.get("test"), config)
     except (ArithmeticError, ValueError) as error:
-        return dict.fromkeys(NUMBERS, math.nan) | {"chosen": f"none: {error}"}
+        return nothing | {"chosen": f"none: {error}"}, str(error)
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
-    return {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
+    missing = () if "test" in found else ("there are no test images to read (test/CLASS/FILE)",)
+    measured = {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
+    return measured, "; ".join((*result.left_out, *missing))
 
 
 def print_results(rows: list[dict]) -> None:
-    """One line a probe."""
+    """One line a probe, then what could not be measured or used."""
     print("features  probe    accuracy [95 % interval]      validation   chosen")
     for row in rows:
         note = "  (transductive)" if row["transductive"] else ""
-        interval = f"{row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
-        chosen = f"{row['validation_accuracy']:10.2%}   {row['chosen']}{note}"
-        print(f"{row['features']:<9} {row['probe']:<8} {interval}   {chosen}")
+        interval = "not measured"
+        if not math.isnan(row["accuracy"]):
+            interval = f"{row['accuracy']:6.2%} [{row['low']:6.2%}, {row['high']:6.2%}]"
+        validation = "-" if math.isnan(row["validation_accuracy"]) else f"{row['validation_accuracy']:.2%}"
+        print(f"{row['features']:<9} {row['probe']:<8} {interval:<24} {validation:>12}   {row['chosen']}{note}")
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row["left_out"]:
+            said.setdefault(row["left_out"], []).append(f"{row['probe']} on {row['features']}")
+    for what, where in said.items():
+        print(f"{', '.join(where)}: {what}")
+
+
+def results_path(folder: Path, trained: Trained, data: dict) -> Path:
+    """Where results on some images go: results.csv for those of the training, else a file of their own.
+
+    Args:
+        data: fingerprint of the images.
+
+    Raises:
+        ValueError: there are results of other images under that name.
+    """
+    own = trained.data is not None and trained.data["sha256"] == data["sha256"]
+    name = re.sub(r"[^\w.-]+", "_", data["name"])[:40]
+    path = folder / ("results.csv" if own else f"results-{name}-{data['sha256'][:8]}.csv")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            there = {row.get("data_sha256") for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return path
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no table of results ({error}); it is not overwritten") from error
+    if there - {None, "", data["sha256"]}:
+        raise ValueError(f"{path}: has results on other images, which are not overwritten; move it away")
+    return path
 
 
 def run(options: EvaluateOptions) -> int:
     """Load, probe, print and store beside the checkpoint.
 
     Raises:
-        ValueError: not a checkpoint, images that are not there, an unknown device.
+        ValueError: not a checkpoint, images that are not there or not those of the training, an unknown device.
         OSError: results could not be written.
     """
     device = resolve_device(options.device)
-    config, learner = load_learner(options.checkpoint, device)
-    data = config.data if options.root is None else replace(config.data, root=options.root)
-    rows = evaluate(config, learner, load_images(data), device)
-    write_table(options.checkpoint.parent / "results.csv", rows)
+    trained = load_trained(options.checkpoint, device)
+    splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)
+    path = results_path(options.checkpoint.parent, trained, data)
+    rows = evaluate(trained.config, trained.learner, splits, device)
+    write_table(path, rows)
     print_results(rows)
+    print(f"{data['name']} (SHA-256 {data['sha256'][:8]}): {path}")
     return 0
 
 

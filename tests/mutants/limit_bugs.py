@@ -25,7 +25,7 @@ EMBEDDING = (
         "models/cifar/embed.py", "models/cifar/embed",
         ("files_are_overwritten", "if path.exists():", "if path.is_dir():"),
         ("views_of_one_strength_short", "views=np.stack(features.views)", "views=np.stack(features.views[1:])"),
-        ("always_the_validation_images", "getattr(load_images(data), options.part)", "load_images(data).validation"),
+        ("always_the_validation_images", "getattr(splits, options.part)", "splits.validation"),
     ),
     *bugs_in(
         "models/cifar/training/train.py", "models/cifar/training/advice",

@@ -66,8 +66,8 @@ DRAWS = bugs_in(
 EVALUATION = (
     *bugs_in("models/cifar/evaluate.py",
              "models/cifar/parts models/cifar/evaluation/features models/cifar/training/train",
-             ("validation_and_test_swapped_by_the_probes", "train, validation, test = (",
-              "train, test, validation = ("),
+             ("validation_and_test_swapped_by_the_probes", 'found["validation"], found.get("test")',
+              'found["test"], found["validation"]'),
              ("labels_not_shuffled_along", "labels[name] = images.labels[order]", "labels[name] = images.labels")),
     *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/parts models/cifar/training/train",
              ("monitor_shows_the_training_images", "splits.validation if len(splits.validation) else splits.train",
@@ -76,4 +76,29 @@ EVALUATION = (
               "splits.test")),
 )  # fmt: skip
 
-BUGS = (*METHODS, *TRAINER, *DRAWS, *EVALUATION)
+ORIGINS = (
+    *bugs_in("models/cifar/data/fingerprint.py", "models/cifar/data/fingerprint",
+             ("classes_of_images_not_hashed", "found.update(labels)", "pass"),
+             ("pixels_not_hashed", "pixels.reshape(-1).data if pixels.size else", "")),
+    *bugs_in("models/cifar/training/checkpoint.py", "models/cifar/training/checkpoint",
+             ("checksum_not_compared", "elif kept != found:", "elif False:"),
+             ("tensors_not_under_the_checksum", "    found.update(values.reshape", "    (values.reshape")),
+    *bugs_in("models/cifar/training/schema.py", "models/cifar/training/checkpoint",
+             ("weights_may_be_nan", "tensor.dtype.is_floating_point and not", "False and not"),
+             ("expanded_tensors_are_read", "if value.numel() * value.element_size() >", "if 0 >")),
+    *bugs_in("models/cifar/training/state.py", "models/cifar/training/origins",
+             ("images_not_those_of_the_checkpoint", "    if images:\n", "    if False:\n"),
+             ("images_not_those_of_the_folder", "    if told:\n        raise ValueError(f\"--resume {folder}",
+              "    if False:\n        raise ValueError(f\"--resume {folder}")),
+    *bugs_in("models/cifar/training/read_config.py", "models/cifar/training/origins",
+             ("more_epochs_of_any_schedule", "before[\"optimiser\"][\"schedule\"] == \"constant\" and ", "")),
+    *bugs_in("models/cifar/training/initial.py", "models/cifar/training/origins",
+             ("momentum_copies_stay_new", "copy.module.load_state_dict(module.state_dict())", "pass")),
+    *bugs_in("models/cifar/compare.py", "models/cifar/other_images",
+             ("other_images_as_another_seed", '{"images": run.data["sha256"], "init"', '{"images": None, "init"'),
+             ("started_weights_as_another_seed", '"sha256"], "init": run.init}', '"sha256"], "init": None}')),
+    *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/evaluation/left_out",
+             ("zero_rows_count_as_found", "right = torch.zeros(len(read)", "right = torch.ones(len(read)")),
+)  # fmt: skip
+
+BUGS = (*METHODS, *TRAINER, *DRAWS, *EVALUATION, *ORIGINS)

@@ -244,6 +244,18 @@ def closer_cross_pairs(features: Float[Tensor, "n d"], labels: Array) -> float:
     return (cross > farthest).double().mean().item()
 
 
+def angle_report(anchor_features: Float[Tensor, "n d"], view_features: Float[Tensor, "n d"]) -> dict[str, float]:
+    """phi_q05, phi_q25, phi_q50, phi_q75, phi_q95, phi_max: quantiles of ``view_angles``, linearly interpolated. No
+    labels are needed.
+
+    Raises:
+        ValueError: as ``view_angles``.
+    """
+    phi = view_angles(anchor_features, view_features)
+    quantiles = {f"phi_q{round(100 * level):02d}": linear_quantile(phi, level).item() for level in ANGLE_LEVELS}
+    return quantiles | {"phi_max": phi.max().item()}
+
+
 def ceiling_report(
     anchor_features: Float[Tensor, "n d"], view_features: Float[Tensor, "n d"], labels: Array, quantile: float = LEVEL
 ) -> dict[str, float]:
@@ -254,8 +266,7 @@ def ceiling_report(
     ``quantile`` is 0 and ``share_below`` is 1: then the views of these very images are separated.
 
     Returns:
-        phi_q05, phi_q25, phi_q50, phi_q75, phi_q95, phi_max, quantiles of ``view_angles``, linearly interpolated;
-        theta_within, theta_between of the anchors; ceiling, the angle (theta_b - theta_w)/4, 0 where
+        ``angle_report``; theta_within, theta_between of the anchors; ceiling, the angle (theta_b - theta_w)/4, 0 where
         theta_b <= theta_w; share_below, the share of views with phi below it; quantile; closer, as
         ``closer_cross_pairs`` of the anchors, whatever the quantile.
 
@@ -266,8 +277,7 @@ def ceiling_report(
     within, between = class_angles(anchor_features, labels, quantile)
     ceiling = math.asin(bounded_separation(within, between))
     return {
-        **{f"phi_q{round(100 * level):02d}": linear_quantile(phi, level).item() for level in ANGLE_LEVELS},
-        "phi_max": phi.max().item(),
+        **angle_report(anchor_features, view_features),
         "theta_within": within,
         "theta_between": between,
         "ceiling": ceiling,

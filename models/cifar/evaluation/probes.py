@@ -8,7 +8,7 @@ fitted again to training and validation rows together, and reads the test rows o
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -46,7 +46,7 @@ class ProbeConfig:
     kind: ProbeKind = "knn"
     """knn, weighted nearest neighbours; linear, logistic regression."""
     neighbours: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
-    """k; each at most the number of training rows."""
+    """k; those above the number of training rows are left out."""
     temperatures: tuple[float, ...] = (0.07, 0.1, 0.2, 0.5)
     """t, in units of the cosine."""
     l2_weights: tuple[float, ...] = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
@@ -74,7 +74,7 @@ class ProbeResult:
     kind: str
     """knn or linear."""
     accuracy: float
-    """Share of test rows whose class is found."""
+    """Share of test rows whose class is found; NaN without test rows, as are low and high."""
     low: float
     """Lower end of the 95 % Clopper-Pearson interval: test rows as independent draws, features and choices fixed."""
     high: float
@@ -87,31 +87,49 @@ class ProbeResult:
     """k and temperature, or l2_weight."""
     validation_accuracy: float
     """Of the chosen candidate on the validation rows; the best of several, so it flatters."""
+    left_out: tuple[str, ...] = ()
+    """What the probe could not use, in words."""
 
 
 def probe(
-    train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, config: ProbeConfig = ProbeConfig()
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    test: LabelledFeatures | None,
+    config: ProbeConfig = ProbeConfig(),
 ) -> ProbeResult:
     """Choose on ``validation`` after fitting to ``train``, fit again to both together, and read ``test`` once.
 
+    Zero rows have no direction: to kNN they are no neighbours, and among the validation and test rows it does not find
+    their class. Candidates k above the number of neighbours are left out, and if none is left k is that number.
+
     Args:
         train, validation, test: disjoint parts, features of one width on one device. Classes of the validation and test
-            rows must occur in ``train``.
+            rows must occur in ``train``. Without ``test`` a candidate is chosen, and nothing is read.
 
     Raises:
-        ValueError: fewer than 2 classes in train, classes that train lacks, widths that differ, k above the number of
-            training rows, zero vectors (knn).
+        ValueError: fewer than 2 classes in train, classes that train lacks, widths that differ, only zero rows (knn).
         ArithmeticError: logistic regression does not converge.
     """
+    # Rows that choose nothing stand in for a part that is not there.
+    tested, test = test is not None, validation if test is None else test
     train, validation, test, num_classes = _with_classes(train, validation, test)
     fitted = LabelledFeatures(
         torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
     )
+    said: tuple[str, ...] = ()
     if config.kind == "knn":
+        said = _zero_rows(train, validation, test if tested else None)
+        train, fitted = _with_direction(train, "train"), _with_direction(fitted, "train")
+        config, clipped = _clipped(config, len(train.labels))
+        said += clipped
         accuracies = _knn_accuracies(train, validation, config, num_classes)
         (k, temperature), accuracy = _best(accuracies)
         chosen = {"k": float(k), "temperature": temperature}
-        scores = knn_scores(fitted.features, fitted.labels, test.features, k, temperature, num_classes)
+        found = _directed(test)
+        scores = torch.full((len(found), num_classes), math.nan, dtype=torch.float64, device=found.device)
+        if bool(found.any()):
+            features = test.features[found]
+            scores[found] = knn_scores(fitted.features, fitted.labels, features, k, temperature, num_classes)
     else:
         accuracies, start = {}, None
         for weight in config.l2_weights:
@@ -120,9 +138,11 @@ def probe(
         weight, accuracy = _best(accuracies)
         chosen = {"l2_weight": weight}
         scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
+    if not tested:
+        return ProbeResult(config.kind, *[math.nan] * 3, 0, 0, chosen, accuracy, said)
     correct, trials = _correct(scores, test), len(test.labels)
     low, high = clopper_pearson(correct, trials)
-    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy)
+    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said)
 
 
 # --- nearest neighbours -----------------------------------------------------------------------------------------------
@@ -206,14 +226,47 @@ def _votes(
 def _knn_accuracies(
     train: LabelledFeatures, validation: LabelledFeatures, config: ProbeConfig, num_classes: int
 ) -> dict[tuple[int, float], float]:
+    count, validation = len(validation.labels), _with_direction(validation, "validation")
     cosines, nearest = _neighbours(train.features, validation.features, max(config.neighbours))
     labels = train.labels.to(nearest.device)[nearest]
     found = {}
     for k in config.neighbours:
         for temperature in config.temperatures:
             scores = _votes(cosines[:, :k].contiguous(), labels[:, :k], temperature, num_classes)
-            found[k, temperature] = _correct(scores, validation) / len(validation.labels)
+            found[k, temperature] = _correct(scores, validation) / count
     return found
+
+
+def _directed(part: LabelledFeatures) -> Tensor:
+    return (part.features != 0).any(-1)
+
+
+def _with_direction(part: LabelledFeatures, name: str) -> LabelledFeatures:
+    kept = _directed(part)
+    if not bool(kept.any()):
+        raise ValueError(f"{name} features: all rows are zero, which have no direction")
+    return LabelledFeatures(part.features[kept], part.labels[kept.to(part.labels.device)])
+
+
+def _zero_rows(train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures | None) -> tuple[str, ...]:
+    said = []
+    for part, name, what in ((train, "training", "are no neighbours"), (validation, "validation", "count as not found"),
+                             (test, "test", "count as not found")):  # fmt: skip
+        zero = 0 if part is None else int((~_directed(part)).sum())
+        if zero:
+            said.append(f"{zero} of {len(part.labels)} {name} features are zero and {what}")
+    return tuple(said)
+
+
+def _clipped(config: ProbeConfig, rows: int) -> tuple[ProbeConfig, tuple[str, ...]]:
+    """Candidates k that there are neighbours for, and in words which are left out."""
+    most = min(rows, MOST_NEIGHBOURS)
+    kept = tuple(k for k in config.neighbours if k <= most) or (most,)
+    above = [k for k in config.neighbours if k > most]
+    if not above:
+        return config, ()
+    said = f"k {', '.join(map(str, above))} left out: there are {rows} training rows"
+    return replace(config, neighbours=kept), (said,)
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -245,8 +298,10 @@ def _with_classes(
 
 
 def _correct(scores: Tensor, part: LabelledFeatures) -> int:
-    """Rows whose own class has the largest score; of equal scores the class of the smallest number is read."""
-    return int((scores.argmax(-1) == part.labels.to(scores.device)).sum())
+    """Rows whose own class has the largest score; of equal scores the class of the smallest number is read, of NaN
+    none."""
+    right = scores.argmax(-1) == part.labels.to(scores.device)
+    return int((right & ~scores.isnan().any(-1)).sum())
 
 
 def _best(accuracies: dict) -> tuple:

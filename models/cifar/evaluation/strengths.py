@@ -13,7 +13,13 @@ from models.advisor.inputs.checks import check_strengths
 from models.advisor.inputs.features import FeatureSet, feature_set
 from models.cifar.data.images import ImageSet
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
-from models.cifar.evaluation.epoch_measures import first_of_every_class
+from models.cifar.evaluation.epoch_measures import (
+    MORE_VALIDATION,
+    first_of_every_class,
+    in_larger_classes,
+    named,
+    present_classes,
+)
 from models.cifar.evaluation.features import encode_features
 
 # Every strength sees the same draws, and so does every epoch.
@@ -59,9 +65,24 @@ def embed_strengths(
     """
     levels = check_view_strengths(strengths, view)
     part = images if count is None else first_of_every_class(images, count)
-    rows = [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
+    return _feature_set(rows, part, levels)
+
+
+def _feature_set(rows: list[np.ndarray], part: ImageSet, levels: tuple[float, ...]) -> FeatureSet:
     names = np.array(part.class_names)
     return feature_set(rows[0], names[part.labels.cpu().numpy()], rows, levels, name=f"features of {part.name}")
+
+
+def _encoded_at(
+    encoder: nn.Module,
+    part: ImageSet,
+    view: ViewConfig,
+    levels: tuple[float, ...],
+    batch_size: int,
+    device: torch.device,
+) -> list[np.ndarray]:
+    return [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
 
 
 def _encoded(encoder: nn.Module, part: ImageSet, view: ViewConfig, batch_size: int, device: torch.device) -> np.ndarray:
@@ -82,17 +103,33 @@ def critical_columns(
     batch_size: int,
     device: torch.device,
     count: int,
-) -> dict[str, float]:
-    """Columns of epochs.csv: critical_strength of ReLU attention with critical_low and critical_high.
+) -> tuple[dict[str, float], list[str]]:
+    """Columns of epochs.csv: critical_strength of ReLU attention with critical_low and critical_high; and in words,
+    what was left out: classes of one image, and images whose features are zero at some strength.
 
     A value that lies beyond the strengths is NaN with critical_low alone; all are NaN where attention does not see the
     classes.
 
     Raises:
-        ValueError: as ``embed_strengths``.
+        ValueError: as ``embed_strengths``, of what is left.
     """
-    features = embed_strengths(encoder, images, view, strengths, batch_size, device, count)
-    answer = critical_strength(features)
+    levels = check_view_strengths(strengths, view)
+    said, part = [], first_of_every_class(images, count)
+    kept = in_larger_classes(part)
+    alone = present_classes(part) - present_classes(part.subset(kept))
+    if len(present_classes(part)) - len(alone) < 2:
+        raise ValueError(f"needs labels: 2 classes of 2 validation images, there are {len(part)} of {named(part)}")
+    if alone:
+        said.append(f"leaves out {named(part, alone)} of one validation image; {MORE_VALIDATION}")
+    part = part.subset(kept)
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
+    usable = np.all([np.isfinite(each).all(1) & each.any(1) for each in rows], axis=0)
+    paired = torch.from_numpy(usable)
+    paired[usable] = in_larger_classes(part.subset(paired))
+    if not bool(paired.all()) and len(present_classes(part.subset(paired))) >= 2:
+        said.append(f"leaves out {int((~paired).sum())} of {len(part)} images, with those whose features are zero")
+        rows, part = [each[paired.numpy()] for each in rows], part.subset(paired)
+    answer = critical_strength(_feature_set(rows, part, levels))
     found = dict.fromkeys(("value", "low", "high")) if answer is None else vars(answer)
     value, low, high = (math.nan if found[name] is None else float(found[name]) for name in ("value", "low", "high"))
-    return {"critical_strength": value, "critical_low": low, "critical_high": high}
+    return {"critical_strength": value, "critical_low": low, "critical_high": high}, said

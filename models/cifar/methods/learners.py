@@ -194,7 +194,7 @@ def build_learner(
     """
     network = build_encoder(encoder, generator)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
         projection = build_head(head, network.feature_dim)
     if isinstance(method, MomentumContrast):
         return MomentumLearner(network, projection, method)

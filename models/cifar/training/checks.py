@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import torch
 
+from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import Splits
 from models.cifar.methods.processes import world_size
-from models.cifar.methods.settings import LARGEST_QUEUE, MethodConfig, MomentumContrast, SupCon, TransFusion
+from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
@@ -44,7 +45,6 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
     """
     require_no_idle(config)
-    _require_labels(config.method, splits.train.class_names)
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
     if config.precision == "fp16" and device.type != "cuda":
@@ -52,6 +52,7 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
     if config.precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
         # Convolutions fall back to code that is not vectorized: twelve times slower, measured with a small encoder.
         warnings.warn("precision: bf16 on a processor without AVX-512 is many times slower than float32", stacklevel=2)
+    _require_labels(config, splits)
     if config.batch_size > len(splits.train):
         raise ValueError(
             f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
@@ -67,13 +68,16 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
     return config
 
 
-def _require_labels(method: MethodConfig, classes: tuple[str, ...]) -> None:
-    if len(classes) < 2 and (isinstance(method, SupCon) or (isinstance(method, TransFusion) and method.supervised)):
-        which = "method.supervised: " if isinstance(method, TransFusion) else ""
-        raise ValueError(
-            f"{which}method.name: {method.name} learns from labels, and all images are of one class, "
-            f"{', '.join(classes)}; simclr, moco, moco_ft, deepfusion and transfusion without supervision need none"
-        )
+def _require_labels(config: TrainConfig, splits: Splits) -> None:
+    """Refuse methods that learn from labels where there are none to speak of."""
+    method, present = config.method, splits.train.labels.unique().tolist()
+    if not isinstance(method, SupCon) and not (isinstance(method, TransFusion) and method.supervised):
+        return
+    if len(present) < 2:
+        name = "method.supervised" if isinstance(method, TransFusion) else "method.name"
+        which = listed([splits.train.class_names[label] for label in present]) or "none"
+        needed = f"{method.name} learns from labels of at least 2 classes, the training images are of class {which}"
+        raise ValueError(f"{name}: {needed}; simclr, moco, moco_ft, transfusion and deepfusion need none")
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A training's settings read from words: those of a command line, or of config.json and checkpoints."""
 
 import sys
+import types
 import typing
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -67,8 +68,8 @@ def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
         where: they were read, for messages.
 
     Raises:
-        ValueError: fields that the configuration does not have, or values out of range; a method that is stored with
-            the settings of all methods, as earlier versions of the trainer did.
+        ValueError: fields that the configuration does not have, values of another type or out of range; a method that
+            is stored with the settings of all methods, as earlier versions of the trainer did.
     """
     if kind is MethodConfig:
         return _method_from(values, where)
@@ -78,7 +79,7 @@ def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
     unknown = set(values) - {each.name for each in fields(kind)}
     if unknown:
         raise ValueError(f"{where}: its configuration has unknown {', '.join(sorted(unknown))}")
-    return kind(**{name: _value(hints[name], value, where) for name, value in values.items()})
+    return kind(**{name: _value(hints[name], value, where, name) for name, value in values.items()})
 
 
 def differences(stored: Any, config: TrainConfig | dict, where: str = "configuration") -> list[str]:
@@ -93,7 +94,32 @@ def differences(stored: Any, config: TrainConfig | dict, where: str = "configura
     return [name for name in names if name not in WITHOUT_EFFECT]
 
 
-def _method_from(values: dict, where: str) -> MethodConfig:
+def refusals(stored: Any, config: TrainConfig | dict, where: str = "configuration") -> list[str]:
+    """What makes a stored training another one, with the values of both: "epochs 2 (now 3)". More epochs are the same
+    training, gone on with, where the learning rate stays: behind another schedule every step would have been another.
+
+    Raises:
+        ValueError: as ``config_from``.
+    """
+    before, now = to_plain(config_from(TrainConfig, stored, where)), to_plain(config)
+    names, values = differences(stored, config, where), differing(before, now)
+    if "epochs" in names and before["optimiser"]["schedule"] == "constant" and before["epochs"] < now["epochs"]:
+        names.remove("epochs")
+    told = []
+    for name in names:
+        why = ""
+        if name == "epochs" and before["epochs"] >= now["epochs"]:
+            why = "; a training can only be given more"
+        elif name == "epochs":
+            schedule = before["optimiser"]["schedule"]
+            why = f"; the {schedule} schedule is of these epochs: --init CHECKPOINT starts a new one from the weights"
+        told.append(f"{name} {values[name][0]} (now {values[name][1]}{why})")
+    return told
+
+
+def _method_from(values: Any, where: str) -> MethodConfig:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: method: must be settings by name")
     name = str(values.get("name"))
     unknown = set(values) - {"name", *setting_names(name)}
     if unknown:
@@ -101,16 +127,36 @@ def _method_from(values: dict, where: str) -> MethodConfig:
             f"{where}: its method {name} has unknown {', '.join(sorted(unknown))}; earlier versions of the trainer "
             "kept the settings of all methods, and this one does not guess which of them were meant: train again"
         )
-    return method_of(**values)
+    hints = typing.get_type_hints(METHODS[name])
+    return method_of(**{each: _value(hints[each], value, where, f"method.{each}") for each, value in values.items()})
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    options = typing.get_args(hint) or (hint,)
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    options = typing.get_args(hint) if _is_union(hint) else (hint,)
     nested = next((each for each in options if is_dataclass(each)), None)
     if isinstance(value, dict) and nested is not None:
         return config_from(nested, value, where)
     if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and Path in options:
-        return Path(value)
-    return value
+        value = tuple(value)
+    if not any(_fits(each, value) for each in options):
+        raise ValueError(f"{where}: {name}: cannot be {value!r:.60}")
+    return Path(value) if isinstance(value, str) and Path in options else value
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Is a value, as JSON can hold it, of a type that settings have? True and False are no numbers."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in parts and type(value) is str
+    if origin is tuple:
+        inner = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is Ellipsis else parts
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, inner, value))
+    if hint is float:
+        return type(value) in (int, float)
+    if hint is Path:
+        return isinstance(value, (str, Path))
+    return type(value) is hint

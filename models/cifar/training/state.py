@@ -4,23 +4,26 @@ Everything that is drawn is keyed by (seed, stream, epoch, step), so that a trai
 last epoch to the same weights, bit by bit on a CPU.
 """
 
+import os
+import sys
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
 import torch
 
+from models.cifar.data.fingerprint import fingerprint_differences, read_fingerprint
 from models.cifar.methods.learners import Learner, build_learner
 from models.cifar.methods.processes import rank, world_size
-from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint, save_checkpoint
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.read_config import config_from, differences
+from models.cifar.training.read_config import config_from, refusals
+from models.cifar.training.schema import TABLES, check_optimizer, check_scaler, check_sizes, check_weights
 from models.optim import build_optimizer
 from theory.numerics.whole_files import to_plain, write_table
 
 # Streams of draws that must not depend on each other.
 Stream = IntEnum("Stream", "INITIALIZATION ORDER FIRST_VIEW SECOND_VIEW METHOD GLOBAL", start=0)
-TABLES = ("epochs", "layers", "scores")
 
 
 @dataclass
@@ -28,8 +31,10 @@ class TrainState:
     """A training under way.
 
     Attributes:
+        data: fingerprint of the images; None where nothing is to be stored.
+        init: what the weights started from, where that is a checkpoint (initial.py).
         epoch: epochs done.
-        epochs, layers, scores: rows of the tables that the run folder keeps.
+        epochs, layers, scores, left_out: rows of the tables that the run folder keeps.
     """
 
     config: TrainConfig
@@ -37,10 +42,32 @@ class TrainState:
     learner: Learner
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    data: dict | None = None
+    init: dict | None = None
     epoch: int = 0
     epochs: list[dict] = field(default_factory=list)
     layers: list[dict] = field(default_factory=list)
     scores: list[dict] = field(default_factory=list)
+    left_out: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds for those who do not train on.
+
+    Attributes:
+        data: fingerprint of the images; None in checkpoints of earlier versions.
+        place: folder where the training ran, which relative paths began in; None as ``data``.
+        digest: checksum of the whole content.
+        epoch: epochs done.
+    """
+
+    config: TrainConfig
+    learner: Learner
+    data: dict | None
+    place: str | None
+    digest: str
+    epoch: int
 
 
 def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0) -> torch.Generator:
@@ -49,7 +76,7 @@ def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0
     # A polynomial in distinct small numbers, then one scrambling draw: neighbours must not give similar streams.
     for part in (config.seed, stream, epoch, step):
         key = (key * 1_000_003 + part + 1) % (2**63 - 25)
-    scrambled = torch.randint(2**62, (), generator=torch.Generator().manual_seed(key))
+    scrambled = torch.randint(2**62, (), generator=torch.Generator().manual_seed(key), device="cpu")
     return torch.Generator().manual_seed(int(scrambled))
 
 
@@ -62,53 +89,102 @@ def new_learner(config: TrainConfig) -> Learner:
     return build_learner(config.method, config.encoder, config.own_head, generator_of(config, Stream.INITIALIZATION))
 
 
-def start(config: TrainConfig, device: torch.device, resume_from: Path | None = None) -> TrainState:
+def start(
+    config: TrainConfig, device: torch.device, resume_from: Path | None = None, data: dict | None = None
+) -> TrainState:
     """Networks and optimizer, new or, if there is one, from the checkpoint in a folder.
 
+    Args:
+        data: fingerprint of the images that are trained on, which must be those of the checkpoint.
+
     Raises:
-        ValueError: settings that do not fit, or a checkpoint that is damaged or of another configuration.
+        ValueError: settings that do not fit, or a checkpoint that is damaged, of another configuration or of other
+            images; says both values, and what differs.
     """
     learner = new_learner(config).to(device, memory_format=config.memory_format)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-    state = TrainState(config, device, learner, build_optimizer(config.optimiser, learner.trained), scaler)
-    if resume_from is not None and (resume_from / CHECKPOINT).exists():
-        _restore(state, resume_from / CHECKPOINT)
+    optimizer = build_optimizer(config.optimiser, learner.trained)
+    state = TrainState(config, device, learner, optimizer, scaler, data)
+    if resume_from is not None:
+        refuse_other_images(resume_from, data)
+        if (resume_from / CHECKPOINT).exists():
+            _restore(state, resume_from / CHECKPOINT)
     return state
 
 
+def refuse_other_images(folder: Path, data: dict | None) -> None:
+    """Hold a run folder's fingerprint, if it keeps one, against images.
+
+    Raises:
+        ValueError: says what differs; a damaged fingerprint.
+    """
+    told = other_images(read_fingerprint(folder), data)
+    if told:
+        raise ValueError(f"--resume {folder}: the images are not those of the run: {told}")
+
+
+def other_images(kept: dict | None, found: dict | None) -> str:
+    """What the images of a training (first) have against others, in words; nothing where they are the same, or where
+    one of both is not known."""
+    return "" if kept is None or found is None else "; ".join(fingerprint_differences(kept, found))
+
+
 def _restore(state: TrainState, path: Path) -> None:
-    stored = load_checkpoint(path, state.device)
-    names = differences(stored["config"], state.config, f"--resume {path}")
-    if names:
-        raise ValueError(f"--resume {path}: the training there has another {', '.join(names)}")
+    stored, where = load_checkpoint(path), f"--resume {path}"
+    told = refusals(stored["config"], state.config, where)
+    if told:
+        raise ValueError(f"{where}: the training there has another {', '.join(told)}")
     if stored["processes"] != world_size():
         found = f"{stored['processes']} processes, now {world_size()}"
-        raise ValueError(f"--resume {path}: the training there ran in {found}")
+        raise ValueError(f"{where}: the training there ran in {found}")
+    images = other_images(stored["data"], state.data)
+    if images:
+        raise ValueError(f"{where}: the images are not those of the training there: {images}")
+    if stored["data"] is None and state.data is not None and rank() == 0:
+        told = "does not say which images it was trained on; those that are here are taken for its own"
+        print(f"warning: {path} is of an earlier version and {told}", file=sys.stderr)
+    check_weights(stored, state.learner.state_dict(), where)
+    check_optimizer(stored, state.config, state.optimizer, where)
+    check_scaler(stored, state.scaler, where)
+    if stored["epoch"] > state.config.epochs:
+        raise ValueError(f"{where}: epoch: must be at most the {state.config.epochs} epochs, got {stored['epoch']}")
+    state.learner.load_state_dict(stored["learner"])
+    state.optimizer.load_state_dict(stored["optimiser"])
+    state.scaler.load_state_dict(stored["scaler"])
+    for name in ("epoch", "init", *TABLES):
+        setattr(state, name, stored[name])
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """Configuration, trained networks and origin of a checkpoint. Its size is known before any network is built.
+
+    Raises:
+        ValueError: not a checkpoint, a damaged one, or one of an earlier version; a field that is not what it should
+            be, named.
+    """
+    stored = load_checkpoint(path)
     try:
-        state.learner.load_state_dict(stored["learner"])
-        state.optimizer.load_state_dict(stored["optimiser"])
-        state.scaler.load_state_dict(stored["scaler"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"--resume {path}: its networks are not those of this configuration") from error
-    state.epoch = stored["epoch"]
-    for table in TABLES:
-        setattr(state, table, stored[table])
+        config = config_from(TrainConfig, stored["config"], str(path))
+    except ValueError as error:
+        told = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {told}") from error
+    check_sizes(config, str(path))
+    # Shapes alone: what the settings claim must be in the file before memory is spent on it.
+    with torch.device("meta"):
+        check_weights(stored, new_learner(config).state_dict(), str(path))
+    learner = new_learner(config)
+    learner.load_state_dict(stored["learner"])
+    return Trained(config, learner.to(device), *(stored[name] for name in ("data", "place", DIGEST, "epoch")))
 
 
 def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
     """Configuration and trained networks of a checkpoint.
 
     Raises:
-        ValueError: not a checkpoint, a damaged one, or one of an earlier version.
+        ValueError: as ``load_trained``.
     """
-    stored = load_checkpoint(path, device)
-    config = config_from(TrainConfig, stored["config"], str(path))
-    learner = new_learner(config)
-    try:
-        learner.load_state_dict(stored["learner"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its networks are not those of its configuration") from error
-    return config, learner.to(device)
+    found = load_trained(path, device)
+    return found.config, found.learner
 
 
 def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
@@ -119,12 +195,23 @@ def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
         "config": to_plain(asdict(state.config)),
         "processes": world_size(),
         "epoch": state.epoch,
+        "data": state.data,
+        "place": _here(),
+        "init": state.init,
         "learner": state.learner.state_dict(),
         "optimiser": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
     }
     save_checkpoint(folder / name, content | {table: getattr(state, table) for table in TABLES})
     write_tables(state, folder)
+
+
+def _here() -> str | None:
+    """The folder in which relative paths begin; None where it has been deleted under the process."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 def write_tables(state: TrainState, folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from models.cifar.data.fingerprint import FINGERPRINT_FILE, fingerprint
 from models.cifar.data.images import ImageSet, Splits
 from models.cifar.data.views import make_view
 from models.cifar.evaluation.epoch_measures import measure_epoch
@@ -23,8 +24,10 @@ from models.cifar.methods.learners import Batch, Learner
 from models.cifar.methods.processes import everywhere, rank, world_size
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.initial import initialize
 from models.cifar.training.state import Stream, TrainState, generator_of, start, store, write_tables
 from models.optim import gradient_norm, learning_rate, set_learning_rate
+from theory.numerics.whole_files import write_json
 
 
 class DivergedError(ArithmeticError):
@@ -38,22 +41,29 @@ def fit(
     folder: Path,
     resume: bool = False,
     on_epoch: Callable[[dict], None] = lambda row: None,
+    init: Path | None = None,
 ) -> TrainState:
     """Train to the last epoch, with a checkpoint and a line in the tables after each.
 
     Args:
-        folder: exists; of this run.
+        folder: exists; of this run. It keeps the images' fingerprint.
         resume: go on from its checkpoint, if there is one.
         on_epoch: called with the epoch's row of epochs.csv.
+        init: a checkpoint whose weights the training starts from (initial.py).
 
     Raises:
-        ValueError: a batch larger than the training images, settings that do not fit each other.
+        ValueError: a batch larger than the training images, settings that do not fit each other; other images than the
+            run's, says what differs; a checkpoint that cannot be used.
         DivergedError: the loss is not finite; the state is in diverged.pt.
         OSError: a file could not be written.
     """
     config = check(config, splits, device)
+    data = fingerprint(splits)
+    state = start(config, device, folder if resume else None, data)
+    initialize(state, folder, init, resume)
+    if rank() == 0:
+        write_json(folder / FINGERPRINT_FILE, data)
     train = splits.train.to(device)
-    state = start(config, device, folder if resume else None)
     # A run that was killed between its checkpoint and its tables has them again.
     write_tables(state, folder)
     network = _trainable(state)
@@ -195,18 +205,25 @@ def _mean_of_finite(values: list[float]) -> float:
 
 
 def _measure(state: TrainState, splits: Splits, row: dict) -> None:
-    """Add the epoch's measurements to its row and to the other tables; say so where features cannot be measured."""
+    """Add the epoch's measurements to its row and to the other tables; say what is left out, once until it changes."""
     config = state.config
-    try:
-        found = measure_epoch(
-            state.learner, splits, config.view, state.device, state.epoch, config.batch_size, config.measure_images
-        )
-    except ValueError as error:
-        print(f"epoch {state.epoch} is not measured: {error}", file=sys.stderr)
-        return
+    found = measure_epoch(
+        state.learner, splits, config.view, state.device, state.epoch, config.batch_size, config.measure_images
+    )
     row |= found.columns
     state.layers += found.layers
     state.scores += found.scores
+    _say(state, found.left_out)
+
+
+def _say(state: TrainState, left_out: list[dict]) -> None:
+    """Keep what is left out, and print what was not said of its quantity the last time."""
+    latest = {row["quantity"]: row["epoch"] for row in state.left_out}
+    said = {(row["quantity"], row["why"]) for row in state.left_out if row["epoch"] == latest[row["quantity"]]}
+    for row in left_out:
+        if (row["quantity"], row["why"]) not in said and rank() == 0:
+            print(f"epoch {row['epoch']}: {row['quantity']}: {row['why']}", file=sys.stderr)
+    state.left_out += left_out
 
 
 def _advise(state: TrainState, splits: Splits, row: dict) -> None:
@@ -216,15 +233,18 @@ def _advise(state: TrainState, splits: Splits, row: dict) -> None:
         return
     config, begun = state.config, time.perf_counter()
     row["strength"] = config.view.strength
+    said: list[str] = []
     try:
-        row |= critical_columns(
+        columns, said = critical_columns(
             state.learner.encoder, splits.validation, config.view, config.advise_strengths, config.batch_size,
             state.device, config.measure_images,
         )  # fmt: skip
+        row |= columns
     except ValueError as error:
         print(f"epoch {state.epoch} has no critical strength: {error}", file=sys.stderr)
     else:
         if math.isnan(row["critical_low"]):
             why = "ReLU attention does not see the classes; more validation images may show them (validation_share)"
             print(f"epoch {state.epoch} has no critical strength: {why}", file=sys.stderr)
+    _say(state, [{"epoch": state.epoch, "quantity": "critical strength", "why": why} for why in said])
     row["advise_seconds"] = time.perf_counter() - begun

@@ -270,10 +270,6 @@ class TestRefusals:
             with pytest.raises(ValueError, match=message):
                 probe(*parts, config)
 
-    def test_more_neighbours_than_training_rows(self):
-        with pytest.raises(ValueError, match=r"k: must lie in \[1, 30\], got 200"):
-            probe(clusters(30, 0), clusters(300, 1), clusters(30, 2))
-
     @pytest.mark.parametrize(
         ("change", "message"),
         [

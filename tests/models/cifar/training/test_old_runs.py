@@ -14,6 +14,7 @@ import pytest
 
 from models.cifar.__main__ import main
 from models.cifar.compare import compare
+from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluate import main as evaluate_main
 from models.cifar.training.checkpoint import load_checkpoint
 
@@ -33,9 +34,14 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_it_goes_on_to_the_epochs_that_it_would_have_had(run):
+# Columns of results.csv that later versions added.
+LATER = ["dataset", "data_sha256", "left_out"]
+
+
+def test_it_goes_on_to_the_epochs_that_it_would_have_had(run, capsys):
     assert load_checkpoint(run / "checkpoint.pt")["epoch"] == 1
     assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume"]) == 0
+    assert "does not say which images it was trained on" in capsys.readouterr().err
     found, expected = table(run / "epochs.csv"), table(OLD / "epochs.csv")
     # What later versions measure besides stands behind, and is empty in the epochs before.
     assert list(found[0]) == [*expected[0], "closer"]
@@ -43,7 +49,11 @@ def test_it_goes_on_to_the_epochs_that_it_would_have_had(run):
     for name in ("loss", "learning_rate", "gradient_norm", "positive_mean", "alignment", "phi_q50"):
         # Rounding of one processor, through twenty steps.
         assert [float(r[name]) for r in found] == pytest.approx([float(r[name]) for r in expected], rel=1e-3), name
-    assert [list(row) for row in table(run / "results.csv")] == [list(row) for row in table(OLD / "results.csv")]
+    expected = [[*row, *LATER] for row in table(OLD / "results.csv")]
+    assert [list(row) for row in table(run / "results.csv")] == expected
+    # From here on the images are known.
+    assert load_checkpoint(run / "checkpoint.pt")["data"] == read_fingerprint(run)
+    assert main([*SETTINGS, "--data.limit", "25", "--no-figures", "--out", str(run), "--resume"]) == 2
 
 
 def test_another_training_does_not_go_on_in_it(run, capsys):
@@ -51,11 +61,17 @@ def test_another_training_does_not_go_on_in_it(run, capsys):
     assert f"--resume {run}: the run there has another view.blur" in capsys.readouterr().err
 
 
-def test_it_is_evaluated_and_compared(run):
+def test_it_is_evaluated_and_compared(run, capsys):
+    """Nothing says that the images are those that results.csv is of: results have a file of their own."""
+    before = (run / "results.csv").read_bytes()
     assert evaluate_main([str(run / "checkpoint.pt")]) == 0
-    found = table(run / "results.csv")
+    assert "does not say which images it was trained on" in capsys.readouterr().err
+    assert (run / "results.csv").read_bytes() == before
+    (path,) = run.glob("results-digits-*.csv")
+    found = table(path)
     assert [(row["features"], row["probe"]) for row in found] == [(f, p) for f in "hz" for p in ("knn", "linear")]
     assert {row["encoder_parameters"] for row in found} == {"367"}
+    assert len(compare((OLD, run))) == 2, "nor that two runs have seen the same"
     (row,) = compare((OLD,))
     assert (row["name"], row["seeds"], row["h_linear"]) == ("moco_ft, head linear", 1, 0.2125)
 
