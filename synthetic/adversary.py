@@ -61,7 +61,8 @@ def run(options: AdversaryOptions) -> int:
     load_statements(options.statements)
     require_count(options.restarts, "restarts", 1)
     require_count(options.steps, "steps", 1)
-    folder = _folder(options)
+    recorder = _recorder(options)
+    folder = options.out.parent if recorder is None and options.out is not None else recorder and recorder.path
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
     missed = {trial.key: unnoticed(trial) for trial in drawn}
     how = (options.restarts, options.steps, options.seed)
@@ -78,13 +79,13 @@ def run(options: AdversaryOptions) -> int:
     return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in verdicts) else 1
 
 
-def _folder(options: AdversaryOptions) -> Path | None:
-    """Where counterexamples go."""
+def _recorder(options: AdversaryOptions) -> RunRecorder | None:
+    """The run folder; None without one."""
     if options.out is None or options.out.suffix == ".json":
-        return None if options.out is None else options.out.parent
+        return None
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
     settings["statements"] = [path.name for path in options.statements]
-    return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None)).path
+    return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None))
 
 
 def _batches(trial: Trial, options: AdversaryOptions) -> int:

@@ -243,7 +243,7 @@ def run(options: OverFusion) -> int:
     device = resolve_device("cpu")
     verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES, options.accept_other_version)
         todo = [curve for curve in curves if curve.index not in recorder.finished]
 
         def store(_: Curve, result: tuple[dict, list[dict], list[Verdict]]) -> None:

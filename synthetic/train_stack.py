@@ -174,7 +174,7 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
     tasks, out = build_tasks(settings), options.folder("train")
     verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS, options.accept_other_version)
 
         def store(task: TrainingTask, result: TrainingResult) -> None:
             if result.maps:

@@ -15,7 +15,7 @@ longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. 
 import math
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,9 @@ class CifarRun(TrainConfig):
     """Run folder; by default runs/METHOD-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Continue the run in --out after its last finished epoch."""
+    accept_other_version: bool = False
+    """With --resume: go on with a run of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
     tensorboard: bool = False
@@ -60,6 +63,7 @@ def run(options: CifarRun) -> int:
     """
     device = device_of_process(options.device)
     join_group(device)
+    held = ExitStack()
     try:
         config = TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
         with first_process_first():
@@ -71,7 +75,10 @@ def run(options: CifarRun) -> int:
             return 0
         writer_in = _tensorboard() if options.tensorboard else None
         other = partial(differences, where=f"--resume {options.out}")
-        folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
+        folder = held.enter_context(
+            open_run_folder(config.method.name, options.out, options.resume, config, device, other=other,
+                            accept_other_version=options.accept_other_version)
+        )  # fmt: skip
         counts = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test images"
         print(f"{counts}; results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
@@ -94,6 +101,7 @@ def run(options: CifarRun) -> int:
         print_results(rows)
         return draw(folder) if options.figures else 0
     finally:
+        held.close()
         leave_group()
 
 

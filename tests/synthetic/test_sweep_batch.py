@@ -116,7 +116,7 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch, capsys):
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(whole_files, "write_whole", full)
+    monkeypatch.setattr(whole_files, "write_part", full)
     assert main(["--quick", "--out", str(tmp_path / "run")]) == 3
     assert "No space left" in capsys.readouterr().err
 
