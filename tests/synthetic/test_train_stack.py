@@ -35,7 +35,7 @@ def test_a_run_writes_everything(finished):
     assert set(rows["arm"]) == {"TransFusion", "Deep Fusion"}
     history = pd.read_csv(finished / "history.csv")
     assert (history.groupby("cell").size() == rows.set_index("cell")["history_rows"]).all()
-    assert (rows["theorem_4"] == "HOLDS").all()
+    assert (rows["theorem_4_status"] == "HOLDS").all()
     pictures = {path.stem for path in finished.glob("*.png")}
     assert pictures == {
         "training_breakdown",

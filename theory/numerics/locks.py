@@ -65,8 +65,7 @@ def lock_folder(folder: Path) -> FolderLock:
         return FolderLock(key)
     try:
         if not _lock(handle, wait=False):
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "of unknown number"
-            raise InUseError(f"{folder}: in use by process {holder}")
+            raise InUseError(f"{folder}: in use by process {_holder(handle)}")
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()} ({socket.gethostname()})\n".encode(), 0)
     except BaseException:
@@ -74,6 +73,29 @@ def lock_folder(folder: Path) -> FolderLock:
         raise
     _held[key] = [handle, 1]
     return FolderLock(key)
+
+
+def holder(folder: Path) -> str | None:
+    """Which other process uses the folder, such as "4711 (host)"; None where none does. Writes nothing.
+
+    Raises:
+        OSError: the lock file cannot be read.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return None
+    try:
+        state = os.fstat(handle)
+        if (state.st_dev, state.st_ino) in _held or _lock(handle, wait=False, shared=True):
+            return None
+        return _holder(handle)
+    finally:
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    return os.read(handle, 200).decode(errors="replace").strip() or "of unknown number"
 
 
 @contextmanager
@@ -91,12 +113,12 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, wait: bool) -> bool:
+def _lock(handle: int, wait: bool, shared: bool = False) -> bool:
     """Whether the lock was to be had; with a warning where there is none to have."""
     why = "this system has no flock"
     if fcntl is not None:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
             return True
         except OSError as error:
             if error.errno in TAKEN and not wait:
