@@ -63,7 +63,9 @@ class OpenRun:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # Of an owner that is gone; an unsettled manifest is as good.
+        if getattr(self, "_lock", None) is not None:
+            self._lock.release()
 
 
 def differing(first: dict, second: dict, prefix: str = "") -> dict[str, tuple]:
@@ -119,8 +121,7 @@ def open_run_folder(
             history = _continue(folder, config, file, other, accept_other_version)
             start = environment(device)
             start |= _accepted(folder, history[-1], start, accept_other_version)
-            for leftover in (path for path in folder.rglob(f".*{PART}") if path.is_file()):
-                leftover.unlink()
+            _remove_parts(folder)
             settle(folder)
             write_json(folder / ENVIRONMENT, {"runs": [*history, start]})
         return OpenRun(folder, lock)
@@ -148,6 +149,11 @@ def _locked(folder: Path) -> Iterator[FolderLock]:
     except BaseException:
         lock.release()
         raise
+
+
+def _remove_parts(folder: Path) -> None:
+    for leftover in (path for path in folder.rglob(f".*{PART}") if path.is_file()):
+        leftover.unlink()
 
 
 # --- a new folder -----------------------------------------------------------------------------------------------------
@@ -181,6 +187,7 @@ def _begin(folder: Path, files: dict[str, object]) -> OpenRun:
 
 
 def _fill(folder: Path, files: dict[str, object]) -> None:
+    _remove_parts(folder)
     begin_manifest(folder)
     for name, content in files.items():
         write_json(folder / name, content)

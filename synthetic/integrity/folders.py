@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from figures.run_folder import read_table
-from models.run_folder import ENVIRONMENT
+from models.run_folder import ENVIRONMENT, is_vacant
 from synthetic.integrity.kinds import KINDS, VERDICTS, Kind
 from theory.numerics.locks import holder
 from theory.numerics.manifest import discrepancies, has_manifest
@@ -102,9 +102,10 @@ def kind_of(folder: Path) -> tuple[Kind, dict] | None:
 def _contents(folder: Path) -> Found:
     known = kind_of(folder)
     if known is None:
+        if is_vacant(folder, ("config.json", ENVIRONMENT)):
+            return Found(State.NO_RUN, "a run was stopped here before it began; for a new one the folder is empty")
         # Such as a task's folder that holds tables alone.
-        whole = (folder / TASK).exists() or (folder / ENVIRONMENT).exists()
-        return Found(State.WHOLE, "whole") if whole else Found(State.BROKEN, "its settings are missing")
+        return Found(State.WHOLE, "whole, of a kind that is not known here")
     kind, config = known
 
     def table(name: str) -> list[dict]:
