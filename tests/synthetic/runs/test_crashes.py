@@ -73,7 +73,7 @@ def every_crash(run, folder, monkeypatch, error, prepare=lambda folder: None, st
             run(own, False)
         found = look_at(own).state
         assert found is not State.BROKEN, (at, look_at(own))
-        begun = own.exists() and not run_folder.is_vacant(own, ("config.json", "environment.json"))
+        begun = (own / run_folder.ENVIRONMENT).exists()
         anew += not begun
         # What is there is a run that goes on; else one is begun, and nothing stands in its way.
         run(own, begun)

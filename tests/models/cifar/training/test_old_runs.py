@@ -35,7 +35,7 @@ def table(path):
 
 def test_it_goes_on_to_the_epochs_that_it_would_have_had(run):
     assert load_checkpoint(run / "checkpoint.pt")["epoch"] == 1
-    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume"]) == 0
+    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume", "--accept-other-version"]) == 0
     found, expected = table(run / "epochs.csv"), table(OLD / "epochs.csv")
     # What later versions measure besides stands behind, and is empty in the epochs before.
     assert list(found[0]) == [*expected[0], "closer"]
@@ -47,7 +47,10 @@ def test_it_goes_on_to_the_epochs_that_it_would_have_had(run):
 
 
 def test_another_training_does_not_go_on_in_it(run, capsys):
-    assert main([*SETTINGS, "--view.blur", "0.5", "--no-figures", "--out", str(run), "--resume"]) == 2
+    assert (
+        main([*SETTINGS, "--view.blur", "0.5", "--no-figures", "--out", str(run), "--resume", "--accept-other-version"])
+        == 2
+    )
     assert f"--resume {run}: the run there has another view.blur" in capsys.readouterr().err
 
 
@@ -68,6 +71,6 @@ def names_in(path):
 
 
 def test_a_checkpoint_names_no_module_of_ours(run):
-    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume"]) == 0
+    assert main([*SETTINGS, "--no-figures", "--out", str(run), "--resume", "--accept-other-version"]) == 0
     for path in (OLD / "checkpoint.pt", run / "checkpoint.pt"):
         assert {name.split(" ")[0].split(".")[0] for name in names_in(path)} == {"collections", "torch"}, path
