@@ -112,9 +112,8 @@ def _contents(folder: Path) -> Found:
         path = folder / f"{name}.csv"
         return read_table(path).to_dict("records") if path.exists() else []
 
-    count = (
-        f", {len(table(kind.rows))} rows" if kind.rows is not None and (folder / f"{kind.rows}.csv").exists() else ""
-    )
+    rows = 0 if kind.rows is None else len(table(kind.rows))
+    count = f", {rows} row{'s' if rows > 1 else ''}" if rows else ""
     if not any((folder / name).exists() for name in (kind.last, TASK)):
         return Found(State.WHOLE, f"whole, not finished: {kind.name}{count}")
     again = kind.again(config, table, folder)
