@@ -11,6 +11,7 @@ Exit status: 0 the theorems stand, the killed statements fall and the damaged pa
 arguments, 70 a crash.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -80,12 +81,31 @@ def run(options: AdversaryOptions) -> int:
 
 
 def _recorder(options: AdversaryOptions) -> RunRecorder | None:
-    """The run folder; None without one."""
-    if options.out is None or options.out.suffix == ".json":
+    """The run folder; None without one.
+
+    Raises:
+        ValueError: it cannot be used, or the file that is to be written holds something else than verdicts.
+    """
+    if options.out is None:
+        return None
+    if options.out.suffix == ".json":
+        _require_verdicts(options.out)
         return None
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
     settings["statements"] = [path.name for path in options.statements]
     return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None))
+
+
+def _require_verdicts(path: Path) -> None:
+    try:
+        found = json.loads(path.read_bytes())
+        ours = isinstance(found, list) and all("statement" in each for each in found)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise ValueError(f"--out {path}: exists and holds no verdicts; choose another file")
 
 
 def _batches(trial: Trial, options: AdversaryOptions) -> int:
