@@ -46,6 +46,7 @@ class Kind:
 
     Attributes:
         name: for people.
+        command: the module that makes such folders.
         settings: that its configuration has; of kinds that fit it is the one with most.
         rows: the table that grows as the run goes on; None: there is none.
         last: the file that a finished run has.
@@ -54,6 +55,7 @@ class Kind:
     """
 
     name: str
+    command: str
     settings: frozenset[str]
     rows: str | None
     last: str
@@ -128,23 +130,24 @@ def _names(kind: type, *others: str) -> frozenset[str]:
 
 VERDICTS = "verdicts.json"
 KINDS = (
-    Kind("noise sweep", _names(SweepSettings), "rows", "audit.json", _noise),
-    Kind("batch sweep", _names(BatchSettings), "rows", VERDICTS, _batch),
-    Kind("phase diagram", _names(PhaseSettings), "rows", VERDICTS,
+    Kind("noise sweep", "synthetic.sweep_noise", _names(SweepSettings), "rows", "audit.json", _noise),
+    Kind("batch sweep", "synthetic.sweep_batch", _names(BatchSettings), "rows", VERDICTS, _batch),
+    Kind("phase diagram", "synthetic.phase_diagram", _names(PhaseSettings), "rows", VERDICTS,
          lambda config, tables, folder: Again(judge_floors(with_floors(tables("rows")), config["delta"]))),
-    Kind("trained stacks", _names(TrainSettings), "trainings", VERDICTS, _training),
-    Kind("over-fusion", _names(FusionSettings), "curves", VERDICTS,
+    Kind("trained stacks", "synthetic.train_stack", _names(TrainSettings), "trainings", VERDICTS, _training),
+    Kind("over-fusion", "synthetic.over_fusion", _names(FusionSettings), "curves", VERDICTS,
          lambda config, tables, folder: Again(verdicts_of(tables("curves")))),
-    Kind("sharpening map", _names(MapSettings), "map", VERDICTS),
-    Kind("head costs", _names(CostSettings), "costs", "costs.csv"),
-    Kind("tightness", frozenset({"bound", "delta", "trials", "seed"}), "slack", VERDICTS, _tightness),
-    Kind("adversary", frozenset({"random_batches", "restarts", "steps"}), "trials", VERDICTS),
-    Kind("large batches", frozenset({"sizes", "rounds", "work"}), "memory", "memory.csv"),
-    Kind("certified numbers", frozenset({"kinds", "quick"}), "rows", "rows.csv"),
-    Kind("training on images", _names(TrainConfig), "epochs", "results.csv", _images),
-    Kind("advice", _names(AdvisorConfig, "files"), None, "report.txt", _advisor),
-    Kind("prospective study", frozenset({"images", "epochs", "share", "limit"}), "checked", "checked.csv"),
-    Kind("a paper's claim", frozenset({"claim", "wording", "answer"}), None, "config.json"),
-    Kind("the papers' claims", frozenset({"control", "seeds", "config"}), "results", "report.html", _claims,
-         "tier.json"),
+    Kind("sharpening map", "synthetic.sharpening_map", _names(MapSettings), "map", VERDICTS),
+    Kind("head costs", "synthetic.head_costs", _names(CostSettings), "costs", "costs.csv"),
+    Kind("tightness", "synthetic.tightness", frozenset({"bound", "delta", "trials"}), "slack", VERDICTS, _tightness),
+    Kind("adversary", "synthetic.adversary", frozenset({"random_batches", "restarts", "steps"}), "trials", VERDICTS),
+    Kind("large batches", "synthetic.large_batches", frozenset({"sizes", "rounds", "work"}), "memory", "memory.csv"),
+    Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", "rows.csv"),
+    Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv", _images),
+    Kind("advice", "models.advisor", _names(AdvisorConfig, "files"), None, "report.txt", _advisor),
+    Kind("prospective study", "models.cifar.prospective", frozenset({"images", "epochs", "share", "limit"}), "checked",
+         "checked.csv"),
+    Kind("a paper's claim", "paper_checks", frozenset({"claim", "wording", "answer"}), None, "config.json"),
+    Kind("the papers' claims", "paper_checks", frozenset({"control", "seeds", "config"}), "results", "report.html",
+         _claims, "tier.json"),
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Results on disk: every file is written whole or not at all, and a finished cell is never lost."""
 
+import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -87,15 +88,15 @@ class RunRecorder:
         """Keep the cells that have their row and all their details; the others are computed again."""
         rows = _read_keyed(self.rows_path, ["cell"])
         if self.details_path is None:
-            self.rows = rows.to_dict("records")
+            self.rows = _taken(self._rows_table, rows)
             return
         details = _read_keyed(self.details_path, [*self.tables.keys])
         counts = details["cell"].value_counts()
         name = self.tables.count
         expected = pd.Series(counts.max(), rows["cell"]) if name is None else rows.set_index("cell")[name]
         whole = {cell for cell, count in expected.items() if counts.get(cell, 0) == count}
-        self.rows = rows[rows["cell"].isin(whole)].to_dict("records")
-        self.details = details[details["cell"].isin(whole)].to_dict("records")
+        self.rows = _taken(self._rows_table, rows[rows["cell"].isin(whole)])
+        self.details = _taken(self._details_table, details[details["cell"].isin(whole)])
 
     def bind(self, settings: Mapping[int, object]) -> None:
         """Rows of these cells are of these settings, and those of earlier starts must be.
@@ -131,6 +132,16 @@ class RunRecorder:
         self.details = sorted([*self.details, *details], key=lambda r: tuple(r[key] for key in self.tables.keys))
         texts = {} if self._details_table is None else {self.details_path: self._details_table.text(self.details)}
         write_all({**texts, self.rows_path: self._rows_table.text(self.rows)})
+
+
+def _taken(table: GrowingTable, rows: pd.DataFrame) -> list[dict]:
+    """Rows of the table's file, by their place there, as values, while the table keeps their text."""
+    with open(table.path, encoding="utf-8", newline="") as file:
+        fields = list(csv.DictReader(file))
+    found = rows.to_dict("records")
+    for place, row in zip(rows.index, found):
+        table.take(row, fields[place])
+    return found
 
 
 def _read_keyed(path: Path, keys: list[str]) -> pd.DataFrame:

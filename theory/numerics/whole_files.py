@@ -126,6 +126,7 @@ class GrowingTable:
         self._names: list[str] = []
         # By identity: the rows themselves are kept, so that no other one can take their place.
         self._lines: dict[int, tuple[dict, str]] = {}
+        self._fields: dict[int, dict[str, str]] = {}
 
     def write(self, rows: list[dict]) -> None:
         """All rows, the file whole or not at all. Rows that were written before must not have been changed.
@@ -135,11 +136,19 @@ class GrowingTable:
         """
         write_whole(self.path, self.text(rows))
 
+    def take(self, row: dict, fields: dict[str, str]) -> None:
+        """A row that an earlier process wrote with this text in its fields, which it keeps: read back, a whole number
+        becomes a float where its column also has empty fields."""
+        self._lines[id(row)] = row, ""
+        self._fields[id(row)] = fields
+
     def text(self, rows: list[dict]) -> str:
         """What ``write`` writes."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         if names != self._names:
-            self._names, self._lines = names, {}
+            self._names = names
+            self._lines = {key: (row, _csv_line([self._fields[key].get(name) for name in names]))
+                           for key, (row, _) in self._lines.items() if key in self._fields}  # fmt: skip
         for row in rows:
             if id(row) not in self._lines:
                 self._lines[id(row)] = row, _csv_line([row.get(name) for name in names])

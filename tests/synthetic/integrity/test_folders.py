@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 import shutil
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ from theory.numerics.manifest import MANIFEST, MUTEX, adopt
 from theory.numerics.whole_files import write_json
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +160,7 @@ def test_a_run_that_was_stopped_is_whole_and_not_finished(tmp_path, monkeypatch,
     with Disk(60).watched(monkeypatch), pytest.raises(KilledError):
         RUNS["over_fusion"](tmp_path / "run", False)
     capsys.readouterr()
-    assert said(capsys, tmp_path / "run") == (0, f"{tmp_path / 'run'}: whole, not finished: over-fusion, 2 rows\n")
+    assert said(capsys, tmp_path / "run") == (0, f"{tmp_path / 'run'}: whole, not finished: over-fusion, 1 row\n")
 
 
 SETTINGS = {
@@ -181,6 +184,15 @@ def test_other_kinds(tmp_path):
     write_json(tmp_path / "config.json", {"seed": 1})
     assert kind_of(tmp_path) is None
     assert len({kind.name for kind in KINDS}) == len(KINDS)
+
+
+def test_every_command_that_makes_run_folders_has_its_kind():
+    makes, none = set(), {"synthetic.runs.records", "models.run_folder"}
+    for path in (path for room in ("synthetic", "models", "paper_checks") for path in (ROOT / room).rglob("*.py")):
+        if re.search(r"\b(RunRecorder|open_run_folder)\(", path.read_text()):
+            makes.add(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"))
+    assert len(makes) > 14
+    assert makes - none == {kind.command for kind in KINDS}
 
 
 def test_verdicts_read_back_from_columns():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from figures.run_folder import DamagedFileError, read_table
-from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.records import CELLS_ALONE, RunRecorder, Tables
 from theory.numerics.manifest import adopt
 from theory.numerics.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
 
@@ -154,6 +154,23 @@ def test_cells_with_different_numbers_of_details(tmp_path):
     again = RunRecorder(tmp_path / "run", {}, True, CPU, tables)
     assert again.finished == {0, 1}
     assert {row["cell"] for row in again.details} == {0, 1}
+
+
+def test_a_resumed_run_writes_earlier_rows_as_they_were(tmp_path):
+    """Whole numbers beside empty fields are read back as floats; their text stays, also when columns are added."""
+    rows = [{"cell": 0, "layers": 3, "x": None}, {"cell": 1, "layers": None, "x": 'a, "b"'}]
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU, CELLS_ALONE)
+    for row in rows:
+        recorder.add(row)
+    before = (tmp_path / "run" / "rows.csv").read_text()
+    again = RunRecorder(tmp_path / "run", {}, True, CPU, CELLS_ALONE)
+    assert again.rows[0]["layers"] == 3.0
+    again.add({"cell": 2, "layers": 4, "x": None})
+    assert (tmp_path / "run" / "rows.csv").read_text() == before + "2,4,\n"
+    again.add({"cell": 3, "layers": 4, "x": None, "new": 1})
+    assert (tmp_path / "run" / "rows.csv").read_text().splitlines() == [
+        "cell,layers,x,new", "0,3,,", '1,,"a, ""b""",', "2,4,,", "3,4,,1"
+    ]  # fmt: skip
 
 
 def test_a_growing_table_is_what_is_written_at_once(tmp_path):
