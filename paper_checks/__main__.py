@@ -38,7 +38,7 @@ from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.limits.trainings import LimitTraining
 from paper_checks.report import Entry, Meta, print_summary, write_report
-from paper_checks.tasks import Results, Task, TaskFailedError, adopt_all, carry_out, last_lines, missing, unique
+from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
 from theory.numerics.whole_files import read_json, write_json, write_table
@@ -125,8 +125,6 @@ def _run_in(
 ) -> int:
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
     try:
-        if options.accept_other_version:
-            adopt_all(tasks, folder / TASKS)
         failures = carry_out_all(tasks, folder / TASKS, _backend(options.jobs, device), device)
     except KeyboardInterrupt:
         print(f"\n{kept}", file=sys.stderr)

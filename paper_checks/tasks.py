@@ -24,7 +24,7 @@ from typing import Protocol, runtime_checkable
 from figures.run_folder import read_table
 from models.run_folder import whole_folder
 from theory.judging.verdicts import Status
-from theory.numerics.manifest import CHANGED, MANIFEST, adopt, discrepancies, has_manifest
+from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
 from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
@@ -212,14 +212,6 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
         if gone or _lacking(task, path.parent):
             todo.append(task)
     return todo
-
-
-def adopt_all(tasks: Iterable[Task], root: Path) -> None:
-    """Take the folders of finished tasks that an earlier version left without a manifest as they are."""
-    for task in tasks:
-        folder = root / task.name
-        if (folder / TASK).exists() and not has_manifest(folder):
-            adopt(folder)
 
 
 def _require_whole(folder: Path) -> tuple[str, ...]:

@@ -159,26 +159,36 @@ def settle(folder: Path) -> None:
 
 
 def adopt(folder: Path) -> None:
-    """A manifest that takes all files of the folder as they are.
+    """A manifest that takes all files of the folder as they are; folders in its folders, such as those of tasks, have
+    one each.
 
     Raises:
-        OSError: a file cannot be read, or the manifest not written.
+        OSError: a file cannot be read, or a manifest not written.
     """
-    names = (name for name in _names(folder) if Path(name).suffix not in UNLISTED)
+    for room in _rooms(folder):
+        for inner in _rooms(room):
+            adopt(inner)
+    names = (name for name in _names(folder) if Path(name).suffix not in UNLISTED and name.count("/") < 2)
     with exclusive(folder / MUTEX):
         _write(folder, {name: [digest_of(folder / name)] for name in names})
+
+
+def _rooms(folder: Path) -> list[Path]:
+    """Folders in a folder that are no run folders of their own; hidden ones are under way."""
+    return [path for path in sorted(folder.iterdir())
+            if path.is_dir() and not path.name.startswith(".") and not has_manifest(path)]  # fmt: skip
 
 
 def _names(folder: Path) -> Iterator[str]:
     """Files of the folder and of the folders in it, but for hidden ones and those in run folders of their own."""
     for path in sorted(folder.iterdir()):
-        if path.name == MANIFEST or path.name.startswith("."):
-            continue
-        if path.is_file():
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith("."):
             yield path.name
-        elif path.is_dir() and not has_manifest(path):
-            yield from (f"{path.name}/{each.name}" for each in sorted(path.iterdir())
-                        if each.is_file() and not each.name.startswith("."))  # fmt: skip
+    for room in _rooms(folder):
+        yield from (f"{room.name}/{name}" for name in _names(room))
+        if (room / MANIFEST).exists():
+            # None of ours, or one that is damaged.
+            yield f"{room.name}/{MANIFEST}"
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,12 @@ def test_what_is_inside_must_be_whole_too(run, capsys):
     assert "; so are 2 folders in it" in said(capsys, run)[1]
     write_json(run / "tasks" / "inner" / "config.json", {"seed": 2})
     assert said(capsys, run)[0] == 0, "written by this toolkit"
+    inner = run / "tasks" / "inner" / MANIFEST
+    whole = inner.read_text()
+    inner.write_text(whole.replace("contrastive", "contrastivE"))
+    assert "NOT WHOLE: tasks/inner/config.json, " in said(capsys, run)[1]
+    inner.write_text(whole)
+    assert said(capsys, run)[0] == 0
     (run / "tasks" / "inner" / "config.json").write_text("{}")
     assert said(capsys, run) == (
         6,

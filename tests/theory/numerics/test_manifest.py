@@ -151,3 +151,16 @@ def test_parts_are_beside_their_place_and_leave_nothing_when_they_fail(tmp_path,
     with pytest.raises(OSError, match=r"nowhere.a\.csv"):
         write_whole(tmp_path / "nowhere" / "a.csv", "1")
     assert not (tmp_path / MUTEX).exists()
+
+
+def test_folders_in_folders_are_taken_with_manifests_of_their_own(tmp_path):
+    (tmp_path / "tasks" / "a").mkdir(parents=True)
+    (tmp_path / "pictures").mkdir()
+    for name in ("config.json", "pictures/p.png", "tasks/a/rows.csv"):
+        (tmp_path / name).write_text("x")
+    adopt(tmp_path)
+    assert set(read_manifest(tmp_path)) == {"config.json", "pictures/p.png"}
+    assert set(read_manifest(tmp_path / "tasks" / "a")) == {"rows.csv"}
+    assert discrepancies(tmp_path) == manifest.Discrepancies()
+    (tmp_path / "tasks" / "a" / MANIFEST).unlink()
+    assert discrepancies(tmp_path).foreign == ("tasks/a/rows.csv",)
