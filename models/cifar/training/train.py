@@ -77,14 +77,12 @@ def fit(
 def _complete(state: TrainState, splits: Splits, folder: Path) -> None:
     """Measure the last epoch, and ask the advisor about it, where that is due and not done yet."""
     config, row = state.config, state.epochs[-1]
-
-    def due(every: int) -> bool:
-        return state.epoch % every == 0 or state.epoch == config.epochs
-
-    if due(config.measure_every) and not {*row} - TRAINED:
+    measured = state.epoch % config.measure_every == 0 or state.epoch == config.epochs
+    if measured and not {*row} - TRAINED:
         _measure(state, splits, row)
         store(state, folder)
-    if config.advise_every and due(config.advise_every) and "advise_seconds" not in row:
+    asked = config.advise_every and (state.epoch % config.advise_every == 0 or state.epoch == config.epochs)
+    if asked and "advise_seconds" not in row:
         _advise(state, splits, row)
         store(state, folder)
 
