@@ -4,12 +4,14 @@ import json
 import random
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 import torch
 
+from figures.catalogue import draw_all
 from models.advisor.config import AdvisorConfig
 from models.cifar.training.config import TrainConfig
 from models.run_folder import open_run_folder
@@ -29,7 +31,7 @@ from tests.crashes import Disk, KilledError
 from tests.small_runs import RUNS
 from theory.judging.verdicts import Status, Verdict
 from theory.numerics.locks import LOCK
-from theory.numerics.manifest import MANIFEST, MUTEX, adopt
+from theory.numerics.manifest import MANIFEST, MUTEX, adopt, settle
 from theory.numerics.whole_files import write_json
 
 CPU = torch.device("cpu")
@@ -263,8 +265,11 @@ def test_flipped_bits_are_noticed(run):
 def test_200_flipped_bits_of_every_run_are_noticed(tmp_path, monkeypatch, capsys, name):
     """Of a finished run, with its figures, and of one that was killed half-way."""
     small = RUNS[name]
-    drawn = type(small)(small.main, tuple(each for each in small.arguments if each != "--no-figures"))
-    drawn(tmp_path / "finished", False)
+    small(tmp_path / "finished", False)
+    # Of runs that are too small some figures have nothing to show.
+    with suppress(ValueError):
+        draw_all(tmp_path / "finished")
+    settle(tmp_path / "finished")
     with Disk().watched(monkeypatch) as disk:
         small(tmp_path / "counted", False)
     with Disk(disk.count * 3 // 5).watched(monkeypatch), pytest.raises((KilledError, AssertionError)):
