@@ -117,6 +117,9 @@ def _contents(folder: Path) -> Found:
 
     rows = 0 if kind.rows is None else len(table(kind.rows))
     count = f", {rows} row{'s' if rows > 1 else ''}" if rows else ""
+    unlisted = kind.check(folder)
+    if unlisted:
+        return Found(State.BROKEN, "; ".join(unlisted))
     if not any((folder / name).exists() for name in (kind.last, TASK)):
         return Found(State.WHOLE, f"whole, not finished: {kind.name}{count}")
     again = kind.again(config, table, folder)

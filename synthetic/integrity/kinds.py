@@ -52,6 +52,7 @@ class Kind:
         last: the file that a finished run has.
         again: (configuration, tables, folder) -> what follows from the rows of a finished run.
         file: that keeps the configuration.
+        check: complaints about files that no manifest names, of a run that is not finished too.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Kind:
     last: str
     again: Callable[[dict, Tables, Path], Again] = lambda config, tables, folder: Again()
     file: str = "config.json"
+    check: Callable[[Path], list[str]] = lambda folder: []
 
 
 def _noise(config: dict, tables: Tables, folder: Path) -> Again:
@@ -91,15 +93,14 @@ def _tightness(config: dict, tables: Tables, folder: Path) -> Again:
     return Again([judge_rows(statement.name, claim, tables("slack"), config["delta"])])
 
 
-def _images(config: dict, tables: Tables, folder: Path) -> Again:
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return Again()
+def _checkpoint(folder: Path) -> list[str]:
+    """It is in no manifest, and has checksums of its own."""
     try:
-        load_checkpoint(path)
+        if (folder / CHECKPOINT).exists():
+            load_checkpoint(folder / CHECKPOINT)
     except ValueError as error:
-        return Again(complaints=[str(error)])
-    return Again()
+        return [str(error)]
+    return []
 
 
 def _advisor(config: dict, tables: Tables, folder: Path) -> Again:
@@ -143,7 +144,8 @@ KINDS = (
     Kind("adversary", "synthetic.adversary", frozenset({"random_batches", "restarts", "steps"}), "trials", VERDICTS),
     Kind("large batches", "synthetic.large_batches", frozenset({"sizes", "rounds", "work"}), "memory", "memory.csv"),
     Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", "rows.csv"),
-    Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv", _images),
+    Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv",
+         check=_checkpoint),
     Kind("advice", "models.advisor", _names(AdvisorConfig, "files"), None, "report.txt", _advisor),
     Kind("prospective study", "models.cifar.prospective", frozenset({"images", "epochs", "share", "limit"}), "checked",
          "checked.csv"),

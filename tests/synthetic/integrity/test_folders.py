@@ -16,7 +16,7 @@ from models.advisor.config import AdvisorConfig
 from models.cifar.training.config import TrainConfig
 from models.run_folder import open_run_folder
 from synthetic.head_costs import CostSettings
-from synthetic.integrity.folders import State, kind_of, look_at
+from synthetic.integrity.folders import Found, State, kind_of, look_at
 from synthetic.integrity.kinds import KINDS
 from synthetic.over_fusion import FusionSettings
 from synthetic.phase_diagram import PhaseSettings
@@ -30,8 +30,7 @@ from tests.command_lines import status_of
 from tests.crashes import Disk, KilledError
 from tests.small_runs import RUNS
 from theory.judging.verdicts import Status, Verdict
-from theory.numerics.locks import LOCK
-from theory.numerics.manifest import MANIFEST, MUTEX, adopt, settle
+from theory.numerics.manifest import MANIFEST, adopt, settle
 from theory.numerics.whole_files import write_json
 
 CPU = torch.device("cpu")
@@ -185,6 +184,14 @@ def test_kinds_are_told_by_their_settings(tmp_path, name):
     assert (kind.name, len(config)) == (name, len(asdict(SETTINGS[name])))
 
 
+def test_a_damaged_checkpoint_is_noticed_in_a_training_that_is_not_finished_too(tmp_path):
+    write_json(tmp_path / "config.json", asdict(TrainConfig()))
+    adopt(tmp_path)
+    assert look_at(tmp_path) == Found(State.WHOLE, "whole, not finished: training on images")
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK damaged")
+    assert "checkpoint.pt: not a checkpoint, or a damaged one" in look_at(tmp_path).words
+
+
 def test_other_kinds(tmp_path):
     advice = {each.name: None for each in fields(AdvisorConfig)} | {"files": {}, "strengths": []}
     write_json(tmp_path / "config.json", advice)
@@ -247,8 +254,8 @@ def flips(folder, count, seed):
         except ValueError as error:
             told = "refused before" not in str(error)
         path.write_bytes(before)
-        # Who holds, or has held, the folder is for people to read.
-        harmless = path.name in (LOCK, MUTEX) or path.suffix == ".part"
+        # Locks hold nothing but a name for people, and what a killed run was writing is written again.
+        harmless = any(part.startswith(".") for part in path.relative_to(folder).parts)
         assert harmless or found in (State.BROKEN, State.NO_RUN), path
         assert harmless or told or path.suffix == ".pt" or path.parent != folder, path
         noticed, refused = noticed + (found is not State.WHOLE), refused + told
