@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from theory.numerics.manifest import require_unchanged
 from theory.numerics.whole_files import DamagedFileError, read_json
 
 __all__ = ["DamagedFileError", "RunFolder", "read_json", "read_run_folder", "read_table", "without_controls"]
@@ -45,13 +46,17 @@ def without_controls(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """One CSV table. Tables are written whole and end in a newline, so a cut-off one is told apart from a short one.
+    """One CSV table, held against the manifest of its run folder. Where that has none, a table that was cut off is told
+    apart by its end, as all tables end in a newline.
 
     Raises:
-        DamagedFileError: missing, empty, cut off, or a line with too few or too many fields; names the line.
+        DamagedFileError: missing, empty, cut off, edited, not of the run, or a line with too few or too many fields;
+            names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = require_unchanged(path, path.read_bytes()).decode()
+    except DamagedFileError:
+        raise
     except (UnicodeDecodeError, OSError) as error:
         raise DamagedFileError(f"{path}: cannot be read ({error})") from error
     lines = text.splitlines()
@@ -59,14 +64,13 @@ def read_table(path: Path) -> pd.DataFrame:
         raise DamagedFileError(f"{path}: holds no rows; delete the file, its cells are then computed again")
     if not text.endswith("\n"):
         raise DamagedFileError(
-            f"{path}: truncated, it does not end with a whole line; delete its last line "
-            "(the cell is then computed again with --resume) or start a new run"
+            f"{path}: truncated, it does not end with a whole line; put back a whole copy of it, or start a new run"
         )
     for number, line in enumerate(lines, start=1):
         if _count_fields(line) != _count_fields(lines[0]):
             raise DamagedFileError(
                 f"{path}: line {number} has {_count_fields(line)} fields, the header "
-                f"{_count_fields(lines[0])}; delete the line or start a new run"
+                f"{_count_fields(lines[0])}; put back a whole copy of it, or start a new run"
             )
     # The Python engine reads every float back to the number that was written.
     return pd.read_csv(io.StringIO(text), engine="python")

@@ -1,14 +1,21 @@
 """What a run is made with: the device, versions, commit."""
 
+import hashlib
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import scipy
 import torch
+
+# What rows may depend on, beside the settings; python and the hardware are told, and not held against a resumed run.
+VERSIONS = ("code", "numpy", "scipy", "torch")
+# figures/ only draws what others have computed.
+ROOMS = ("theory", "models", "synthetic", "paper_checks")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -45,6 +52,7 @@ def environment(device: torch.device) -> dict:
         "command": ["python", "-m", _module_name(), *sys.argv[1:]],
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changed is None else bool(changed),
+        "code": code_digest(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
@@ -52,6 +60,27 @@ def environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def code_digest(root: Path = Path(__file__).parents[1]) -> str:
+    """SHA-256 of all source files that results may depend on, names included: the version of the code where there is no
+    git too. As it was when this process first asked."""
+    found = hashlib.sha256()
+    for path in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def other_versions(before: dict, now: dict) -> dict[str, tuple]:
+    """The versions that differ between two starts: name -> (before, now). Torch counts without its accelerator."""
+
+    def told(start: dict, name: str) -> object:
+        return str(start[name]).split("+")[0] if name in start else None
+
+    return {name: found for name in VERSIONS
+            for found in [(told(before, name), told(now, name))] if found[0] != found[1]}  # fmt: skip
 
 
 def _module_name() -> str:

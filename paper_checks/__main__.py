@@ -17,7 +17,6 @@ reported as not run, 70 a crash, 130 interrupted, 143 terminated. Finished tasks
 again.
 """
 
-import shutil
 import sys
 import traceback
 import warnings
@@ -32,7 +31,7 @@ from tqdm import tqdm
 from models.cifar.data.images import load_images, require_test_and_classes
 from models.commands import WORKERS_LOST, exit_status
 from models.environment import resolve_device
-from models.run_folder import differing, open_run_folder
+from models.run_folder import differing, open_run_folder, whole_folder
 from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding
@@ -68,6 +67,9 @@ class PaperChecks:
     """Run folder; by default runs/paper-checks-TIER-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Continue the run in --out: tasks that are done are kept, claims are judged again."""
+    accept_other_version: bool = False
+    """With --resume: go on with tasks of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     control: Control = "none"
     """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
     check: bool = False
@@ -105,7 +107,7 @@ def run(options: PaperChecks) -> int:
         return 0
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control)
     device = resolve_device(tier.device)
-    backend = _backend(options.jobs, device)
+    _backend(options.jobs, device)
     tasks = unique(task for claim in claims for task in claim.tasks(tier))
     # A process keeps the images of one seed.
     tasks.sort(key=lambda task: task.config.seed if isinstance(task, ON_IMAGES) else 0)
@@ -113,10 +115,17 @@ def run(options: PaperChecks) -> int:
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"
-    folder = open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run)
+    with open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run,
+                         options.accept_other_version) as folder:  # fmt: skip
+        return _run_in(folder, claims, tasks, tier, device, options)
+
+
+def _run_in(
+    folder: Path, claims: list[Claim], tasks: list[Task], tier: Tier, device: torch.device, options: PaperChecks
+) -> int:
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
     try:
-        failures = carry_out_all(tasks, folder / TASKS, backend, device)
+        failures = carry_out_all(tasks, folder / TASKS, _backend(options.jobs, device), device)
     except KeyboardInterrupt:
         print(f"\n{kept}", file=sys.stderr)
         raise
@@ -235,14 +244,14 @@ def judge(
     from figures.catalogue import draw_all
 
     own = folder / CLAIMS / claim.id
-    shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(parents=True)
-    write_json(own / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
-                                     "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
-    for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
-        if rows:
-            write_table(own / f"{name}.csv", rows)
-    pictures = (*draw_all(own), *finding.pictures)
+    with whole_folder(own) as made:
+        write_json(made / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
+                                          "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
+        for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
+            if rows:
+                write_table(made / f"{name}.csv", rows)
+        drawn = [path.name for path in draw_all(made)]
+    pictures = (*(own / name for name in drawn), *finding.pictures)
     return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", _command(options, only=claim.id), failed)
 
 

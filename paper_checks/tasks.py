@@ -12,19 +12,19 @@ again.
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from figures.run_folder import read_table
+from models.run_folder import whole_folder
 from theory.judging.verdicts import Status
+from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
 from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
@@ -198,18 +198,36 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
     """The tasks that are not done, or whose folders lack what they leave.
 
     Raises:
-        ValueError: a folder is there whose task has other settings.
+        ValueError: a folder is there whose task has other settings, or whose files were edited or damaged.
     """
     todo = []
     for task in tasks:
         path = root / task.name / TASK
         if not path.exists():
             todo.append(task)
-        elif _record(path).get("task") != to_plain(task):
+            continue
+        gone = _require_whole(path.parent)
+        if _record(path).get("task") != to_plain(task):
             raise ValueError(f"{path.parent}: was made with other settings; use another --out")
-        elif _lacking(task, path.parent):
+        if gone or _lacking(task, path.parent):
             todo.append(task)
     return todo
+
+
+def _require_whole(folder: Path) -> tuple[str, ...]:
+    """Files that are gone, if all others are as they were written.
+
+    Raises:
+        ValueError: they are not, or there is no manifest.
+    """
+    try:
+        found = discrepancies(folder)
+    except DamagedFileError as error:
+        raise _damaged(folder / MANIFEST, error) from error
+    for names, why in ((found.changed, CHANGED), (found.foreign, "is not of its run")):
+        if names:
+            raise _damaged(folder / names[0], why)
+    return found.missing
 
 
 def _lacking(task: Task, folder: Path) -> list[str]:
@@ -222,7 +240,7 @@ def carry_out(task: Task, root: Path) -> None:
     Raises:
         TaskFailedError: it ended without having left its files; or whatever it raised. There is no folder then.
     """
-    with _whole_folder(root / task.name) as folder:
+    with whole_folder(root / task.name) as folder:
         begun = time.monotonic()
         task.run(folder)
         lacking = _lacking(task, folder)
@@ -241,14 +259,3 @@ def _record(path: Path) -> dict:
         return read_json(path)
     except DamagedFileError as error:
         raise _damaged(path, error) from error
-
-
-@contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` that takes its place when the block ends well."""
-    beside = path.with_name(f".{path.name}.part")
-    for leftover in (beside, path):
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside.mkdir(parents=True)
-    yield beside
-    beside.rename(path)

@@ -11,6 +11,7 @@ Exit status: 0 the theorems stand, the killed statements fall and the damaged pa
 arguments, 70 a crash.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -61,7 +62,8 @@ def run(options: AdversaryOptions) -> int:
     load_statements(options.statements)
     require_count(options.restarts, "restarts", 1)
     require_count(options.steps, "steps", 1)
-    folder = _folder(options)
+    recorder = _recorder(options)
+    folder = options.out.parent if recorder is None and options.out is not None else recorder and recorder.path
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
     missed = {trial.key: unnoticed(trial) for trial in drawn}
     how = (options.restarts, options.steps, options.seed)
@@ -78,13 +80,32 @@ def run(options: AdversaryOptions) -> int:
     return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in verdicts) else 1
 
 
-def _folder(options: AdversaryOptions) -> Path | None:
-    """Where counterexamples go."""
-    if options.out is None or options.out.suffix == ".json":
-        return None if options.out is None else options.out.parent
+def _recorder(options: AdversaryOptions) -> RunRecorder | None:
+    """The run folder; None without one.
+
+    Raises:
+        ValueError: it cannot be used, or the file that is to be written holds something else than verdicts.
+    """
+    if options.out is None:
+        return None
+    if options.out.suffix == ".json":
+        _require_verdicts(options.out)
+        return None
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
     settings["statements"] = [path.name for path in options.statements]
-    return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None)).path
+    return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None))
+
+
+def _require_verdicts(path: Path) -> None:
+    try:
+        found = json.loads(path.read_bytes())
+        ours = isinstance(found, list) and all("statement" in each for each in found)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise ValueError(f"--out {path}: exists and holds no verdicts; choose another file")
 
 
 def _batches(trial: Trial, options: AdversaryOptions) -> int:

@@ -125,7 +125,7 @@ def run(options: HeadCosts) -> int:
     settings = settings_of(options, CostSettings)
     device, out = resolve_device(settings.device), options.folder("costs")
     make_step("batchformer", min(settings.batch_sizes), replace(settings, depth=1), device)
-    recorder = RunRecorder(out, asdict(settings), options.resume, device, COSTS)
+    recorder = RunRecorder(out, asdict(settings), options.resume, device, COSTS, options.accept_other_version)
     for row in [] if recorder.rows else cost_rows(settings, device):
         recorder.add(row)
     print(

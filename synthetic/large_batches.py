@@ -183,10 +183,10 @@ def run(options: LargeBatchOptions) -> int:
     for n in options.sizes:
         if require_count(n, "sizes", 2 * CLUSTERS) % CLUSTERS:
             raise ValueError(f"sizes: must be multiples of {CLUSTERS}, got {n}")
-    folder = None
+    recorder = None
     if options.out is not None:
         settings = {k: v for k, v in asdict(options).items() if k != "out"}
-        folder = RunRecorder(options.out, settings, False, torch.device("cpu")).path
+        recorder = RunRecorder(options.out, settings, False, torch.device("cpu"))
     print(
         f"{options.dtype}, D = {AMBIENT_DIM}, depth {options.depth}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}"
@@ -194,10 +194,10 @@ def run(options: LargeBatchOptions) -> int:
     # First the processes: one that is started by a large process counts its starter's peak as its own.
     needs = _print_needs(options)
     ratios = _print_comparison(options)
-    if folder is not None:
-        write_table(folder / "memory.csv", needs)
+    if recorder is not None:
+        write_table(recorder.path / "memory.csv", needs)
         if ratios:
-            write_table(folder / "ratios.csv", ratios)
+            write_table(recorder.path / "ratios.csv", ratios)
     return 0
 
 

@@ -28,6 +28,7 @@ from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import exit_status
+from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
@@ -35,7 +36,7 @@ from theory.batches.clusters import contiguous_labels
 from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.judging.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
-from theory.judging.verdicts import Status, Verdict, combine_cells
+from theory.judging.verdicts import Status, Verdict
 from theory.numerics.inputs import require_count, require_mixing, require_range
 from theory.numerics.precision import numerical_threshold
 from theory.numerics.whole_files import write_json
@@ -43,6 +44,7 @@ from theory.persistence import check_persistence, threshold_interval
 from theory.softmax_fusion import certified_depth, check_softmax_fusion, mass_cap, spread_caps
 
 CURVES = Tables("curves", "depths")
+JUDGED = {"theorem_2a": THEOREM_2A.name, "theorem_3": THEOREM_3.name, "block_model": BLOCK_MODEL.name}
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ def measure_curve(
         "separated_layers": int(separated.argmin()) if not separated.all() else s.depth + 1,
         "certified_layers": extra.pop("certified", np.nan),
     }  # fmt: skip
+    told = {verdict.statement: verdict for verdict in verdicts}
+    for key, name in JUDGED.items():
+        row |= verdict_columns(key, told.get(name))
     error = np.abs(sharpness - predicted.sharpness)
     columns = {
         "sharpness_mean": sharpness.mean(axis=1), "sharpness_low": np.quantile(sharpness, 0.05, axis=1),
@@ -177,6 +182,15 @@ def measure_curve(
     layers = [{"cell": curve.index, "layer": layer, **{k: float(v[layer]) for k, v in columns.items()}}
               for layer in range(s.depth + 1)]  # fmt: skip
     return row, layers, verdicts
+
+
+def verdicts_of(rows: list[dict]) -> list[Verdict]:
+    """One verdict a statement, on all curves.
+
+    Raises:
+        ValueError: rows of an earlier version, without the verdicts' columns.
+    """
+    return [verdict_of_rows(rows, key, name) for key, name in JUDGED.items()]
 
 
 def _common_threshold(points: torch.Tensor, labels: np.ndarray, sizes: tuple[int, ...]) -> float:
@@ -241,21 +255,15 @@ def run(options: OverFusion) -> int:
     draw_batches("equiangular", settings.within_cos, settings.between_cos, settings.num_clusters,
                  settings.cluster_size, settings.ambient_dim, 1, 0, 0)  # fmt: skip
     device = resolve_device("cpu")
-    verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES)
-        todo = [curve for curve in curves if curve.index not in recorder.finished]
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES, options.accept_other_version)
 
         def store(_: Curve, result: tuple[dict, list[dict], list[Verdict]]) -> None:
             recorder.add(*result[:2])
-            verdicts.extend(result[2])
 
         announce(curves, recorder, "curve")
         run_tasks(curves, recorder, backend, partial(measure_curve, settings=settings, folder=out), store, "curve")
-    # Curves of an earlier start are measured again for their verdicts: cheap, and nothing is taken on trust.
-    verdicts += [v for curve in curves if curve not in todo for v in measure_curve(curve, settings)[2]]
-    names = (THEOREM_2A.name, THEOREM_3.name, BLOCK_MODEL.name)
-    summary = [combine_cells(name, [v for v in verdicts if v.statement == name]) for name in names]
+    summary = verdicts_of(recorder.rows)
     write_json(out / "verdicts.json", summary)
     print_report(recorder.rows, recorder.details, summary)
     return finish(out, summary, options.figures)

@@ -243,7 +243,7 @@ def outline_rows(plane: Plane) -> list[dict]:
     return table
 
 
-def _with_floors(rows: list[dict]) -> list[dict]:
+def with_floors(rows: list[dict]) -> list[dict]:
     """The rows with the smallest guaranteed size that was measured at their noise, where failures are most likely."""
     floors: dict[tuple, int] = {}
     for row in rows:
@@ -272,7 +272,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     device = resolve_device("cpu")
     squares, outline = [], []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE, options.accept_other_version)
         print(
             f"{len(recorder.finished)} points of {settings.trials} trials already there; results in {out}", flush=True
         )
@@ -282,7 +282,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
             outline += outline_rows(plane)
     write_table(out / "squares.csv", squares)
     write_table(out / "outline.csv", outline)
-    rows = _with_floors(recorder.rows)
+    rows = with_floors(recorder.rows)
     verdicts = judge_floors(rows, settings.delta)
     save_batch_failures(
         out, lambda row: planes[int(row["panel"])].task(int(row["column"]), int(row["line"]))[0], rows, settings.delta

@@ -182,7 +182,7 @@ def run(options: SharpeningMap) -> int:
     measure_point(points[0], replace(settings, trials=1))
     device = resolve_device("cpu")
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, MAP)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, MAP, options.accept_other_version)
         announce(points, recorder, "point")
         run_tasks(points, recorder, backend, partial(measure_point, settings=settings),
                   lambda _, row: recorder.add(row), "point")  # fmt: skip

@@ -261,7 +261,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
     device = resolve_device("cpu")
     models = build_models(settings)
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE, options.accept_other_version)
         groups = build_groups(settings, models)
         pairs = [(group, size) for group in groups
                  for size in group_sizes(group, QUICK_MULTIPLES if options.quick else MULTIPLES)]  # fmt: skip

@@ -90,7 +90,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
         load_statements(options.statements)
         config["statements"] = [path.name for path in options.statements]
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, config, options.resume, device)
+        recorder = RunRecorder(out, config, options.resume, device, accept_other_version=options.accept_other_version)
         print(
             f"{len(grid)} cells of {settings.trials} trials and {len(controls)} control cells, "
             f"{len(recorder.finished)} already there; results in {out}",

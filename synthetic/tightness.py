@@ -47,12 +47,13 @@ def run(options: TightnessOptions) -> int:
     """
     points = grid_points(options)
     _check(points, options)
-    folder = None
+    recorder = None
     if options.out is not None:
         lists = {name: tuple(dict.fromkeys(point[name] for point in points)) for name in points[0]}
         rest = {k: v for k, v in asdict(options).items() if k not in ("out", *LISTS)}
         settings = {**lists, **rest}
-        folder = RunRecorder(options.out, settings, False, torch.device("cpu")).path
+        recorder = RunRecorder(options.out, settings, False, torch.device("cpu"))
+    folder = None if recorder is None else recorder.path
     name = "tightness" if options.bound == "separation" else "slack"
     rows: list[dict] = []
     for i, point in enumerate(tqdm(points, disable=None, unit="geometry")):

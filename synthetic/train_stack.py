@@ -33,17 +33,19 @@ from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import exit_status
+from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.training.ablations import Ablation, Variant, build_variants
 from synthetic.training.batch_source import BatchSource, Subspaces, Supervision
 from synthetic.training.ideal_weights import law_of_source, measure_ideal
 from synthetic.training.report import breakdown_rows, print_ablation, print_breakdown
 from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
-from theory.judging.verdicts import Status, Verdict, combine_cells
+from theory.judging.statements import THEOREM_4
 from theory.lemmas.pair_law import NOISE_RANGE
 from theory.numerics.inputs import require_count, require_range
 from theory.numerics.whole_files import write_json, write_table
 
+KEY = "theorem_4"
 TRAININGS = Tables("trainings", "history", ("cell", "step", "layer"), count="history_rows")
 # Noise levels of the default run, as multiples of the separation ceiling of the largest batch, and of ablations.
 NOISE_SHARES, ABLATION_SHARE = (0.7, 1.2, 2.0, 2.8, 3.6), (2.4,)
@@ -172,9 +174,8 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
         options = replace(options, backend="loky" if device.type == "cpu" else "serial")
     settings = complete(settings_of(options, TrainSettings), options.quick)
     tasks, out = build_tasks(settings), options.folder("train")
-    verdicts: list[Verdict] = []
     with open_backend(options, device) as backend:
-        recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS)
+        recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS, options.accept_other_version)
 
         def store(task: TrainingTask, result: TrainingResult) -> None:
             if result.maps:
@@ -182,12 +183,11 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
                 write_table(out / f"maps_{task.head.kind}.csv", result.maps)
             if result.suspect is not None:
                 result.suspect.save(out / f"counterexample-theorem_4-{task.index}.npz")
-            recorder.add(result.row | {"theorem_4": str(result.verdict.status)}, result.history)
-            verdicts.append(result.verdict)
+            recorder.add(result.row | verdict_columns(KEY, result.verdict), result.history)
 
         announce(tasks, recorder, "training")
         run_tasks(tasks, recorder, backend, partial(trainer, device=device), store, "training")
-    verdict = _summary(verdicts, recorder.rows)
+    verdict = verdict_of_rows(recorder.rows, KEY, THEOREM_4.name)
     if settings.ablation == "none":
         ideal = ideal_rows(settings)
         write_table(out / "ideal.csv", ideal)
@@ -209,15 +209,6 @@ def ideal_rows(settings: TrainSettings) -> list[dict]:
                       s.optimisation.evaluation_batches, s.delta)
         for n in s.batch_sizes for level in s.noise_levels
     ]  # fmt: skip
-
-
-def _summary(verdicts: list[Verdict], rows: list[dict]) -> Verdict:
-    """Theorem 4 on all trainings; those of an earlier start speak through their row."""
-    broken = sum(row["theorem_4"] == Status.VIOLATED for row in rows)
-    verdict = combine_cells("Theorem 4", verdicts)
-    if broken and verdict.status is not Status.VIOLATED:
-        return replace(verdict, status=Status.VIOLATED, detail=f"{broken} trainings of an earlier start")
-    return verdict
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,6 +19,6 @@ def disk_that_fills(write: Callable, room: int = 8) -> Callable:
         calls.append(path)
         if len(calls) > room:
             raise OSError(28, "No space left on device", str(path))
-        write(path, data)
+        return write(path, data)
 
     return nearly_full

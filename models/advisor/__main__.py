@@ -67,6 +67,9 @@ class AdvisorRun(AdvisorConfig):
     """Run folder; by default runs/advisor-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Go on with the run in --out; finished parts are kept. With --check also of a run that is finished."""
+    accept_other_version: bool = False
+    """With --resume: go on with a run of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
 
@@ -137,7 +140,14 @@ def run(options: AdvisorRun) -> int:
     sources, kept_aside = sources_of(options)
     features, described = _load(sources, options)
     settings = {**asdict(config), "strengths": features.strengths, "files": described}
-    folder = open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"))
+    with open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"),
+                         accept_other_version=options.accept_other_version) as folder:  # fmt: skip
+        return _run_in(folder, features, config, kept_aside, options)
+
+
+def _run_in(
+    folder: Path, features: FeatureSet, config: AdvisorConfig, kept_aside: Sources | None, options: AdvisorRun
+) -> int:
     print(f"{features.num_rows:,} rows; results in {folder}", flush=True)
     with tqdm(unit="part", disable=None, leave=False) as bar:
 

@@ -15,7 +15,7 @@ longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. 
 
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,9 @@ class CifarRun(TrainConfig):
     init: Path | None = None
     """A checkpoint whose encoder the training starts from, and whose head where its shapes agree; optimizer, queue and
     schedule start anew. What was taken is kept in init.json."""
+    accept_other_version: bool = False
+    """With --resume: go on with a run of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
     tensorboard: bool = False
@@ -66,6 +69,7 @@ def run(options: CifarRun) -> int:
     """
     device = device_of_process(options.device)
     join_group(device)
+    held = ExitStack()
     try:
         config = TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
         with first_process_first():
@@ -78,7 +82,10 @@ def run(options: CifarRun) -> int:
         writer_in = _tensorboard() if options.tensorboard else None
         data = fingerprint(splits)
         other = partial(_other_run, options, data)
-        folder = open_run_folder(config.method.name, options.out, options.resume, config, device, other=other)
+        folder = held.enter_context(
+            open_run_folder(config.method.name, options.out, options.resume, config, device, other=other,
+                            accept_other_version=options.accept_other_version)
+        )  # fmt: skip
         write_json(folder / "data.json", splits.report)
         print(encodable("\n".join(splits.report.lines())))
         print(f"{data['name']}, SHA-256 {data['sha256'][:8]}; results in {folder}", flush=True)
@@ -105,6 +112,7 @@ def run(options: CifarRun) -> int:
         print_results(rows)
         return draw(folder) if options.figures else 0
     finally:
+        held.close()
         leave_group()
 
 

@@ -73,6 +73,9 @@ class ProspectiveStudy:
     """Run folder; by default runs/prospective-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Go on with the run in --out."""
+    accept_other_version: bool = False
+    """With --resume: go on with a run of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     figures: bool = True
     """Draw the figures (PNG and PDF)."""
 
@@ -150,7 +153,12 @@ def study(options: ProspectiveStudy) -> int:
     splits = {name: require_test_and_classes(load_images(each)) for name, each in data.items()}
     settings = {"images": str(options.images), "limit": options.limit, "image_size": options.image_size,
                 "epochs": options.epochs, "seed": options.seed, "share": AdvisorConfig().share}  # fmt: skip
-    folder = open_run_folder("prospective", options.out, options.resume, settings, device)
+    with open_run_folder("prospective", options.out, options.resume, settings, device,
+                         accept_other_version=options.accept_other_version) as folder:  # fmt: skip
+        return _study_in(folder, splits, data, options)
+
+
+def _study_in(folder: Path, splits: dict[str, Splits], data: dict[str, DataConfig], options: ProspectiveStudy) -> int:
     found = [advised(*each, folder, options) for each in tables(options.seed)]
     for name, images in splits.items():
         found += [advised(*each, folder, options) for each in image_sets(name, data[name], images, options, folder)]
@@ -170,7 +178,7 @@ def advised(name: str, sets: Both, folder: Path, options: ProspectiveStudy) -> p
         for path, features in zip(files, (sets.advised, sets.kept_aside)):
             write_features(path, features)
         advise_and_check(AdvisorRun(features=files[0], check=files[1], out=own, resume=own.exists(), seed=options.seed,
-                                    figures=False))  # fmt: skip
+                                    figures=False, accept_other_version=options.accept_other_version))  # fmt: skip
     # Rows in which attention does not see the labels leave nothing to predict.
     path = own / "checked.csv"
     return pd.read_csv(path).assign(set=name) if path.exists() else pd.DataFrame({"set": [name], "status": "NONE"})

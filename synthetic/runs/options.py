@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from synthetic.runs.backends import BackendOptions
 from theory.judging.verdicts import Status, Verdict
+from theory.numerics.manifest import settle
 
 Settings = TypeVar("Settings")
 REPLAY = "python -m synthetic.sweep_noise --replay"
@@ -20,6 +21,9 @@ class RunOptions(BackendOptions):
     """Run folder; by default runs/NAME-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Continue the run in --out, on any backend; what is finished is kept."""
+    accept_other_version: bool = False
+    """With --resume: go on with rows of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
     figures: bool = True
     """Draw the figures (PNG and PDF) into the run folder."""
 
@@ -56,4 +60,5 @@ def finish(folder: Path, verdicts: list[Verdict], figures: bool, replay: str = R
         from figures.catalogue import draw_all
 
         print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
+    settle(folder)
     return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0

@@ -49,9 +49,11 @@ def run_tasks(
             ``progress``, and may call it with a text and the share done since the last call.
 
     Raises:
+        ValueError: an earlier start had other settings for a cell.
         WorkersLostError: the backend's workers died too often.
         OSError: a finished task could not be written.
     """
+    recorder.bind({task.index: settings_of_task(task) for task in tasks})
     todo = [task for task in tasks if task.index not in recorder.finished]
     weight_of = weight or (lambda task: 1)
     total, left = sum(map(weight_of, tasks)), sum(map(weight_of, todo))
@@ -67,6 +69,11 @@ def run_tasks(
             store(todo[number], result)
             if not shown_inside:
                 bar.update(weight_of(todo[number]))
+
+
+def settings_of_task(task: HasIndex) -> object:
+    """All that a task's row depends on, besides the run's configuration: what it calls its settings, or the task."""
+    return getattr(task, "settings", task)
 
 
 def announce(tasks: Sequence[Task], recorder: RunRecorder, unit: str) -> None:

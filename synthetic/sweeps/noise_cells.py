@@ -137,6 +137,11 @@ class CellTask:
         """The cell."""
         return self.cell.index
 
+    @property
+    def settings(self) -> Cell:
+        """What its row depends on."""
+        return self.cell
+
 
 @dataclass(frozen=True)
 class MeasuredCell:

@@ -30,7 +30,21 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    """Without its manifest, so that files can be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("manifest.json")))
+
+
+def test_what_was_edited_or_added_is_not_drawn(finished, tmp_path, capsys):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    rows = (run / "rows.csv").read_text()
+    (run / "rows.csv").write_text(rows.replace(",20,", ",21,", 1))
+    assert main([str(run)]) == 2
+    assert "rows.csv: is not what the run wrote; it was edited or damaged since" in capsys.readouterr().err
+    (run / "rows.csv").write_text(rows)
+    shutil.copy(run / "rows.csv", run / "curves.csv")
+    assert main([str(run)]) == 2
+    assert "curves.csv: is not of the run in" in capsys.readouterr().err
+    assert not list(run.glob("*.png"))
 
 
 def test_redrawing_needs_no_torch_and_no_results_change(copy):

@@ -34,9 +34,9 @@ EMBEDDING = (
         ("not_asked_at_the_end", "(state.epoch % config.advise_every == 0 or state.epoch == config.epochs)",
          "(state.epoch % config.advise_every == 0)"),
         ("strength_in_use_is_1", 'row["strength"] = config.view.strength', 'row["strength"] = 1.0'),
-        ("advice_learns", "            _advise(state, splits, row)\n",
-         "            state.learner(make_batch(config, splits.validation, torch.arange(8), 0, 0))\n"
-         "            _advise(state, splits, row)\n"),
+        ("advice_learns", "        _advise(state, splits, row)\n",
+         "        state.learner(make_batch(config, splits.validation, torch.arange(8), 0, 0))\n"
+         "        _advise(state, splits, row)\n"),
     ),
     *bugs_in(
         "models/advisor/critical_strength.py", "models/advisor/critical_strength",

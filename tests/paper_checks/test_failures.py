@@ -17,8 +17,10 @@ from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.papers.transfusion_theory import theorem_answer, verdict_rows
 from paper_checks.tasks import VERDICTS, Command, Results, TaskFailedError, carry_out, missing
+from synthetic.integrity.folders import look_at
 from synthetic.runs.backends import BackendOptions, WorkersLostError
 from tests.command_lines import status_of
+from theory.numerics.manifest import adopt
 
 ROOT = Path(__file__).parents[2]
 # A command as Command runs them: what it does is what the file beside it says, so that a test can mend it.
@@ -151,6 +153,15 @@ def test_a_judge_that_crashes_fails_its_claim_alone(planted, claims, tmp_path, c
     assert "KeyError" in (tmp_path / "run" / "report.md").read_text()
     claims["broken"] = False
     assert run(tmp_path, "--resume") == 0
+    folder = tmp_path / "run"
+    assert look_at(folder).words == "whole, finished: the papers' claims, 2 rows; so are 3 folders in it"
+    path = folder / "claims" / "S1" / "config.json"
+    path.write_text(path.read_text().replace("undecided", "reproduced"))
+    adopt(path.parent)
+    assert "results.csv: S1 is undecided, and its own folder says reproduced" in look_at(folder).words
+    (folder / "tasks" / TASK.name / "verdicts.json").write_text("[]")
+    assert f"tasks/{TASK.name}: verdicts.json: " in look_at(folder).words
+    assert run(tmp_path, "--resume") == 2
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ def test_adversary_command(tmp_path, capsys, monkeypatch):
     assert attacks["true"].tolist() == [True, False]
     assert (tmp_path / "run" / "trials.png").exists()
     assert adversary.main(["--restarts", "0"]) == 2
+    (tmp_path / "package.json").write_text('{"name": "mine"}')
+    assert adversary.main(["--out", str(tmp_path / "package.json")]) == 2
+    assert "package.json: exists and holds no verdicts" in capsys.readouterr().err
     assert adversary.main(["--random-batches", "-1"]) == 2
     monkeypatch.setattr(adversary, "trials", lambda: (trial_of("theorem_2a"),))
     assert adversary.main(["--random-batches", "0", "--restarts", "1", "--steps", "1"]) == 1, "too weak: says so"

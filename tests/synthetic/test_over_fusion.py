@@ -15,6 +15,7 @@ from synthetic.trials.files import Counterexample
 from tests import reference
 from tests.command_lines import status_of
 from theory.judging.verdicts import Status
+from theory.numerics.manifest import adopt
 
 SMALL = ["--num-clusters", "3", "--cluster-size", "5", "--ambient-dim", "64", "--depth", "20", "--trials", "4",
          "--inverse-temperatures", "4", "6"]  # fmt: skip
@@ -76,6 +77,7 @@ def test_a_run_is_continued_with_the_same_rows(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "run")
     before = (copy / "curves.csv").read_bytes()
     (copy / "curves.csv").write_text("".join((copy / "curves.csv").read_text().splitlines(keepends=True)[:6]))
+    adopt(copy)
     assert over_fusion.main([*SMALL, "--out", str(copy), "--resume", "--no-figures"]) == 0
     assert "14 curves, 5 already there" in capsys.readouterr().out
     assert (copy / "curves.csv").read_bytes() == before

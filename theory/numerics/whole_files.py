@@ -1,47 +1,44 @@
 """Files that are written whole or not at all."""
 
 import csv
+import hashlib
 import io
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import numpy as np
 
-# What a killed run may leave behind; a resumed one removes it.
-PART = ".part"
+from theory.numerics.manifest import digest_of, entered, owner, require_unchanged
+from theory.numerics.part_files import PART, DamagedFileError, new_part, write_part
 
-
-class DamagedFileError(ValueError):
-    """A file of a run folder is missing, truncated or not what it should be."""
+__all__ = ["PART", "DamagedFileError", "GrowingTable", "read_json", "replacing", "to_plain", "write_all", "write_json",
+           "write_table", "write_whole"]  # fmt: skip
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
+    """A temporary path beside ``path`` to write to; it takes the place of ``path`` when the block ends well, and is
+    entered into the manifest of its run folder, if that has one.
 
     Raises:
         OSError: names ``path``; what stood there is untouched.
     """
+    temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        os.close(handle)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    temporary = Path(name)
-    try:
+        temporary = new_part(path)
         yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with entered({path: str(digest_of(temporary))} if owner(path) else {}):
+            os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, data: str | bytes) -> None:
@@ -50,11 +47,29 @@ def write_whole(path: Path, data: str | bytes) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
     """
-    data = data.encode() if isinstance(data, str) else data
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_all({path: data})
+
+
+def write_all(files: Mapping[Path, str | bytes]) -> None:
+    """Write files, each whole or not at all, in their order, with one entry into the manifest of their run folder.
+
+    Raises:
+        OSError: names the file; it, and those after it, are then what they were before.
+    """
+    contents = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
+    parts: dict[Path, Path] = {}
+    path = next(iter(contents), Path())
+    try:
+        for path, data in contents.items():
+            parts[path] = write_part(path, data)
+        with entered({path: hashlib.sha256(data).hexdigest() for path, data in contents.items()}):
+            for path, part in parts.items():
+                os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -66,13 +81,15 @@ def read_json(path: Path) -> dict:
     """Settings that ``write_json`` has kept.
 
     Raises:
-        DamagedFileError: missing, not JSON, or no settings by name.
+        DamagedFileError: missing, not JSON, no settings by name, or not what its run folder's manifest says.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(require_unchanged(path, path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedFileError(f"{path}: missing, so {path.parent} is not a run folder") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except DamagedFileError:
+        raise
+    except (ValueError, RecursionError, OSError) as error:
         raise DamagedFileError(f"{path}: not a whole JSON file ({error})") from error
     if not isinstance(content, dict):
         raise DamagedFileError(f"{path}: holds no settings by name")
@@ -109,6 +126,7 @@ class GrowingTable:
         self._names: list[str] = []
         # By identity: the rows themselves are kept, so that no other one can take their place.
         self._lines: dict[int, tuple[dict, str]] = {}
+        self._fields: dict[int, dict[str, str]] = {}
 
     def write(self, rows: list[dict]) -> None:
         """All rows, the file whole or not at all. Rows that were written before must not have been changed.
@@ -116,13 +134,25 @@ class GrowingTable:
         Raises:
             OSError: the file could not be written.
         """
+        write_whole(self.path, self.text(rows))
+
+    def take(self, row: dict, fields: dict[str, str]) -> None:
+        """A row that an earlier process wrote with this text in its fields, which it keeps: read back, a whole number
+        becomes a float where its column also has empty fields."""
+        self._lines[id(row)] = row, ""
+        self._fields[id(row)] = fields
+
+    def text(self, rows: list[dict]) -> str:
+        """What ``write`` writes."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         if names != self._names:
-            self._names, self._lines = names, {}
+            self._names = names
+            self._lines = {key: (row, _csv_line([self._fields[key].get(name) for name in names]))
+                           for key, (row, _) in self._lines.items() if key in self._fields}  # fmt: skip
         for row in rows:
             if id(row) not in self._lines:
                 self._lines[id(row)] = row, _csv_line([row.get(name) for name in names])
-        write_whole(self.path, _csv_line(names) + "".join(self._lines[id(row)][1] for row in rows))
+        return _csv_line(names) + "".join(self._lines[id(row)][1] for row in rows)
 
 
 def _csv_line(values: list) -> str:

@@ -29,6 +29,9 @@ from models.cifar.training.state import Stream, TrainState, generator_of, start,
 from models.optim import gradient_norm, learning_rate, set_learning_rate
 from theory.numerics.whole_files import write_json
 
+# Columns of an epoch's row before anything is measured.
+TRAINED = {"epoch", "loss", "learning_rate", "gradient_norm", "seconds", "views_per_second"}
+
 
 class DivergedError(ArithmeticError):
     """The loss is no longer finite; the state is kept for inspection."""
@@ -67,20 +70,31 @@ def fit(
     # A run that was killed between its checkpoint and its tables has them again.
     write_tables(state, folder)
     network = _trainable(state)
+    if state.epochs:
+        # A run that was killed between an epoch's checkpoint and its measurement has that too.
+        _complete(state, splits, folder)
     while state.epoch < config.epochs:
         row = _train_epoch(state, network, train, folder)
         state.epoch += 1
         state.epochs.append(row)
         # Stored before it is measured: whatever happens there, the epoch is kept.
         store(state, folder)
-        if state.epoch % config.measure_every == 0 or state.epoch == config.epochs:
-            _measure(state, splits, row)
-            store(state, folder)
-        if config.advise_every and (state.epoch % config.advise_every == 0 or state.epoch == config.epochs):
-            _advise(state, splits, row)
-            store(state, folder)
+        _complete(state, splits, folder)
         on_epoch(row)
     return state
+
+
+def _complete(state: TrainState, splits: Splits, folder: Path) -> None:
+    """Measure the last epoch, and ask the advisor about it, where that is due and not done yet."""
+    config, row = state.config, state.epochs[-1]
+    measured = state.epoch % config.measure_every == 0 or state.epoch == config.epochs
+    if measured and not {*row} - TRAINED:
+        _measure(state, splits, row)
+        store(state, folder)
+    asked = config.advise_every and (state.epoch % config.advise_every == 0 or state.epoch == config.epochs)
+    if asked and "advise_seconds" not in row:
+        _advise(state, splits, row)
+        store(state, folder)
 
 
 def _trainable(state: TrainState) -> nn.Module:

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits
 import models.advisor.__main__ as command
 from models.advisor.config import AdvisorConfig
 from models.advisor.demo import STRENGTHS, augment, digits
+from synthetic.integrity.folders import Found, State, look_at
 from tests.models.advisor.rows import gaussian_set
+from theory.numerics.manifest import adopt
 
 QUICK = ["--batch-size", "16", "--depth", "2", "--batches", "4", "--no-figures"]
 
@@ -38,9 +40,10 @@ def run(*arguments):
 def test_a_run_leaves_its_files_and_a_check_goes_on_with_it(files, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(files / "first.npz", "--out", out, *QUICK) == 0
-    names = {path.name for path in out.iterdir()}
-    assert names == {"advice.json", "config.json", "curves.csv", "environment.json", "parts", "predictions.json",
-                     "predictions.sha256", "report.txt"}  # fmt: skip
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    assert names == {"advice.json", "config.json", "curves.csv", "environment.json", "manifest.json", "parts",
+                     "predictions.json", "predictions.sha256", "report.txt"}  # fmt: skip
+    assert look_at(out) == Found(State.WHOLE, "whole, finished: advice")
     before = (out / "predictions.json").read_bytes()
     assert run(files / "first.npz", "--out", out, "--resume", "--check", files / "second.npz", *QUICK) == 0
     assert (out / "predictions.json").read_bytes() == before
@@ -48,10 +51,16 @@ def test_a_run_leaves_its_files_and_a_check_goes_on_with_it(files, tmp_path, cap
     assert "CONFIRMED" in (out / "report.txt").read_text()
     assert run(files / "first.npz", "--out", out, "--resume", "--check", files / "shifted.npz", *QUICK) == 1
     assert "CONTRADICTED" in capsys.readouterr().out
+    checked = (out / "checked.csv").read_text()
+    (out / "checked.csv").write_text(checked.replace(",CONTRADICTED", ",CONFIRMED", 1))
+    adopt(out)
+    assert "is CONFIRMED, and by its numbers CONTRADICTED" in look_at(out).words
+    (out / "checked.csv").write_text(checked)
+    adopt(out)
     path = out / "predictions.json"
     path.write_bytes(before.replace(b'"value": 0', b'"value": 1', 1))
     assert run(files / "first.npz", "--out", out, "--resume", "--check", files / "second.npz", *QUICK) == 2
-    assert "the predictions were changed" in capsys.readouterr().err
+    assert "predictions.json: edited or damaged" in capsys.readouterr().err
 
 
 def test_predictions_are_on_disk_before_the_check_is_read(files, tmp_path, monkeypatch):

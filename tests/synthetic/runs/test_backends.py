@@ -235,12 +235,12 @@ def test_rows_are_the_same_on_every_backend(tmp_path, cluster, local_run, backen
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys, cluster, local_run, backend):
-    true_write = whole_files.write_whole
+    true_write = whole_files.write_part
     arguments = [*SMALL, "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(whole_files, "write_whole", disk_that_fills(true_write))
+    monkeypatch.setattr(whole_files, "write_part", disk_that_fills(true_write))
     assert main([*arguments, *flags(backend, cluster)]) == 3
     assert "No space left" in capsys.readouterr().err
-    monkeypatch.setattr(whole_files, "write_whole", true_write)
+    monkeypatch.setattr(whole_files, "write_part", true_write)
     assert 1 <= finished(tmp_path / "run") < 5
     assert main([*arguments, "--resume"]) == 0, "a run may go on on another backend"
     assert_same(tmp_path / "run", local_run / "small")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from figures.run_folder import DamagedFileError, read_table
-from synthetic.runs.records import RunRecorder, Tables
+from synthetic.runs.records import CELLS_ALONE, RunRecorder, Tables
+from theory.numerics.manifest import adopt
 from theory.numerics.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
@@ -58,9 +59,18 @@ def test_layers_of_an_unfinished_cell_are_dropped(tmp_path, monkeypatch):
     """A kill between the two files leaves layers without a row; the cell is then computed again."""
     recorder = RunRecorder(tmp_path / "run", {}, False, CPU)
     recorder.add(ROW, LAYERS)
-    true_write = GrowingTable.write
-    monkeypatch.setattr(GrowingTable, "write", lambda t, rows: t.path.name == "layers.csv" and true_write(t, rows))
-    recorder.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
+    true_replace = os.replace
+
+    def killed(source, target):
+        if target.name == "rows.csv":
+            raise KeyboardInterrupt
+        true_replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recorder.add({**ROW, "cell": 1}, [{**LAYERS[0], "cell": 1}])
+    assert {row["cell"] for row in pd.read_csv(tmp_path / "run" / "layers.csv").to_dict("records")} == {0, 1}
     again = RunRecorder(tmp_path / "run", {}, True, CPU)
     assert again.finished == {0}
     assert {row["cell"] for row in again.details} == {0}
@@ -94,13 +104,14 @@ def test_folders_that_cannot_be_used(tmp_path):
         RunRecorder(tmp_path / "run", {"seed": 1}, False, CPU)
     with pytest.raises(ValueError, match=r"seed 1 \(now 2\)"):
         RunRecorder(tmp_path / "run", {"seed": 2}, True, CPU)
-    with pytest.raises(ValueError, match=r"config\.json: missing"):
+    with pytest.raises(ValueError, match=r"manifest\.json: missing; there is no run"):
         RunRecorder(tmp_path / "nowhere", {}, True, CPU)
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="not an empty folder"):
         RunRecorder(tmp_path / "file", {}, False, CPU)
     table = (tmp_path / "run" / "rows.csv").read_text()
     (tmp_path / "run" / "rows.csv").write_text(table + table.splitlines()[1] + "\n")
+    adopt(tmp_path / "run")
     with pytest.raises(ValueError, match="has a row twice"):
         RunRecorder(tmp_path / "run", {"seed": 1}, True, CPU)
 
@@ -122,6 +133,7 @@ def test_cells_that_lost_layers_are_computed_again(tmp_path):
     lines = whole["layers.csv"].splitlines(keepends=True)
     (tmp_path / "run" / "layers.csv").write_text("".join(lines[:3] + lines[4:]))
     (tmp_path / "run" / ".rows.csv.x.part").write_text("left by a killed run")
+    adopt(tmp_path / "run")
     again = RunRecorder(tmp_path / "run", {}, True, CPU)
     assert again.finished == {0, 2}
     assert not list((tmp_path / "run").glob(".*.part"))
@@ -138,9 +150,27 @@ def test_cells_with_different_numbers_of_details(tmp_path):
     assert RunRecorder(tmp_path / "run", {}, True, CPU, tables).finished == {0, 1, 2}
     details = pd.read_csv(tmp_path / "run" / "steps.csv")
     details[~((details["cell"] == 2) & (details["step"] == 1))].to_csv(tmp_path / "run" / "steps.csv", index=False)
+    adopt(tmp_path / "run")
     again = RunRecorder(tmp_path / "run", {}, True, CPU, tables)
     assert again.finished == {0, 1}
     assert {row["cell"] for row in again.details} == {0, 1}
+
+
+def test_a_resumed_run_writes_earlier_rows_as_they_were(tmp_path):
+    """Whole numbers beside empty fields are read back as floats; their text stays, also when columns are added."""
+    rows = [{"cell": 0, "layers": 3, "x": None}, {"cell": 1, "layers": None, "x": 'a, "b"'}]
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU, CELLS_ALONE)
+    for row in rows:
+        recorder.add(row)
+    before = (tmp_path / "run" / "rows.csv").read_text()
+    again = RunRecorder(tmp_path / "run", {}, True, CPU, CELLS_ALONE)
+    assert again.rows[0]["layers"] == 3.0
+    again.add({"cell": 2, "layers": 4, "x": None})
+    assert (tmp_path / "run" / "rows.csv").read_text() == before + "2,4,\n"
+    again.add({"cell": 3, "layers": 4, "x": None, "new": 1})
+    assert (tmp_path / "run" / "rows.csv").read_text().splitlines() == [
+        "cell,layers,x,new", "0,3,,", '1,,"a, ""b""",', "2,4,,", "3,4,,1"
+    ]  # fmt: skip
 
 
 def test_a_growing_table_is_what_is_written_at_once(tmp_path):
