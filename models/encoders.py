@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.limits import LARGEST_CHANNELS
 from theory.numerics.inputs import require_choice, require_count
 
 EncoderKind = Literal["resnet18", "resnet34", "resnet50", "small"]
@@ -55,9 +56,9 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(EncoderKind))
         require_choice(self.norm, "norm", get_args(NormKind))
-        require_count(self.in_channels, "in_channels", 1)
+        require_count(self.in_channels, "in_channels", 1, LARGEST_CHANNELS)
         if self.width is not None:
-            require_count(self.width, "width", 1)
+            require_count(self.width, "width", 1, LARGEST_CHANNELS)
 
     @property
     def first_width(self) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.head_output import HeadOutput, Reading
 from models.learned_attention import CosineQueryKey, EncoderLayer, TransFusionLayer, require_heads
+from models.limits import LARGEST_DEPTH, LARGEST_WEIGHTS, LARGEST_WIDTH
 from theory.numerics.inputs import require_choice, require_count, require_range
 
 HeadKind = Literal["none", "linear", "mlp", "transfusion", "deepfusion", "reluformer", "batchformer"]
@@ -69,11 +70,18 @@ class HeadConfig:
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(HeadKind))
         require_choice(self.attention_scope, "attention_scope", get_args(AttentionScope))
-        for name in ("out_dim", "width", "depth"):
-            require_count(getattr(self, name), name, 1)
+        for name in ("out_dim", "width"):
+            require_count(getattr(self, name), name, 1, LARGEST_WIDTH)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
         for name in ("hidden_dim", "num_heads", "feed_forward"):
             if getattr(self, name) is not None:
-                require_count(getattr(self, name), name, 1)
+                require_count(getattr(self, name), name, 1, LARGEST_WIDTH)
+        weights = self.depth * self.width * (4 * self.width + 2 * (self.feed_forward or 0))
+        if weights > LARGEST_WEIGHTS:
+            raise ValueError(
+                f"depth: {self.depth} blocks of width {self.width} have {weights:.2g} weights, at most "
+                f"{LARGEST_WEIGHTS:.2g}"
+            )
         require_range(self.dropout, "dropout", 0.0, 1.0, closed="left")
         if self.kind in ("transfusion", "reluformer", "deepfusion"):
             require_heads(self.width, self.attention_heads)

@@ -16,6 +16,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import nn
 
+from models.limits import LARGEST_EPOCHS
 from theory.numerics.inputs import require_choice, require_count, require_range
 
 OptimizerKind = Literal["sgd", "adamw", "lars"]
@@ -57,7 +58,7 @@ class OptimizerConfig:
         require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
         require_range(self.momentum, "momentum", 0.0, 1.0, closed="left")
         require_range(self.weight_decay, "weight_decay", 0.0, math.inf, closed="left")
-        require_count(self.warmup_epochs, "warmup_epochs", 0)
+        require_count(self.warmup_epochs, "warmup_epochs", 0, LARGEST_EPOCHS)
         if self.nesterov and self.kind == "adamw":
             raise ValueError("nesterov: goes with sgd and lars only, not with adamw")
         if self.nesterov and self.momentum == 0.0:

@@ -7,6 +7,8 @@
 First, for every size and in a fresh process each, seconds and peak memory, beside the bytes of a single n x n matrix.
 Then the time of tiled over dense passes, in turn, ratios taken round by round: all layers with all measurements, and a
 training step (stack, affinity loss, gradients of the points).
+
+Exit status: as in all commands (--help), never 1.
 """
 
 import multiprocessing
@@ -20,15 +22,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
+from models.limits import LARGEST_DEPTH, LARGEST_ROUNDS, require_batch
 from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
 from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.runs.records import RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from theory.affinity import target_affinity
 from theory.numerics.inputs import require_count, require_range
 from theory.numerics.whole_files import write_table
@@ -177,11 +179,12 @@ def run(options: LargeBatchOptions) -> int:
         ValueError: bad options.
         OSError: the folder cannot be written.
     """
-    require_count(options.rounds, "rounds", 0)
-    require_count(options.depth, "depth", 1)
+    require_count(options.rounds, "rounds", 0, LARGEST_ROUNDS)
+    require_count(options.depth, "depth", 1, LARGEST_DEPTH)
     require_range(options.noise, "noise", 0.0, 1.0)
     for n in options.sizes:
-        if require_count(n, "sizes", 2 * CLUSTERS) % CLUSTERS:
+        require_batch(require_count(n, "sizes", 2 * CLUSTERS), AMBIENT_DIM, "sizes", depth=options.depth)
+        if n % CLUSTERS:
             raise ValueError(f"sizes: must be multiples of {CLUSTERS}, got {n}")
     folder = None
     if options.out is not None:
@@ -203,12 +206,7 @@ def run(options: LargeBatchOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(
-            run,
-            tyro.cli(LargeBatchOptions, args=arguments, prog="python -m synthetic.large_batches", description=__doc__),
-        )
-    )
+    return command(run, LargeBatchOptions, arguments, "python -m synthetic.large_batches", __doc__)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,15 @@
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
     torchrun --nproc-per-node 2 -m models.cifar --out runs/b      several processes: one loss over the whole batch
 
-Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results could not be written, 5 the loss is no
-longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
+Exit status: as in all commands (--help), never 1; 5 the loss is no longer finite. Finished epochs are kept.
 """
 
 import math
-import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
@@ -29,7 +25,7 @@ from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
-from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
+from models.commands import DIVERGED, draw, exit_status, help_text
 from models.run_folder import open_run_folder
 from theory.numerics.whole_files import write_table
 
@@ -97,14 +93,6 @@ def run(options: CifarRun) -> int:
         leave_group()
 
 
-def draw(folder: Path) -> int:
-    """Figures are another room's business: they read the folder, and never run a model."""
-    status = subprocess.run([sys.executable, "-m", "figures", str(folder)], check=False).returncode
-    if status:
-        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
-    return NOT_WRITTEN if status else 0
-
-
 def _tensorboard() -> type:
     """TensorBoard's writer.
 
@@ -121,8 +109,8 @@ def _tensorboard() -> type:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(parse_training(CifarRun, arguments, "python -m models.cifar", __doc__)),
-        {DivergedError: DIVERGED, torch.OutOfMemoryError: BAD_ARGUMENTS},
+        lambda: run(parse_training(CifarRun, arguments, "python -m models.cifar", help_text(__doc__))),
+        {DivergedError: DIVERGED},
     )
 
 

@@ -6,7 +6,7 @@
 Runs whose configurations differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest
 lower and the largest upper end of their 95 % intervals.
 
-Exit status: 0 done, 2 a folder without results, 3 the table could not be written, 70 a crash.
+Exit status: as in all commands (--help), never 1.
 """
 
 import csv
@@ -18,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from models.commands import exit_status
+from models.commands import command
 from theory.numerics.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
@@ -123,8 +123,7 @@ def run(options: CompareOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.compare"
-    return exit_status(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, CompareOptions, arguments, "python -m models.cifar.compare", __doc__)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
 depends on the other images: those figures are labeled transductive.
 
-Exit status: 0 done, 2 not a checkpoint, 3 results could not be written, 70 a crash, 130 interrupted, 143 terminated.
+Exit status: as in all commands (--help), never 1.
 """
 
 import math
@@ -26,7 +26,7 @@ from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import load_learner
-from models.commands import exit_status
+from models.commands import command
 from models.environment import resolve_device
 from models.heads import count_parameters
 from theory.numerics.whole_files import write_table
@@ -117,8 +117,7 @@ def run(options: EvaluateOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.evaluate"
-    return exit_status(lambda: run(tyro.cli(EvaluateOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, EvaluateOptions, arguments, "python -m models.cifar.evaluate", __doc__)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from models.limits import LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS, require_batch
 from synthetic.batches import seeding
 from synthetic.batches.geometry import Geometry
 from synthetic.batches.noise import NoiseKind, add_noise
@@ -47,8 +48,10 @@ class Cell:
     def __post_init__(self) -> None:
         require_threshold(self.threshold)
         require_mixing(self.mixing)
-        require_count(self.trials, "trials", 1)
-        require_count(self.depth, "depth", 1)
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+        require_batch(self.batch_size, self.ambient_dim, "batch_sizes", self.trials, self.depth)
 
     @property
     def batch_size(self) -> int:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DIM
 from synthetic.batches import seeding
 from synthetic.batches.union_of_subspaces import Arrangement, cone_clusters, equiangular_clusters, subspace_bases
 from synthetic.batches.union_of_subspaces import uniform_clusters as uniform_on_subspaces
@@ -39,8 +40,8 @@ class Geometry:
     """Largest cluster over smallest, at least 1; sizes rise geometrically in between."""
 
     def __post_init__(self) -> None:
-        require_count(self.num_clusters, "num_clusters", 2)
-        require_count(self.subspace_dim, "subspace_dim", 1)
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_count(self.subspace_dim, "subspace_dim", 1, LARGEST_DIM)
         require_range(self.within_cos, "within_cos", -1.0, 1.0, closed="right")
         require_range(self.between_cos, "between_cos", -1.0, 1.0)
         require_range(self.imbalance, "imbalance", 1.0, 1e6)
@@ -59,7 +60,7 @@ class Geometry:
         Raises:
             ValueError: fewer than two points a cluster.
         """
-        require_count(batch_size, "batch_sizes", 2)
+        require_count(batch_size, "batch_sizes", 2, LARGEST_BATCH)
         share = np.geomspace(1.0, self.imbalance, self.num_clusters)
         stops = np.round(np.cumsum(share) / share.sum() * batch_size).astype(int)
         sizes = np.sort(np.diff(stops, prepend=0))[::-1]

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from models.limits import LARGEST_DEPTH
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.slack.options import Point, TightnessOptions
@@ -35,7 +36,7 @@ def cell_of(index: int, point: Point, options: TightnessOptions) -> Cell:
     """
     dim, clusters, size = (point[name] for name in ("ambient_dims", "num_clusters", "cluster_sizes"))
     require_mixing(point["mixings"])
-    require_count(point["depths"], "depths", 1)
+    require_count(point["depths"], "depths", 1, LARGEST_DEPTH)
     tight = point["within_cos"] == 1.0
     geometry = Geometry(clusters, 1 if tight else dim // clusters, within_cos=point["within_cos"])
     cell = Cell(index, dim, (size,) * clusters, "gaussian", 1.0, 0.0, False, geometry, point["depths"],

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from models.limits import LARGEST_CLUSTERS, LARGEST_DIM
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.measure.one_block import one_block
@@ -44,8 +45,8 @@ class SubspaceModel:
     noise: BatchNoise
 
     def __post_init__(self) -> None:
-        require_count(self.subspace_dim, "subspace_dim", 2)
-        require_count(self.num_clusters, "num_clusters", 2)
+        require_count(self.subspace_dim, "subspace_dim", 2, LARGEST_DIM)
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
         require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
         if self.noise not in ("bounded", "sphere", "worst", "gaussian"):
             raise ValueError(f"noise: must be bounded, sphere, worst or gaussian, got {self.noise!r}")

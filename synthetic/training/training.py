@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.head_output import HeadOutput
 from models.heads import Head, HeadConfig, build_head, count_parameters
+from models.limits import LARGEST_STEPS, LARGEST_TRIALS
 from models.losses import Objective, read_affinity
 from models.optim import learning_rate
 from synthetic.training.batch_source import BatchSource
@@ -43,10 +44,10 @@ class Optimisation:
     """Fresh batches for the final measurement; during the training a quarter of them."""
 
     def __post_init__(self) -> None:
-        require_count(self.steps, "steps", 1)
+        require_count(self.steps, "steps", 1, LARGEST_STEPS)
         require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
-        require_count(self.evaluations, "evaluations", 0)
-        require_count(self.evaluation_batches, "evaluation_batches", 1)
+        require_count(self.evaluations, "evaluations", 0, LARGEST_STEPS)
+        require_count(self.evaluation_batches, "evaluation_batches", 1, LARGEST_TRIALS)
 
 
 @dataclass(frozen=True)

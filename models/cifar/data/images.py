@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.cifar.data.archives import ARCHIVES, Archive, load_archive
 from models.cifar.data.image_folder import ARCHIVE_SUFFIXES, Arrays, is_archive, load_image_folder
+from models.limits import LARGEST_BATCH, LARGEST_SEED
 from theory.numerics.cache import cache_folder
 from theory.numerics.inputs import require_count, require_range
 
@@ -109,14 +110,14 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_range(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
-        require_count(self.split_seed, "split_seed", 0)
+        require_count(self.split_seed, "split_seed", 0, LARGEST_SEED)
         if self.image_size is not None:
             require_count(self.image_size, "image_size", 1)
             require_range(self.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
         if self.limit is not None:
-            require_count(self.limit, "limit", 1)
+            require_count(self.limit, "limit", 1, LARGEST_BATCH)
         if self.limit_seed is not None:
-            require_count(self.limit_seed, "limit_seed", 0)
+            require_count(self.limit_seed, "limit_seed", 0, LARGEST_SEED)
             if self.limit is None:
                 raise ValueError("limit_seed: goes with limit, without which no image is left out; must be None")
 

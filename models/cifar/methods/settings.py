@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, final
 
 from models.heads import HeadKind
+from models.limits import LARGEST_BATCH, LARGEST_EPOCHS
 from theory.numerics.inputs import require_choice, require_count, require_range
 
 # Keys of a queue that is not given a size.
@@ -124,7 +125,7 @@ class MomentumContrast(MethodConfig, ABC):
         require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
         require_range(self.momentum, "momentum", 0.0, 1.0)
         if self.queue_size is not None:
-            require_count(self.queue_size, "queue_size", 1)
+            require_count(self.queue_size, "queue_size", 1, LARGEST_BATCH)
 
 
 @final
@@ -168,7 +169,7 @@ class MoCoFeatureTransform(MomentumContrast):
         require_choice(self.negatives, "negatives", ("interpolate", "none"))
         for name in ("positive_beta", "negative_beta"):
             require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
-        require_count(self.transform_from_epoch, "transform_from_epoch", 0)
+        require_count(self.transform_from_epoch, "transform_from_epoch", 0, LARGEST_EPOCHS)
         if self.positives == self.negatives == "none":
             raise ValueError("positives, negatives: one must be transformed; without either the method is moco")
         for side, setting in (("positives", "positive_beta"), ("negatives", "negative_beta"), ("negatives", "union")):
