@@ -48,6 +48,7 @@ __all__ = [
     "exit_status",
     "help_text",
     "parse",
+    "words_of",
 ]
 
 Options = TypeVar("Options")
@@ -56,6 +57,20 @@ Options = TypeVar("Options")
 def help_text(description: str | None) -> str:
     """What --help shows: the command's own words, and the table of exit statuses."""
     return f"{description or ''}\n\n{statuses_in_words()}"
+
+
+def words_of(arguments: list[str] | None) -> list[str]:
+    """The words of a command line, those of the process for None.
+
+    Raises:
+        ValueError: an option is given nothing at all, as by a variable of the shell that is not set: an empty path
+            would mean the folder that one is in.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for before, word in zip(["the first word", *words], words):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise ValueError(f"{word.rstrip('=') or before}: is given an empty value")
+    return words
 
 
 def parse(
@@ -76,7 +91,7 @@ def parse(
         ValueError: values that cannot be used, named.
         SystemExit: words that are no options (2), or --help (0).
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    words = words_of(arguments)
     default = {}
     if quick is not None and _last_flag(words, "quick"):
         default = {"default": kind(**quick, quick=True)}

@@ -40,7 +40,8 @@ from paper_checks.limits.trainings import LimitTraining
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
-from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
+from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
+from theory.numerics.inputs import require_count
 from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS = "tasks", "claims"
@@ -73,6 +74,10 @@ class PaperChecks:
     """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is."""
     list: bool = False
     """Print the claims and their rules, and run nothing."""
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None:
+            require_count(self.jobs, "jobs", 1, MAX_JOBS)
 
 
 def chosen_claims(only: str | None) -> list[Claim]:

@@ -11,6 +11,7 @@ Exit status: 1 a theorem falls, a killed statement stands or a damaged part is n
 (--help).
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -83,8 +84,12 @@ def run(options: AdversaryOptions) -> int:
 
 def _folder(options: AdversaryOptions) -> Path | None:
     """Where counterexamples go."""
-    if options.out is None or options.out.suffix == ".json":
-        return None if options.out is None else options.out.parent
+    if options.out is None:
+        return None
+    if options.out.suffix == ".json":
+        if options.out.is_dir() or not options.out.parent.is_dir() or not os.access(options.out.parent, os.W_OK):
+            raise ValueError(f"--out {options.out}: cannot be written; give a file in a folder that is there")
+        return options.out.parent
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
     settings["statements"] = [path.name for path in options.statements]
     return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None)).path

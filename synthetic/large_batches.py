@@ -160,6 +160,8 @@ def _print_needs(options: LargeBatchOptions) -> list[dict]:
     print(f"Time and peak memory of a fresh process: {what}")
     print("     n   tile rows   seconds   peak memory   one n x n matrix")
     rows = []
+    if not options.sizes:
+        raise ValueError("sizes: give at least one value")
     for n in options.sizes:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             row = pool.submit(need, n, options).result()

@@ -25,7 +25,7 @@ from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import differences, parse_training
 from models.cifar.training.train import DivergedError, fit
-from models.commands import DIVERGED, draw, exit_status, help_text
+from models.commands import DIVERGED, draw, exit_status, help_text, words_of
 from models.run_folder import open_run_folder
 from theory.numerics.whole_files import write_table
 
@@ -109,7 +109,7 @@ def _tensorboard() -> type:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(parse_training(CifarRun, arguments, "python -m models.cifar", help_text(__doc__))),
+        lambda: run(parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__))),
         {DivergedError: DIVERGED},
     )
 

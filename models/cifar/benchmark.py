@@ -25,7 +25,7 @@ from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
 from models.cifar.training.state import start
 from models.cifar.training.train import make_batch, training_step
-from models.commands import exit_status, help_text
+from models.commands import exit_status, help_text, words_of
 from models.environment import resolve_device
 from models.limits import LARGEST_ROUNDS
 from theory.numerics.inputs import require_count
@@ -139,7 +139,7 @@ def run(options: BenchmarkOptions) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     prog = "python -m models.cifar.benchmark"
-    return exit_status(lambda: run(parse_training(BenchmarkOptions, arguments, prog, help_text(__doc__))))
+    return exit_status(lambda: run(parse_training(BenchmarkOptions, words_of(arguments), prog, help_text(__doc__))))
 
 
 if __name__ == "__main__":

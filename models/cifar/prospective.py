@@ -27,7 +27,7 @@ from models.advisor import AdvisorConfig
 from models.advisor.__main__ import AdvisorRun
 from models.advisor.__main__ import run as advise_and_check
 from models.advisor.inputs.features import FeatureSet, feature_set
-from models.cifar.data.images import DataConfig, Splits, load_images
+from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE, DataConfig, Splits, load_images
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
 from models.cifar.methods.settings import METHODS
@@ -136,6 +136,7 @@ def study(options: ProspectiveStudy) -> int:
         OSError: a file could not be written.
     """
     require_count(options.limit, "limit", 1, LARGEST_BATCH)
+    require_count(options.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
     require_count(options.epochs, "epochs", 1, LARGEST_EPOCHS)
     require_count(options.seed, "seed", 0, 2**31 - 1)
     device = resolve_device(options.device)

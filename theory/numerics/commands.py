@@ -44,6 +44,8 @@ STATUSES = {
 
 # Errors that mean that a limit of the system, not a disk or a path, stands in the way.
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EAGAIN)
+# Paths that no file can have, whether it is read or written.
+NO_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
 # How libraries say that memory ran out where they raise no MemoryError.
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
              "failed to map segment", "cannot allocate write+execute memory")  # fmt: skip
@@ -74,6 +76,8 @@ def status_of_error(error: BaseException, others: Mapping[type[Exception], int] 
             return OUT_OF_MEMORY
         if _is_limit(each):
             return LIMIT_REACHED
+    if isinstance(error, OSError) and error.errno in NO_PATHS:
+        return BAD_ARGUMENTS
     known = {
         ValueError: BAD_ARGUMENTS,
         OSError: NOT_WRITTEN,
@@ -210,8 +214,7 @@ def open_streams() -> None:
 
 
 def _finish(stream: Any) -> OSError | None:
-    """Write what is left of a text stream, and say why that failed. Python would try once more at its end, and exit with
-    120."""
+    """Write what is left of a text stream, and say why that failed. Python would try once more, and exit with 120."""
     try:
         stream.flush()
     except OSError as error:
