@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 from figures.drawing import draw_and_tell
-from models.limits import LARGEST_ROUNDS, LARGEST_SEED, LARGEST_STEPS, LARGEST_TRIALS
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
 from synthetic.trials.prosecution import Prosecution, prosecute
@@ -30,6 +29,7 @@ from synthetic.trials.trial import Trial
 from theory.judging.verdicts import Status, Verdict
 from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_ROUNDS, LARGEST_SEED, LARGEST_STEPS, LARGEST_TRIALS
 from theory.numerics.whole_files import write_json, write_table
 
 

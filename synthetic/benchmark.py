@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from models.limits import LARGEST_DEPTH, LARGEST_ROUNDS
 from models.stack import AttentionStack
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
@@ -30,7 +29,8 @@ from synthetic.runs.statuses import command
 from theory.affinity import unit_points
 from theory.batches.clusters import contiguous_labels
 from theory.noise_ceiling import gaussian_extremes, gaussian_separation, recommended_threshold
-from theory.numerics.inputs import require_count
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_ROUNDS
 
 # (trials, n, D)
 SHAPES = ((64, 256, 64), (16, 512, 128), (200, 32, 64), (16, 256, 256))
@@ -145,6 +145,7 @@ def run(options: BenchmarkOptions) -> int:
         ValueError: bad options.
     """
     require_count(options.rounds, "rounds", 1, LARGEST_ROUNDS)
+    require_number(options.noise, "noise", 0.0, 1.0)
     require_count(options.depth, "depth", 1, LARGEST_DEPTH)
     print(
         f"float64, depth {options.depth}, {torch.get_num_threads()} threads, torch {torch.__version__}, "

@@ -22,13 +22,13 @@ import torch
 from tqdm import tqdm
 
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
-from models.limits import LARGEST_BATCH, LARGEST_DEPTH, LARGEST_ROUNDS, LARGEST_WIDTH
 from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_DEPTH, LARGEST_ROUNDS, LARGEST_WIDTH
 
 COSTS = Tables("costs", None)
 REFERENCE = "mlp"

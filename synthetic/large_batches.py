@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.limits import LARGEST_DEPTH, LARGEST_ROUNDS, require_batch
 from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
@@ -32,7 +31,8 @@ from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.runs.records import RunRecorder
 from synthetic.runs.statuses import command
 from theory.affinity import target_affinity
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_ROUNDS, require_batch
 from theory.numerics.whole_files import write_table
 
 AMBIENT_DIM = 128
@@ -183,7 +183,7 @@ def run(options: LargeBatchOptions) -> int:
     """
     require_count(options.rounds, "rounds", 0, LARGEST_ROUNDS)
     require_count(options.depth, "depth", 1, LARGEST_DEPTH)
-    require_range(options.noise, "noise", 0.0, 1.0)
+    require_number(options.noise, "noise", 0.0, 1.0)
     for n in options.sizes:
         require_batch(require_count(n, "sizes", 2 * CLUSTERS), AMBIENT_DIM, "sizes", depth=options.depth)
         if n % CLUSTERS:

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack, resolve_device
 from synthetic.batches.prescribed_cosines import BatchKind, draw_batches, mean_cosines
@@ -35,7 +34,8 @@ from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.judging.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
 from theory.judging.verdicts import Status, Verdict, combine_cells
-from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.inputs import require_count, require_mixing, require_number, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS
 from theory.numerics.precision import numerical_threshold
 from theory.numerics.whole_files import write_json
 from theory.persistence import check_persistence, threshold_interval
@@ -72,8 +72,8 @@ class FusionSettings:
     def __post_init__(self) -> None:
         require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
         require_count(self.cluster_size, "cluster_size", 2, LARGEST_BATCH)
-        require_range(self.within_cos, "within_cos", 0.0, 1.0, closed="neither")
-        require_range(self.between_cos, "between_cos", 0.0, self.within_cos, closed="left")
+        require_number(self.within_cos, "within_cos", 0.0, 1.0, closed="neither")
+        require_number(self.between_cos, "between_cos", 0.0, self.within_cos, closed="left")
         if not self.inverse_temperatures or len(set(self.inverse_temperatures)) != len(self.inverse_temperatures):
             raise ValueError("inverse_temperatures: give at least one value, each once")
         require_range(np.asarray(self.inverse_temperatures), "inverse_temperatures", 0.0, np.inf, closed="neither")

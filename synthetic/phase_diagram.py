@@ -20,7 +20,6 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import brentq
 
-from models.limits import LARGEST_BATCH, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from models.stack import resolve_device
 from synthetic.runs.backends import Backend, open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
@@ -38,7 +37,8 @@ from synthetic.sweeps.subspace_model import (
     run_one_block,
 )
 from theory.judging.statements import STATEMENTS
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from theory.numerics.whole_files import write_json, write_table
 
 # Squares whose corners differ by more than this in their rate are divided.
@@ -79,14 +79,14 @@ class PhaseSettings:
     def __post_init__(self) -> None:
         if not self.noises or len(set(self.noises)) != len(self.noises):
             raise ValueError(f"noises: give at least one, each once, got {list(self.noises)}")
-        require_range(self.principal_angle_deg, "principal_angle_deg", 0.0, 90.0, closed="right")
+        require_number(self.principal_angle_deg, "principal_angle_deg", 0.0, 90.0, closed="right")
         require_count(self.largest_cluster, "largest_cluster", 8, LARGEST_BATCH)
         require_count(self.coarse, "coarse", 2, 128)
         require_count(self.refinements, "refinements", 0, 6)
         require_grid(len(self.noises) * (self.coarse * 2**self.refinements + 1) ** 2, ("coarse", "refinements"))
         require_count(self.trials, "trials", 1, LARGEST_TRIALS)
         require_count(self.seed, "seed", 0, LARGEST_SEED)
-        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
+        require_number(self.delta, "delta", 0.0, 1.0, closed="neither")
 
 
 # The defaults of --quick.

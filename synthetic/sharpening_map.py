@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS
 from models.stack import AttentionStack, resolve_device
 from synthetic.batches.prescribed_cosines import draw_batches
 from synthetic.runs.backends import open_backend
@@ -30,7 +29,8 @@ from synthetic.trials.registry import trial_of
 from synthetic.trials.search import search
 from theory.batches.clusters import contiguous_labels
 from theory.block_model import ReluAttention, trajectory
-from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.inputs import require_count, require_mixing, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS
 from theory.numerics.precision import numerical_threshold
 from theory.numerics.whole_files import write_json, write_table
 
@@ -67,7 +67,7 @@ class MapSettings:
         require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
         require_count(self.cluster_size, "cluster_size", 2, LARGEST_BATCH)
         require_count(self.steps, "steps", 2, 1000)
-        require_range(self.threshold, "threshold", 0.0, 1.0, closed="neither")
+        require_number(self.threshold, "threshold", 0.0, 1.0, closed="neither")
         require_mixing(self.mixing)
         require_count(self.trials, "trials", 1, LARGEST_TRIALS)
         require_count(self.seed, "seed", 0, LARGEST_SEED)

@@ -20,7 +20,6 @@ from itertools import product
 import numpy as np
 from tqdm import tqdm
 
-from models.limits import LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from models.stack import resolve_device
 from synthetic.measure.boundaries import rising_crossing_with_interval
 from synthetic.runs.backends import open_backend
@@ -44,7 +43,8 @@ from theory.judging.rates import trials_to_notice
 from theory.judging.statements import STATEMENTS
 from theory.judging.verdicts import Verdict
 from theory.lemmas.connectivity import circle_disconnection_probability
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from theory.numerics.whole_files import write_json, write_table
 
 # Batch sizes around the simulated floor at which recovery is measured.
@@ -101,7 +101,7 @@ class BatchSettings:
             * len(MULTIPLES), ("noise_shares", "subspace_dims", "principal_angles_deg", "affinities"),
         )  # fmt: skip
         clusters = require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
-        require_range(self.delta, "delta", 4e-4 * clusters, 0.5)
+        require_number(self.delta, "delta", 4e-4 * clusters, 0.5)
         require_count(self.trials, "trials", 1, LARGEST_TRIALS)
         if self.floor_trials is not None:
             require_count(self.floor_trials, "floor_trials", 1, LARGEST_TRIALS)

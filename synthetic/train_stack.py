@@ -24,7 +24,6 @@ import numpy as np
 import torch
 
 from models.heads import HeadConfig
-from models.limits import LARGEST_DIM, LARGEST_SEEDS, require_batch
 from models.losses import Objective
 from models.stack import resolve_device
 from synthetic.batches.geometry import Geometry
@@ -40,7 +39,8 @@ from synthetic.training.report import breakdown_rows, print_ablation, print_brea
 from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
 from theory.judging.verdicts import Status, Verdict, combine_cells
 from theory.lemmas.pair_law import NOISE_RANGE
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_DIM, LARGEST_SEEDS, require_batch
 from theory.numerics.whole_files import write_json, write_table
 
 TRAININGS = Tables("trainings", "history", ("cell", "step", "layer"), count="history_rows")
@@ -81,7 +81,7 @@ class TrainSettings:
         require_count(self.ambient_dim, "ambient_dim", 2, LARGEST_DIM)
         if self.seeds is not None:
             require_count(self.seeds, "seeds", 1, LARGEST_SEEDS)
-        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
+        require_number(self.delta, "delta", 0.0, 1.0, closed="neither")
         for name in ("batch_sizes", "noise_levels"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values)):

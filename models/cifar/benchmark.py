@@ -27,8 +27,8 @@ from models.cifar.training.state import start
 from models.cifar.training.train import make_batch, training_step
 from models.commands import exit_status, help_text, words_of
 from models.environment import resolve_device
-from models.limits import LARGEST_ROUNDS
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_ROUNDS
 
 
 @dataclass(frozen=True)

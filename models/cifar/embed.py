@@ -26,8 +26,8 @@ from models.cifar.evaluation.strengths import check_view_strengths, embed_streng
 from models.cifar.training.state import load_learner
 from models.commands import command
 from models.environment import resolve_device
-from models.limits import LARGEST_BATCH
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH
 from theory.numerics.whole_files import replacing
 
 SUFFIX = ".npz"

@@ -37,9 +37,9 @@ from models.cifar.training.state import new_learner
 from models.cifar.training.train import DivergedError, fit
 from models.commands import DIVERGED, command, draw
 from models.environment import resolve_device
-from models.limits import LARGEST_BATCH, LARGEST_EPOCHS
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS
 from theory.numerics.whole_files import write_table
 
 TRAINED = ("simclr", "supcon", "transfusion")

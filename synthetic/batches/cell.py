@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from models.limits import LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS, require_batch
 from synthetic.batches import seeding
 from synthetic.batches.geometry import Geometry
 from synthetic.batches.noise import NoiseKind, add_noise
 from theory.affinity import unit_points
 from theory.batches.clusters import contiguous_labels
 from theory.numerics.inputs import require_count, require_mixing, require_threshold
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS, require_batch
 from theory.subspaces import separating_map
 
 # Bytes of points generated and held at a time.

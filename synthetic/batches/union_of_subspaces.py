@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from models.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DIM, LARGEST_NUMBERS
 from theory.affinity import unit_points
 from theory.numerics.inputs import ClusterSizes, as_sizes, require_count, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DIM, LARGEST_NUMBERS
 
 Arrangement = Literal["orthogonal", "random", "angle"]
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.limits import LARGEST_DEPTH
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.slack.options import Point, TightnessOptions
@@ -20,6 +19,7 @@ from theory.batches.trajectory import Trajectory
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
 from theory.noise_ceiling import gaussian_separation
 from theory.numerics.inputs import require_count, require_mixing
+from theory.numerics.limits import LARGEST_DEPTH
 from theory.restart import certified_from_layer
 
 # Multiples of the ceiling that a fifth of the batches tries first; how many levels all of them try then.

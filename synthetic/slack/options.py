@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.limits import (
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import (
     LARGEST_BATCH,
     LARGEST_CLUSTERS,
     LARGEST_DIM,
@@ -18,7 +19,6 @@ from models.limits import (
     require_batch,
     require_grid,
 )
-from theory.numerics.inputs import require_count, require_range
 
 BoundKind = Literal["separation", "depth", "fusion", "soft"]
 Affinity = Literal["signed", "squared"]
@@ -98,7 +98,7 @@ def grid_points(options: TightnessOptions) -> list[Point]:
     """
     require_count(options.trials, "trials", 40, LARGEST_TRIALS)
     require_count(options.seed, "seed", 0, LARGEST_SEED)
-    require_range(options.delta, "delta", 0.0, 1.0, closed="neither")
+    require_number(options.delta, "delta", 0.0, 1.0, closed="neither")
     blocks = BLOCKS[options.bound]
     given = {name: getattr(options, name) for name in LISTS if getattr(options, name) is not None}
     for name, values in given.items():

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from models.limits import LARGEST_DEPTH, LARGEST_DIM, LARGEST_SEED, LARGEST_TRIALS, require_batch, require_grid
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry, oblique
 from synthetic.batches.noise import NoiseKind
@@ -19,7 +18,15 @@ from theory.noise_ceiling import (
     gaussian_separation,
     recommended_threshold,
 )
-from theory.numerics.inputs import require_count, require_mixing, require_range, require_threshold
+from theory.numerics.inputs import (
+    require_count,
+    require_flags,
+    require_mixing,
+    require_number,
+    require_range,
+    require_threshold,
+)
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_DIM, LARGEST_SEED, LARGEST_TRIALS, require_batch, require_grid
 
 # Default noise levels reach this far past the largest ceiling, in this many steps.
 PAST_CEILING, NUM_LEVELS, QUICK_LEVELS = 1.5, 16, 9
@@ -147,6 +154,7 @@ def _with_ceilings(levels: list[float], ceilings: Ceilings, noise: NoiseKind) ->
 
 
 def _check(settings: SweepSettings) -> None:
+    require_flags(settings)
     for name in ("ambient_dims", "batch_sizes"):
         values = getattr(settings, name)
         if not values or len(set(values)) != len(values):
@@ -164,7 +172,7 @@ def _check(settings: SweepSettings) -> None:
     require_count(settings.control_trials, "control_trials", 1, LARGEST_TRIALS)
     require_count(settings.seed, "seed", 0, LARGEST_SEED)
     require_mixing(settings.mixing)
-    require_range(settings.delta, "delta", 0.0, 1.0, closed="neither")
+    require_number(settings.delta, "delta", 0.0, 1.0, closed="neither")
     if settings.threshold is not None:
         require_threshold(settings.threshold)
     levels = settings.noise_levels

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from models.limits import LARGEST_CLUSTERS, LARGEST_DIM
 from synthetic.batches.cell import Cell
 from synthetic.batches.geometry import Geometry
 from synthetic.measure.one_block import one_block
@@ -26,7 +25,8 @@ from theory.judging.rates import RateCell, clopper_pearson, judge_rates
 from theory.judging.statements import THEOREM_2C, THEOREM_2G
 from theory.judging.verdicts import Verdict
 from theory.numerics.floor_search import climb
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_CLUSTERS, LARGEST_DIM
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
 
@@ -47,7 +47,7 @@ class SubspaceModel:
     def __post_init__(self) -> None:
         require_count(self.subspace_dim, "subspace_dim", 2, LARGEST_DIM)
         require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
-        require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
+        require_number(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
         if self.noise not in ("bounded", "sphere", "worst", "gaussian"):
             raise ValueError(f"noise: must be bounded, sphere, worst or gaussian, got {self.noise!r}")
         self.geometry.bases(self.ambient_dim, 0)

@@ -15,14 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.head_output import HeadOutput
 from models.heads import Head, HeadConfig, build_head, count_parameters
-from models.limits import LARGEST_STEPS, LARGEST_TRIALS
 from models.losses import Objective, read_affinity
 from models.optim import learning_rate
 from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import Evaluation, evaluate, to_device
 from synthetic.trials.files import Counterexample
 from theory.judging.verdicts import Verdict, combine_cells
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_STEPS, LARGEST_TRIALS
 
 # A change of the mean sharpness from one block to the next counts where it exceeds this many standard errors.
 CLEAR = 2.0
@@ -45,7 +45,7 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         require_count(self.steps, "steps", 1, LARGEST_STEPS)
-        require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
+        require_number(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
         require_count(self.evaluations, "evaluations", 0, LARGEST_STEPS)
         require_count(self.evaluation_batches, "evaluation_batches", 1, LARGEST_TRIALS)
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.limits import LARGEST_ROUNDS, LARGEST_STEPS
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_ROUNDS, LARGEST_STEPS
 
 Parameters = dict[str, Tensor]
 Sizes = tuple[int, ...]

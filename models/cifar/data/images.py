@@ -16,9 +16,9 @@ from torch import Tensor
 
 from models.cifar.data.archives import ARCHIVES, Archive, load_archive
 from models.cifar.data.image_folder import ARCHIVE_SUFFIXES, Arrays, is_archive, load_image_folder
-from models.limits import LARGEST_BATCH, LARGEST_SEED
 from theory.numerics.cache import cache_folder
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED
 
 DIGITS = "digits"
 # What image_size = None stands for where images are smaller by far.
@@ -109,7 +109,9 @@ class DataConfig:
     always the first."""
 
     def __post_init__(self) -> None:
-        require_range(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
+        if not isinstance(self.dataset, str) or not self.dataset.strip():
+            raise ValueError(f"dataset: must name one, or be a path, got {self.dataset!r}")
+        require_number(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
         require_count(self.split_seed, "split_seed", 0, LARGEST_SEED)
         if self.image_size is not None:
             require_count(self.image_size, "image_size", 1)

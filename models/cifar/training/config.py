@@ -12,9 +12,9 @@ from models.cifar.evaluation.strengths import check_view_strengths
 from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, HeadKind
-from models.limits import LARGEST_BATCH, LARGEST_EPOCHS, LARGEST_SEED
 from models.optim import OptimizerConfig
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_flags, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS, LARGEST_SEED
 
 Precision = Literal["float32", "bf16", "fp16"]
 
@@ -91,6 +91,7 @@ class TrainConfig:
     """Of initialization, order of the images, views and everything else that is drawn."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.precision, "precision", get_args(Precision))
         require_count(self.epochs, "epochs", 1, LARGEST_EPOCHS)
         require_count(self.batch_size, "batch_size", 2, LARGEST_BATCH)

@@ -135,8 +135,11 @@ def test_figures_leave_limits_as_they_are_and_else_a_status_of_their_own():
         assert status_of_figures(error) == NOT_DRAWN
 
 
-@pytest.mark.parametrize(("status", "left"), [(0, 0), (1, NOT_DRAWN), (2, NOT_DRAWN), (-9, NOT_DRAWN), (70, NOT_DRAWN),
-                                              (OUT_OF_MEMORY, OUT_OF_MEMORY), (LIMIT_REACHED, LIMIT_REACHED)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [(0, 0), (1, NOT_DRAWN), (2, NOT_DRAWN), (-9, NOT_DRAWN), (70, NOT_DRAWN), (OUT_OF_MEMORY, OUT_OF_MEMORY),
+     (LIMIT_REACHED, LIMIT_REACHED)],
+)  # fmt: skip
 def test_figures_of_another_process_leave_the_same(monkeypatch, capsys, tmp_path, status, left):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], status))
     assert draw(tmp_path) == left

@@ -1,7 +1,7 @@
 """The largest settings that a run takes: beyond any honest use, so that a slip (1e9 trials, a depth of a million) is
 refused by name in a moment, and not found out after hours, or by a machine without memory.
 
-Formulas have no such limits (theory.numerics.inputs): a number costs nothing, a batch does.
+Formulas have no such limits (inputs.py): a number costs nothing, a batch does.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ LARGEST_BATCH = 2**24
 LARGEST_DIM = 2**20
 LARGEST_CLUSTERS = 4096
 # Coordinates of a token or an embedding in a network, and channels of an encoder's first stage.
-LARGEST_WIDTH = 2**14
+LARGEST_WIDTH = 2**18
 LARGEST_CHANNELS = 1024
+# Learning rates and weight decays: float32 still holds their products.
+LARGEST_RATE = 1e6
 # Weights of a network: 32 GiB in float32.
 LARGEST_WEIGHTS = 2**33
 # Rounds of a benchmark, starting points of a search.
