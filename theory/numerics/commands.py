@@ -88,12 +88,12 @@ def status_of_error(error: BaseException, others: Mapping[type[Exception], int] 
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it was raised from."""
+    """The error, what it was raised from, and what was being handled when it was raised."""
     for _ in range(32):
         if error is None:
             return
         yield error
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

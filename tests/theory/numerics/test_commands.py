@@ -62,6 +62,18 @@ def wrapped(error):
     return work
 
 
+def while_handling(error):
+    """As matplotlib's closing of a file that could not be written."""
+
+    def work():
+        try:
+            raise error
+        finally:
+            object().pos  # noqa: B018
+
+    return work
+
+
 def exits(code):
     return lambda: sys.exit(code)
 
@@ -87,6 +99,7 @@ def recurses():
         (raising(OSError(errno.ENOMEM, "Cannot allocate memory")), OUT_OF_MEMORY, "memory ran out"),
         (wrapped(MemoryError()), OUT_OF_MEMORY, "cannot be read"),
         (wrapped(OSError(errno.EMFILE, "Too many open files")), LIMIT_REACHED, "cannot be read"),
+        (while_handling(OSError(errno.EFBIG, "File too large")), LIMIT_REACHED, "limit of the system"),
         (raising(OSError(errno.EMFILE, "Too many open files", "x.png")), LIMIT_REACHED, "limit of the system"),
         (raising(OSError(errno.EFBIG, "File too large", "rows.csv")), LIMIT_REACHED, "File too large"),
         (raising(RuntimeError("can't start new thread")), LIMIT_REACHED, "can't start new thread"),
