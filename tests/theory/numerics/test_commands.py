@@ -154,8 +154,11 @@ def test_figures_leave_limits_as_they_are_and_else_a_status_of_their_own():
      (LIMIT_REACHED, LIMIT_REACHED)],
 )  # fmt: skip
 def test_figures_of_another_process_leave_the_same(monkeypatch, capsys, tmp_path, status, left):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], status))
+    given = []
+    answer = subprocess.CompletedProcess([], status)
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: given.append(words[1:]) or answer)
     assert draw(tmp_path) == left
+    assert given == [["-m", "figures", str(tmp_path)]]
     assert ("try again with python -m figures" in capsys.readouterr().err) == (left != 0)
 
 
