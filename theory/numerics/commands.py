@@ -29,7 +29,7 @@ CRASHED, INTERRUPTED, TERMINATED = 70, 130, 143
 STATUSES = {
     DONE: "done; nothing that was checked is violated",
     CHECK_FAILED: "something that was checked does not hold: a bound is violated, a prediction contradicted",
-    BAD_ARGUMENTS: "arguments, a file to read or a folder cannot be used; nothing was computed",
+    BAD_ARGUMENTS: "arguments, a file to read or a folder cannot be used",
     NOT_WRITTEN: "results could not be written; what was finished before is kept",
     WORKERS_LOST: "worker processes died too often, or tasks failed; what was finished is kept",
     DIVERGED: "the loss of a training is no longer finite; the state is kept",
@@ -59,7 +59,7 @@ class TerminatedError(KeyboardInterrupt):
 
 def statuses_in_words() -> str:
     """The table, as --help shows it."""
-    return "Exit status:\n\n" + "\n".join(f"    {status:>3}  {meaning}" for status, meaning in STATUSES.items())
+    return "Exit statuses of all commands:\n\n" + "\n".join(f"    {status:>3}  {meaning}" for status, meaning in STATUSES.items())
 
 
 def status_of_error(error: BaseException, others: Mapping[type[Exception], int] | None = None) -> int:
@@ -186,9 +186,13 @@ def visible(text: str) -> str:
 
 
 def _status_of_exit(code: object) -> int:
-    """What SystemExit means: its number; words are an error, as for Python, but not with its status 1."""
-    if code is None or isinstance(code, int):
+    """What SystemExit means. Readers of words raise it with 0 after --help and 2 for words that are no options; with
+    words it is an error, for Python with status 1; and with any other number a library has ended the program."""
+    if code in (None, DONE, BAD_ARGUMENTS):
         return DONE if code is None else int(code)
+    if isinstance(code, int):
+        _say(f"error: a library ended the program with status {code}; this is no result")
+        return CRASHED
     _say(f"error: {code}")
     return BAD_ARGUMENTS
 
