@@ -11,7 +11,8 @@ from tests.command_lines import status_of
 from tests.hostile_lines import COMMANDS, LONG, Line, lines, options_of, sample
 from theory.numerics.commands import BAD_ARGUMENTS, DONE, NOT_WRITTEN
 
-SECONDS = 20.0
+# On a machine that does much else.
+SECONDS = 60.0
 
 
 @pytest.fixture
@@ -32,13 +33,17 @@ def what_is_wrong(line: Line, scratch, capsys) -> str | None:
     start = time.monotonic()
     status = COMMANDS[line.command].main(words)
     spent, said = time.monotonic() - start, capsys.readouterr().err
-    # A folder that cannot be made may be told so by either.
-    allowed = {BAD_ARGUMENTS} if line.refused else {BAD_ARGUMENTS, DONE} | {NOT_WRITTEN} * ("--out" in words)
-    right = status in allowed and "Traceback" not in said and spent < SECONDS and (status == DONE or said.strip())
+    right = (
+        status in allowed_statuses(line)
+        and "Traceback" not in said
+        and spent < SECONDS
+        and (status == DONE or said.strip())
+    )
     return None if right else f"{line}: status {status}, {spent:.0f} s: {said[-500:]}"
 
 
 def allowed_statuses(line: Line) -> set[int]:
+    """What is right; a folder that cannot be made may be told in two ways."""
     if line.refused:
         return {BAD_ARGUMENTS}
     return {BAD_ARGUMENTS, DONE, NOT_WRITTEN} if "--out" in line.words else {BAD_ARGUMENTS, DONE}

@@ -59,7 +59,9 @@ class TerminatedError(KeyboardInterrupt):
 
 def statuses_in_words() -> str:
     """The table, as --help shows it."""
-    return "Exit statuses of all commands:\n\n" + "\n".join(f"    {status:>3}  {meaning}" for status, meaning in STATUSES.items())
+    return "Exit statuses of all commands:\n\n" + "\n".join(
+        f"    {status:>3}  {meaning}" for status, meaning in STATUSES.items()
+    )
 
 
 def status_of_error(error: BaseException, others: Mapping[type[Exception], int] | None = None) -> int:
