@@ -183,8 +183,8 @@ def values_for(option: str, hint: Any) -> Iterator[tuple[tuple[str, ...], bool]]
             yield (value,), value in ("", "nan", "x", "1,5", "½", "∞")
         yield (), True
     elif typing.get_origin(kind) is Literal:
-        for value in WORDS:
-            yield (value,), value != "None"
+        # None may be a default, such as processes for all cores.
+        yield from (((value,), True) for value in WORDS if value != "None")
     elif kind is Path:
         for value in PATHS:
             yield (value,), False
