@@ -1,6 +1,8 @@
 """Redraw the figures of a run folder, without computing anything again.
 
-python -m figures RUN_FOLDER
+    python -m figures RUN_FOLDER
+
+Exit status: as in all commands (--help), never 1.
 """
 
 import sys
@@ -9,8 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from figures.catalogue import draw_all
-from figures.run_folder import DamagedFileError
+from theory.numerics.commands import exit_status, statuses_in_words
 
 
 def redraw(folder: Annotated[Path, tyro.conf.Positional]) -> int:
@@ -19,21 +20,18 @@ def redraw(folder: Annotated[Path, tyro.conf.Positional]) -> int:
     Args:
         folder: A folder that a sweep wrote, with config.json and its tables.
     """
-    try:
-        drawn = draw_all(folder)
-    except DamagedFileError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write figures: {error}", file=sys.stderr)
-        return 3
+    # Matplotlib takes a second to import, and may fail to: then that has a status too.
+    from figures.catalogue import draw_all
+
+    drawn = draw_all(folder)
     print("\n".join(str(path) for path in drawn) or f"{folder}: no table to draw from")
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return tyro.cli(redraw, args=arguments, prog="python -m figures")
+    text = f"{__doc__}\n{statuses_in_words()}"
+    return exit_status(lambda: tyro.cli(redraw, args=arguments, prog="python -m figures", description=text))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from theory.affinity import effective_threshold
-from theory.numerics.inputs import require_mixing, require_range, require_threshold
+from theory.numerics.inputs import require_mixing, require_number, require_threshold
 from theory.numerics.precision import numerical_threshold
 
 
@@ -90,7 +90,7 @@ class TransFusionBlock(nn.Module):
         super().__init__()
         require_threshold(threshold)
         require_mixing(mixing)
-        require_range(power, "power", 0.0, float("inf"), closed="neither")
+        require_number(power, "power", 0.0, float("inf"), closed="neither")
         self.power = float(power)
         self.condition = condition
         self.bias_form = bias_form

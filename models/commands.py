@@ -1,72 +1,133 @@
-"""What all command lines do alike: errors become one line on stderr and an exit status."""
+"""What all command lines do alike: options are read from words, and whatever happens has an exit status."""
 
-import os
-import signal
+import subprocess
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
-BAD_ARGUMENTS, NOT_WRITTEN, WORKERS_LOST, DIVERGED, INTERRUPTED, TERMINATED = 2, 3, 4, 5, 130, 143
-# EX_SOFTWARE of sysexits.h. Python's own status for a traceback is 1, which here says that something is violated.
-CRASHED = 70
+import tyro
+
+from theory.numerics.commands import (
+    AUDIT_FAILED,
+    BAD_ARGUMENTS,
+    CHECK_FAILED,
+    CRASHED,
+    DIVERGED,
+    DONE,
+    INTERRUPTED,
+    LIMIT_REACHED,
+    NOT_DRAWN,
+    NOT_WRITTEN,
+    OUT_OF_MEMORY,
+    TERMINATED,
+    WORKERS_LOST,
+    TerminatedError,
+    exit_status,
+    status_of_figures,
+    statuses_in_words,
+)
+
+__all__ = [
+    "AUDIT_FAILED",
+    "BAD_ARGUMENTS",
+    "CHECK_FAILED",
+    "CRASHED",
+    "DIVERGED",
+    "DONE",
+    "INTERRUPTED",
+    "LIMIT_REACHED",
+    "NOT_DRAWN",
+    "NOT_WRITTEN",
+    "OUT_OF_MEMORY",
+    "TERMINATED",
+    "WORKERS_LOST",
+    "TerminatedError",
+    "command",
+    "draw",
+    "exit_status",
+    "help_text",
+    "parse",
+    "words_of",
+]
+
+Options = TypeVar("Options")
 
 
-class TerminatedError(KeyboardInterrupt):
-    """SIGTERM, as schedulers send it when time is up: ends a command as Ctrl-C does, so that what is finished is kept
-    and no process goes on."""
+def help_text(description: str | None) -> str:
+    """What --help shows: the command's own words, and the table of exit statuses."""
+    return f"{description or ''}\n\n{statuses_in_words()}"
 
 
-def exit_status(work: Callable[[], int], others: Mapping[type[Exception], int] | None = None) -> int:
-    """The status that ``work`` returns, or the one of the error that it raised.
+def words_of(arguments: list[str] | None) -> list[str]:
+    """The words of a command line, those of the process for None.
 
-    2: an argument, or a file that was to be read, is not usable. 3: results could not be written. 70: any other error,
-    which is one of this program, with its traceback. 130: interrupted. 143: terminated.
+    Raises:
+        ValueError: an option is given nothing at all, as by a variable of the shell that is not set: an empty path
+            would mean the folder that one is in.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for before, word in zip(["the first word", *words], words):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise ValueError(f"{word.rstrip('=') or before}: is given an empty value")
+    return words
+
+
+def parse(
+    kind: Callable[..., Options],
+    arguments: list[str] | None,
+    prog: str,
+    description: str | None,
+    quick: Mapping[str, Any] | None = None,
+) -> Options:
+    """Options from the words of a command line.
 
     Args:
-        others: further errors that end a command in their own words, and their status.
+        arguments: None takes those of the process.
+        quick: what --quick puts in the place of defaults. A value that is given always wins, also where it is the
+            usual default.
+
+    Raises:
+        ValueError: values that cannot be used, named.
+        SystemExit: words that are no options (2), or --help (0).
     """
+    words = words_of(arguments)
+    default = {}
+    if quick is not None and _last_flag(words, "quick"):
+        default = {"default": kind(**quick, quick=True)}
+    return tyro.cli(kind, args=words, prog=prog, description=help_text(description), **default)
+
+
+def _last_flag(words: list[str], name: str) -> bool:
+    """Whether a flag is set, by the last word about it."""
+    said = [word for word in words if word in (f"--{name}", f"--no-{name}")]
+    return bool(said) and said[-1] == f"--{name}"
+
+
+def command(
+    run: Callable[[Options], int],
+    kind: Callable[..., Options],
+    arguments: list[str] | None,
+    prog: str,
+    description: str | None,
+    quick: Mapping[str, Any] | None = None,
+    others: Mapping[type[Exception], int] | None = None,
+) -> int:
+    """A command line from words to exit status (``parse``, ``exit_status``)."""
+    return exit_status(lambda: run(parse(kind, arguments, prog, description, quick)), others)
+
+
+def draw(folder: Path) -> int:
+    """Draw a run folder's figures in a process of their own, and say what this leaves of the exit status.
+
+    Figures are another room's business: they read the folder, and never run a model.
+    """
+    words = [sys.executable, "-m", "figures", str(folder)]
     try:
-        with _termination_interrupts():
-            return work()
-    except tuple(others or ()) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return next(status for kind, status in others.items() if isinstance(error, kind))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_ARGUMENTS
-    except BrokenPipeError:
-        # Whoever read the printed report has left; the results are on disk. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_WRITTEN
+        status = subprocess.run(words, check=False).returncode
     except OSError as error:
-        print(f"error: cannot write results: {error}", file=sys.stderr)
-        return NOT_WRITTEN
-    except TerminatedError:
-        print("\nterminated", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        print("error: this is an error of the program, not a result", file=sys.stderr)
-        return CRASHED
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    # Only the main thread may, and someone else's handler stays.
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def raise_error(number: int, frame: object) -> None:
-        raise TerminatedError
-
-    signal.signal(signal.SIGTERM, raise_error)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        print(f"error: {error}", file=sys.stderr)
+        status = status_of_figures(error)
+    if status:
+        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
+    return status if status in (DONE, OUT_OF_MEMORY, LIMIT_REACHED, INTERRUPTED, TERMINATED) else NOT_DRAWN

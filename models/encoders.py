@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from theory.numerics.inputs import require_choice, require_count
+from theory.numerics.inputs import require_array, require_choice, require_count, require_flags
+from theory.numerics.limits import LARGEST_CHANNELS
 
 EncoderKind = Literal["resnet18", "resnet34", "resnet50", "small"]
 NormKind = Literal["batch", "group"]
@@ -53,11 +54,12 @@ class EncoderConfig:
     """Start every block as its shortcut, by scaling its last normalization by zero (arXiv 1706.02677, section 5.1)."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.kind, "kind", get_args(EncoderKind))
         require_choice(self.norm, "norm", get_args(NormKind))
-        require_count(self.in_channels, "in_channels", 1)
+        require_count(self.in_channels, "in_channels", 1, LARGEST_CHANNELS)
         if self.width is not None:
-            require_count(self.width, "width", 1)
+            require_count(self.width, "width", 1, LARGEST_CHANNELS)
 
     @property
     def first_width(self) -> int:
@@ -160,6 +162,9 @@ class Encoder(nn.Module):
             ValueError: images of another shape, or none; with batch normalization in training, a batch that leaves one
                 value a channel (one 8 x 8 image in a ResNet).
         """
+        require_array(images, "images")
+        if not images.dtype.is_floating_point:
+            raise ValueError(f"images: expected a floating dtype, got {images.dtype}")
         if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape:
             expected = f"(n, {self.in_channels}, H, W) with n, H, W >= 1"
             raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")

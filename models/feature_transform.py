@@ -23,7 +23,10 @@ from torch import Tensor
 
 from models.losses.common import require_alike, require_rows, widen
 from theory.affinity import unit_points
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_array, require_count, require_flag, require_number, require_range
+
+# What an index may be.
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 Weights = Float[Tensor, "n"] | Float[Tensor, "n D"]
 
@@ -66,10 +69,12 @@ def interpolate_negatives(
         ValueError: other shapes, no rows, NaN or infinity, weights outside the range, no permutation, or (normalized)
             a result of zero.
     """
+    require_flag(normalize, "normalize")
     require_rows(negatives, "negatives", minimum=1)
     weights = _columns(weights, negatives, 0.0, 1.0)
     count = len(negatives)
-    if tuple(permutation.shape) != (count,) or permutation.dtype.is_floating_point:
+    require_array(permutation, "permutation")
+    if tuple(permutation.shape) != (count,) or permutation.dtype not in WHOLE:
         found = f"{permutation.dtype} of shape {tuple(permutation.shape)}"
         raise ValueError(f"permutation: expected integers of shape ({count},), got {found}")
     order = permutation.to(negatives.device)
@@ -97,7 +102,7 @@ def draw_beta(
         ValueError: a or b not positive or not finite.
     """
     for value, name in ((a, "a"), (b, "b")):
-        require_range(value, name, 0.0, float("inf"), closed="neither")
+        require_number(value, name, 0.0, float("inf"), closed="neither")
     logits = _log_gamma_draws(a, shape, generator) - _log_gamma_draws(b, shape, generator)
     return logits.sigmoid().to(dtype)
 
@@ -119,6 +124,7 @@ def draw_partners(count: int, generator: torch.Generator) -> Int[Tensor, "n"]:
 def _mix_positives(
     queries: Tensor, keys: Tensor, weights: Tensor, low: float, high: float, normalize: bool
 ) -> tuple[Tensor, Tensor]:
+    require_flag(normalize, "normalize")
     require_rows(queries, "queries", minimum=1)
     require_rows(keys, "keys", minimum=1)
     require_alike(queries, keys, "queries", "keys")
@@ -131,6 +137,9 @@ def _mix_positives(
 
 def _columns(weights: Tensor, rows: Tensor, low: float, high: float) -> Tensor:
     """Weights as (n, 1) or (n, D), on the rows' device and in their precision."""
+    require_array(weights, "weights")
+    if not weights.dtype.is_floating_point:
+        raise ValueError(f"weights: expected a floating dtype, got {weights.dtype}")
     if tuple(weights.shape) not in ((len(rows),), tuple(rows.shape)):
         expected = f"({len(rows)},) or {tuple(rows.shape)}"
         raise ValueError(f"weights: expected shape {expected}, got {tuple(weights.shape)}")

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from models.head_output import HeadOutput, Reading
 from models.learned_attention import CosineQueryKey, EncoderLayer, TransFusionLayer, require_heads
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import (
+    require_array,
+    require_choice,
+    require_count,
+    require_flags,
+    require_number,
+)
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_WEIGHTS, LARGEST_WIDTH
 
 HeadKind = Literal["none", "linear", "mlp", "transfusion", "deepfusion", "reluformer", "batchformer"]
 AttentionScope = Literal["joint", "per_view"]
@@ -67,14 +74,22 @@ class HeadConfig:
     features. Losses compare rows across views in either case."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.kind, "kind", get_args(HeadKind))
         require_choice(self.attention_scope, "attention_scope", get_args(AttentionScope))
-        for name in ("out_dim", "width", "depth"):
-            require_count(getattr(self, name), name, 1)
+        for name in ("out_dim", "width"):
+            require_count(getattr(self, name), name, 1, LARGEST_WIDTH)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
         for name in ("hidden_dim", "num_heads", "feed_forward"):
             if getattr(self, name) is not None:
-                require_count(getattr(self, name), name, 1)
-        require_range(self.dropout, "dropout", 0.0, 1.0, closed="left")
+                require_count(getattr(self, name), name, 1, LARGEST_WIDTH)
+        weights = self.depth * self.width * (4 * self.width + 2 * (self.feed_forward or 0))
+        if weights > LARGEST_WEIGHTS:
+            raise ValueError(
+                f"depth: {self.depth} blocks of width {self.width} have {weights:.2g} weights, at most "
+                f"{LARGEST_WEIGHTS:.2g}"
+            )
+        require_number(self.dropout, "dropout", 0.0, 1.0, closed="left")
         if self.kind in ("transfusion", "reluformer", "deepfusion"):
             require_heads(self.width, self.attention_heads)
 
@@ -115,6 +130,9 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: features of another shape, no rows, or views that do not divide n.
         """
+        require_array(features, "features")
+        if not features.dtype.is_floating_point:
+            raise ValueError(f"features: expected a floating dtype, got {features.dtype}")
         if features.ndim != 2 or features.shape[1] != self.in_dim or features.shape[0] == 0:
             raise ValueError(f"features: expected shape (n, {self.in_dim}) with n >= 1, got {tuple(features.shape)}")
         if require_count(views, "views", 1) > features.shape[0] or features.shape[0] % views:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.head_output import Reading
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
 from theory.numerics.precision import numerical_threshold
 
 
@@ -196,7 +196,7 @@ class DotProductAttention(nn.Module):
     def __init__(self, width: int, num_heads: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         require_heads(width, num_heads)
-        require_range(dropout, "dropout", 0.0, 1.0, closed="left")
+        require_number(dropout, "dropout", 0.0, 1.0, closed="left")
         self.num_heads = num_heads
         self.dropout = dropout
         self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
@@ -269,7 +269,7 @@ def gelu_feed_forward(width: int, hidden: int, dropout: float) -> nn.Sequential:
         ValueError: hidden below 1, or dropout outside [0, 1).
     """
     require_count(hidden, "feed_forward", 1)
-    require_range(dropout, "dropout", 0.0, 1.0, closed="left")
+    require_number(dropout, "dropout", 0.0, 1.0, closed="left")
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
 
 

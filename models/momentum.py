@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
 from theory.affinity import unit_points
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_flag, require_number
 
 
 @final
@@ -49,7 +49,7 @@ class MomentumCopy(nn.Module):
 
     def __init__(self, module: nn.Module, momentum: float = 0.999) -> None:
         super().__init__()
-        require_range(momentum, "momentum", 0.0, 1.0)
+        require_number(momentum, "momentum", 0.0, 1.0)
         for name, parameter in module.named_parameters():
             if parameter.dtype not in (torch.float32, torch.float64):
                 raise ValueError(f"module: parameters must be float32 or float64, {name} is {parameter.dtype}")
@@ -73,7 +73,7 @@ class MomentumCopy(nn.Module):
             ValueError: momentum outside [0, 1], or a module with other parameters or buffers.
         """
         momentum = self.momentum if momentum is None else momentum
-        require_range(momentum, "momentum", 0.0, 1.0)
+        require_number(momentum, "momentum", 0.0, 1.0)
         old, new = _tensors(self.module.named_parameters()), _tensors(module.named_parameters())
         old_buffers, new_buffers = _tensors(self.module.named_buffers()), _tensors(module.named_buffers())
         for mine, other, what in ((old, new, "parameters"), (old_buffers, new_buffers, "buffers")):
@@ -176,6 +176,7 @@ def moco_loss(
         ValueError: other shapes, no queries, NaN or infinity, or (normalized) a zero vector; temperature not positive,
             or so small that the scores overflow.
     """
+    require_flag(normalize, "normalize")
     for rows, name, minimum in ((queries, "queries", 1), (keys, "keys", 1), (negatives, "negatives", 0)):
         require_rows(rows, name, minimum, nonzero=normalize)
     require_alike(queries, keys, "queries", "keys")

@@ -16,7 +16,15 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import nn
 
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import (
+    require_choice,
+    require_count,
+    require_flag,
+    require_flags,
+    require_number,
+    require_range,
+)
+from theory.numerics.limits import LARGEST_EPOCHS, LARGEST_RATE
 
 OptimizerKind = Literal["sgd", "adamw", "lars"]
 Schedule = Literal["cosine", "constant"]
@@ -54,10 +62,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(OptimizerKind))
         require_choice(self.schedule, "schedule", get_args(Schedule))
-        require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
-        require_range(self.momentum, "momentum", 0.0, 1.0, closed="left")
-        require_range(self.weight_decay, "weight_decay", 0.0, math.inf, closed="left")
-        require_count(self.warmup_epochs, "warmup_epochs", 0)
+        require_flags(self)
+        require_number(self.learning_rate, "learning_rate", 0.0, LARGEST_RATE, closed="neither")
+        require_number(self.momentum, "momentum", 0.0, 1.0, closed="left")
+        require_number(self.weight_decay, "weight_decay", 0.0, LARGEST_RATE, closed="left")
+        require_count(self.warmup_epochs, "warmup_epochs", 0, LARGEST_EPOCHS)
         if self.nesterov and self.kind == "adamw":
             raise ValueError("nesterov: goes with sgd and lars only, not with adamw")
         if self.nesterov and self.momentum == 0.0:
@@ -89,10 +98,11 @@ class Lars(torch.optim.Optimizer):
         eta: float = TRUST_COEFFICIENT,
         nesterov: bool = False,
     ) -> None:
-        require_range(lr, "lr", 0.0, math.inf, closed="left")
-        require_range(momentum, "momentum", 0.0, 1.0, closed="left")
-        require_range(weight_decay, "weight_decay", 0.0, math.inf, closed="left")
-        require_range(eta, "eta", 0.0, math.inf, closed="neither")
+        require_flag(nesterov, "nesterov")
+        require_number(lr, "lr", 0.0, LARGEST_RATE, closed="left")
+        require_number(momentum, "momentum", 0.0, 1.0, closed="left")
+        require_number(weight_decay, "weight_decay", 0.0, LARGEST_RATE, closed="left")
+        require_number(eta, "eta", 0.0, LARGEST_RATE, closed="neither")
         group = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "nesterov": nesterov}
         super().__init__(params, group | {"adapt": True})
 
@@ -136,7 +146,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     Raises:
         ValueError: weight_decay negative, or no parameter that can be trained.
     """
-    require_range(weight_decay, "weight_decay", 0.0, math.inf, closed="left")
+    require_number(weight_decay, "weight_decay", 0.0, LARGEST_RATE, closed="left")
     decayed, plain, seen = [], [], set()
     for part in module.modules():
         for parameter in part.parameters(recurse=False):
@@ -188,7 +198,7 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, s
     require_count(step, "step", 0)
     require_range(warmup_steps, "warmup_steps", 0, total_steps)
     require_range(step, "step", 0, total_steps)
-    require_range(peak, "peak", 0.0, math.inf, closed="left")
+    require_number(peak, "peak", 0.0, LARGEST_RATE, closed="left")
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     if schedule == "constant" or warmup_steps == total_steps:

@@ -16,6 +16,7 @@ from models.stack import trial_chunks, unit_inputs, unit_tokens
 from theory.batches.clusters import cluster_layout
 from theory.batches.trajectory import SoftmaxTrajectory, measure_softmax_layer
 from theory.numerics.inputs import require_count, require_mixing, require_points, require_range
+from theory.numerics.limits import LARGEST_DEPTH
 from theory.softmax_fusion import require_inverse_temperature
 
 
@@ -51,7 +52,7 @@ class SoftmaxStack(nn.Module):
         # A number that float64 holds may be infinite in the stack's dtype.
         kappa = torch.as_tensor(inverse_temperature, dtype=torch.float64)
         require_range(kappa, "inverse_temperature", 0.0, torch.finfo(dtype).max, closed="right")
-        self.depth, self.normalize = require_count(depth, "depth", 1), normalize
+        self.depth, self.normalize = require_count(depth, "depth", 1, LARGEST_DEPTH), normalize
         self.device, self.dtype = resolve_device(device), dtype
         self.register_buffer("inverse_temperature", torch.as_tensor(inverse_temperature, dtype=dtype))
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=dtype))

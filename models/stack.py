@@ -23,7 +23,8 @@ from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.batches.clusters import ClusterLayout, cluster_layout
 from theory.batches.trajectory import Trajectory, layer_extremes, measure_layer
-from theory.numerics.inputs import require_count, require_points
+from theory.numerics.inputs import require_array, require_count, require_flag, require_points
+from theory.numerics.limits import LARGEST_DEPTH
 from theory.subspaces import require_query_key_map
 
 # Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
@@ -96,7 +97,9 @@ class AttentionStack(nn.Module):
             raise ValueError(f"normalize: must be never, input or every, got {normalize!r}")
         if bias_form and (normalize != "every" or not signed):
             raise ValueError("bias_form: needs normalize='every' (Lemma 0 appends the bias to unit tokens) and signed")
-        self.depth = require_count(depth, "depth", 1)
+        require_flag(signed, "signed")
+        require_flag(bias_form, "bias_form")
+        self.depth = require_count(depth, "depth", 1, LARGEST_DEPTH)
         self.tile_rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
         self.normalize = normalize
         self.signed = signed
@@ -212,6 +215,7 @@ class AttentionStack(nn.Module):
         Raises:
             ValueError: as ``prepare`` and ``tokens``; bad labels.
         """
+        require_array(points, "points")
         if points.ndim != 3:
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])

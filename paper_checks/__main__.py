@@ -11,10 +11,9 @@
 The run folder has report.html (open it in a browser), report.md, results.csv, one folder a claim with its tables and
 figures, and one folder a task. Claims share tasks, and each is computed once.
 
-Exit status: 0 done, 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is;
-2 bad arguments, images or an unusable folder, 3 results could not be written, 4 a task failed, so that claims are
-reported as not run, 70 a crash, 130 interrupted, 143 terminated. Finished tasks are kept; --resume computes failed ones
-again.
+Exit status: 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is; 4 a task
+failed, so that claims are reported as not run; others as in all commands (--help). Finished tasks are kept; --resume
+computes failed ones again.
 """
 
 import sys
@@ -25,11 +24,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 from tqdm import tqdm
 
+from figures.drawing import draw_whole
 from models.cifar.data.images import load_images, require_test_and_classes
-from models.commands import WORKERS_LOST, exit_status
+from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder, whole_folder
 from paper_checks.arms import Training
@@ -40,7 +39,8 @@ from paper_checks.limits.trainings import LimitTraining
 from paper_checks.report import Entry, Meta, print_summary, write_report
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
-from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
+from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
+from theory.numerics.inputs import require_count
 from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS = "tasks", "claims"
@@ -76,6 +76,10 @@ class PaperChecks:
     """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is."""
     list: bool = False
     """Print the claims and their rules, and run nothing."""
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None:
+            require_count(self.jobs, "jobs", 1, MAX_JOBS)
 
 
 def chosen_claims(only: str | None) -> list[Claim]:
@@ -150,7 +154,7 @@ def _status(entries: list[Entry], options: PaperChecks) -> int:
     failed = [e for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
     fooled = [e for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
     wrong = failed + (fooled if options.control != "none" else [])
-    return 1 if options.check and wrong else 0
+    return CHECK_FAILED if options.check and wrong else max(entry.drawing for entry in entries)
 
 
 def _backend(jobs: int | None, device: torch.device) -> BackendOptions:
@@ -240,9 +244,6 @@ def judge(
         failures: of tasks, by their names.
     """
     finding, failed = _finding(claim, results, tier, failures)
-    # Matplotlib takes a second to import, which worker processes and refused commands are spared.
-    from figures.catalogue import draw_all
-
     own = folder / CLAIMS / claim.id
     with whole_folder(own) as made:
         write_json(made / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
@@ -250,9 +251,11 @@ def judge(
         for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
             if rows:
                 write_table(made / f"{name}.csv", rows)
-        drawn = [path.name for path in draw_all(made)]
+        paths, status = draw_whole(made)
+        drawn = [path.name for path in paths]
     pictures = (*(own / name for name in drawn), *finding.pictures)
-    return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", _command(options, only=claim.id), failed)
+    where = f"{CLAIMS}/{claim.id}"
+    return Entry(claim, finding, pictures, where, _command(options, only=claim.id), failed, status)
 
 
 def _command(options: PaperChecks, only: str | None) -> str:
@@ -295,9 +298,7 @@ def _splits(limited: bool) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(tyro.cli(PaperChecks, args=arguments, prog="python -m paper_checks", description=__doc__))
-    )
+    return command(run, PaperChecks, arguments, "python -m paper_checks", __doc__)
 
 
 if __name__ == "__main__":

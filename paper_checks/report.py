@@ -6,6 +6,7 @@ results.csv has the numbers.
 
 import base64
 import io
+import re
 import shutil
 import textwrap
 from collections import Counter
@@ -22,6 +23,7 @@ from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import Answer
 from paper_checks.family import Standing, standings
 from paper_checks.report_tables import MISSING, is_number, number_tables
+from theory.numerics.commands import visible
 from theory.numerics.whole_files import write_table, write_whole
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -41,6 +43,8 @@ CAPTIONS = {
     "claim_floor": "accuracy by batch size beside the floors that were predicted",
 }
 PICTURES = "pictures"
+# What would begin a heading, a list, a quotation or a rule in Markdown, at the beginning of a line.
+BLOCK_START = re.compile(r"^(\d{0,9})(#{1,6}(?=\s|$)|[.)+](?=\s|$)|-+(?=\s|$)|=+$|>)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Entry:
         folder: of the claim's tables and figures, in the run folder.
         command: that repeats it.
         failures: why it could not be judged, with the last lines of what was said; empty where it was.
+        drawing: the exit status that its figures leave; 0 where they were drawn.
     """
 
     claim: Claim
@@ -60,6 +65,7 @@ class Entry:
     folder: str
     command: str
     failures: tuple[str, ...] = ()
+    drawing: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,8 @@ def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[s
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": markdown_text, "line": one_line, "p": p_words,
-                            "label": lambda answer: LABELS.get(answer, answer)}  # fmt: skip
+    environment.filters |= {"cell": markdown_text, "code": markdown_code, "block": markdown_block, "line": one_line,
+                            "p": p_words, "label": lambda answer: LABELS.get(answer, answer)}  # fmt: skip
     found = standings_of(entries)
     fooled = [e.claim.id for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
     return environment.get_template(template).render(
@@ -273,11 +279,24 @@ def one_line(text: str, width: int = 130) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Text that is not taken for a tag, a column or a new line."""
-    plain = " ".join(str(text).split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "|*_`[]":
+    """Text that is not taken for a tag, a column, a new line, a formula, or a heading, list or quotation."""
+    plain = visible(" ".join(str(text).split())).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    for sign in "|*_`[]~$":
         plain = plain.replace(sign, f"\\{sign}")
-    return plain
+    return BLOCK_START.sub(r"\1\\\2", plain)
+
+
+def markdown_code(text: object) -> str:
+    """Text as code inside a line, with a fence that it does not contain."""
+    plain = visible(" ".join(str(text).split()))
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
+    space = " " if "`" in plain else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def markdown_block(text: str) -> str:
+    """Lines as a block of code, indented, blank ones too."""
+    return "\n".join(f"    {line}" for line in visible(text).splitlines() or [""])
 
 
 def print_summary(entries: Sequence[Entry]) -> None:

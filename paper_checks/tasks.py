@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 from figures.run_folder import read_table
 from models.run_folder import whole_folder
 from theory.judging.verdicts import Status
+from theory.numerics.commands import CHECK_FAILED, DONE, NOT_DRAWN
 from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
 from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
@@ -113,12 +114,12 @@ class Command:
 
 
 def _no_result(status: int, verdicts: Path) -> str | None:
-    """Why a command that ended with this status has no result; None if it has: 0 and nothing is violated, or 1 and
-    something is."""
+    """Why a command that ended with this status has no result; None if it has: 0 and nothing is violated, 1 and
+    something is, or 9 and nothing is, where only figures are missing."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return f"was ended by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
-    if status not in (0, 1):
+    if status not in (DONE, CHECK_FAILED, NOT_DRAWN):
         return f"ended with status {status}"
     try:
         found = [Status(each["status"]) for each in json.loads(verdicts.read_text(encoding="utf-8"))]

@@ -7,28 +7,30 @@
 
 Every trial's negative controls run first: damaged stacks, blocks and losses that its check has to find out.
 
-Exit status: 0 the theorems stand, the killed statements fall and the damaged parts are found out, 1 otherwise, 2 bad
-arguments, 70 a crash.
+Exit status: 1 a theorem falls, a killed statement stands or a damaged part is not found out; others as in all commands
+(--help).
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 
+from figures.drawing import draw_and_tell
 from synthetic.runs.records import RunRecorder, Tables
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.trials.prosecution import Prosecution, prosecute
 from synthetic.trials.registry import load_statements, trials
 from synthetic.trials.search import Shape, search, unnoticed
 from synthetic.trials.trial import Trial
 from theory.judging.verdicts import Status, Verdict
+from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_ROUNDS, LARGEST_SEED, LARGEST_STEPS, LARGEST_TRIALS
 from theory.numerics.whole_files import write_json, write_table
 
 
@@ -57,11 +59,11 @@ def run(options: AdversaryOptions) -> int:
     Raises:
         ValueError: bad options.
     """
-    require_count(options.random_batches, "random_batches", 0)
-    require_count(options.seed, "seed", 0)
+    require_count(options.random_batches, "random_batches", 0, LARGEST_TRIALS)
+    require_count(options.seed, "seed", 0, LARGEST_SEED)
     load_statements(options.statements)
-    require_count(options.restarts, "restarts", 1)
-    require_count(options.steps, "steps", 1)
+    require_count(options.restarts, "restarts", 1, LARGEST_ROUNDS)
+    require_count(options.steps, "steps", 1, LARGEST_STEPS)
     recorder = _recorder(options)
     folder = options.out.parent if recorder is None and options.out is not None else recorder and recorder.path
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
@@ -70,14 +72,16 @@ def run(options: AdversaryOptions) -> int:
     attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
     found = {trial.key: search(trial, _batches(trial, options), options.seed, folder) for trial in drawn}
     verdicts = [verdict for verdict, _ in found.values()]
+    status = DONE
     if options.out is not None:
         plain = options.out.suffix == ".json"
         write_json(options.out if plain else folder / "verdicts.json", [*(a.verdict() for a in attacks), *verdicts])
         if not plain:
-            keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
+            status = keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
     print_report(attacks, verdicts, missed)
     as_expected = all(a.refuted != a.true for a in attacks) and not any(missed.values())
-    return 0 if as_expected and all(verdict.status is not Status.VIOLATED for verdict in verdicts) else 1
+    as_expected &= all(verdict.status is not Status.VIOLATED for verdict in verdicts)
+    return status if as_expected else CHECK_FAILED
 
 
 def _recorder(options: AdversaryOptions) -> RunRecorder | None:
@@ -89,6 +93,8 @@ def _recorder(options: AdversaryOptions) -> RunRecorder | None:
     if options.out is None:
         return None
     if options.out.suffix == ".json":
+        if options.out.is_dir() or not options.out.parent.is_dir() or not os.access(options.out.parent, os.W_OK):
+            raise ValueError(f"--out {options.out}: cannot be written; give a file in a folder that is there")
         _require_verdicts(options.out)
         return None
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
@@ -112,8 +118,9 @@ def _batches(trial: Trial, options: AdversaryOptions) -> int:
     return options.random_batches if trial.rate is None else -(-options.random_batches // 10)
 
 
-def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence[tuple[Trial, list[Shape]]]) -> None:
-    """trials.csv (a row a shape of random batches), attacks.csv (a row an attack), and the figure of both."""
+def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence[tuple[Trial, list[Shape]]]) -> int:
+    """trials.csv (a row a shape of random batches), attacks.csv (a row an attack), and the figure of both; returns what
+    drawing it leaves of the exit status."""
     rows = [
         {"trial": trial.key, "name": trial.name, "shape": shape.number, **_told(trial, shape)}
         for trial, shapes in searches
@@ -123,11 +130,10 @@ def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence
         {"trial": a.trial.key, "name": a.attack.violation.name, "true": a.true, "closest": a.attack.closest,
          "inside": a.attack.inside, "restarts": a.attack.restarts} for a in attacks
     ])  # fmt: skip
-    if rows:
-        write_table(folder / "trials.csv", rows)
-        from figures.catalogue import draw_all
-
-        print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
+    if not rows:
+        return DONE
+    write_table(folder / "trials.csv", rows)
+    return draw_and_tell(folder)
 
 
 def _told(trial: Trial, shape: Shape) -> dict:
@@ -167,11 +173,7 @@ def print_report(attacks: Sequence[Prosecution], verdicts: Sequence[Verdict], mi
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(
-            run, tyro.cli(AdversaryOptions, args=arguments, prog="python -m synthetic.adversary", description=__doc__)
-        )
-    )
+    return command(run, AdversaryOptions, arguments, "python -m synthetic.adversary", __doc__)
 
 
 if __name__ == "__main__":

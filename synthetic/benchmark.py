@@ -5,6 +5,8 @@
 Reports, for each shape, the time of a stack's forward pass with all measurements against (a) the bare matrix products
 of the same shapes (cosines and mixing at every layer, nothing else) and (b) the obvious loop over trials in NumPy; and
 its peak memory. The three run in turn, so that a noisy machine slows them alike; ratios are taken round by round.
+
+Exit status: as in all commands (--help), never 1.
 """
 
 import multiprocessing
@@ -14,22 +16,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
-import tyro
 from scipy.sparse.csgraph import connected_components
 
 from models.stack import AttentionStack
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
 from synthetic.batches.union_of_subspaces import cone_clusters, subspace_bases
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from theory.affinity import unit_points
 from theory.batches.clusters import contiguous_labels
 from theory.noise_ceiling import gaussian_extremes, gaussian_separation, recommended_threshold
-from theory.numerics.inputs import require_count
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_ROUNDS
 
 # (trials, n, D)
 SHAPES = ((64, 256, 64), (16, 512, 128), (200, 32, 64), (16, 256, 256))
@@ -143,8 +144,9 @@ def run(options: BenchmarkOptions) -> int:
     Raises:
         ValueError: bad options.
     """
-    require_count(options.rounds, "rounds", 1)
-    require_count(options.depth, "depth", 1)
+    require_count(options.rounds, "rounds", 1, LARGEST_ROUNDS)
+    require_number(options.noise, "noise", 0.0, 1.0)
+    require_count(options.depth, "depth", 1, LARGEST_DEPTH)
     print(
         f"float64, depth {options.depth}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"median [min, max] of {options.rounds} rounds"
@@ -165,11 +167,7 @@ def run(options: BenchmarkOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(
-            run, tyro.cli(BenchmarkOptions, args=arguments, prog="python -m synthetic.benchmark", description=__doc__)
-        )
-    )
+    return command(run, BenchmarkOptions, arguments, "python -m synthetic.benchmark", __doc__)
 
 
 if __name__ == "__main__":

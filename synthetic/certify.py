@@ -12,8 +12,7 @@ far.
 What stays numerical (theory.md, section 2h): two-step descent (2c, r >= 3), the soft graph (2g), and rows and layer 1
 of the fusion ceiling (2f).
 
-Exit status: 0 every default number is certified, 1 one had to move, 2 bad arguments, a missing extra or an unusable
-folder, 3 results could not be written, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+Exit status: 1 a default number had to move; others as in all commands (--help).
 """
 
 import sys
@@ -26,12 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from synthetic.runs.options import RunOptions
 from synthetic.runs.records import CELLS_ALONE, RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from theory import noise_ceiling
 from theory.batch_floor import bounded_connection, connectivity_certificate, gaussian_floor_certificate
 from theory.batches.clusters import pair_counts
@@ -212,9 +210,7 @@ def run(options: CertifyOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(run, tyro.cli(CertifyOptions, args=arguments, prog="python -m synthetic.certify", description=__doc__))
-    )
+    return command(run, CertifyOptions, arguments, "python -m synthetic.certify", __doc__)
 
 
 if __name__ == "__main__":

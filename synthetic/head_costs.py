@@ -8,8 +8,7 @@ A step is forward, loss and backward in float32 on given features, TransFusion w
 all others with NT-Xent. Heads take turns, so that a noisy machine slows them alike; ratios to the MLP head are taken
 round by round.
 
-Exit status: 0 done, 2 bad arguments or an unusable folder, 3 results could not be written, 70 a crash, 130 interrupted,
-143 terminated.
+Exit status: as in all commands (--help), never 1.
 """
 
 import sys
@@ -20,7 +19,6 @@ from typing import get_args
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
@@ -28,8 +26,9 @@ from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_DEPTH, LARGEST_ROUNDS, LARGEST_WIDTH
 
 COSTS = Tables("costs", None)
 REFERENCE = "mlp"
@@ -54,10 +53,12 @@ class CostSettings:
 
     def __post_init__(self) -> None:
         for size in self.batch_sizes:
-            if require_count(size, "batch_sizes", 4) % 2:
+            if require_count(size, "batch_sizes", 4, LARGEST_BATCH) % 2:
                 raise ValueError(f"batch_sizes: must be even, got {size}")
-        for name in ("feature_dim", "width", "depth", "rounds"):
-            require_count(getattr(self, name), name, 1)
+        for name in ("feature_dim", "width"):
+            require_count(getattr(self, name), name, 1, LARGEST_WIDTH)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
+        require_count(self.rounds, "rounds", 1, LARGEST_ROUNDS)
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,7 @@ def run(options: HeadCosts) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(tyro.cli(HeadCosts, args=arguments, prog="python -m synthetic.head_costs", description=__doc__))
-    )
+    return command(run, HeadCosts, arguments, "python -m synthetic.head_costs", __doc__)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@
 First, for every size and in a fresh process each, seconds and peak memory, beside the bytes of a single n x n matrix.
 Then the time of tiled over dense passes, in turn, ratios taken round by round: all layers with all measurements, and a
 training step (stack, affinity loss, gradients of the points).
+
+Exit status: as in all commands (--help), never 1.
 """
 
 import multiprocessing
@@ -20,7 +22,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from models.losses import affinity_jsd, affinity_jsd_from_points
@@ -28,9 +29,10 @@ from models.stack import AttentionStack
 from models.tiled import choose_tile_rows
 from synthetic.benchmark import CLUSTERS, make_batches, seconds
 from synthetic.runs.records import RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from theory.affinity import target_affinity
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_ROUNDS, require_batch
 from theory.numerics.whole_files import write_table
 
 AMBIENT_DIM = 128
@@ -158,6 +160,8 @@ def _print_needs(options: LargeBatchOptions) -> list[dict]:
     print(f"Time and peak memory of a fresh process: {what}")
     print("     n   tile rows   seconds   peak memory   one n x n matrix")
     rows = []
+    if not options.sizes:
+        raise ValueError("sizes: give at least one value")
     for n in options.sizes:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             row = pool.submit(need, n, options).result()
@@ -177,11 +181,12 @@ def run(options: LargeBatchOptions) -> int:
         ValueError: bad options.
         OSError: the folder cannot be written.
     """
-    require_count(options.rounds, "rounds", 0)
-    require_count(options.depth, "depth", 1)
-    require_range(options.noise, "noise", 0.0, 1.0)
+    require_count(options.rounds, "rounds", 0, LARGEST_ROUNDS)
+    require_count(options.depth, "depth", 1, LARGEST_DEPTH)
+    require_number(options.noise, "noise", 0.0, 1.0)
     for n in options.sizes:
-        if require_count(n, "sizes", 2 * CLUSTERS) % CLUSTERS:
+        require_batch(require_count(n, "sizes", 2 * CLUSTERS), AMBIENT_DIM, "sizes", depth=options.depth)
+        if n % CLUSTERS:
             raise ValueError(f"sizes: must be multiples of {CLUSTERS}, got {n}")
     recorder = None
     if options.out is not None:
@@ -203,12 +208,7 @@ def run(options: LargeBatchOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(
-            run,
-            tyro.cli(LargeBatchOptions, args=arguments, prog="python -m synthetic.large_batches", description=__doc__),
-        )
-    )
+    return command(run, LargeBatchOptions, arguments, "python -m synthetic.large_batches", __doc__)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,16 @@ Theorem 3 (softmax keeps its mass for a certified depth, then falls to chance), 
 sharpness 1) and the block model (exact on equiangular batches, a mean-field prediction on noisy ones) are held against
 every layer.
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
-written, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+Exit status: 1 something is violated; others as in all commands (--help).
 """
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack, resolve_device
@@ -27,7 +25,7 @@ from synthetic.batches.prescribed_cosines import BatchKind, draw_batches, mean_c
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.trials.files import Counterexample
@@ -37,7 +35,8 @@ from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
 from theory.block_model import ReluAttention, SoftmaxAttention, check_exactness, trajectory
 from theory.judging.statements import BLOCK_MODEL, THEOREM_2A, THEOREM_3
 from theory.judging.verdicts import Status, Verdict
-from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.inputs import require_count, require_mixing, require_number, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS
 from theory.numerics.precision import numerical_threshold
 from theory.numerics.whole_files import write_json
 from theory.persistence import check_persistence, threshold_interval
@@ -73,17 +72,21 @@ class FusionSettings:
     """Every batch is drawn from (seed, kind, trial)."""
 
     def __post_init__(self) -> None:
-        require_count(self.num_clusters, "num_clusters", 2)
-        require_count(self.cluster_size, "cluster_size", 2)
-        require_range(self.within_cos, "within_cos", 0.0, 1.0, closed="neither")
-        require_range(self.between_cos, "between_cos", 0.0, self.within_cos, closed="left")
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_count(self.cluster_size, "cluster_size", 2, LARGEST_BATCH)
+        require_number(self.within_cos, "within_cos", 0.0, 1.0, closed="neither")
+        require_number(self.between_cos, "between_cos", 0.0, self.within_cos, closed="left")
         if not self.inverse_temperatures or len(set(self.inverse_temperatures)) != len(self.inverse_temperatures):
             raise ValueError("inverse_temperatures: give at least one value, each once")
         require_range(np.asarray(self.inverse_temperatures), "inverse_temperatures", 0.0, np.inf, closed="neither")
-        require_count(self.depth, "depth", 1)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
         require_mixing(self.mixing)
-        require_count(self.trials, "trials", 1)
-        require_count(self.seed, "seed", 0)
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+
+
+# The defaults of --quick.
+QUICK = {"depth": 64, "trials": 8}
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class OverFusion(RunOptions, FusionSettings):
     """Command line of the over-fusion run."""
 
     quick: bool = False
-    """Depth 64, 8 batches, whatever other options say."""
+    """Other defaults: depth 64, 8 batches. Options that are given win."""
 
 
 @dataclass(frozen=True)
@@ -249,8 +252,6 @@ def run(options: OverFusion) -> int:
         OSError: a file could not be written.
     """
     settings = settings_of(options, FusionSettings)
-    if options.quick:
-        settings = replace(settings, depth=64, trials=8)
     curves, out = build_curves(settings), options.folder("fusion")
     draw_batches("equiangular", settings.within_cos, settings.between_cos, settings.num_clusters,
                  settings.cluster_size, settings.ambient_dim, 1, 0, 0)  # fmt: skip
@@ -271,9 +272,7 @@ def run(options: OverFusion) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(tyro.cli(OverFusion, args=arguments, prog="python -m synthetic.over_fusion", description=__doc__))
-    )
+    return command(run, OverFusion, arguments, "python -m synthetic.over_fusion", __doc__, QUICK)
 
 
 if __name__ == "__main__":

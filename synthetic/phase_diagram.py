@@ -9,25 +9,22 @@
 Squares of the plane whose corners disagree, in what was measured or in what is guaranteed, are divided again. Every
 measured point inside the guaranteed region is tested against delta.
 
-Exit status: 0 nothing is violated, 1 something is (a failing batch is kept), 2 bad arguments or an unusable folder or
-scheduler, 3 results could not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What
-was finished is kept.
+Exit status: 1 something is violated (a failing batch is kept); others as in all commands (--help).
 """
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-import tyro
 from scipy.optimize import brentq
 
 from models.stack import resolve_device
 from synthetic.runs.backends import Backend, open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import CELLS_ALONE, RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.runs.tasks import run_tasks
 from synthetic.sweeps.failures import save_batch_failures
 from synthetic.sweeps.subspace_model import (
@@ -40,7 +37,8 @@ from synthetic.sweeps.subspace_model import (
     run_one_block,
 )
 from theory.judging.statements import STATEMENTS
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from theory.numerics.whole_files import write_json, write_table
 
 # Squares whose corners differ by more than this in their rate are divided.
@@ -81,13 +79,18 @@ class PhaseSettings:
     def __post_init__(self) -> None:
         if not self.noises or len(set(self.noises)) != len(self.noises):
             raise ValueError(f"noises: give at least one, each once, got {list(self.noises)}")
-        require_range(self.principal_angle_deg, "principal_angle_deg", 0.0, 90.0, closed="right")
-        require_count(self.largest_cluster, "largest_cluster", 8)
-        require_count(self.coarse, "coarse", 2)
-        require_range(require_count(self.refinements, "refinements", 0), "refinements", 0, 6)
-        require_count(self.trials, "trials", 1)
-        require_count(self.seed, "seed", 0)
-        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
+        require_number(self.principal_angle_deg, "principal_angle_deg", 0.0, 90.0, closed="right")
+        require_count(self.largest_cluster, "largest_cluster", 8, LARGEST_BATCH)
+        require_count(self.coarse, "coarse", 2, 128)
+        require_count(self.refinements, "refinements", 0, 6)
+        require_grid(len(self.noises) * (self.coarse * 2**self.refinements + 1) ** 2, ("coarse", "refinements"))
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+        require_number(self.delta, "delta", 0.0, 1.0, closed="neither")
+
+
+# The defaults of --quick.
+QUICK = {"refinements": 2, "trials": 100, "largest_cluster": 128}
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class PhaseDiagram(RunOptions, PhaseSettings):
     """Command line of the phase diagram."""
 
     quick: bool = False
-    """Two refinements, 100 trials, clusters up to 128."""
+    """Other defaults: two refinements, 100 trials, clusters up to 128. Options that are given win."""
 
 
 @dataclass(frozen=True)
@@ -265,8 +268,6 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
         WorkersLostError: the backend's workers died too often.
     """
     settings = settings_of(options, PhaseSettings)
-    if options.quick:
-        settings = replace(settings, refinements=2, trials=100, largest_cluster=128)
     planes = build_planes(settings)
     out = options.folder("phase")
     device = resolve_device("cpu")
@@ -297,11 +298,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(PhaseDiagram, args=arguments, prog="python -m synthetic.phase_diagram", description=__doc__)
-        )
-    )
+    return command(run, PhaseDiagram, arguments, "python -m synthetic.phase_diagram", __doc__, QUICK)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ First noisy batches with mean cosines (within, between) go through one plain, on
 block: where does the affinity sharpness rise? Then the sign of Proposition 5's margin is held against the measured
 change on equiangular batches (p = 1, 1.5, 2, 3, with and without threshold), and the block model against real stacks.
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder, 3 results could not be
-written, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+Exit status: 1 something is violated; others as in all commands (--help).
 """
 
 import sys
@@ -18,20 +17,20 @@ from functools import partial
 
 import numpy as np
 import torch
-import tyro
 
 from models.stack import AttentionStack, resolve_device
 from synthetic.batches.prescribed_cosines import draw_batches
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.trials.registry import trial_of
 from synthetic.trials.search import search
 from theory.batches.clusters import contiguous_labels
 from theory.block_model import ReluAttention, trajectory
-from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.inputs import require_count, require_mixing, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS
 from theory.numerics.precision import numerical_threshold
 from theory.numerics.whole_files import write_json, write_table
 
@@ -64,14 +63,18 @@ class MapSettings:
     """Every batch is drawn from (seed, point, trial)."""
 
     def __post_init__(self) -> None:
-        require_count(self.equiangular_batches, "equiangular_batches", 1)
-        require_count(self.num_clusters, "num_clusters", 2)
-        require_count(self.cluster_size, "cluster_size", 2)
-        require_count(self.steps, "steps", 2)
-        require_range(self.threshold, "threshold", 0.0, 1.0, closed="neither")
+        require_count(self.equiangular_batches, "equiangular_batches", 1, LARGEST_TRIALS)
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_count(self.cluster_size, "cluster_size", 2, LARGEST_BATCH)
+        require_count(self.steps, "steps", 2, 1000)
+        require_number(self.threshold, "threshold", 0.0, 1.0, closed="neither")
         require_mixing(self.mixing)
-        require_count(self.trials, "trials", 1)
-        require_count(self.seed, "seed", 0)
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+
+
+# The defaults of --quick.
+QUICK = {"equiangular_batches": 5_000, "steps": 10, "trials": 5}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class SharpeningMap(RunOptions, MapSettings):
     """Command line of the sharpening map."""
 
     quick: bool = False
-    """5,000 equiangular batches, 10 steps, 5 batches a point, whatever other options say."""
+    """Other defaults: 5,000 equiangular batches, 10 steps, 5 batches a point. Options that are given win."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,6 @@ def run(options: SharpeningMap) -> int:
         OSError: a file could not be written.
     """
     settings = settings_of(options, MapSettings)
-    if options.quick:
-        settings = replace(settings, equiangular_batches=5_000, steps=10, trials=5)
     points, out = build_points(settings), options.folder("sharpening")
     measure_point(points[0], replace(settings, trials=1))
     device = resolve_device("cpu")
@@ -204,11 +205,7 @@ def run(options: SharpeningMap) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(
-            tyro.cli(SharpeningMap, args=arguments, prog="python -m synthetic.sharpening_map", description=__doc__)
-        )
-    )
+    return command(run, SharpeningMap, arguments, "python -m synthetic.sharpening_map", __doc__, QUICK)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@
 For every subspace dimension, principal angle, noise level and kind of affinity (signed, squared) it measures recovery
 around the simulated floor and at the proved one; a second part measures how fusion averages noise away (denoising).
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+Exit status: 1 something is violated; others as in all commands (--help).
 """
 
 import sys
@@ -19,7 +18,6 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from models.stack import resolve_device
@@ -27,7 +25,7 @@ from synthetic.measure.boundaries import rising_crossing_with_interval
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import CELLS_ALONE, RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.runs.tasks import run_tasks
 from synthetic.sweeps.denoising import DenoisingSettings, judge_denoising, measure_denoising
 from synthetic.sweeps.failures import save_batch_failures
@@ -45,7 +43,8 @@ from theory.judging.rates import trials_to_notice
 from theory.judging.statements import STATEMENTS
 from theory.judging.verdicts import Verdict
 from theory.lemmas.connectivity import circle_disconnection_probability
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_CLUSTERS, LARGEST_SEED, LARGEST_TRIALS, require_grid
 from theory.numerics.whole_files import write_json, write_table
 
 # Batch sizes around the simulated floor at which recovery is measured.
@@ -97,11 +96,21 @@ class BatchSettings:
         require_range(np.asarray(self.noise_shares), "noise_shares", 0.0, 1.0, closed="left")
         if set(self.affinities) - {"signed", "squared"}:
             raise ValueError(f"affinities: must be among signed, squared, got {list(self.affinities)}")
-        require_range(self.delta, "delta", 4e-4 * require_count(self.num_clusters, "num_clusters", 2), 0.5)
-        require_count(self.trials, "trials", 1)
+        require_grid(
+            len(self.subspace_dims) * len(self.principal_angles_deg) * len(self.noise_shares) * len(self.affinities)
+            * len(MULTIPLES), ("noise_shares", "subspace_dims", "principal_angles_deg", "affinities"),
+        )  # fmt: skip
+        clusters = require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_number(self.delta, "delta", 4e-4 * clusters, 0.5)
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
         if self.floor_trials is not None:
-            require_count(self.floor_trials, "floor_trials", 1)
-        require_count(self.seed, "seed", 0)
+            require_count(self.floor_trials, "floor_trials", 1, LARGEST_TRIALS)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+
+
+# The defaults of --quick.
+QUICK = {"subspace_dims": (2, 3), "principal_angles_deg": (60.0,), "noise_shares": (0.0,), "trials": 100,
+         "denoise": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,8 @@ class SweepBatch(RunOptions, BatchSettings):
     """Command line of the batch sweep."""
 
     quick: bool = False
-    """Small grid: r = 2 and 3, 60 degrees, no noise, 100 trials, four sizes a group, no denoising."""
+    """Other defaults, a small grid: r = 2 and 3, 60 degrees, no noise, 100 trials, four sizes a group, no denoising.
+    Options that are given win."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +264,6 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
         WorkersLostError: the backend's workers died too often.
     """
     settings = settings_of(options, BatchSettings)
-    if options.quick:
-        small = {"subspace_dims": (2, 3), "principal_angles_deg": (60.0,), "noise_shares": (0.0,), "trials": 100}
-        settings = replace(settings, **small, denoise=False)
     out = options.folder("batch")
     device = resolve_device("cpu")
     models = build_models(settings)
@@ -330,9 +337,7 @@ def _measured(row: dict) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(tyro.cli(SweepBatch, args=arguments, prog="python -m synthetic.sweep_batch", description=__doc__))
-    )
+    return command(run, SweepBatch, arguments, "python -m synthetic.sweep_batch", __doc__, QUICK)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@
     python -m synthetic.sweep_noise --backend loky --jobs 4  in four processes; the same rows
     python -m synthetic.sweep_noise --backend dask --scheduler tcp://HOST:8786     on a dask cluster; the same rows
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 6 the run contradicts itself (audit.json), 70 a crash, 130 interrupted, 143
-terminated. What was finished is kept.
+Exit status: 1 something is violated, 6 the run contradicts itself (audit.json); others as in all commands (--help).
 """
 
 import sys
@@ -19,8 +17,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import tyro
-
 from models.stack import AttentionStack, resolve_device
 from synthetic.audit.plan import audit_plan
 from synthetic.audit.rows import audit_run, audited_rows
@@ -28,12 +24,12 @@ from synthetic.batches.cell import Cell
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder
-from synthetic.runs.statuses import AUDIT_FAILED, exit_status
+from synthetic.runs.statuses import AUDIT_FAILED, command
 from synthetic.sweeps.failures import save_failures, save_suspects
 from synthetic.sweeps.noise_cells import CellTask, StackFactory, run_cells
 from synthetic.sweeps.noise_controls import control_cells
 from synthetic.sweeps.noise_fusion import fusion_cells
-from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK_LEVELS, SweepSettings, build_cells, quick
+from synthetic.sweeps.noise_grid import NUM_LEVELS, QUICK, QUICK_LEVELS, SweepSettings, build_cells
 from synthetic.sweeps.noise_report import (
     batchwise,
     print_audit,
@@ -56,7 +52,8 @@ class SweepNoise(RunOptions, SweepSettings):
     device: str = "cpu"
     """Where the stack runs: cpu, cuda, cuda:1, mps."""
     quick: bool = False
-    """Small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4."""
+    """Other defaults, a small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4. Options that are
+    given win."""
     adversary: bool = False
     """Also search for counterexamples to Theorems 1, 2a and 2b by gradient ascent (half a minute more)."""
     replay: Path | None = None
@@ -75,8 +72,6 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     """
     device = resolve_device(options.device)
     settings = settings_of(options, SweepSettings)
-    if options.quick:
-        settings = quick(settings)
     grid, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     controls = control_cells(settings, len(grid)) if settings.controls else []
     if settings.controls and settings.threshold is None:
@@ -150,10 +145,14 @@ def replay(options: SweepNoise) -> int:
     return 1 if verdict.status is Status.VIOLATED else 0
 
 
+def run_or_replay(options: SweepNoise) -> int:
+    """The sweep, or one of its counterexamples."""
+    return run(options) if options.replay is None else replay(options)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    options = tyro.cli(SweepNoise, args=arguments, prog="python -m synthetic.sweep_noise", description=__doc__)
-    return exit_status(lambda: run(options) if options.replay is None else replay(options))
+    return command(run_or_replay, SweepNoise, arguments, "python -m synthetic.sweep_noise", __doc__, QUICK)
 
 
 if __name__ == "__main__":

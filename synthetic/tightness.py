@@ -6,27 +6,28 @@
     python -m synthetic.tightness --bound soft      the batch floor under noise (2g)
     python -m synthetic.tightness --ambient-dims 256 --num-clusters 8 --cluster-sizes 32 --within-cos 1
 
-Of 2e, 2f and 2g it also counts the failures of batches *at* the proved number, with a verdict on all of them. Exit
-status: 0, 1 when a breakdown lies below its bound (a threshold or a floor: on its wrong side) or failures contradict
-it, 2 for bad arguments, 70 a crash.
+Of 2e, 2f and 2g it also counts the failures of batches *at* the proved number, with a verdict on all of them.
+
+Exit status: 1 a breakdown lies below its bound (a threshold or a floor: on its wrong side), or failures contradict it;
+others as in all commands (--help).
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
 from tqdm import tqdm
 
+from figures.drawing import draw_and_tell
 from synthetic.runs.records import RunRecorder
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.slack import depth, fusion, separation, soft
 from synthetic.slack.options import LISTS, TightnessOptions, grid_points
 from synthetic.slack.rows import contradicted, judge_rows, print_rows
 from theory.judging.statements import THEOREM_2E, THEOREM_2F, THEOREM_2G
+from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.whole_files import write_json, write_table
 
 MEASURE = {"separation": separation.measure, "depth": depth.measure, "fusion": fusion.measure, "soft": soft.measure}
@@ -64,16 +65,14 @@ def run(options: TightnessOptions) -> int:
     if options.bound == "separation":
         separation.print_table(rows)
         failed = not all(r["tightness_high"] >= 1.0 for r in rows)
-        _draw(folder)
-        return int(failed)
+        return finish(folder, failed)
     statement, claim, ratio = PROMISES[options.bound]
     print_rows(rows, ratio, MORE.get(options.bound, ()))
     verdict = judge_rows(statement.name, claim, rows, options.delta)
     print(f"  {verdict}\n      {statement.headline}")
     if folder is not None:
         write_json(folder / "verdicts.json", [verdict])
-    _draw(folder)
-    return int(contradicted(rows, verdict, below=options.bound == "depth"))
+    return finish(folder, contradicted(rows, verdict, below=options.bound == "depth"))
 
 
 def _check(points: Sequence[dict], options: TightnessOptions) -> None:
@@ -87,22 +86,15 @@ def _check(points: Sequence[dict], options: TightnessOptions) -> None:
             soft.model_of(point)
 
 
-def _draw(folder: Path | None) -> None:
-    """The figure of the table."""
-    if folder is not None:
-        # Matplotlib takes a second to import.
-        from figures.catalogue import draw_all
-
-        print("\n".join(str(path) for path in draw_all(folder)))
+def finish(folder: Path | None, failed: bool) -> int:
+    """Draw the table's figure, if it is kept; returns the exit status."""
+    status = DONE if folder is None else draw_and_tell(folder)
+    return CHECK_FAILED if failed else status
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        partial(
-            run, tyro.cli(TightnessOptions, args=arguments, prog="python -m synthetic.tightness", description=__doc__)
-        )
-    )
+    return command(run, TightnessOptions, arguments, "python -m synthetic.tightness", __doc__)
 
 
 if __name__ == "__main__":

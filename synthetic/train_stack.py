@@ -11,8 +11,7 @@ The default run trains TransFusion (supervised, loss on every block) and Deep Fu
 levels and batch sizes, and compares their breakdown with stacks of ideal weights and with Theorem 2's ceilings.
 Ablations: loss, learning_rate, depth, attention, supervision; at one noise level and batch size, several seeds.
 
-Exit status: 0 nothing is violated, 1 something is, 2 bad arguments or an unusable folder or scheduler, 3 results could
-not be written, 4 too many workers died, 70 a crash, 130 interrupted, 143 terminated. What was finished is kept.
+Exit status: 1 something is violated; others as in all commands (--help).
 """
 
 import sys
@@ -23,7 +22,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 
 from models.heads import HeadConfig
 from models.losses import Objective
@@ -32,7 +30,7 @@ from synthetic.batches.geometry import Geometry
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
-from synthetic.runs.statuses import exit_status
+from synthetic.runs.statuses import command
 from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
 from synthetic.runs.tasks import announce, run_tasks
 from synthetic.training.ablations import Ablation, Variant, build_variants
@@ -42,7 +40,8 @@ from synthetic.training.report import breakdown_rows, print_ablation, print_brea
 from synthetic.training.training import Optimisation, TrainingResult, TrainingTask, train
 from theory.judging.statements import THEOREM_4
 from theory.lemmas.pair_law import NOISE_RANGE
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_DIM, LARGEST_SEEDS, require_batch
 from theory.numerics.whole_files import write_json, write_table
 
 KEY = "theorem_4"
@@ -75,15 +74,16 @@ class TrainSettings:
     """The loss."""
     optimisation: Optimisation = field(default_factory=Optimisation)
     """How it is minimized."""
-    seeds: int = 2
-    """Trainings of every kind: seeds 0, 1, ... of the initialization and the batches. Ablations take at least 3."""
+    seeds: int | None = None
+    """Trainings of every kind: seeds 0, 1, ... of the initialization and the batches. Default: 2; in ablations 3."""
     delta: float = 0.05
     """Failure probability that the proved ceilings allow."""
 
     def __post_init__(self) -> None:
-        require_count(self.ambient_dim, "ambient_dim", 2)
-        require_count(self.seeds, "seeds", 1)
-        require_range(self.delta, "delta", 0.0, 1.0, closed="neither")
+        require_count(self.ambient_dim, "ambient_dim", 2, LARGEST_DIM)
+        if self.seeds is not None:
+            require_count(self.seeds, "seeds", 1, LARGEST_SEEDS)
+        require_number(self.delta, "delta", 0.0, 1.0, closed="neither")
         for name in ("batch_sizes", "noise_levels"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) != len(values)):
@@ -91,7 +91,11 @@ class TrainSettings:
         if self.noise_levels is not None:
             require_range(np.array([v for v in self.noise_levels if v != 0.0]), "noise_levels", *NOISE_RANGE)
         for size in self.batch_sizes or ():
-            require_count(size, "batch_sizes", 2)
+            require_batch(require_count(size, "batch_sizes", 2), self.ambient_dim, "batch_sizes")
+
+
+# The defaults of --quick; those that depend on other settings are filled in by ``complete``.
+QUICK = {"seeds": 1, "optimisation": Optimisation(steps=100, evaluations=2, evaluation_batches=12)}
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,22 @@ class TrainStack(RunOptions, TrainSettings):
     threads: int | None = 1
     """Torch threads of every training; these networks are too small to share."""
     quick: bool = False
-    """100 steps, one batch size, two noise levels, one seed: shows the run, but too few steps to judge by. Wins over
-    options that say otherwise."""
+    """Other defaults: 100 steps, one batch size, two noise levels, one seed: shows the run, but too few steps to judge
+    by. Options that are given win."""
 
 
 def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
-    """The settings with every default filled in.
+    """The settings with every default filled in; what is given stays.
+
+    Args:
+        quick: the defaults are those of --quick.
 
     Raises:
         ValueError: no ceiling that noise levels could be multiples of.
     """
     ablation = settings.ablation != "none"
     sizes = settings.batch_sizes or ((96,) if ablation or quick else (24, 48, 96))
-    seeds = 1 if quick else max(settings.seeds, 3) if ablation else settings.seeds
+    seeds = settings.seeds or (1 if quick else 3 if ablation else 2)
     levels = settings.noise_levels
     if levels is None:
         clean = BatchSource(settings.geometry, settings.ambient_dim, max(sizes), 0.0, "labels", "fixed", 0)
@@ -126,9 +133,7 @@ def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
             raise ValueError("noise_levels: give them; for these clusters no noise is proved to be harmless")
         shares = ABLATION_SHARE if ablation else NOISE_SHARES[1::2] if quick else NOISE_SHARES
         levels = tuple(float(f"{share * ceiling:.3g}") for share in shares)
-    how = replace(settings.optimisation, steps=100, evaluations=2, evaluation_batches=12) if quick else (
-        settings.optimisation)  # fmt: skip
-    return replace(settings, batch_sizes=sizes, noise_levels=levels, seeds=seeds, optimisation=how)
+    return replace(settings, batch_sizes=sizes, noise_levels=levels, seeds=seeds)
 
 
 def build_tasks(settings: TrainSettings) -> list[TrainingTask]:
@@ -213,9 +218,7 @@ def ideal_rows(settings: TrainSettings) -> list[dict]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return exit_status(
-        lambda: run(tyro.cli(TrainStack, args=arguments, prog="python -m synthetic.train_stack", description=__doc__))
-    )
+    return command(run, TrainStack, arguments, "python -m synthetic.train_stack", __doc__, QUICK)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from others, are worked out again from the rows. Checkpoints are held against th
 and a run that is under way is left alone. The manifest tells accidents and edits, not the work of somebody who wrote a
 new one.
 
-Exit status: 0 all folders are whole, finished or not, 2 bad arguments, a folder that is no run folder or is in use, 6 a
-folder is not whole, or its verdicts are not those of its rows, 70 a crash.
+Exit status: 0 all folders are whole, finished or not; 6 a folder is not whole, or its verdicts are not those of its
+rows; 2 a folder is no run folder or in use; others as in all commands (--help).
 """
 
 import sys
@@ -21,7 +21,8 @@ from typing import Annotated
 import tyro
 
 from synthetic.integrity.folders import State, look_at
-from synthetic.runs.statuses import AUDIT_FAILED, BAD_ARGUMENTS, exit_status
+from synthetic.runs.statuses import command
+from theory.numerics.commands import AUDIT_FAILED, BAD_ARGUMENTS
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ def run(options: VerifyOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m synthetic.verify"
-    return exit_status(lambda: run(tyro.cli(VerifyOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, VerifyOptions, arguments, "python -m synthetic.verify", __doc__)
 
 
 if __name__ == "__main__":

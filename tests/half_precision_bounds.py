@@ -224,7 +224,8 @@ EXEMPT = {
         ("inputs.require_points", "inputs.require_range", "inputs.require_threshold", "inputs.require_mixing",
          "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
          "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
-         "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
+         "inputs.require_above", "subspaces.require_query_key_map", "inputs.require_array", "inputs.require_flag",
+         "inputs.require_flags", "inputs.require_number", "inputs.require_values"), CHECK),
     "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
     **dict.fromkeys(
         ("batch_law.BatchLaw", "batch_weights.BatchKind", "batch_weights.Rows", "binned_rows.Edges",
@@ -285,5 +286,7 @@ EXEMPT_MODULES = {
     "fusion_nodes": "called with float64 by fusion_rows",
     "statements": "words",
     "whole_files": "files",
+    "commands": "exit statuses",
+    "limits": "counts",
     "cache": "files",
 }

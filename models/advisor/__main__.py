@@ -11,12 +11,10 @@
 The run folder keeps the table as advice.json, the curves as curves.csv, and predictions.json with its SHA-256, written
 before the file of --check is opened.
 
-Exit status: 0 done, 1 a prediction is CONTRADICTED, 2 bad arguments or a file that cannot be used, 3 results could not
-be written, 70 a crash, 130 interrupted, 143 terminated. Finished parts are kept.
+Exit status: 1 a prediction is CONTRADICTED; others as in all commands (--help). Finished parts are kept.
 """
 
 import hashlib
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -36,7 +34,7 @@ from models.advisor.inputs.arrays import MemoryLimit
 from models.advisor.inputs.features import FeatureSet, Sources, load_features
 from models.advisor.prospective import judge, read_predictions, write_predictions
 from models.advisor.report import report, write_advice
-from models.commands import NOT_WRITTEN, exit_status
+from models.commands import command, draw
 from models.run_folder import open_run_folder
 from theory.numerics.whole_files import write_whole
 
@@ -177,7 +175,7 @@ def _run_in(
     write_whole(folder / "report.txt", text + "\n")
     print(f"\n{text}\n\nAll of it: {folder}")
     status = draw(folder) if options.figures else 0
-    return status or int(any(each.status is Status.CONTRADICTED for each in advice.checked))
+    return int(any(each.status is Status.CONTRADICTED for each in advice.checked)) or status
 
 
 def _load_check(sources: Sources | None, features: FeatureSet, options: AdvisorRun) -> FeatureSet:
@@ -187,18 +185,9 @@ def _load_check(sources: Sources | None, features: FeatureSet, options: AdvisorR
     return load_features(sources, MemoryLimit(options.memory_limit), names)
 
 
-def draw(folder: Path) -> int:
-    """Figures are another room's business: they read the folder, and never run a model."""
-    status = subprocess.run([sys.executable, "-m", "figures", str(folder)], check=False).returncode
-    if status:
-        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
-    return NOT_WRITTEN if status else 0
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.advisor"
-    return exit_status(lambda: run(tyro.cli(AdvisorRun, args=arguments, prog=prog, description=__doc__)))
+    return command(run, AdvisorRun, arguments, "python -m models.advisor", __doc__)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_ROUNDS, LARGEST_SEED
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class AdvisorConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size is not None:
-            require_count(self.batch_size, "batch_size", 4)
+            require_count(self.batch_size, "batch_size", 4, LARGEST_BATCH)
         for name in ("share", "target", "delta"):
-            require_range(getattr(self, name), name, 0.0, 1.0, closed="neither")
-        require_range(self.effective_neighbors, "effective_neighbors", 1.0, math.inf, closed="left")
+            require_number(getattr(self, name), name, 0.0, 1.0, closed="neither")
+        require_number(self.effective_neighbors, "effective_neighbors", 1.0, math.inf, closed="left")
         require_count(self.depth, "depth", 1, 256)
-        require_count(self.batches, "batches", 2)
-        require_count(self.seed, "seed", 0, 2**63 - 1)
-        require_range(self.memory_limit, "memory_limit", 0.0, 1024.0, closed="right")
+        require_count(self.batches, "batches", 2, LARGEST_ROUNDS)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+        require_number(self.memory_limit, "memory_limit", 0.0, 1024.0, closed="right")

@@ -8,7 +8,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from models.advisor.advice import Advice
-from theory.numerics.inputs import Array, require_count, require_mixing, require_range, require_threshold
+from theory.numerics.inputs import (
+    Array,
+    require_count,
+    require_flag,
+    require_mixing,
+    require_number,
+    require_threshold,
+)
+from theory.numerics.limits import LARGEST_DEPTH
 
 # Rows this close are one row, which does not attend to itself.
 SAME = 1.0 - 1e-12
@@ -127,8 +135,9 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         require_threshold(self.threshold)
         if self.inverse_temperature is not None:
-            require_range(self.inverse_temperature, "inverse_temperature", 0.0, 700.0, closed="right")
-        require_count(self.depth, "depth", 1)
+            require_number(self.inverse_temperature, "inverse_temperature", 0.0, 700.0, closed="right")
+        require_flag(self.center, "center")
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
         require_mixing(self.mixing)
         require_count(self.bank_size, "bank_size", 1)
         require_count(self.random_state, "random_state", 0)

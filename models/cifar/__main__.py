@@ -9,18 +9,14 @@
     python -m models.cifar --init runs/a/checkpoint.pt            start from its weights: fine-tune, or another schedule
     torchrun --nproc-per-node 2 -m models.cifar --out runs/b      several processes: one loss over the whole batch
 
-Exit status: 0 done, 2 bad arguments, images or an unusable folder, 3 results could not be written, 5 the loss is no
-longer finite (the state is kept), 70 a crash, 130 interrupted, 143 terminated. Finished epochs are kept.
+Exit status: as in all commands (--help), never 1; 5 the loss is no longer finite. Finished epochs are kept.
 """
 
-import subprocess
 import sys
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from models.cifar.data.fingerprint import fingerprint, read_fingerprint
 from models.cifar.data.images import load_images
@@ -31,7 +27,7 @@ from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training, refusals
 from models.cifar.training.state import other_images
 from models.cifar.training.train import DivergedError, fit
-from models.commands import BAD_ARGUMENTS, DIVERGED, NOT_WRITTEN, exit_status
+from models.commands import DIVERGED, draw, exit_status, help_text, words_of
 from models.run_folder import open_run_folder
 from theory.numerics.whole_files import write_json, write_table
 
@@ -87,7 +83,7 @@ def run(options: CifarRun) -> int:
                             accept_other_version=options.accept_other_version)
         )  # fmt: skip
         write_json(folder / "data.json", splits.report)
-        print(encodable("\n".join(splits.report.lines())))
+        print("\n".join(splits.report.lines()))
         print(f"{data['name']}, SHA-256 {data['sha256'][:8]}; results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
@@ -125,20 +121,6 @@ def _other_run(options: CifarRun, data: dict, stored: dict, config: dict) -> lis
     return told
 
 
-def draw(folder: Path) -> int:
-    """Figures are another room's business: they read the folder, and never run a model."""
-    status = subprocess.run([sys.executable, "-m", "figures", str(folder)], check=False).returncode
-    if status:
-        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
-    return NOT_WRITTEN if status else 0
-
-
-def encodable(text: str) -> str:
-    """A text as standard output can show it: names of classes may be in any script, a terminal's letters are not."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)
-
-
 def _tensorboard() -> type:
     """TensorBoard's writer.
 
@@ -155,8 +137,8 @@ def _tensorboard() -> type:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(parse_training(CifarRun, arguments, "python -m models.cifar", __doc__)),
-        {DivergedError: DIVERGED, torch.OutOfMemoryError: BAD_ARGUMENTS},
+        lambda: run(parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__))),
+        {DivergedError: DIVERGED},
     )
 
 

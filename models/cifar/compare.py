@@ -8,7 +8,7 @@ largest upper end of their 95 % intervals. They must have the same settings, ima
 lie) and weights to start from; whatever differs between rows stands below the table, and in columns of the CSV. Runs of
 earlier versions, which kept no fingerprint, are a row each.
 
-Exit status: 0 done, 2 a folder without results, 3 the table could not be written, 70 a crash.
+Exit status: as in all commands (--help), never 1.
 """
 
 import csv
@@ -25,7 +25,7 @@ import tyro
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
-from models.commands import exit_status
+from models.commands import command
 from theory.numerics.whole_files import read_json, write_table
 
 COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
@@ -195,8 +195,7 @@ def run(options: CompareOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.compare"
-    return exit_status(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, CompareOptions, arguments, "python -m models.cifar.compare", __doc__)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ The images must be those of the training, whose fingerprint the checkpoint keeps
 Strength 1 means the augmentations of the training's settings (view.strength scales them), 0 the images themselves. The
 file holds embeddings (n, D) (features h, in evaluation mode), labels (n,), views (strengths, n, D) and strengths.
 
-Exit status: 0 done, 2 not a checkpoint or arguments that cannot be used, 3 the file could not be written, 70 a crash,
-130 interrupted, 143 terminated. There is a whole file or none.
+Exit status: as in all commands (--help), never 1. There is a whole file or none.
 """
 
 import os
@@ -27,9 +26,10 @@ from models.advisor.inputs.features import FeatureSet
 from models.cifar.evaluation.strengths import check_view_strengths, embed_strengths
 from models.cifar.training.state import load_trained
 from models.cifar.training.stored_images import read_images
-from models.commands import exit_status
+from models.commands import command
 from models.environment import resolve_device
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH
 from theory.numerics.whole_files import replacing
 
 SUFFIX = ".npz"
@@ -66,7 +66,7 @@ def run(options: EmbedOptions) -> int:
     """
     _check_out(options.out)
     if options.images is not None:
-        require_count(options.images, "images", 4)
+        require_count(options.images, "images", 4, LARGEST_BATCH)
     device = resolve_device(options.device)
     trained = load_trained(options.checkpoint, device)
     config, learner = trained.config, trained.learner
@@ -113,8 +113,7 @@ def write_features(path: Path, features: FeatureSet) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.embed"
-    return exit_status(lambda: run(tyro.cli(EmbedOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, EmbedOptions, arguments, "python -m models.cifar.embed", __doc__)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ The images must be those of the training, whose fingerprint the checkpoint keeps
 the training's images alone: results on others have a file of their own, named after them. What cannot be measured (no
 test images, no classes) is empty, and said.
 
-Exit status: 0 done, 2 not a checkpoint or other images, 3 results could not be written, 70 a crash, 130 interrupted,
-143 terminated.
+Exit status: as in all commands (--help), never 1.
 """
 
 import csv
@@ -37,7 +36,7 @@ from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import Trained, load_trained
 from models.cifar.training.stored_images import read_images
-from models.commands import exit_status
+from models.commands import command
 from models.environment import resolve_device
 from models.heads import count_parameters
 from theory.numerics.whole_files import write_table
@@ -174,8 +173,7 @@ def run(options: EvaluateOptions) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.evaluate"
-    return exit_status(lambda: run(tyro.cli(EvaluateOptions, args=arguments, prog=prog, description=__doc__)))
+    return command(run, EvaluateOptions, arguments, "python -m models.cifar.evaluate", __doc__)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ chosen with, judge its predictions. Tables are halved at random, and their views
 set has an advisor's run folder of its own (predictions.json with its SHA-256, checked.csv); checked.csv at the top has
 them all, and the figure shows measured over predicted.
 
-Exit status: 0 done, 1 more predictions are contradicted than one in twenty, 2 bad arguments or images, 3 results could
-not be written, 5 a training diverged, 70 a crash, 130 interrupted, 143 terminated.
+Exit status: 1 more predictions are contradicted than one in twenty; others as in all commands (--help).
 """
 
 import sys
@@ -22,26 +21,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 from torch import nn
 
 from models.advisor import AdvisorConfig
 from models.advisor.__main__ import AdvisorRun
-from models.advisor.__main__ import draw as draw_figures
 from models.advisor.__main__ import run as advise_and_check
 from models.advisor.inputs.features import FeatureSet, feature_set
-from models.cifar.data.images import DataConfig, Splits, load_images, require_test_and_classes
+from models.cifar.data.images import (
+    LARGEST_SIZE,
+    SMALLEST_SIZE,
+    DataConfig,
+    Splits,
+    load_images,
+    require_test_and_classes,
+)
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
 from models.cifar.methods.settings import METHODS
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
-from models.cifar.training.train import fit
-from models.commands import exit_status
+from models.cifar.training.train import DivergedError, fit
+from models.commands import DIVERGED, command, draw
 from models.environment import resolve_device
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS
 from theory.numerics.whole_files import write_table
 
 TRAINED = ("simclr", "supcon", "transfusion")
@@ -140,8 +145,10 @@ def study(options: ProspectiveStudy) -> int:
         DivergedError: a loss is not finite.
         OSError: a file could not be written.
     """
-    for name in ("limit", "epochs"):
-        require_count(getattr(options, name), name, 1)
+    require_count(options.limit, "limit", 1, LARGEST_BATCH)
+    require_count(options.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
+    require_count(options.epochs, "epochs", 1, LARGEST_EPOCHS)
+    require_count(options.seed, "seed", 0, 2**31 - 1)
     device = resolve_device(options.device)
     digits = DataConfig(validation_share=VALIDATION_SHARE, split_seed=options.seed)
     data = {"digits": digits}
@@ -166,8 +173,8 @@ def _study_in(folder: Path, splits: dict[str, Splits], data: dict[str, DataConfi
     print(summary_table(table))
     checked = table[table["status"] != "NONE"]
     write_table(folder / "checked.csv", checked.to_dict("records"))
-    status = draw_figures(folder) if options.figures else 0
-    return status or int((checked["status"] == "CONTRADICTED").mean() > 0.05)
+    status = draw(folder) if options.figures else 0
+    return int((checked["status"] == "CONTRADICTED").mean() > 0.05) or status
 
 
 def advised(name: str, sets: Both, folder: Path, options: ProspectiveStudy) -> pd.DataFrame:
@@ -198,8 +205,14 @@ def summary_table(checked: pd.DataFrame) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.cifar.prospective"
-    return exit_status(lambda: study(tyro.cli(ProspectiveStudy, args=arguments, prog=prog, description=__doc__)))
+    return command(
+        study,
+        ProspectiveStudy,
+        arguments,
+        "python -m models.cifar.prospective",
+        __doc__,
+        others={DivergedError: DIVERGED},
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from models.losses.tiled_jsd import TiledDivergence
 from models.tiled import choose_tile_rows
 from theory.affinity import effective_threshold, unit_points
 from theory.batches.clusters import group_rows
-from theory.numerics.inputs import Array, require_count, require_points, require_range
+from theory.numerics.inputs import Array, require_array, require_count, require_number, require_points
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name
 
 
@@ -76,9 +76,13 @@ def affinity_jsd_from_points(
         ValueError: bad points, labels of another shape or without two points in any cluster, threshold, power or
             tile_rows out of range.
     """
+    require_array(points, "points")
+    if points.ndim != 2:
+        raise ValueError(f"points: expected shape (n, D), got {tuple(points.shape)}")
     points = widen(points, "points")
     require_points(points)
-    require_range(power, "power", 1.0, math.inf, closed="left")
+    require_number(threshold, "threshold", 0.0, 1.0, closed="left")
+    require_number(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
     layout = group_rows(labels)
     if layout.num_points != points.shape[-2]:

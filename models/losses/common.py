@@ -12,7 +12,7 @@ from torch import Tensor
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
 from theory.batches.clusters import index_labels
-from theory.numerics.inputs import Array, require_count
+from theory.numerics.inputs import Array, require_array, require_count
 from theory.numerics.precision import widen
 
 __all__ = [
@@ -41,6 +41,7 @@ def require_rows(features: Tensor, name: str, minimum: int = 2, nonzero: bool = 
     Raises:
         ValueError: names the argument and what is wrong.
     """
+    require_array(features, name)
     if features.ndim != 2 or features.shape[1] == 0:
         raise ValueError(f"{name}: expected shape (n, D) with D >= 1, got {tuple(features.shape)}")
     if not features.dtype.is_floating_point:
@@ -59,6 +60,8 @@ def require_alike(first: Tensor, second: Tensor, name: str, other: str) -> None:
     Raises:
         ValueError: names both.
     """
+    require_array(first, name)
+    require_array(second, other)
     if first.shape != second.shape:
         raise ValueError(f"{other}: must have the shape of {name}, {tuple(first.shape)}, got {tuple(second.shape)}")
 

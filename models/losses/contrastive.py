@@ -27,7 +27,7 @@ from models.losses.common import (
 )
 from models.tiled import row_tiles
 from theory.affinity import unit_points
-from theory.numerics.inputs import Array, require_count, require_range
+from theory.numerics.inputs import Array, require_count, require_flag, require_number
 
 
 def view_pair_labels(num_samples: int, views: int = 2, device: torch.device | str = "cpu") -> Int[Tensor, " n"]:
@@ -62,9 +62,10 @@ def nt_xent(
         ValueError: views of different or other shapes, without rows, with NaN or infinity, or (normalized) a zero
             vector; temperature not positive, or so small that the logits overflow; tile_rows below 1.
     """
-    require_alike(view_a, view_b, "view_a", "view_b")
+    require_flag(normalize, "normalize")
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
         require_rows(view, name, 1, nonzero=normalize)
+    require_alike(view_a, view_b, "view_a", "view_b")
     labels = view_pair_labels(len(view_a), 2, view_a.device)
     return supcon(torch.cat([view_a, view_b]), labels, temperature, normalize=normalize, tile_rows=tile_rows)
 
@@ -96,8 +97,9 @@ def supcon(
             labels of another shape or type, or no label that occurs twice; temperature not positive, or so small that
             the logits overflow; tile_rows below 1.
     """
+    require_flag(normalize, "normalize")
     require_rows(features, "features")
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
     index = label_index(labels, len(features), features.device)
     counts = others_alike(index)
     with torch.autocast(features.device.type, enabled=False):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.losses.affinity import affinity_jsd, prepare_affinities
 from models.losses.common import label_index, target_of_index
-from theory.numerics.inputs import Array, require_choice, require_range
+from theory.numerics.inputs import Array, require_choice, require_number
 
 Divergence = Literal["jsd", "kl_target", "kl_affinity"]
 
@@ -47,7 +47,7 @@ def affinity_divergence(
             ``affinity_jsd``.
     """
     require_choice(kind, "kind", get_args(Divergence))
-    require_range(smoothing, "smoothing", 0.0, 1.0, closed="neither")
+    require_number(smoothing, "smoothing", 0.0, 1.0, closed="neither")
     if kind == "jsd":
         return affinity_jsd(affinity, target)
     affinity, target = prepare_affinities(affinity, target)

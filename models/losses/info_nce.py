@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.losses.common import require_logits, widen
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import require_array, require_number
 
 
 def info_nce(
@@ -32,7 +32,9 @@ def info_nce(
         ValueError: other shapes, no queries, NaN or infinity; temperature not positive, or so small that the scores
             overflow.
     """
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_array(positives, "positives")
+    require_array(negatives, "negatives")
     if positives.ndim != 1 or not len(positives):
         raise ValueError(f"positives: expected shape (n,) with n >= 1, got {tuple(positives.shape)}")
     if negatives.ndim != 2 or len(negatives) != len(positives):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.losses.common import require_alike, require_logits, require_rows, widen
 from theory.affinity import unit_points
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import require_number
 
 # Added to row sums, and the least value that enters a logarithm.
 TINY = 1e-10
@@ -49,7 +49,7 @@ def symnsq_legacy(
 
 def _row_losses(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"], temperature: float) -> Tensor:
     """Each row's sum over entries, (2N,), the first view's before the second's."""
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
     require_alike(view_a, view_b, "view_a", "view_b")
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
         require_rows(view, name, 1, nonzero=True)

@@ -17,7 +17,7 @@ from models.losses.divergence import Divergence, affinity_divergence, target_of_
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
 from models.stack import fits_dense
-from theory.numerics.inputs import Array, require_choice, require_range
+from theory.numerics.inputs import Array, require_choice, require_flags, require_number
 
 ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]
 
@@ -53,13 +53,14 @@ class Objective:
     """Of the two KL divergences: weight of the uniform distribution mixed into the second argument."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.kind, "kind", get_args(ObjectiveKind))
         require_choice(self.readout, "readout", get_args(Readout))
         require_choice(self.divergence, "divergence", get_args(Divergence))
         if self.temperature is not None:
-            require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
-        require_range(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
-        require_range(self.smoothing, "smoothing", 0.0, 1.0, closed="neither")
+            require_number(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+        require_number(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
+        require_number(self.smoothing, "smoothing", 0.0, 1.0, closed="neither")
 
     def __call__(self, output: HeadOutput, labels: Array) -> Float[Tensor, ""]:
         """The loss of one batch, averaged over the output and its auxiliary streams; in float32 at least.

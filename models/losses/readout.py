@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.losses.common import require_logits, widen
-from theory.numerics.inputs import require_choice, require_range
+from theory.numerics.inputs import require_array, require_choice, require_number
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
 
 Readout = Literal["squared_relu", "relu", "squared", "softmax"]
@@ -35,7 +35,10 @@ def read_affinity(
             temperature not positive, or so small that C/temperature overflows.
     """
     require_choice(readout, "readout", get_args(Readout))
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_array(cosines, "cosines")
+    if not cosines.dtype.is_floating_point:
+        raise ValueError(f"cosines: expected a floating dtype, got {cosines.dtype}")
     if cosines.ndim != 3 or cosines.shape[1] != cosines.shape[2] or cosines.shape[1] < 2 or len(cosines) == 0:
         raise ValueError(f"cosines: expected shape (heads, n, n) with n >= 2, got {tuple(cosines.shape)}")
     largest = float(cosines.detach().abs().max())

@@ -12,6 +12,7 @@ from synthetic.batches.noise import NoiseKind, add_noise
 from theory.affinity import unit_points
 from theory.batches.clusters import contiguous_labels
 from theory.numerics.inputs import require_count, require_mixing, require_threshold
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_SEED, LARGEST_TRIALS, require_batch
 from theory.subspaces import separating_map
 
 # Bytes of points generated and held at a time.
@@ -47,8 +48,10 @@ class Cell:
     def __post_init__(self) -> None:
         require_threshold(self.threshold)
         require_mixing(self.mixing)
-        require_count(self.trials, "trials", 1)
-        require_count(self.depth, "depth", 1)
+        require_count(self.trials, "trials", 1, LARGEST_TRIALS)
+        require_count(self.depth, "depth", 1, LARGEST_DEPTH)
+        require_count(self.seed, "seed", 0, LARGEST_SEED)
+        require_batch(self.batch_size, self.ambient_dim, "batch_sizes", self.trials, self.depth)
 
     @property
     def batch_size(self) -> int:

@@ -1,14 +1,15 @@
 """Clean clusters on subspaces: what is drawn, how large its clusters are, and which cosines it has at worst."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from synthetic.batches import seeding
 from synthetic.batches.union_of_subspaces import Arrangement, cone_clusters, equiangular_clusters, subspace_bases
 from synthetic.batches.union_of_subspaces import uniform_clusters as uniform_on_subspaces
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DIM
 from theory.numerics.precision import numerical_threshold
 
 ClusterKind = Literal["cone", "uniform", "equiangular"]
@@ -39,17 +40,19 @@ class Geometry:
     """Largest cluster over smallest, at least 1; sizes rise geometrically in between."""
 
     def __post_init__(self) -> None:
-        require_count(self.num_clusters, "num_clusters", 2)
-        require_count(self.subspace_dim, "subspace_dim", 1)
-        require_range(self.within_cos, "within_cos", -1.0, 1.0, closed="right")
-        require_range(self.between_cos, "between_cos", -1.0, 1.0)
-        require_range(self.imbalance, "imbalance", 1.0, 1e6)
+        require_choice(self.arrangement, "arrangement", get_args(Arrangement))
+        require_choice(self.clusters, "clusters", get_args(ClusterKind))
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_count(self.subspace_dim, "subspace_dim", 1, LARGEST_DIM)
+        require_number(self.within_cos, "within_cos", -1.0, 1.0, closed="right")
+        require_number(self.between_cos, "between_cos", -1.0, 1.0)
+        require_number(self.imbalance, "imbalance", 1.0, 1e6)
         if self.between_cos != 0.0 and self.clusters != "equiangular":
             raise ValueError(f"between_cos: goes with clusters 'equiangular' only, not with {self.clusters!r}")
         if self.arrangement == "angle":
             if self.principal_angle is None:
                 raise ValueError("principal_angle: is required with arrangement 'angle', in (0, pi/2]")
-            require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2.0, closed="right")
+            require_number(self.principal_angle, "principal_angle", 0.0, np.pi / 2.0, closed="right")
         elif self.principal_angle is not None:
             raise ValueError("principal_angle: goes with arrangement 'angle' only")
 
@@ -59,7 +62,7 @@ class Geometry:
         Raises:
             ValueError: fewer than two points a cluster.
         """
-        require_count(batch_size, "batch_sizes", 2)
+        require_count(batch_size, "batch_sizes", 2, LARGEST_BATCH)
         share = np.geomspace(1.0, self.imbalance, self.num_clusters)
         stops = np.round(np.cumsum(share) / share.sum() * batch_size).astype(int)
         sizes = np.sort(np.diff(stops, prepend=0))[::-1]

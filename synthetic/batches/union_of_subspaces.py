@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from theory.affinity import unit_points
 from theory.numerics.inputs import ClusterSizes, as_sizes, require_count, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_CLUSTERS, LARGEST_DIM, LARGEST_NUMBERS
 
 Arrangement = Literal["orthogonal", "random", "angle"]
 
@@ -36,16 +37,21 @@ def subspace_bases(
     Raises:
         ValueError: fewer than two subspaces, or more dimensions than the ambient space holds.
     """
-    count = require_count(num_subspaces, "num_subspaces", 2)
-    dim = require_count(subspace_dim, "subspace_dim", 1)
+    count = require_count(num_subspaces, "num_subspaces", 2, LARGEST_CLUSTERS)
+    dim = require_count(subspace_dim, "subspace_dim", 1, LARGEST_DIM)
     if arrangement not in ("orthogonal", "random", "angle"):
         raise ValueError(f"arrangement: must be orthogonal, random or angle, got {arrangement!r}")
     shared = arrangement == "angle"
     needed = (count + shared) * dim
-    if require_count(ambient_dim, "ambient_dim", 2) < needed:
+    if require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM) < needed:
         raise ValueError(
             f"ambient_dim: {count} independent subspaces of dimension {dim}"
             f"{' at a prescribed angle' if shared else ''} need at least {needed}, got {ambient_dim}"
+        )
+    if max(count * dim, needed) * ambient_dim > LARGEST_NUMBERS:
+        raise ValueError(
+            f"ambient_dim: bases of {count} subspaces of dimension {dim} in {ambient_dim:,} dimensions are "
+            f"{count * dim * ambient_dim:.2g} numbers, at most {LARGEST_NUMBERS:.2g}"
         )
     if arrangement == "random":
         return np.linalg.qr(rng.standard_normal((count, ambient_dim, dim)))[0]
@@ -129,7 +135,7 @@ def equiangular_clusters(
         ValueError: no vectors with these cosines exist, or ambient_dim is too small for them.
     """
     sizes = as_sizes(cluster_sizes, "cluster_sizes")
-    count = require_count(len(sizes), "cluster_sizes", 2)
+    count = require_count(len(sizes), "cluster_sizes", 2, LARGEST_BATCH)
     require_range(within, "within", -1.0, 1.0)
     require_range(between, "between", -1.0, 1.0)
     cluster = np.repeat(np.arange(count), sizes)
@@ -145,7 +151,7 @@ def equiangular_clusters(
         )
     keep = values > PSD_TOLERANCE * values[-1]
     rank = int(keep.sum())
-    if require_count(ambient_dim, "ambient_dim", 2) < rank:
+    if require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM) < rank:
         raise ValueError(f"ambient_dim: these clusters span {rank} dimensions, got {ambient_dim}")
     coordinates = unit_points(vectors[:, keep] * np.sqrt(values[keep]))
     frames = np.linalg.qr(np.stack([rng.standard_normal((ambient_dim, rank)) for rng in rngs]))[0]
@@ -164,7 +170,7 @@ def circle_clusters(
     sizes = _sizes_for(cluster_sizes, 2)
     require_range(theta_within, "theta_within", 0.0, np.pi)
     require_range(theta_between, "theta_between", 0.0, np.pi - theta_within / 2.0)
-    require_count(ambient_dim, "ambient_dim", 2)
+    require_count(ambient_dim, "ambient_dim", 2, LARGEST_DIM)
     far = np.where(np.arange(sizes[1]) == 0, theta_between, theta_between + theta_within)
     angles = np.concatenate([np.zeros(sizes[0]), far])
     plane = np.linalg.qr(rng.standard_normal((ambient_dim, 2)))[0]

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import pandas as pd
+
 from models.advisor.config import AdvisorConfig
+from models.advisor.coverage.table import coverage_rows
 from models.advisor.prospective import read_predictions
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint
 from models.cifar.training.config import TrainConfig
@@ -118,6 +121,11 @@ def _advisor(config: dict, tables: Tables, folder: Path) -> Again:
     return Again(complaints=complaints)
 
 
+def _coverage(config: dict, tables: Tables, folder: Path) -> Again:
+    rows = pd.DataFrame(tables("outcomes"))
+    return Again(tables={"coverage": list(coverage_rows(rows, config["delta"]))})
+
+
 def _claims(config: dict, tables: Tables, folder: Path) -> Again:
     told = {row["claim"]: row["answer"] for row in tables("results")}
     found = {name: read_json(folder / "claims" / name / "config.json")["answer"] for name in told}
@@ -147,6 +155,8 @@ KINDS = (
     Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv",
          check=_checkpoint),
     Kind("advice", "models.advisor", _names(AdvisorConfig, "files"), None, "report.txt", _advisor),
+    Kind("coverage of the advisor", "models.advisor.coverage", frozenset({"sources", "control_trials", "rows", "delta"}),
+         None, "coverage.csv", _coverage),
     Kind("prospective study", "models.cifar.prospective", frozenset({"images", "epochs", "share", "limit"}), "checked",
          "checked.csv"),
     Kind("a paper's claim", "paper_checks", frozenset({"claim", "wording", "answer"}), None, "config.json"),

@@ -5,8 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from figures.drawing import draw_and_tell
 from synthetic.runs.backends import BackendOptions
 from theory.judging.verdicts import Status, Verdict
+from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.manifest import settle
 
 Settings = TypeVar("Settings")
@@ -55,10 +57,6 @@ def finish(folder: Path, verdicts: list[Verdict], figures: bool, replay: str = R
     """
     for path in sorted(folder.glob("counterexample-*.npz")):
         print(f"Counterexample: {path} (see it again with {replay} {path})")
-    if figures:
-        # Matplotlib takes a second to import, which worker processes and refused commands are spared.
-        from figures.catalogue import draw_all
-
-        print("Figures: " + ", ".join(str(path) for path in draw_all(folder)), flush=True)
+    status = draw_and_tell(folder) if figures else DONE
     settle(folder)
-    return 1 if any(verdict.status is Status.VIOLATED for verdict in verdicts) else 0
+    return CHECK_FAILED if any(verdict.status is Status.VIOLATED for verdict in verdicts) else status

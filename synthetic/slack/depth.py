@@ -16,7 +16,7 @@ from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import FINE_MARGIN, crossing_in_two_passes, slack_row, unproved_row
 from synthetic.sweeps.noise_cells import build_stack
 from theory.depth_threshold import cross_pairs, depth_threshold
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import require_number
 
 # Shares of the threshold that a tenth of the batches tries first; how many levels all of them try then.
 COARSE, FINE = np.arange(0.3, 1.06, 0.05), 7
@@ -31,8 +31,8 @@ def cell_of(index: int, point: Point, options: TightnessOptions) -> Cell:
     Raises:
         ValueError: subspaces that do not fit, numbers outside their ranges.
     """
-    require_range(point["noise_levels"], "noise_levels", 0.0, np.inf, closed="neither")
-    require_range(point["angles_deg"], "angles_deg", 0.0, 90.0, closed="right")
+    require_number(point["noise_levels"], "noise_levels", 0.0, np.inf, closed="neither")
+    require_number(point["angles_deg"], "angles_deg", 0.0, 90.0, closed="right")
     oblique = point["angles_deg"] < 90.0
     angle = {"arrangement": "angle", "principal_angle": float(np.radians(point["angles_deg"]))} if oblique else {}
     geometry = Geometry(point["num_clusters"], point["subspace_dims"], clusters="uniform", **angle)

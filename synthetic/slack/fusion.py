@@ -19,6 +19,7 @@ from theory.batches.trajectory import Trajectory
 from theory.fusion_ceiling import fusion_threshold, gaussian_fusion
 from theory.noise_ceiling import gaussian_separation
 from theory.numerics.inputs import require_count, require_mixing
+from theory.numerics.limits import LARGEST_DEPTH
 from theory.restart import certified_from_layer
 
 # Multiples of the ceiling that a fifth of the batches tries first; how many levels all of them try then.
@@ -35,7 +36,7 @@ def cell_of(index: int, point: Point, options: TightnessOptions) -> Cell:
     """
     dim, clusters, size = (point[name] for name in ("ambient_dims", "num_clusters", "cluster_sizes"))
     require_mixing(point["mixings"])
-    require_count(point["depths"], "depths", 1)
+    require_count(point["depths"], "depths", 1, LARGEST_DEPTH)
     tight = point["within_cos"] == 1.0
     geometry = Geometry(clusters, 1 if tight else dim // clusters, within_cos=point["within_cos"])
     cell = Cell(index, dim, (size,) * clusters, "gaussian", 1.0, 0.0, False, geometry, point["depths"],

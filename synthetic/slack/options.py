@@ -1,5 +1,6 @@
 """The command line of the tightness table, and the grid that it measures: one default for each kind of number."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -8,7 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import (
+    LARGEST_BATCH,
+    LARGEST_CLUSTERS,
+    LARGEST_DIM,
+    LARGEST_SEED,
+    LARGEST_TRIALS,
+    require_batch,
+    require_grid,
+)
 
 BoundKind = Literal["separation", "depth", "fusion", "soft"]
 Affinity = Literal["signed", "squared"]
@@ -86,9 +96,9 @@ def grid_points(options: TightnessOptions) -> list[Point]:
     Raises:
         ValueError: a list that is empty, or that this kind of number has no use for; numbers outside their ranges.
     """
-    require_count(options.trials, "trials", 40)
-    require_count(options.seed, "seed", 0)
-    require_range(options.delta, "delta", 0.0, 1.0, closed="neither")
+    require_count(options.trials, "trials", 40, LARGEST_TRIALS)
+    require_count(options.seed, "seed", 0, LARGEST_SEED)
+    require_number(options.delta, "delta", 0.0, 1.0, closed="neither")
     blocks = BLOCKS[options.bound]
     given = {name: getattr(options, name) for name in LISTS if getattr(options, name) is not None}
     for name, values in given.items():
@@ -99,6 +109,7 @@ def grid_points(options: TightnessOptions) -> list[Point]:
             raise ValueError(f"{name}: give at least one value")
     points: dict[tuple, Point] = {}
     for block in ({**block, **given} for block in blocks):
+        require_grid(math.prod(map(len, block.values())), tuple(block))
         for values in product(*block.values()):
             points.setdefault(values, dict(zip(block, values)))
     _check_ranges(list(points.values()))
@@ -108,12 +119,15 @@ def grid_points(options: TightnessOptions) -> list[Point]:
 def _check_ranges(points: Sequence[Point]) -> None:
     """What all kinds have in common; their own functions check the rest before anything is measured."""
     for point in points:
-        clusters = require_count(point["num_clusters"], "num_clusters", 2)
-        if require_count(point["ambient_dims"], "ambient_dims", 2) < 2 * clusters:
+        clusters = require_count(point["num_clusters"], "num_clusters", 2, LARGEST_CLUSTERS)
+        if require_count(point["ambient_dims"], "ambient_dims", 2, LARGEST_DIM) < 2 * clusters:
             raise ValueError(
                 f"ambient_dims: {clusters} clusters need at least {2 * clusters}, got {point['ambient_dims']}"
             )
         if "cluster_sizes" in point:
-            require_count(point["cluster_sizes"], "cluster_sizes", 2)
+            require_count(point["cluster_sizes"], "cluster_sizes", 2, LARGEST_BATCH)
+            require_batch(
+                point["cluster_sizes"] * clusters, point["ambient_dims"], "cluster_sizes", dim_name="ambient_dims"
+            )
         if "within_cos" in point:
             require_range(np.asarray(point["within_cos"]), "within_cos", 0.0, 1.0, closed="right")

@@ -8,7 +8,7 @@ from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import slack_row, unproved_row
 from synthetic.sweeps.subspace_model import OneBlockResult, OneBlockTask, SubspaceModel, run_one_block
 from theory.lemmas.pair_law import NOISE_RANGE
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import require_number
 from theory.soft_floor import soft_floor
 
 # Shares of the floor that a tenth of the batches tries first; how many sizes all of them try then, between the ends of
@@ -23,7 +23,7 @@ def model_of(point: Point) -> SubspaceModel:
     Raises:
         ValueError: subspaces that do not fit, noise outside its range.
     """
-    require_range(point["noise_levels"], "noise_levels", *NOISE_RANGE)
+    require_number(point["noise_levels"], "noise_levels", *NOISE_RANGE)
     return SubspaceModel(point["ambient_dims"], point["num_clusters"], point["subspace_dims"], ANGLE, "gaussian")
 
 

@@ -23,7 +23,16 @@ from theory.judging.verdicts import Verdict
 from theory.measurements import pair_extremes
 from theory.noise_ceiling import gaussian_extremes, recommended_threshold
 from theory.noise_free import norm_floor_squared
-from theory.numerics.inputs import require_count, require_mixing, require_range
+from theory.numerics.inputs import require_count, require_mixing, require_number, require_values
+from theory.numerics.limits import (
+    LARGEST_BATCH,
+    LARGEST_CLUSTERS,
+    LARGEST_DEPTH,
+    LARGEST_DIM,
+    LARGEST_TRIALS,
+    require_batch,
+    require_grid,
+)
 from theory.persistence import persists
 
 # Multiplications that one row may take; larger batches get fewer trials, but at least two.
@@ -55,17 +64,27 @@ class DenoisingSettings:
     """Failure probability that the bound allows."""
 
     def __post_init__(self) -> None:
+        for name in ("ambient_dims", "cluster_sizes"):
+            require_values(getattr(self, name), f"denoising.{name}")
+        require_count(self.depth, "denoising.depth", 1, LARGEST_DEPTH)
         for size in self.cluster_sizes:
-            require_count(size, "denoising.cluster_sizes", 2)
+            require_count(size, "denoising.cluster_sizes", 2, LARGEST_BATCH)
         for dim in self.ambient_dims:
-            require_count(dim, "denoising.ambient_dims", SUBSPACE_DIM * require_count(self.num_clusters,
-                          "denoising.num_clusters", 2))  # fmt: skip
-        require_range(self.within_cos, "denoising.within_cos", 0.0, 1.0, closed="right")
-        require_range(self.noise_level, "denoising.noise_level", 1e-6, 1e6)
-        require_count(self.depth, "denoising.depth", 1)
+            smallest = SUBSPACE_DIM * require_count(self.num_clusters, "denoising.num_clusters", 2, LARGEST_CLUSTERS)
+            require_count(dim, "denoising.ambient_dims", smallest, LARGEST_DIM)
+            for size in self.cluster_sizes:
+                require_batch(size * self.num_clusters, dim, "denoising.cluster_sizes", 2, self.depth,
+                              "denoising.ambient_dims")  # fmt: skip
+        for name in ("ambient_dims", "cluster_sizes"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"denoising.{name}: give at least one value, each once, got {list(values)}")
+        require_grid(len(self.ambient_dims) * len(self.cluster_sizes), ("denoising.ambient_dims", "cluster_sizes"))
+        require_number(self.within_cos, "denoising.within_cos", 0.0, 1.0, closed="right")
+        require_number(self.noise_level, "denoising.noise_level", 1e-6, 1e6)
         require_mixing(self.mixing)
-        require_count(self.trials, "denoising.trials", 2)
-        require_range(self.delta, "denoising.delta", 0.0, 1.0, closed="neither")
+        require_count(self.trials, "denoising.trials", 2, LARGEST_TRIALS)
+        require_number(self.delta, "denoising.delta", 0.0, 1.0, closed="neither")
 
 
 def fuse_with_clean(

@@ -1,6 +1,6 @@
 """The noise sweep's grid: settings, the ceilings that theory gives for them, and the cells."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,10 +18,20 @@ from theory.noise_ceiling import (
     gaussian_separation,
     recommended_threshold,
 )
-from theory.numerics.inputs import require_count, require_mixing, require_range, require_threshold
+from theory.numerics.inputs import (
+    require_count,
+    require_flags,
+    require_mixing,
+    require_number,
+    require_range,
+    require_threshold,
+)
+from theory.numerics.limits import LARGEST_DEPTH, LARGEST_DIM, LARGEST_SEED, LARGEST_TRIALS, require_batch, require_grid
 
 # Default noise levels reach this far past the largest ceiling, in this many steps.
 PAST_CEILING, NUM_LEVELS, QUICK_LEVELS = 1.5, 16, 9
+# The defaults of --quick.
+QUICK = {"ambient_dims": (64,), "batch_sizes": (32, 96), "trials": 50, "depth": 4, "control_trials": 20_000}
 
 
 @dataclass(frozen=True)
@@ -75,14 +85,6 @@ class Ceilings:
             for ceiling in (self.separation, self.persistence)
         )
         return separation, persistence
-
-
-def quick(settings: SweepSettings) -> SweepSettings:
-    """The small grid, for whatever was left at its default."""
-    small = {"ambient_dims": (64,), "batch_sizes": (32, 96), "trials": 50, "depth": 4, "control_trials": 20_000}
-    defaults = {f.name: f.default for f in fields(SweepSettings)}
-    changes = {name: value for name, value in small.items() if getattr(settings, name) == defaults[name]}
-    return replace(settings, **changes)
 
 
 def build_cells(
@@ -152,18 +154,25 @@ def _with_ceilings(levels: list[float], ceilings: Ceilings, noise: NoiseKind) ->
 
 
 def _check(settings: SweepSettings) -> None:
+    require_flags(settings)
     for name in ("ambient_dims", "batch_sizes"):
         values = getattr(settings, name)
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name}: give at least one value, each once, got {list(values)}")
     for dim in settings.ambient_dims:
-        require_count(dim, "ambient_dims", 2)
-    require_count(settings.trials, "trials", 1)
-    require_count(settings.depth, "depth", 1)
-    require_count(settings.control_trials, "control_trials", 1)
-    require_count(settings.seed, "seed", 0)
+        require_count(dim, "ambient_dims", 2, LARGEST_DIM)
+        for size in settings.batch_sizes:
+            require_batch(size, dim, "batch_sizes", dim_name="ambient_dims")
+    require_grid(
+        len(settings.ambient_dims) * len(settings.batch_sizes) * (1 + len(settings.noise_levels or (0,) * NUM_LEVELS)),
+        ("batch_sizes", "ambient_dims", "noise_levels"),
+    )
+    require_count(settings.trials, "trials", 1, LARGEST_TRIALS)
+    require_count(settings.depth, "depth", 1, LARGEST_DEPTH)
+    require_count(settings.control_trials, "control_trials", 1, LARGEST_TRIALS)
+    require_count(settings.seed, "seed", 0, LARGEST_SEED)
     require_mixing(settings.mixing)
-    require_range(settings.delta, "delta", 0.0, 1.0, closed="neither")
+    require_number(settings.delta, "delta", 0.0, 1.0, closed="neither")
     if settings.threshold is not None:
         require_threshold(settings.threshold)
     levels = settings.noise_levels

@@ -25,7 +25,8 @@ from theory.judging.rates import RateCell, clopper_pearson, judge_rates
 from theory.judging.statements import THEOREM_2C, THEOREM_2G
 from theory.judging.verdicts import Verdict
 from theory.numerics.floor_search import climb
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_CLUSTERS, LARGEST_DIM
 
 BatchNoise = Literal["bounded", "sphere", "worst", "gaussian"]
 
@@ -44,9 +45,9 @@ class SubspaceModel:
     noise: BatchNoise
 
     def __post_init__(self) -> None:
-        require_count(self.subspace_dim, "subspace_dim", 2)
-        require_count(self.num_clusters, "num_clusters", 2)
-        require_range(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
+        require_count(self.subspace_dim, "subspace_dim", 2, LARGEST_DIM)
+        require_count(self.num_clusters, "num_clusters", 2, LARGEST_CLUSTERS)
+        require_number(self.principal_angle, "principal_angle", 0.0, np.pi / 2, closed="right")
         if self.noise not in ("bounded", "sphere", "worst", "gaussian"):
             raise ValueError(f"noise: must be bounded, sphere, worst or gaussian, got {self.noise!r}")
         self.geometry.bases(self.ambient_dim, 0)

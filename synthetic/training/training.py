@@ -21,7 +21,8 @@ from synthetic.training.batch_source import BatchSource
 from synthetic.training.evaluation import Evaluation, evaluate, to_device
 from synthetic.trials.files import Counterexample
 from theory.judging.verdicts import Verdict, combine_cells
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_STEPS, LARGEST_TRIALS
 
 # A change of the mean sharpness from one block to the next counts where it exceeds this many standard errors.
 CLEAR = 2.0
@@ -43,10 +44,10 @@ class Optimisation:
     """Fresh batches for the final measurement; during the training a quarter of them."""
 
     def __post_init__(self) -> None:
-        require_count(self.steps, "steps", 1)
-        require_range(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
-        require_count(self.evaluations, "evaluations", 0)
-        require_count(self.evaluation_batches, "evaluation_batches", 1)
+        require_count(self.steps, "steps", 1, LARGEST_STEPS)
+        require_number(self.learning_rate, "learning_rate", 0.0, math.inf, closed="neither")
+        require_count(self.evaluations, "evaluations", 0, LARGEST_STEPS)
+        require_count(self.evaluation_batches, "evaluation_batches", 1, LARGEST_TRIALS)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from theory.numerics.inputs import require_count
+from theory.numerics.limits import LARGEST_ROUNDS, LARGEST_STEPS
 
 Parameters = dict[str, Tensor]
 Sizes = tuple[int, ...]
@@ -76,8 +77,8 @@ def attack(violation: Violation, restarts: int = 48, steps: int = 200, seed: int
     Raises:
         ValueError: fewer than one restart or step.
     """
-    require_count(restarts, "restarts", 1)
-    require_count(steps, "steps", 1)
+    require_count(restarts, "restarts", 1, LARGEST_ROUNDS)
+    require_count(steps, "steps", 1, LARGEST_STEPS)
     best = Attack(violation, -np.inf, violation.sizes[0], {}, 0, 0)
     for sizes in violation.sizes:
         generator = torch.Generator().manual_seed(seed)

@@ -2,16 +2,23 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import figures
+from figures import catalogue, drawing
 from figures.catalogue import FIGURES
 from figures.run_folder import RunFolder
+from theory.numerics.commands import LIMIT_REACHED, NOT_DRAWN, OUT_OF_MEMORY
 
 # Modules that draw nothing of their own.
-OTHERS = {"__main__", "catalogue", "run_folder", "ticks"}
+OTHERS = {"__main__", "catalogue", "drawing", "run_folder", "ticks"}
 
 
 def cases() -> list[Callable]:
@@ -55,3 +62,34 @@ def drawings(module) -> list[str]:
             if first is RunFolder and "Figure" in str(signature.return_annotation):
                 found.append(name)
     return found
+
+
+# --- at the end of a run ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("rows.csv: no numbers"), NOT_DRAWN), (OSError(28, "No space left on device"), NOT_DRAWN),
+     (ZeroDivisionError(), NOT_DRAWN), (MemoryError(), OUT_OF_MEMORY), (OSError(24, "Too many open files"),
+                                                                        LIMIT_REACHED)],
+)  # fmt: skip
+def test_figures_that_fail_at_the_end_leave_results_and_have_a_status(monkeypatch, tmp_path, capsys, error, status):
+    def fails(folder):
+        raise error
+
+    monkeypatch.setattr(catalogue, "draw_all", fails)
+    assert drawing.draw_and_tell(tmp_path) == status
+    said = capsys.readouterr().err
+    assert f"try again with python -m figures {tmp_path}" in said
+    assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
+    monkeypatch.setattr(catalogue, "draw_all", lambda folder: [folder / "a.png"])
+    assert drawing.draw_and_tell(tmp_path) == 0
+    assert capsys.readouterr().out == f"Figures: {tmp_path / 'a.png'}\n"
+
+
+def test_a_notebooks_backend_that_is_not_installed_here_draws_with_agg():
+    code = "import os, figures.catalogue as c; print(c.matplotlib.get_backend(), os.environ['MPLBACKEND'])"
+    backend = "module://matplotlib_inline_that_is_not.here"
+    environment = {**os.environ, "MPLBACKEND": backend}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["agg", backend] or found.stdout.split() == ["Agg", backend]

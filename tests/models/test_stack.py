@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -159,3 +161,6 @@ def test_bad_input_is_named(call, names, as_users_call):
 
 def test_cpu_is_a_device():
     assert resolve_device("cpu") == torch.device("cpu")
+    for name in ("cpu:99", "cpu:1", "", "meta", "nonsense", "cuda:4096", "cpu:-1"):
+        with pytest.raises(ValueError, match=rf"^device: must be one of cpu.*got {re.escape(repr(str(name)))}"):
+            resolve_device(name)

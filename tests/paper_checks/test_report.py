@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -307,6 +308,45 @@ def test_markdown_tables_have_as_many_cells_as_headings(entries, tmp_path):
             block = []
     assert len(blocks) == 1 + 4
     assert all(len(set(each)) == 1 and len(each) >= 3 for each in blocks)
+
+
+HOSTILE = (
+    "a|b `k` <script>alert(1)</script> [x](javascript:y) **z** ~~s~~ $t$ &amp; \\\n\n# heading\n- item\n```\x1b\u202e"
+)
+
+
+def test_words_of_users_are_text_in_markdown_as_in_html(tmp_path):
+    """Names of classes and images, arms and errors of tasks are whatever a user's files are called."""
+    meta = replace(META, images=HOSTILE, command=f"python -m paper_checks --images {HOSTILE}")
+    row = accuracy_row(HOSTILE) | {"measure": HOSTILE}
+    failed = entry("S2", "failed", sentence=HOSTILE, rows=[], failures=(HOSTILE,))
+    write_report([entry("S1", sentence=HOSTILE, rows=[row]), failed], meta, tmp_path)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    for line in [each for each in lines if not each.startswith(("    ", "- Command: "))]:
+        assert "<script" not in line
+        assert not re.search(r"(?<!\\)(\*\*z|~~s|\$t|\[x\]|`k)", line), line
+    assert not {"# heading", "- item"} & {*lines}
+    assert not any(line.startswith("```") for line in lines), "no block of code begins that nothing ends"
+    assert not {"\x1b", "\u202e"} & set("\n".join(lines))
+    assert next(line for line in lines if line.startswith("- Command: ")).count("````") == 2, "a fence of its own"
+    assert {line.count("|") - line.count("\\|") for line in lines if line.startswith("|")} == {8}
+    text = (tmp_path / "report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("# h", "\\# h"), ("1. x", "1\\. x"), ("- x", "\\- x"), ("> x", "\\> x"), ("2.5 %", "2.5 %"), ("-.5", "-.5"),
+     ("+1.9 [0, 3]", "+1.9 \\[0, 3\\]"), ("a\n# b", "a # b"), ("---", "\\---"), ("a\\b", "a\\\\b")],
+)  # fmt: skip
+def test_text_begins_no_block(text, shown):
+    assert report.markdown_text(text) == shown
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a\nb``", "``` a b`` ```")])
+def test_code_has_a_fence_that_it_does_not_contain(text, shown):
+    assert report.markdown_code(text) == shown
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45.2, "45 s"), (754, "12 min 34 s"), (3720, "1 h 2 min"), (0, "0 s")])

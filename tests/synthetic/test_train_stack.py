@@ -76,8 +76,13 @@ def test_a_false_certificate_is_noticed(tmp_path):
 
 
 def test_quick_is_what_the_command_line_says():
-    quick = train_stack.complete(train_stack.TrainSettings(seeds=5), True)
+    quick = train_stack.complete(train_stack.TrainSettings(**train_stack.QUICK), True)
     assert (quick.optimisation.steps, len(quick.batch_sizes), len(quick.noise_levels), quick.seeds) == (100, 1, 2, 1)
+    defaults = {name: train_stack.complete(train_stack.TrainSettings(ablation=name), False).seeds
+                for name in ("none", "loss")}  # fmt: skip
+    assert defaults == {"none": 2, "loss": 3}
+    given = train_stack.complete(train_stack.TrainSettings(ablation="loss", seeds=1, batch_sizes=(24, 48)), True)
+    assert (given.seeds, given.batch_sizes) == (1, (24, 48)), "what is given stays"
 
 
 @pytest.mark.parametrize("ablation", ["loss", "learning_rate", "depth", "attention", "supervision"])
@@ -85,7 +90,7 @@ def test_ablations_run_and_are_drawn(ablation, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("synthetic.training.ablations.LEARNING_RATES", (1e-3, 1e-2))
     monkeypatch.setattr("synthetic.training.ablations.DEPTHS", (1, 2))
     out = tmp_path / "run"
-    arguments = [*SMALL, "--optimisation.steps", "2", "--noise-levels", "0.5", "--batch-sizes", "12"]
+    arguments = [*SMALL, "--seeds", "3", "--optimisation.steps", "2", "--noise-levels", "0.5", "--batch-sizes", "12"]
     assert main([*arguments, "--ablation", ablation, "--out", str(out)]) == 0
     rows = pd.read_csv(out / "trainings.csv")
     assert (rows.groupby(["arm", "learning_rate", "depth"]).size() == 3).all(), "three seeds of everything"

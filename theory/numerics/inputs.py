@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,23 @@ Numbers = Any
 ClusterSizes = int | Sequence[int] | np.ndarray
 
 
+def require_array(value: Any, name: str) -> None:
+    """Refuse anything but a NumPy array or a tensor.
+
+    Raises:
+        ValueError: names the argument and what it is.
+    """
+    if not isinstance(value, np.ndarray) and not (hasattr(value, "detach") and hasattr(value, "dtype")):
+        raise ValueError(f"{name}: expected an array or a tensor, got {type(value).__name__}")
+
+
 def require_points(points: Array, name: str = "points") -> None:
     """Refuse points of shape (..., n, D) that are not floating, not finite, or contain a zero vector.
 
     Raises:
         ValueError: names the argument and the first offending trial and row.
     """
+    require_array(points, name)
     xp = array_namespace(points)
     if points.ndim < 2:
         raise ValueError(f"{name}: expected shape (..., n, D), got {tuple(points.shape)}")
@@ -91,6 +103,52 @@ def require_range(value: Array | float, name: str, low: float, high: float, clos
         raise ValueError(f"{name}: {expected}, got {float(array[~inside].ravel()[0] if array.ndim else array):g}")
 
 
+def require_number(value: Any, name: str, low: float, high: float, closed: str = "both") -> float:
+    """Refuse anything but one number in an interval, as ``require_range`` has it; returns it as a float.
+
+    Raises:
+        ValueError: names the argument and the allowed range; also of arrays, lists and booleans.
+    """
+    if isinstance(value, bool | np.bool_) or np.ndim(value) != 0:
+        left, right = "[" if closed in ("both", "left") else "(", "]" if closed in ("both", "right") else ")"
+        raise ValueError(f"{name}: must be one number in {left}{low:g}, {high:g}{right}, got {_shown(value)}")
+    require_range(value, name, low, high, closed)
+    return float(as_floats(value, name))
+
+
+def require_flag(value: Any, name: str) -> bool:
+    """Refuse anything but True and False.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}: must be True or False, got {_shown(value)}")
+    return bool(value)
+
+
+def require_flags(settings: Any) -> None:
+    """``require_flag`` of every setting of a dataclass that is declared as bool.
+
+    Raises:
+        ValueError: names the first that is none.
+    """
+    for each in fields(settings):
+        if each.type in (bool, "bool"):
+            require_flag(getattr(settings, each.name), each.name)
+
+
+def require_values(values: Any, name: str) -> tuple:
+    """Refuse anything but a list of at least one value; returns them.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+        raise ValueError(f"{name}: expected a list of at least one value, got {_shown(values)}")
+    return tuple(values)
+
+
 def require_above(cosine: Array | float, threshold: Array | float, name: str) -> None:
     """Refuse cosines that are not in (threshold, 1], elementwise.
 
@@ -132,7 +190,8 @@ def require_count(value: int, name: str, low: int, high: int = LARGEST_COUNT) ->
     if whole is None or whole < low:
         raise ValueError(f"{name}: must be a whole number of at least {low}, got {_shown(value)}")
     if whole > high:
-        raise ValueError(f"{name}: must be a whole number in [{low}, {high:.4g}], got {_shown(value)}")
+        largest = f"{high:,}" if high < 10**16 else f"{high:.4g}"
+        raise ValueError(f"{name}: must be a whole number in [{low}, {largest}], got {_shown(value)}")
     return whole
 
 

@@ -12,8 +12,8 @@ check set) and must be noticed in 90 % of draws; the planted bound must come out
 is HOLDS if so few failures are confirmed at 95 %, UNDECIDED in between: an interval that holds exactly as often as it
 promises stays so. The run folder keeps every draw (outcomes.csv) and the table (coverage.csv).
 
-Exit status: 0 done, 1 a guarantee is VIOLATED or a planted violation is not noticed, 2 bad arguments, 3 results could
-not be written, 70 a crash, 130 interrupted, 143 terminated. Finished draws are kept.
+Exit status: 1 a guarantee is VIOLATED or a planted violation is not noticed; others as in all commands (--help).
+Finished draws are kept.
 """
 
 import sys
@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 from tqdm import tqdm
 
 from models.advisor.config import AdvisorConfig
@@ -32,7 +31,7 @@ from models.advisor.coverage.fixed import Truth, fixed_outcomes, truth_of
 from models.advisor.coverage.sources import SOURCES, Source
 from models.advisor.coverage.table import coverage_rows, failed, text_of
 from models.advisor.coverage.trial import Outcome, controls, drawn, mean_as_bound, outcomes
-from models.commands import exit_status
+from models.commands import command
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count, require_range
 from theory.numerics.whole_files import write_table
@@ -63,6 +62,9 @@ class Coverage:
     """Run folder; by default runs/coverage-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Go on with the run in --out."""
+    accept_other_version: bool = False
+    """With --resume: go on with draws of another version of the code, NumPy, SciPy or torch; environment.json keeps
+    that, and which."""
 
 
 def study(options: Coverage) -> int:
@@ -83,15 +85,18 @@ def study(options: Coverage) -> int:
     require_count(options.rows, "rows", 100, 800)
     require_count(options.seed, "seed", 0, 2**63 - 1)
     require_range(options.delta, "delta", 0.0, 1.0, closed="neither")
-    settings = {name: value for name, value in asdict(options).items() if name not in ("out", "resume")}
-    folder = open_run_folder("coverage", options.out, options.resume, settings, torch.device("cpu"))
-    print(f"results in {folder}", flush=True)
-    found: list[dict] = []
-    for name in options.sources:
-        found += _of_source(name, options, folder)
-    table = list(coverage_rows(pd.DataFrame(found), options.delta))
-    write_table(folder / "outcomes.csv", found)
-    write_table(folder / "coverage.csv", table)
+    settings = {
+        name: value for name, value in asdict(options).items() if name not in ("out", "resume", "accept_other_version")
+    }
+    with open_run_folder("coverage", options.out, options.resume, settings, torch.device("cpu"),
+                         accept_other_version=options.accept_other_version) as folder:  # fmt: skip
+        print(f"results in {folder}", flush=True)
+        found: list[dict] = []
+        for name in options.sources:
+            found += _of_source(name, options, folder)
+        table = list(coverage_rows(pd.DataFrame(found), options.delta))
+        write_table(folder / "outcomes.csv", found)
+        write_table(folder / "coverage.csv", table)
     print(text_of(table))
     for row in failed(table):
         what = "is not noticed" if row["status"] == "planted" else "does not hold"
@@ -144,8 +149,7 @@ def one_draw(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    prog = "python -m models.advisor.coverage"
-    return exit_status(lambda: study(tyro.cli(Coverage, args=arguments, prog=prog, description=__doc__)))
+    return command(study, Coverage, arguments, "python -m models.advisor.coverage", __doc__)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ def check_labels(
 def _as_text(labels: np.ndarray | Sequence) -> np.ndarray | None:
     """Labels (N,) that are text; None for others."""
     if not hasattr(labels, "dtype"):
+        if not hasattr(labels, "__len__"):
+            return None
         labels = labels if len(labels) and all(isinstance(each, str) for each in labels) else ()
     values = np.asarray(labels)
     if values.dtype == object and values.ndim == 1 and all(isinstance(each, str) for each in values):

@@ -69,6 +69,8 @@ def feature_set(
     embeddings = _as_array(embeddings)
     check_rows(embeddings, name)
     found, names = (None, ()) if labels is None else check_labels(labels, len(embeddings), class_names)
+    if views is not None and not hasattr(views, "__iter__"):
+        raise ValueError(f"views: expected arrays (S, N, D), got {type(views).__name__}")
     views = () if views is None else tuple(_as_array(view) for view in views)
     levels = check_strengths(strengths, len(views))
     check_views(views, levels, embeddings)

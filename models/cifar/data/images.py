@@ -23,7 +23,8 @@ from models.cifar.data.report import DataReport, ReportedPart, data_report
 from models.cifar.data.sources import ARCHIVE_SUFFIXES, is_archive
 from models.cifar.data.splitting import LIMIT, VALIDATION, content_hashes, draw_order, held_out, set_aside, some_of_each
 from theory.numerics.cache import cache_folder
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED
 
 DIGITS = "digits"
 # What image_size = None stands for where images are smaller by far.
@@ -141,15 +142,17 @@ class DataConfig:
     """Leave out image files that cannot be read; the report lists them. Otherwise they are refused, all in one list."""
 
     def __post_init__(self) -> None:
-        require_range(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
-        require_count(self.split_seed, "split_seed", 0)
+        if not isinstance(self.dataset, str) or not self.dataset.strip():
+            raise ValueError(f"dataset: must name one, or be a path, got {self.dataset!r}")
+        require_number(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
+        require_count(self.split_seed, "split_seed", 0, LARGEST_SEED)
         if self.image_size is not None:
             require_count(self.image_size, "image_size", 1)
             require_range(self.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
         if self.limit is not None:
-            require_count(self.limit, "limit", 1)
+            require_count(self.limit, "limit", 1, LARGEST_BATCH)
         if self.limit_seed is not None:
-            require_count(self.limit_seed, "limit_seed", 0)
+            require_count(self.limit_seed, "limit_seed", 0, LARGEST_SEED)
             if self.limit is None:
                 raise ValueError("limit_seed: goes with limit, without which no image is left out; must be None")
 

@@ -29,7 +29,7 @@ from kornia.enhance import (
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from theory.numerics.inputs import require_range
+from theory.numerics.inputs import require_flags, require_number, require_values
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -110,22 +110,23 @@ class ViewConfig:
     """Then divided by. Mean 0 and std 1 leave values in [0, 1]."""
 
     def __post_init__(self) -> None:
-        require_range(self.min_area, "min_area", 0.0, 1.0, closed="right")
-        require_range(self.color_jitter, "color_jitter", 0.0, LARGEST_STRENGTH)
+        require_flags(self)
+        require_number(self.min_area, "min_area", 0.0, 1.0, closed="right")
+        require_number(self.color_jitter, "color_jitter", 0.0, LARGEST_STRENGTH)
         for name in ("grayscale", "blur"):
-            require_range(getattr(self, name), name, 0.0, 1.0)
-        require_range(self.noise_level, "noise_level", 0.0, math.inf, closed="left")
+            require_number(getattr(self, name), name, 0.0, 1.0)
+        require_number(self.noise_level, "noise_level", 0.0, 1e6)
         for name in ("mean", "std"):
-            if len(getattr(self, name)) != 3:
+            if len(require_values(getattr(self, name), name)) != 3:
                 raise ValueError(f"{name}: must have 3 numbers, one a channel, got {getattr(self, name)}")
         for value in self.mean:
-            require_range(value, "mean", -math.inf, math.inf, closed="neither")
+            require_number(value, "mean", -math.inf, math.inf, closed="neither")
         for value in self.std:
-            require_range(value, "std", 0.0, math.inf, closed="neither")
+            require_number(value, "std", 0.0, math.inf, closed="neither")
         self._check_strength()
 
     def _check_strength(self) -> None:
-        require_range(self.strength, "strength", 0.0, math.inf, closed="left")
+        require_number(self.strength, "strength", 0.0, math.inf, closed="left")
         largest = {"color_jitter": LARGEST_STRENGTH, "grayscale": 1.0, "blur": 1.0}
         for name, most in largest.items():
             if self.scaled(name) > most:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from models.cifar.evaluation.features import LabelledFeatures
 from models.losses.common import require_rows
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number, require_range
 
 # The largest entry of the gradient at which a fit counts as converged, ten times above where rounding stops line
 # searches.
@@ -85,8 +85,8 @@ def fit_linear(
     if dtype not in TOLERANCE:
         raise ValueError(f"dtype: must be one of torch.float64, torch.float32, got {dtype}")
     tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
-    require_range(tolerance, "tolerance", 0.0, math.inf, closed="neither")
-    require_range(l2_weight, "l2_weight", 0.0, math.inf, closed="neither")
+    require_number(tolerance, "tolerance", 0.0, math.inf, closed="neither")
+    require_number(l2_weight, "l2_weight", 0.0, math.inf, closed="neither")
     require_count(num_classes, "num_classes", 2)
     require_count(max_iterations, "max_iterations", 1)
     require_range(train.labels, "labels", 0, num_classes - 1)

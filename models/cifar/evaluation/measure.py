@@ -21,7 +21,7 @@ from theory.batches.clusters import index_labels
 from theory.loss_certificate import certified_sharpness
 from theory.measurements import linear_quantile, pair_quantiles
 from theory.noise_ceiling import bounded_separation
-from theory.numerics.inputs import Array, require_count
+from theory.numerics.inputs import Array, require_count, require_number
 from theory.numerics.precision import numerical_threshold
 
 # Shares of within-class and cross cosines that quantile versions leave out on real data, where the extremes of all
@@ -226,6 +226,7 @@ def class_angles(features: Float[Tensor, "n d"], labels: Array, quantile: float 
     Raises:
         ValueError: NaN, zero vectors, labels, quantile out of range.
     """
+    require_number(quantile, "quantile", 0.0, 0.5)
     within, cross = pair_quantiles(_unit(features, "features"), labels, quantile)
     return math.acos(_clipped(within)), math.acos(_clipped(cross))
 

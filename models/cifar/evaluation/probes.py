@@ -22,7 +22,7 @@ from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
 from theory.batches.clusters import index_among, index_labels
 from theory.judging.rates import clopper_pearson
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_number, require_range, require_values
 
 ProbeKind = Literal["knn", "linear"]
 
@@ -57,13 +57,12 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         require_choice(self.kind, "kind", get_args(ProbeKind))
         for name in ("neighbours", "temperatures", "l2_weights"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: must have at least 1 candidate, got none")
+            require_values(getattr(self, name), name)
         for k in self.neighbours:
             require_count(k, "neighbours", 1)
         for name in ("temperatures", "l2_weights"):
             for value in getattr(self, name):
-                require_range(value, name, 0.0, math.inf, closed="neither")
+                require_number(value, name, 0.0, math.inf, closed="neither")
         require_count(self.max_iterations, "max_iterations", 1)
 
 
@@ -174,7 +173,7 @@ def knn_scores(
         ValueError: NaN, zero vectors, empty sets, widths that differ, labels, k or temperature out of range.
     """
     train = LabelledFeatures(train_features, train_labels)
-    require_range(temperature, "temperature", 0.0, math.inf, closed="neither")
+    require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
     require_count(num_classes, "num_classes", 1)
     require_range(train.labels, "train_labels", 0, num_classes - 1)
     cosines, nearest = _neighbours(train.features, features, k, tile_rows)

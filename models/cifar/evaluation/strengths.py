@@ -21,6 +21,7 @@ from models.cifar.evaluation.epoch_measures import (
     present_classes,
 )
 from models.cifar.evaluation.features import encode_features
+from theory.numerics.inputs import require_values
 
 # Every strength sees the same draws, and so does every epoch.
 STRENGTH_SEED = 20_261_128
@@ -32,6 +33,7 @@ def check_view_strengths(strengths: Sequence[float], view: ViewConfig, name: str
     Raises:
         ValueError: fewer than two, not increasing from 0, or beyond what the views' settings leave room for.
     """
+    require_values(strengths, name)
     try:
         levels = check_strengths(strengths, len(strengths))
         if len(levels) < 2:

@@ -4,12 +4,17 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from models.environment import resolve_device
+
+ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
+MOST_PROCESSES = 2**16
+OTHERWISE = "which has RANK: start several processes with torchrun, or unset RANK for a single one"
 
 if dist.is_available():
     # Its functions take as a default the group that exists when it is imported, and DistributedDataParallel imports it.
@@ -27,27 +32,74 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+@dataclass(frozen=True)
+class Group:
+    """This process's place among those that torchrun started: its number of all, and of those on this machine."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+
+
+def group_of_environment() -> Group | None:
+    """What the environment variables RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say; None without RANK.
+
+    A single process needs no LOCAL_RANK: it is the first on its machine.
+
+    Raises:
+        ValueError: one is missing, or is no such number; named.
+    """
+    if "RANK" not in os.environ:
+        return None
+    world_size = _variable("WORLD_SIZE", 1, MOST_PROCESSES)
+    rank = _variable("RANK", 0, world_size - 1)
+    local_rank = 0 if world_size == 1 and "LOCAL_RANK" not in os.environ else _variable("LOCAL_RANK", 0, world_size - 1)
+    if not os.environ.get("MASTER_ADDR", "").strip():
+        raise ValueError(f"MASTER_ADDR: is missing in the environment, {OTHERWISE}")
+    _variable("MASTER_PORT", 0, 65535)
+    return Group(rank, local_rank, world_size)
+
+
+def _variable(name: str, low: int, high: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        raise ValueError(f"{name}: is missing in the environment, {OTHERWISE}")
+    if not text.strip().isdecimal() or not low <= int(text) <= high:
+        raise ValueError(f"{name}: must be a whole number in [{low}, {high}] in the environment, got {text!r}")
+    return int(text)
+
+
 def device_of_process(name: str) -> torch.device:
     """The device that this process works on; under torchrun each has a GPU of its own.
 
     Raises:
         ValueError: unknown or absent; under torchrun anything but cpu and cuda.
     """
-    if "RANK" not in os.environ:
+    group = group_of_environment()
+    if group is None:
         return resolve_device(name)
-    if name not in ("cpu", "cuda") or "LOCAL_RANK" not in os.environ:
+    if name not in ("cpu", "cuda"):
         raise ValueError(f"device: must be cpu or cuda under torchrun, got {name}")
-    device = resolve_device(name if name == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}")
+    device = resolve_device(name if name == "cpu" else f"cuda:{group.local_rank}")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
 
 
 def join_group(device: torch.device) -> None:
-    """Join the group that torchrun's environment describes; nothing without one."""
-    if "RANK" in os.environ:
+    """Join the group that torchrun's environment describes; nothing without one.
+
+    Raises:
+        ValueError: the environment is not whole, or its address cannot be used.
+    """
+    if group_of_environment() is None:
+        return
+    try:
         # The first process may have to download and decode the images while the others wait.
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        address = ":".join(os.environ[name] for name in ADDRESS)
+        raise ValueError(f"{', '.join(ADDRESS)}: no group at {address}: {str(error).splitlines()[0]}") from error
 
 
 def leave_group() -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, final
 
 from models.heads import HeadKind
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_flags, require_number
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS
 
 # Keys of a queue that is not given a size.
 LARGEST_QUEUE = 4096
@@ -34,6 +35,7 @@ class MethodConfig(ABC):
     """Each has settings of its own: --method.name NAME --help lists them."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.name, "name", (type(self).name,))
 
 
@@ -52,7 +54,7 @@ class PairContrast(MethodConfig, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+        require_number(self.temperature, "temperature", 0.0, math.inf, closed="neither")
 
 
 @final
@@ -98,7 +100,7 @@ class TransFusion(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
+        require_number(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +123,10 @@ class MomentumContrast(MethodConfig, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self.temperature, "temperature", 0.0, math.inf, closed="neither")
-        require_range(self.momentum, "momentum", 0.0, 1.0)
+        require_number(self.temperature, "temperature", 0.0, math.inf, closed="neither")
+        require_number(self.momentum, "momentum", 0.0, 1.0)
         if self.queue_size is not None:
-            require_count(self.queue_size, "queue_size", 1)
+            require_count(self.queue_size, "queue_size", 1, LARGEST_BATCH)
 
 
 @final
@@ -167,8 +169,8 @@ class MoCoFeatureTransform(MomentumContrast):
         require_choice(self.positives, "positives", ("extrapolate", "interpolate", "none"))
         require_choice(self.negatives, "negatives", ("interpolate", "none"))
         for name in ("positive_beta", "negative_beta"):
-            require_range(getattr(self, name), name, 0.0, math.inf, closed="neither")
-        require_count(self.transform_from_epoch, "transform_from_epoch", 0)
+            require_number(getattr(self, name), name, 0.0, math.inf, closed="neither")
+        require_count(self.transform_from_epoch, "transform_from_epoch", 0, LARGEST_EPOCHS)
         if self.positives == self.negatives == "none":
             raise ValueError("positives, negatives: one must be transformed; without either the method is moco")
         for side, setting in (("positives", "positive_beta"), ("negatives", "negative_beta"), ("negatives", "union")):

@@ -13,7 +13,8 @@ from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTran
 from models.encoders import EncoderConfig
 from models.heads import HeadConfig, HeadKind
 from models.optim import OptimizerConfig
-from theory.numerics.inputs import require_choice, require_count, require_range
+from theory.numerics.inputs import require_choice, require_count, require_flags, require_range
+from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS, LARGEST_SEED
 
 Precision = Literal["float32", "bf16", "fp16"]
 
@@ -90,16 +91,17 @@ class TrainConfig:
     """Of initialization, order of the images, views and everything else that is drawn."""
 
     def __post_init__(self) -> None:
+        require_flags(self)
         require_choice(self.precision, "precision", get_args(Precision))
-        require_count(self.epochs, "epochs", 1)
-        require_count(self.batch_size, "batch_size", 2)
+        require_count(self.epochs, "epochs", 1, LARGEST_EPOCHS)
+        require_count(self.batch_size, "batch_size", 2, LARGEST_BATCH)
         if self.chunk is not None:
-            require_count(self.chunk, "chunk", 1)
-        require_count(self.measure_every, "measure_every", 1)
-        require_count(self.measure_images, "measure_images", 4)
-        require_count(self.advise_every, "advise_every", 0)
+            require_count(self.chunk, "chunk", 1, LARGEST_BATCH)
+        require_count(self.measure_every, "measure_every", 1, LARGEST_EPOCHS)
+        require_count(self.measure_images, "measure_images", 4, LARGEST_BATCH)
+        require_count(self.advise_every, "advise_every", 0, LARGEST_EPOCHS)
         check_view_strengths(self.advise_strengths, self.view, "advise_strengths")
-        require_range(require_count(self.seed, "seed", 0), "seed", 0, 2**31 - 1)
+        require_range(require_count(self.seed, "seed", 0, LARGEST_SEED), "seed", 0, 2**31 - 1)
         if self.data.validation_share == 0.0:
             raise ValueError("validation_share: must be above 0, the probes choose on validation images")
         if self.encoder.in_channels != 3:

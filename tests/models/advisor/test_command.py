@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,20 +121,6 @@ def test_bad_arguments_are_refused_in_one_line(files, tmp_path, name, monkeypatc
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
     assert re.search(message, error), error
-
-
-def test_figures_are_drawn_by_their_own_command(tmp_path, monkeypatch, capsys):
-    commands = []
-
-    class Done:
-        returncode = 0
-
-    monkeypatch.setattr(command.subprocess, "run", lambda given, **_: commands.append(given[1:]) or Done)
-    assert command.draw(Path("run")) == 0
-    assert commands == [["-m", "figures", "run"]]
-    Done.returncode = 3
-    assert command.draw(Path("run")) == 3
-    assert "try again with python -m figures run" in capsys.readouterr().err
 
 
 def test_the_demo_splits_the_digits_in_two():

@@ -10,7 +10,17 @@ from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.methods.processes import everywhere, first_process_first, join_group, leave_group, rank, world_size
+from models.cifar.methods.processes import (
+    Group,
+    device_of_process,
+    everywhere,
+    first_process_first,
+    group_of_environment,
+    join_group,
+    leave_group,
+    rank,
+    world_size,
+)
 from tests.models.cifar.methods.several_processes import in_processes
 
 CPU = torch.device("cpu")
@@ -50,3 +60,51 @@ def keep_a_wrapper(number):
 def test_what_keeps_the_group_alive_is_seen(tmp_path):
     with pytest.raises(ProcessRaisedException, match="threads of the group are left"):
         in_processes(2, keep_a_wrapper, tmp_path)
+
+
+WHOLE = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture
+def described(monkeypatch):
+    """Sets the environment variables of a group, and no others of it."""
+
+    def describe(**variables):
+        for name in WHOLE:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return describe
+
+
+def test_the_environment_describes_a_group_or_none(described):
+    described(**{name: value for name, value in WHOLE.items() if name != "RANK"})
+    assert group_of_environment() is None
+    described(**WHOLE)
+    assert group_of_environment() == Group(rank=1, local_rank=0, world_size=3)
+
+
+def test_a_single_process_needs_no_place_on_its_machine(described):
+    alone = {**WHOLE, "RANK": "0", "WORLD_SIZE": "1"}
+    del alone["LOCAL_RANK"]
+    described(**alone)
+    assert group_of_environment() == Group(0, 0, 1)
+    assert device_of_process("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"^device: must be cpu or cuda under torchrun, got cuda:1"):
+        device_of_process("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [*((name, None, "is missing in the environment, which has RANK") for name in WHOLE if name != "RANK"),
+     ("RANK", "3", r"must be a whole number in \[0, 2\]"), ("RANK", "-1", "whole number"), ("RANK", "", "whole number"),
+     ("WORLD_SIZE", "0", "whole number"), ("WORLD_SIZE", "1e9", "whole number"), ("LOCAL_RANK", "x", "whole number"),
+     ("MASTER_PORT", "65536", "whole number"), ("MASTER_ADDR", " ", "is missing")],
+)  # fmt: skip
+def test_a_group_that_is_not_whole_is_refused_by_name(described, name, value, says):
+    described(**({k: v for k, v in WHOLE.items() if k != name} | ({} if value is None else {name: value})))
+    with pytest.raises(ValueError, match=rf"^{name}: .*{says}"):
+        device_of_process("cpu")
+    with pytest.raises(ValueError, match=rf"^{name}: "):
+        join_group(torch.device("cpu"))

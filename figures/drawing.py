@@ -1,0 +1,33 @@
+"""Figures at the end of a run: what goes wrong with them cannot harm its results, and has a status of its own."""
+
+import sys
+import traceback
+from pathlib import Path
+
+from theory.numerics.commands import CRASHED, DONE, status_of_error, status_of_figures
+
+
+def draw_whole(folder: Path) -> tuple[list[Path], int]:
+    """Draw the figures of a run folder whose tables are whole.
+
+    Returns:
+        the pictures, and the exit status that this leaves; what went wrong is told on stderr.
+    """
+    try:
+        # Matplotlib takes a second to import, which worker processes and refused commands are spared.
+        from figures.catalogue import draw_all
+
+        return draw_all(folder), DONE
+    except Exception as error:
+        if status_of_error(error) == CRASHED:
+            traceback.print_exc()
+        print(f"error: the figures were not drawn; try again with python -m figures {folder}: {error}", file=sys.stderr)
+        return [], status_of_figures(error)
+
+
+def draw_and_tell(folder: Path) -> int:
+    """Draw the figures of a run folder and print their names; returns the exit status that this leaves."""
+    drawn, status = draw_whole(folder)
+    if status == DONE:
+        print("Figures: " + ", ".join(str(path) for path in drawn), flush=True)
+    return status
