@@ -10,7 +10,7 @@ and a run that is under way is left alone. The manifest tells accidents and edit
 new one.
 
 Exit status: 0 all folders are whole, finished or not; 6 a folder is not whole, or its verdicts are not those of its
-rows; 2 a folder is no run folder or in use; others as in all commands (--help).
+rows; 2 a folder is no run folder or in use; never 1; others as in all commands (--help).
 """
 
 import sys

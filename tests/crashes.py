@@ -22,15 +22,24 @@ class Disk:
     Args:
         at: the number of the call, from 0; None: all go well.
         error: what that call alone raises; None: it and all later ones are those of a dead process.
+
+    Attributes:
+        killed: whether the last of these has met its death.
     """
+
+    killed = False
 
     def __init__(self, at=None, error=None):
         self.count, self.at, self.error = 0, at, error
+        Disk.killed = False
 
     def call(self, true, *args, **kwargs):
         number, self.count = self.count, self.count + 1
         if self.at is not None and (number == self.at or (self.error is None and number > self.at)):
-            raise KilledError if self.error is None else self.error
+            if self.error is None:
+                Disk.killed = True
+                raise KilledError
+            raise self.error
         return true(*args, **kwargs)
 
     @contextmanager

@@ -12,7 +12,8 @@ from paper_checks import __main__ as claims
 from paper_checks.claims import Claim, Finding
 from paper_checks.decisions import NO_EVIDENCE
 from synthetic import over_fusion, phase_diagram, sweep_batch, sweep_noise, train_stack
-from tests.crashes import contents
+from tests.crashes import Disk, KilledError, contents
+from theory.numerics.commands import CRASHED
 from theory.numerics.whole_files import write_json, write_table
 
 # Columns that hold times, by the table; these alone may differ between two runs.
@@ -62,9 +63,12 @@ class SmallRun:
         """Run it, or go on with it, to the end.
 
         Raises:
+            KilledError: the process is dead, which a command takes for a crash.
             AssertionError: it ended with another status than 0 and 1.
         """
         status = self.main([*self.arguments, "--out", str(folder), *(["--resume"] if resume else []), *more])
+        if status == CRASHED and Disk.killed:
+            raise KilledError
         assert status in (0, 1), status
 
 

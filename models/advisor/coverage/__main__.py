@@ -38,6 +38,8 @@ from theory.numerics.whole_files import write_table
 
 # Of view pairs, which have no labels.
 PAIRS = "-pairs"
+# Options that no result depends on.
+WHERE = ("out", "resume", "accept_other_version")
 # Draws that are kept together.
 PIECE = 20
 
