@@ -2,7 +2,7 @@
 
 A ``PretendTensor`` claims the device "meta", which has a guard in every build of torch, so that autograd accepts it,
 and holds a CPU tensor that does the work. ``PretendDevice`` is the mode in which such tensors live: it turns factories
-and transfers that name the device into pretend tensors, refuses what a real device refuses, and logs what one waits for.
+and transfers that name the device into pretend tensors, refuses what a real device refuses, and logs what it waits for.
 
 What it takes a real device to do, by the example of CUDA:
 

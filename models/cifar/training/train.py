@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import make_view
+from models.cifar.data.views import make_views
 from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.evaluation.strengths import critical_columns
 from models.cifar.methods.gradient_cache import cached_backward
@@ -141,10 +141,8 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     """Two views of some images. With several processes each draws its own."""
     place = step * world_size() + rank()
     images = train.images[index].contiguous(memory_format=config.memory_format)
-    views = [
-        make_view(images, config.view, generator_of(config, stream, epoch, place))
-        for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)
-    ]
+    streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
+    views = make_views(images, config.view, streams)
     # Transformed queues must be the same in all processes.
     return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 

@@ -12,13 +12,14 @@ import tyro
 from kornia.enhance import adjust_hue
 from scipy import stats
 
+from models.cifar.data.view_operations import turn_hue
 from models.cifar.data.views import (
     ViewConfig,
     apply_parameters,
     draw_parameters,
     evaluation_view,
     make_view,
-    turn_hue,
+    make_views,
 )
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -259,6 +260,16 @@ def test_one_seed_one_view():
     assert not torch.equal(make_view(images, config, seeded(2)), first)
     generator = seeded(1)
     assert not torch.equal(make_view(images, config, generator), make_view(images, config, generator))
+
+
+@pytest.mark.parametrize("noise_level", [0.0, 0.1])
+def test_views_made_together_are_those_made_one_by_one(noise_level, monkeypatch):
+    """In parts of any size too, which a CPU takes them in."""
+    images, config = random_images(9), ViewConfig(blur=0.5, noise_level=noise_level)
+    single = [make_view(images, config, seeded(i)) for i in (1, 2)]
+    monkeypatch.setattr("models.cifar.data.views.CPU_PART_BYTES", 4 * 4 * images[0].numel())
+    together = make_views(images, config, [seeded(1), seeded(2)])
+    torch.testing.assert_close(together, tuple(single), rtol=0, atol=10 * ROUNDING)
 
 
 def test_a_view_depends_on_no_other_image():
