@@ -190,6 +190,59 @@ def test_resuming_goes_on_exactly(kind):
     assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
+KINDS = [OptimizerConfig("sgd"), OptimizerConfig("sgd", momentum=0.0), OptimizerConfig("adamw"),
+         OptimizerConfig("lars", nesterov=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda config: f"{config.kind} {config.momentum}")
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_a_skipped_step_leaves_no_trace(config, skipped):
+    """Whatever the gradients are, the first step included, and the others are as without it."""
+    modules = [parts() for _ in range(2)]
+    optimizers = [build_optimizer(config, module) for module in modules]
+    for step in range(4):
+        for module, optimizer in zip(modules, optimizers):
+            optimizer.zero_grad()
+            module(random(5, 3, 4, 4, seed=step)).backward()
+        if step == skipped:
+            before = [parameter.detach().clone() for parameter in modules[1].parameters()]
+            for parameter in modules[1].parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(math.nan)
+            optimizers[1].found_inf = torch.ones(())
+            optimizers[1].step()
+            assert all(torch.equal(a, b) for a, b in zip(before, modules[1].parameters()))
+            continue
+        # Not skipped, in words and without them.
+        optimizers[1].found_inf = torch.zeros(())
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(*(module.parameters() for module in modules)):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "lars"])
+def test_weights_in_channels_last_take_the_same_steps(kind):
+    """torch's fused kernels read memory in order, and take for granted that gradients and state have the same."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2)).double()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    for module, layout in ((plain, torch.contiguous_format), (last, torch.channels_last)):
+        optimizer = build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module)
+        for step in range(3):
+            # As a training is resumed.
+            restored = build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module)
+            restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            optimizer = restored
+            optimizer.zero_grad()
+            images = random(2, 3, 6, 6, seed=step).contiguous(memory_format=layout)
+            module(images).square().sum().backward()
+            optimizer.step()
+    assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(plain.parameters(), last.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
 def test_a_closure_is_run_with_gradients():
     weight = nn.Parameter(torch.tensor([3.0]))
     optimizer = Lars([weight], lr=0.5)
