@@ -225,7 +225,7 @@ def test_a_skipped_step_leaves_no_trace(config, skipped):
 def test_weights_in_channels_last_take_the_same_steps(kind):
     """torch's fused kernels read memory in order, and take for granted that gradients and state have the same."""
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2)).double()
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(4, 2, 1, bias=False), nn.BatchNorm2d(2)).double()
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     for module, layout in ((plain, torch.contiguous_format), (last, torch.channels_last)):
         optimizer = build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module)
