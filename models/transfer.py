@@ -1,5 +1,7 @@
 """Tensors of the host on their way to a device, without a wait on either side."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,3 +18,14 @@ def upload(values: Tensor, device: torch.device | str) -> Tensor:
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
+
+
+def upload_together(values: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
+    """Many tensors in one transfer of each of their dtypes."""
+    found: list[Tensor] = list(values)
+    for dtype in {each.dtype for each in values}:
+        places = [place for place, each in enumerate(values) if each.dtype == dtype]
+        flat = upload(torch.cat([values[place].flatten() for place in places]), device)
+        for place, part in zip(places, flat.split([values[place].numel() for place in places])):
+            found[place] = part.view(values[place].shape)
+    return found

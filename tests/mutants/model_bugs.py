@@ -50,7 +50,7 @@ MOMENTUM = bugs_in(
     "models/momentum.py", "models/momentum",
     ("momentum_for_one_minus_momentum", "for name in old], 1.0 - momentum)", "for name in old], momentum)"),
     ("oldest_features_kept", "features[-self.size :]", "features[: self.size]"),
-    ("buffers_not_copied", "buffer.copy_(new_buffers[name])", "buffer.copy_(buffer)"),
+    ("buffers_not_copied", "[new_buffers[name] for name in old_buffers]", "list(old_buffers.values())"),
     ("positives_not_divided_by_temperature", "info_nce((queries * keys).sum(-1), ",
      "info_nce((queries * keys).sum(-1) * temperature, "),
     ("newest_row_of_the_queue_dropped", "% self.size\n        self.rows", "% max(self.size - 1, 1)\n        self.rows"),

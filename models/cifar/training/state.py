@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.cifar.methods.learners import Learner, build_learner
 from models.cifar.methods.processes import rank, world_size
@@ -28,6 +29,8 @@ class TrainState:
     """A training under way.
 
     Attributes:
+        diverged: a number on the device, not 0 from the first loss or gradient on that is not finite; None before the
+            first step.
         epoch: epochs done.
         epochs, layers, scores: rows of the tables that the run folder keeps.
     """
@@ -37,6 +40,7 @@ class TrainState:
     learner: Learner
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    diverged: Tensor | None = None
     epoch: int = 0
     epochs: list[dict] = field(default_factory=list)
     layers: list[dict] = field(default_factory=list)
