@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -32,18 +32,17 @@ from models.value_checks import values_trusted
 
 # Steps between two looks at the losses, each of which waits for the device.
 READ_EVERY = 32
-Number = TypeVar("Number", Tensor, float)
 
 
 class DivergedError(ArithmeticError):
     """The loss is no longer finite; the state is kept for inspection."""
 
 
-class Step(NamedTuple, Generic[Number]):
+class Step(NamedTuple):
     """What is kept of a training step, as tensors on the device or as numbers that have been read."""
 
-    loss: Number
-    gradient_norm: Number
+    loss: Tensor | float
+    gradient_norm: Tensor | float
 
 
 def fit(
@@ -140,7 +139,7 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     }
 
 
-def _read(state: TrainState, unread: list[Step[Tensor]], done: int, folder: Path) -> list[Step[float]]:
+def _read(state: TrainState, unread: list[Step], done: int, folder: Path) -> list[Step]:
     """What steps have left on the device, in the one wait that there is for it.
 
     Raises:
@@ -178,7 +177,7 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 
 
-def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step[Tensor]:
+def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:
     """Forward, backward, step. From the first loss or gradient on that is not finite, in whatever process, no weight
     changes any more; all of that happens on the device, and nobody waits for it."""
     config, learner, device = state.config, state.learner, batch.first.device
