@@ -3,5 +3,6 @@ have waited for."""
 
 from tests.stand_in.device import DEVICE, PretendDevice
 from tests.stand_in.events import Event, Log
+from tests.stand_in.twins import ACCELERATORS, accelerator
 
-__all__ = ["DEVICE", "Event", "Log", "PretendDevice"]
+__all__ = ["ACCELERATORS", "DEVICE", "Event", "Log", "PretendDevice", "accelerator"]

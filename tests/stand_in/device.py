@@ -15,17 +15,20 @@ Not modelled: streams, pinned memory, autocast's narrowing (inside, autocast is 
 than the CPU's, and what a kernel costs.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.optim.optimizer as optimizer
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from models import environment
 from tests.stand_in.events import Log
 
 DEVICE = torch.device("meta")
@@ -130,6 +133,8 @@ def _compute(func: Any, args: tuple, kwargs: dict, on_device: bool) -> Any:
     if func is aten._to_copy.default and "device" not in kwargs and not on_device:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     plain_args, plain_kwargs = tree_map(unwrap, (args, kwargs))
+    if func is aten.copy_.default and _same_places(*plain_args[:2]):
+        return args[0]
     before = {key: owner.inner.shape for key, owner in owners.items()}
     found = func(*plain_args, **plain_kwargs)
     for key, owner in owners.items():
@@ -148,6 +153,16 @@ def _compute(func: Any, args: tuple, kwargs: dict, on_device: bool) -> Any:
     if func is aten.copy_.default:
         return args[0]
     return tree_map(wrap, found)
+
+
+def _same_places(first: Tensor, second: Tensor) -> bool:
+    """Whether both are the same numbers in memory, but for strides of dimensions of length 1: a product that is written
+    to ``out`` is copied to itself, which torch leaves out where it sees one tensor, and here sees two wrappers."""
+
+    def places(each: Tensor) -> tuple:
+        return each.data_ptr(), each.dtype, each.shape, [s for s, n in zip(each.stride(), each.shape) if n > 1]
+
+    return places(first) == places(second)
 
 
 def _require_one_device(func: Any, given: list[Tensor]) -> None:
@@ -245,14 +260,18 @@ class _Constructors(TorchFunctionMode):
 
 def _patches() -> list[Any]:
     """What torch and ours would do for a device of theirs."""
-    import torch.optim.optimizer as optimizer
-
     true_autocast, true_fused = torch.autocast, optimizer._get_fused_kernels_supported_devices
+    true_resolve = environment.resolve_device
+
+    def resolve_device(device: Any) -> torch.device:
+        return DEVICE if torch.device(device) == DEVICE else true_resolve(device)
 
     def autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
         return nullcontext() if device_type == DEVICE.type else true_autocast(device_type, *args, **kwargs)
 
+    importers = [each for each in list(sys.modules.values()) if vars(each).get("resolve_device") is true_resolve]
     return [
+        *(patch.object(each, "resolve_device", resolve_device) for each in importers),
         patch.object(torch, "autocast", autocast),
         patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: [*true_fused(), DEVICE.type]),
     ]

@@ -21,6 +21,7 @@ from models.cifar.data.views import (
     make_view,
     make_views,
 )
+from tests.stand_in import ACCELERATORS, accelerator
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 OFF = {"crop": False, "flip": False, "color_jitter": 0.0, "grayscale": 0.0, **PLAIN}
@@ -323,13 +324,20 @@ def test_channels_last_in_channels_last_out(config):
     torch.testing.assert_close(views, make_view(images, config, seeded()), rtol=0, atol=10 * ROUNDING)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu():
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_on_an_accelerator(kind):
     images, config = random_images(64), ViewConfig(blur=0.5, noise_level=0.1)
-    views = make_view(images.cuda(), config, seeded())
+    expected = make_view(images, config, seeded())
+    with accelerator(kind) as device:
+        views = make_view(images.to(device), config, seeded())
+        assert views.device.type == device.type
+        torch.testing.assert_close(views.cpu(), expected, rtol=0, atol=10 * ROUNDING)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no generator can pretend")
+def test_parameters_drawn_on_a_gpu():
+    views = make_view(random_images(8).cuda(), ViewConfig(blur=0.5), torch.Generator("cuda").manual_seed(0))
     assert views.is_cuda
-    torch.testing.assert_close(views.cpu(), make_view(images, config, seeded()), rtol=0, atol=10 * ROUNDING)
-    assert make_view(images.cuda(), config, torch.Generator("cuda").manual_seed(0)).is_cuda
 
 
 def test_an_empty_batch():
