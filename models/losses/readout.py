@@ -50,7 +50,8 @@ def read_affinity(
         require_logits(temperature, 1.0, cosines.shape[-1], cosines.dtype)
         raw = torch.softmax((cosines / temperature).masked_fill(own, -math.inf), dim=-1)
     elif readout == "squared":
-        raw = torch.where(cosines.abs() > cut, cosines.square(), 0.0)
+        # NaN is to stay NaN.
+        raw = torch.where(cosines.abs() <= cut, 0.0, cosines.square())
     else:
         raw = (cosines - cut).relu()
         raw = raw.square() if readout == "squared_relu" else raw
