@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
 from models.losses.common import require_alike, require_rows, widen
-from models.transfer import upload
-from models.value_checks import values_are_checked
 from theory.affinity import unit_points
 from theory.numerics.inputs import require_count, require_range
 

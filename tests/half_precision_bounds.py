@@ -225,6 +225,7 @@ EXEMPT = {
          "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
          "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
          "inputs.require_above", "subspaces.require_query_key_map"), CHECK),
+    "waitless_layers.trajectory_of": "called with the float64 of read_layer",
     "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
     **dict.fromkeys(
         ("batch_law.BatchLaw", "batch_weights.BatchKind", "batch_weights.Rows", "binned_rows.Edges",

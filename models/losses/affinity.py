@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
 from models.losses.common import BatchLabels, as_matrix, widen
 from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
 from models.tiled import choose_tile_rows
-from models.transfer import upload
-from models.value_checks import values_are_checked
 from theory.affinity import effective_threshold, unit_points
 from theory.batches.clusters import group_rows
 from theory.numerics.inputs import Array, require_count, require_points, require_range

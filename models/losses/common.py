@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
-from models.transfer import upload
-from models.value_checks import values_are_checked
 from theory.batches.clusters import ClusterLayout, group_rows, index_labels
 from theory.numerics.inputs import Array, require_count
 from theory.numerics.precision import widen
@@ -41,7 +41,7 @@ def rows_of_tiles(keys: Float[Tensor, "n D"], tile_rows: int | None) -> int | No
 
 def require_rows(features: Tensor, name: str, minimum: int = 2, nonzero: bool = False) -> None:
     """Refuse anything but finite floating features (n, D) with at least ``minimum`` rows and one column; ``nonzero``
-    refuses zero vectors too. Values are looked at where they are checked (models/value_checks.py).
+    refuses zero vectors too. Values are looked at where they are checked (models/devices/value_checks.py).
 
     Raises:
         ValueError: names the argument and what is wrong.

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.common import (
     BatchLabels,
     labels_of_batch,
@@ -26,7 +27,6 @@ from models.losses.common import (
     widen,
 )
 from models.tiled import row_tiles
-from models.value_checks import values_are_checked
 from theory.affinity import unit_points
 from theory.numerics.inputs import Array, require_count, require_range
 

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.affinity import affinity_jsd, prepare_affinities
 from models.losses.common import label_index, target_of_index
-from models.value_checks import values_are_checked
 from theory.numerics.inputs import Array, require_choice, require_range
 
 Divergence = Literal["jsd", "kl_target", "kl_affinity"]

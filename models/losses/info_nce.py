@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.common import require_logits, widen
-from models.value_checks import values_are_checked
 from theory.numerics.inputs import require_range
 
 

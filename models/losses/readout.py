@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.common import require_logits, widen
-from models.value_checks import values_are_checked
 from theory.numerics.inputs import require_choice, require_range
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.devices.transfer import upload, upload_together
+from models.devices.value_checks import values_are_checked, values_trusted
 from models.heads import HeadConfig, HeadKind, build_head
 from models.losses import OBJECTIVES, affinity_jsd_from_points, info_nce, nt_xent, supcon, view_pair_labels
 from models.losses.common import BatchLabels, labels_of_batch
 from models.momentum import FeatureQueue, moco_loss
 from models.softmax_fusion import SoftmaxStack
-from models.transfer import upload, upload_together
-from models.value_checks import values_are_checked, values_trusted
 from tests.stand_in import DEVICE, PretendDevice
 
 ROWS, DIM = 8, 6

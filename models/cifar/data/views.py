@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from models.cifar.data.view_operations import HUE, blur, crop_and_mirror, crop_maps, gray, jitter, jitter_steps
-from models.transfer import upload
+from models.devices.transfer import upload
 from theory.numerics.inputs import require_range
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from models.devices.transfer import upload
 from models.heads import Head
 from models.losses.common import require_rows
-from models.transfer import upload
 from theory.batches.clusters import index_labels
 from theory.numerics.inputs import require_count
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.cifar.methods.processes import rank, world_size
-from models.value_checks import values_are_checked
+from models.devices.value_checks import values_are_checked
 
 # Numbers that stand for dtypes while processes compare theirs.
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

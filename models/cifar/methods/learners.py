@@ -25,6 +25,7 @@ from models.cifar.methods.settings import (
     SupCon,
     TransFusion,
 )
+from models.devices.transfer import upload_together
 from models.encoders import EncoderConfig, build_encoder
 from models.feature_transform import (
     draw_beta,
@@ -37,7 +38,6 @@ from models.heads import HeadConfig, build_head
 from models.losses import Objective, info_nce, objective_from_name
 from models.losses.common import BatchLabels, widen
 from models.momentum import FeatureQueue, MomentumCopy
-from models.transfer import upload_together
 from theory.affinity import unit_points
 
 

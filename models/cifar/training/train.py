@@ -26,9 +26,9 @@ from models.cifar.methods.processes import everywhere, largest_of_all, rank, wor
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import Stream, TrainState, generator_of, start, store, write_tables
+from models.devices.transfer import upload
+from models.devices.value_checks import values_trusted
 from models.optim import gradient_norm_there, learning_rate, set_learning_rate
-from models.transfer import upload
-from models.value_checks import values_trusted
 
 # Steps between two looks at the losses, each of which waits for the device.
 READ_EVERY = 32

@@ -11,8 +11,8 @@ from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, SupCon,
 from models.cifar.training import train
 from models.cifar.training.config import HeadChoice
 from models.cifar.training.state import start
+from models.devices.value_checks import values_are_checked
 from models.optim import OptimizerConfig
-from models.value_checks import values_are_checked
 from tests.stand_in import DEVICE, PretendDevice
 from tests.stand_in.steps import IMAGES, configuration, log_of_step
 
