@@ -194,6 +194,23 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
     return sgd
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Load a stored state, which may be of an optimizer that took parameters one by one: how steps are computed is this
+    optimizer's own business.
+
+    Raises:
+        ValueError: other groups of parameters.
+        KeyError: no state of an optimizer.
+    """
+    kernels = [
+        {name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups
+    ]
+    groups = stored["param_groups"]
+    if len(groups) != len(kernels):
+        raise ValueError(f"stored: expected {len(kernels)} groups of parameters, got {len(groups)}")
+    optimizer.load_state_dict({**stored, "param_groups": [group | own for group, own in zip(groups, kernels)]})
+
+
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, schedule: Schedule = "cosine") -> float:
     """The learning rate of a step.
 

@@ -17,6 +17,7 @@ from models.optim import (
     gradient_norm,
     learning_rate,
     parameter_groups,
+    restore_optimizer,
     set_learning_rate,
 )
 
@@ -241,6 +242,33 @@ def test_weights_in_channels_last_take_the_same_steps(kind):
     assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
     for a, b in zip(plain.parameters(), last.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_state_of_parameters_one_by_one_is_taken_over(kind):
+    """As checkpoints of earlier versions hold it."""
+    config, modules = OptimizerConfig(kind, learning_rate=0.1), [parts() for _ in range(2)]
+    ours = [build_optimizer(config, module) for module in modules]
+    # The same steps in the other way, and back.
+    one_by_one = type(ours[1])([{**group, "fused": None} for group in parameter_groups(modules[1], 5e-4)], lr=0.1)
+    restore = copy.deepcopy(ours[1].state_dict())
+    for group in restore["param_groups"]:
+        group |= {"fused": None, "foreach": False}
+    one_by_one.load_state_dict(restore)
+    for step in range(4):
+        if step == 2:
+            restore_optimizer(ours[1], copy.deepcopy(one_by_one.state_dict()))
+            assert all(group["fused"] for group in ours[1].param_groups)
+        for module, optimizer in zip(modules, (ours[0], ours[1] if step >= 2 else one_by_one)):
+            optimizer.zero_grad()
+            module(random(5, 3, 4, 4, seed=step)).backward()
+            if step >= 2:
+                optimizer.found_inf = torch.zeros(())
+            optimizer.step()
+    for a, b in zip(*(module.parameters() for module in modules)):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+    with pytest.raises(ValueError, match="stored: expected 2 groups of parameters, got 1"):
+        restore_optimizer(ours[0], torch.optim.SGD(modules[0].parameters(), lr=0.1).state_dict())
 
 
 def test_a_closure_is_run_with_gradients():

@@ -16,7 +16,7 @@ from models.cifar.methods.processes import rank, world_size
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, differences
-from models.optim import build_optimizer
+from models.optim import build_optimizer, restore_optimizer
 from theory.numerics.whole_files import to_plain, write_table
 
 # Streams of draws that must not depend on each other.
@@ -90,7 +90,7 @@ def _restore(state: TrainState, path: Path) -> None:
         raise ValueError(f"--resume {path}: the training there ran in {found}")
     try:
         state.learner.load_state_dict(stored["learner"])
-        state.optimizer.load_state_dict(stored["optimiser"])
+        restore_optimizer(state.optimizer, stored["optimiser"])
         state.scaler.load_state_dict(stored["scaler"])
     except (RuntimeError, KeyError, ValueError) as error:
         raise ValueError(f"--resume {path}: its networks are not those of this configuration") from error

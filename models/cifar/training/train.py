@@ -1,8 +1,8 @@
 """The training loop: batches of two views, the method's loss, a step, and what is measured after every epoch.
 
-Images stay on the device as bytes; views are made there. A step waits for nothing that the device computes: its loss and
-gradient norm stay there until READ_EVERY steps are read together (models/README.md says what that means for a training
-that diverges).
+Images stay on the device as bytes; views are made there. A step waits for nothing that the device computes: its loss
+and gradient norm stay there until READ_EVERY steps are read together (models/README.md says what that means for a
+training that diverges).
 """
 
 import math
