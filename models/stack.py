@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.attention import TransFusionBlock
+from models.devices.transfer import upload
 from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
@@ -220,6 +221,10 @@ class AttentionStack(nn.Module):
         tile_rows = self.rows_of_tiles(tokens[:1])
         if tile_rows is None:
             parts = trial_chunks(tokens)
+            if tokens.device.type != "cpu" and layout.order is not None:
+                # Once, instead of the matrices of every layer.
+                tokens = tokens[:, upload(torch.tensor(layout.order), tokens.device)]
+                layout = ClusterLayout(layout.sizes, None)
         else:
             tokens, parts = layout.sort_rows(tokens, axis=-2), [slice(i, i + 1) for i in range(len(tokens))]
         return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tile_rows) for part in parts])

@@ -16,6 +16,7 @@ from models.losses import OBJECTIVES, affinity_jsd_from_points, info_nce, nt_xen
 from models.losses.common import BatchLabels, labels_of_batch
 from models.momentum import FeatureQueue, moco_loss
 from models.softmax_fusion import SoftmaxStack
+from models.stack import AttentionStack
 from tests.stand_in import DEVICE, PretendDevice
 
 ROWS, DIM = 8, 6
@@ -158,6 +159,27 @@ def test_a_queue_waits_for_nothing():
         found = queue.features()
         assert log.events == []
         torch.testing.assert_close(found.cpu(), expected.features(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize": "every", "bias_form": True}], ids=["plain", "bias"])
+def test_a_stack_is_waited_for_once_a_chunk_of_trials(options, monkeypatch):
+    """Besides the three checks of its input; thresholds by trial and clusters in any order change nothing."""
+    points = torch.stack([features(seed) for seed in range(5)])
+    labels = np.array([1, 0, 0, 1, 2, 2, 1, 0])
+    thresholds = 0.3 if options else torch.linspace(0.0, 0.8, 5, dtype=torch.float64)[:, None, None]
+    expected = AttentionStack(2, thresholds, **options).measure(points, labels)
+    with PretendDevice() as log:
+        stack, there = AttentionStack(2, thresholds, device=DEVICE, **options), points.to(DEVICE)
+        for budget, chunks in ((2**20, 1), (2 * ROWS**2 * 8, 3)):
+            monkeypatch.setattr("models.stack.GPU_CHUNK_BYTES", budget)
+            log.events.clear()
+            found = stack.measure(there, labels)
+            checks = [place for place in log.waits if "trajectory_of" not in place and "as_numpy" not in place]
+            wanted = ["require_points", "require_points"] + ([] if options else ["_require_ordinary_size"])
+            assert [place.split()[1] for place in checks] == wanted
+            assert len(log.waits) - len(checks) == chunks
+    for name, values in vars(expected).items():
+        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, atol=1e-12)
 
 
 def test_softmax_stacks():
