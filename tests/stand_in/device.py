@@ -278,7 +278,9 @@ def _patches() -> list[Any]:
     def autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:
         return nullcontext() if device_type == DEVICE.type else true_autocast(device_type, *args, **kwargs)
 
-    importers = [each for each in list(sys.modules.values()) if vars(each).get("resolve_device") is true_resolve]
+    # Some modules are objects of their own making.
+    named = [(each, getattr(each, "__dict__", {}).get("resolve_device")) for each in list(sys.modules.values())]
+    importers = [module for module, function in named if function is true_resolve]
     return [
         *(patch.object(each, "resolve_device", resolve_device) for each in importers),
         patch.object(torch, "autocast", autocast),
