@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from theory.affinity import effective_threshold
 from theory.numerics.inputs import require_mixing, require_number, require_threshold
-from theory.numerics.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold, widen
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,19 @@ class TransFusionBlock(nn.Module):
         keys = points if self.query_key_map is None else points @ self.query_key_map.mT
         keys = keys / torch.linalg.vector_norm(keys, dim=-1, keepdim=True)
         if not self.bias_form:
-            return Projection(keys, keys, None, effective_threshold(self.threshold, points.dtype, self.condition))
+            return Projection(keys, keys, None, self._cut(points.dtype))
         bias = self.bias.to(points.dtype)
         column = bias.expand(*keys.shape[:-1], 1)
         scale = 1.0 + bias**2
         # What separates a cosine from round-off separates (C - tau)/(1 + tau) from it after the same division.
         floor = (numerical_threshold(points.dtype, self.condition) - bias**2).clamp_min(0.0) / scale
         return Projection(torch.cat([keys, column], dim=-1), torch.cat([keys, -column], dim=-1), scale, floor)
+
+    def _cut(self, dtype: torch.dtype) -> Tensor | float:
+        if not isinstance(self.threshold, Tensor):
+            return effective_threshold(self.threshold, dtype, self.condition)
+        # The same without a look at the values, which were checked when they came, and may be on a device since.
+        return widen(self.threshold).clamp_min(numerical_threshold(dtype, self.condition))
 
     def attend(self, points: Float[Tensor, "*trials n D"], tile: Tile | None = None) -> Attention:
         """Cosines of queries and keys, all rows or a tile of them, and the cut to apply to them."""

@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
 from models.losses.common import require_alike, require_rows, widen
 from theory.affinity import unit_points
 from theory.numerics.inputs import require_array, require_count, require_flag, require_number, require_range
@@ -77,8 +79,10 @@ def interpolate_negatives(
     if tuple(permutation.shape) != (count,) or permutation.dtype not in WHOLE:
         found = f"{permutation.dtype} of shape {tuple(permutation.shape)}"
         raise ValueError(f"permutation: expected integers of shape ({count},), got {found}")
-    order = permutation.to(negatives.device)
-    if not torch.equal(order.sort().values, torch.arange(count, device=order.device, dtype=order.dtype)):
+    order = upload(permutation, negatives.device)
+    if values_are_checked() and not torch.equal(
+        order.sort().values, torch.arange(count, device=order.device, dtype=order.dtype)
+    ):
         raise ValueError(f"permutation: must hold each of 0..{count - 1} once")
     # Under autocast too: products of rows are not what autocast narrows.
     values = widen(negatives)
@@ -143,16 +147,17 @@ def _columns(weights: Tensor, rows: Tensor, low: float, high: float) -> Tensor:
     if tuple(weights.shape) not in ((len(rows),), tuple(rows.shape)):
         expected = f"({len(rows)},) or {tuple(rows.shape)}"
         raise ValueError(f"weights: expected shape {expected}, got {tuple(weights.shape)}")
-    # The extremes alone are compared on the host; NaN is both of them.
-    require_range(torch.stack(torch.aminmax(weights)).double(), "weights", low, high)
-    weights = weights.to(device=rows.device, dtype=widen(rows).dtype)
+    if values_are_checked():
+        # The extremes alone are compared on the host; NaN is both of them.
+        require_range(torch.stack(torch.aminmax(weights)).double(), "weights", low, high)
+    weights = upload(weights, rows.device).to(widen(rows).dtype)
     return weights[:, None] if weights.ndim == 1 else weights
 
 
 def _finished(rows: Tensor, name: str, normalize: bool) -> Tensor:
     if not normalize:
         return rows
-    if not bool((rows != 0).any(-1).all()):
+    if values_are_checked() and not bool((rows != 0).any(-1).all()):
         raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalized")
     return unit_points(rows)
 

@@ -74,8 +74,8 @@ class MomentumCopy(nn.Module):
         """
         momentum = self.momentum if momentum is None else momentum
         require_number(momentum, "momentum", 0.0, 1.0)
-        old, new = _tensors(self.module.named_parameters()), _tensors(module.named_parameters())
-        old_buffers, new_buffers = _tensors(self.module.named_buffers()), _tensors(module.named_buffers())
+        old, new = dict(self.module.named_parameters()), dict(module.named_parameters())
+        old_buffers, new_buffers = dict(self.module.named_buffers()), dict(module.named_buffers())
         for mine, other, what in ((old, new, "parameters"), (old_buffers, new_buffers, "buffers")):
             if _shapes(mine) != _shapes(other):
                 differing = sorted(name for name, _ in set(_shapes(mine).items()) ^ set(_shapes(other).items()))
@@ -83,8 +83,8 @@ class MomentumCopy(nn.Module):
         # old + (1 - m) (new - old): what is equal stays exactly equal.
         if old:
             torch._foreach_lerp_(list(old.values()), [new[name] for name in old], 1.0 - momentum)
-        for name, buffer in old_buffers.items():
-            buffer.copy_(new_buffers[name])
+        if old_buffers:
+            torch._foreach_copy_(list(old_buffers.values()), [new_buffers[name] for name in old_buffers])
 
 
 @final
@@ -189,10 +189,6 @@ def moco_loss(
             queries, keys = unit_points(queries), unit_points(keys)
             negatives = unit_points(negatives) if len(negatives) else negatives
         return info_nce((queries * keys).sum(-1), queries @ negatives.mT, temperature)
-
-
-def _tensors(named: Any) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in named}
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

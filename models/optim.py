@@ -6,6 +6,10 @@ LARS gives every weight a step in proportion to its own norm. With gradient g, w
 
 where eta |w|/|u| is 1 if either norm is zero. Momentum comes after the scaling by r, so a change of the schedule does
 not rescale past steps. Biases and parameters of normalization are neither decayed nor adapted: v <- m v + r g.
+
+All parameters take their step together (torch's fused and foreach kernels), and none of it waits for a GPU. An
+optimizer's attribute ``found_inf``, a number on the device, is the switch by which torch.amp.GradScaler skips a step:
+where it is not 0, weights and state stay as they are.
 """
 
 import math
@@ -14,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, final, get_args
 
 import torch
-from torch import nn
+from jaxtyping import Float64
+from torch import Tensor, nn
 
 from theory.numerics.inputs import (
     require_choice,
@@ -105,6 +110,8 @@ class Lars(torch.optim.Optimizer):
         require_number(eta, "eta", 0.0, LARGEST_RATE, closed="neither")
         group = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "nesterov": nesterov}
         super().__init__(params, group | {"adapt": True})
+        # GradScaler then hands over its scale and its verdict instead of waiting for it.
+        self._step_supports_amp_scaling = True
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -118,23 +125,37 @@ class Lars(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._step_of(weight, group)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                self._step_of(weights, group)
         return loss
 
-    def _step_of(self, weight: torch.Tensor, group: dict[str, Any]) -> None:
-        update = weight.grad.add(weight, alpha=group["weight_decay"])
+    def _step_of(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        skipped, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+        gradients = [weight.grad for weight in weights]
+        if scale is not None:
+            gradients = torch._foreach_div(gradients, scale)
+        updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
         if group["adapt"]:
-            size, slope = weight.norm(), update.norm()
-            # Chosen on the device: asking the host for it would wait for the GPU at every parameter.
-            update.mul_(torch.where((size > 0) & (slope > 0), group["eta"] * size / slope, 1.0))
-        update.mul_(group["lr"])
-        state = self.state[weight]
-        if "velocity" not in state:
-            state["velocity"] = torch.zeros_like(weight)
-        velocity = state["velocity"].mul_(group["momentum"]).add_(update)
-        weight.sub_(update.add_(velocity, alpha=group["momentum"]) if group["nesterov"] else velocity)
+            sizes, slopes = (torch.stack(torch._foreach_norm(each)) for each in (weights, updates))
+            # Chosen on the device: asking the host for it would wait for the GPU.
+            trust = torch.where((sizes > 0) & (slopes > 0), group["eta"] * sizes / slopes, 1.0)
+            torch._foreach_mul_(updates, list(trust.unbind()))
+        torch._foreach_mul_(updates, group["lr"])
+        for weight in weights:
+            if "velocity" not in self.state[weight]:
+                self.state[weight]["velocity"] = torch.zeros_like(weight)
+        velocities = [self.state[weight]["velocity"] for weight in weights]
+        moved = torch._foreach_mul(velocities, group["momentum"])
+        torch._foreach_add_(moved, updates)
+        steps = torch._foreach_add(updates, moved, alpha=group["momentum"]) if group["nesterov"] else moved
+        if skipped is not None:
+            # Products would keep what is not finite.
+            stays = skipped != 0
+            steps = [torch.where(stays, 0.0, step) for step in steps]
+            moved = [torch.where(stays, old, new) for old, new in zip(velocities, moved)]
+        torch._foreach_sub_(weights, steps)
+        torch._foreach_copy_(velocities, moved)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -171,9 +192,33 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
     """
     groups = parameter_groups(module, config.weight_decay)
     if config.kind == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
-    kind = Lars if config.kind == "lars" else torch.optim.SGD
-    return kind(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
+    settings = {"lr": config.learning_rate, "momentum": config.momentum, "nesterov": config.nesterov}
+    if config.kind == "lars":
+        return Lars(groups, **settings)
+    sgd = torch.optim.SGD(groups, **settings, fused=True)
+    if config.momentum > 0.0:
+        # torch leaves the memory as it is where the very first step is skipped.
+        for weight in (each for group in sgd.param_groups for each in group["params"]):
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return sgd
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Load a stored state, which may be of an optimizer that took parameters one by one: how steps are computed is this
+    optimizer's own business.
+
+    Raises:
+        ValueError: other groups of parameters.
+        KeyError: no state of an optimizer.
+    """
+    kernels = [
+        {name: group[name] for name in ("fused", "foreach") if name in group} for group in optimizer.param_groups
+    ]
+    groups = stored["param_groups"]
+    if len(groups) != len(kernels):
+        raise ValueError(f"stored: expected {len(kernels)} groups of parameters, got {len(groups)}")
+    optimizer.load_state_dict({**stored, "param_groups": [group | own for group, own in zip(groups, kernels)]})
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, schedule: Schedule = "cosine") -> float:
@@ -218,11 +263,16 @@ def gradient_norm(module: nn.Module) -> float:
     Raises:
         ValueError: no parameter has a gradient.
     """
-    norms = [
-        torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)
-        for parameter in module.parameters()
-        if parameter.grad is not None
-    ]
-    if not norms:
+    return gradient_norm_there(module).item()
+
+
+def gradient_norm_there(module: nn.Module) -> Float64[Tensor, ""]:
+    """``gradient_norm`` as a number on the gradients' device, for which nobody waits.
+
+    Raises:
+        ValueError: no parameter has a gradient.
+    """
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    if not gradients:
         raise ValueError("module: no parameter has a gradient; a backward pass must come first")
-    return torch.stack([norm.to(norms[0].device) for norm in norms]).norm().item()
+    return torch.stack(torch._foreach_norm(gradients, dtype=torch.float64)).norm()

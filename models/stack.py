@@ -18,11 +18,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.attention import TransFusionBlock
+from models.devices.transfer import upload
 from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
 from theory.affinity import normalize_rows
 from theory.batches.clusters import ClusterLayout, cluster_layout
 from theory.batches.trajectory import Trajectory, layer_extremes, measure_layer
+from theory.batches.waitless_layers import read_extremes, read_layer, trajectory_of
 from theory.numerics.inputs import require_array, require_count, require_flag, require_points
 from theory.numerics.limits import LARGEST_DEPTH
 from theory.subspaces import require_query_key_map
@@ -223,11 +225,17 @@ class AttentionStack(nn.Module):
         tile_rows = self.rows_of_tiles(tokens[:1])
         if tile_rows is None:
             parts = trial_chunks(tokens)
+            if tokens.device.type != "cpu" and layout.order is not None:
+                # Once, instead of the matrices of every layer.
+                tokens = tokens[:, upload(torch.tensor(layout.order), tokens.device)]
+                layout = ClusterLayout(layout.sizes, None)
         else:
             tokens, parts = layout.sort_rows(tokens, axis=-2), [slice(i, i + 1) for i in range(len(tokens))]
         return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tile_rows) for part in parts])
 
     def _measure_part(self, tokens: Tensor, trials: slice, layout: ClusterLayout, tile_rows: int | None) -> Trajectory:
+        if tile_rows is None and tokens.device.type != "cpu":
+            return self._measure_there(tokens, trials, layout)
         layers = []
         for layer, shared in enumerate(self.blocks):
             block, mix = shared.for_trials(trials), layer < self.depth
@@ -238,6 +246,19 @@ class AttentionStack(nn.Module):
             tokens = self._renorm(tokens) if mix else tokens
             layers.append(measured)
         return Trajectory.stack_layers(layers)
+
+    def _measure_there(self, tokens: Tensor, trials: slice, layout: ClusterLayout) -> Trajectory:
+        """Whole matrices on a device that the host waits for once, at the end."""
+        layers = []
+        for layer, shared in enumerate(self.blocks):
+            block = shared.for_trials(trials)
+            attention = block.attend(tokens)
+            extremes = read_extremes(attention.cosines, layout)
+            affinity, row_mass = block.affinity(attention)
+            layers.append(read_layer(extremes, affinity, row_mass, layout, attention.cut))
+            if layer < self.depth:
+                tokens = self._renorm(block.mix(tokens, affinity, row_mass))
+        return trajectory_of(layers)
 
 
 def _measure_whole(

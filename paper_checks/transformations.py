@@ -13,7 +13,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import evaluation_view, turn_hue
+from models.cifar.data.view_operations import turn_hue
+from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.features import LabelledFeatures, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.methods.learners import Learner

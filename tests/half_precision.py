@@ -25,7 +25,7 @@ from models.losses import (
 from models.losses.info_nce import info_nce
 from models.momentum import moco_loss
 from theory import affinity, batch_law, certified_mean, measurements, neighbour_floor, subspaces
-from theory.batches import tiled_measurements, trajectory
+from theory.batches import tiled_measurements, trajectory, waitless_layers
 from theory.batches.clusters import cluster_layout
 
 
@@ -244,6 +244,12 @@ def arrays() -> list[Case]:
         Case("trajectory.layer_extremes", extremes, lambda: [cosines(n)], "array", dtype="float64"),
         Case("trajectory.measure_layer",
              lambda c, y, t: trajectory.measure_layer(extremes(c), y[None], mass(y)[None], layout, t),
+             lambda: [*pair(), np.array(0.125)], "array", dtype="float64"),
+        Case("waitless_layers.read_extremes", lambda c: waitless_layers.read_extremes(c[None], layout),
+             lambda: [cosines(n)], "array", dtype="float64"),
+        Case("waitless_layers.read_layer",
+             lambda c, y, t: waitless_layers.read_layer(
+                 waitless_layers.read_extremes(c[None], layout), y[None], mass(y)[None], layout, t),
              lambda: [*pair(), np.array(0.125)], "array", dtype="float64"),
         Case("trajectory.measure_softmax_layer",
              lambda c, y: trajectory.measure_softmax_layer(c[None], y[None], mass(y)[None], layout), pair, "array",

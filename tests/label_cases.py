@@ -162,6 +162,7 @@ CASES = {
     "models.cifar.evaluation.probes.probe": Case(_probe),
     "models.losses.affinity.affinity_jsd_from_points": Case(lambda y: _flat(affinity_jsd_from_points(TOKENS, y))),
     "models.losses.common.label_index": Case(lambda y: _alike(common.label_index(y, len(INDEX), "cpu"))),
+    "models.losses.common.labels_of_batch": Case(lambda y: _alike(common.labels_of_batch(y, len(INDEX), "cpu").index)),
     "models.losses.contrastive.supcon": Case(lambda y: _flat(supcon(TOKENS, y))),
     "models.losses.measured.measure_affinity": Case(_measured),
     "models.losses.divergence.target_of_labels": Case(lambda y: _flat(target_of_labels(y))),

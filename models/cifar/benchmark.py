@@ -119,7 +119,7 @@ def run(options: BenchmarkOptions) -> int:
     steps = iter(range(10**9))
     work = {
         "bare encoder": lambda: encode(views),
-        "trainer": lambda: training_step(state, state.learner, make_batch(options, images, index, 0, next(steps)), []),
+        "trainer": lambda: training_step(state, state.learner, make_batch(options, images, index, 0, next(steps))),
         "views alone": lambda: make_batch(options, images, index, 0, next(steps)),
         "Pillow, image by image": with_pillow,
     }

@@ -20,7 +20,9 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
-from models.losses.common import as_matrix, widen
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
+from models.losses.common import BatchLabels, as_matrix, widen
 from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
 from models.tiled import choose_tile_rows
@@ -51,7 +53,7 @@ def affinity_jsd(affinity: Real[Array, "*trials n n"], target: Shaped[Array, "n 
 
 def affinity_jsd_from_points(
     points: Float[Tensor, "n D"],
-    labels: Array,
+    labels: Array | BatchLabels,
     threshold: float = 0.0,
     power: float = 2.0,
     *,
@@ -66,7 +68,8 @@ def affinity_jsd_from_points(
 
     Args:
         points: any norms; half precision is computed, cut and returned as float32.
-        labels: integers (n,), any values and order; a cluster of one point is left out of the mean.
+        labels: integers (n,), any values and order, or read already (labels_of_batch); a cluster of one point is left
+            out of the mean.
         threshold: tau in [0, 1).
         power: at least 1; 2 is the truncated output's.
         condition: condition number of a map that was applied to the points.
@@ -80,18 +83,22 @@ def affinity_jsd_from_points(
     if points.ndim != 2:
         raise ValueError(f"points: expected shape (n, D), got {tuple(points.shape)}")
     points = widen(points, "points")
-    require_points(points)
+    if values_are_checked():
+        require_points(points)
     require_number(threshold, "threshold", 0.0, 1.0, closed="left")
     require_number(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
-    layout = group_rows(labels)
+    read = labels if isinstance(labels, BatchLabels) else None
+    layout = group_rows(labels) if read is None else read.layout
     if layout.num_points != points.shape[-2]:
         raise ValueError(f"labels: expected integers of shape ({points.shape[-2]},), got {layout.num_points} of them")
     if max(layout.sizes) < 2:
         raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
     rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     with torch.autocast(points.device.type, enabled=False):
-        keys = layout.sort_rows(unit_points(points), axis=-2)
+        keys = unit_points(points)
+        if layout.order is not None:
+            keys = keys[upload(torch.tensor(layout.order), keys.device) if read is None else read.order]
         return TiledDivergence.apply(keys, layout, cut, float(power), rows)
 
 
@@ -109,7 +116,7 @@ def prepare_affinities(
     if tuple(target.shape) != tuple(affinity.shape[-2:]):
         raise ValueError(f"target: expected shape {tuple(affinity.shape[-2:])}, got {tuple(target.shape)}")
     affinity, target = _require_row_sums(affinity, "affinity"), _require_row_sums(target, "target")
-    if not bool((target > 0).any()):
+    if values_are_checked() and not bool((target > 0).any()):
         raise ValueError("target: has no row with mass, so there is nothing to average")
     dtype = torch.promote_types(affinity.dtype, target.dtype)
     return affinity.to(dtype), target.to(affinity.device, dtype)
@@ -118,6 +125,8 @@ def prepare_affinities(
 def _require_row_sums(matrix: Tensor, name: str) -> Tensor:
     """The matrix widened; its rows may be off 1 by what its own dtype rounds."""
     wide = widen(matrix, name)
+    if not values_are_checked():
+        return wide
     low, high = torch.aminmax(wide.detach())
     # NaN fails the first comparison.
     if not bool(low >= 0) or not bool(torch.isfinite(high)):

@@ -4,20 +4,25 @@ Every loss of half-precision input (bfloat16, float16) is computed in float32, a
 float32; gradients come back in the input's dtype, rounded once.
 """
 
+from dataclasses import dataclass, field
+from functools import cached_property
+
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
+from models.devices.transfer import upload
+from models.devices.value_checks import values_are_checked
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
-from theory.batches.clusters import index_labels
+from theory.batches.clusters import ClusterLayout, group_rows, index_labels
 from theory.numerics.inputs import Array, require_array, require_count
 from theory.numerics.precision import widen
 
 __all__ = [
-    "as_matrix", "label_index", "others_alike", "require_alike", "require_logits", "require_nonzero", "require_rows",
-    "rows_of_tiles", "target_of_index", "widen",
+    "BatchLabels", "as_matrix", "label_index", "labels_of_batch", "others_alike", "require_alike", "require_logits",
+    "require_nonzero", "require_rows", "rows_of_tiles", "target_of_index", "widen",
 ]  # fmt: skip
 
 FLOAT64_MAX = torch.finfo(torch.float64).max
@@ -36,7 +41,7 @@ def rows_of_tiles(keys: Float[Tensor, "n D"], tile_rows: int | None) -> int | No
 
 def require_rows(features: Tensor, name: str, minimum: int = 2, nonzero: bool = False) -> None:
     """Refuse anything but finite floating features (n, D) with at least ``minimum`` rows and one column; ``nonzero``
-    refuses zero vectors too.
+    refuses zero vectors too. Values are looked at where they are checked (models/devices/value_checks.py).
 
     Raises:
         ValueError: names the argument and what is wrong.
@@ -48,7 +53,7 @@ def require_rows(features: Tensor, name: str, minimum: int = 2, nonzero: bool = 
         raise ValueError(f"{name}: expected a floating dtype, got {features.dtype}")
     if len(features) < minimum:
         raise ValueError(f"{name}: must have at least {minimum} rows, got {len(features)}")
-    if not bool(torch.isfinite(features).all()):
+    if values_are_checked() and not bool(torch.isfinite(features).all()):
         raise ValueError(f"{name}: contains NaN or infinity")
     if nonzero:
         require_nonzero(features, name)
@@ -67,12 +72,12 @@ def require_alike(first: Tensor, second: Tensor, name: str, other: str) -> None:
 
 
 def require_nonzero(features: Tensor, name: str) -> None:
-    """Refuse zero vectors, which have no direction.
+    """Refuse zero vectors, which have no direction, where values are checked.
 
     Raises:
         ValueError: names the argument.
     """
-    if not bool((features != 0).any(-1).all()):
+    if values_are_checked() and not bool((features != 0).any(-1).all()):
         raise ValueError(f"{name}: contains a zero vector; it cannot be normalized")
 
 
@@ -107,7 +112,81 @@ def label_index(labels: Array, num_points: int | None, device: torch.device | st
     Raises:
         ValueError: labels of another shape or type.
     """
-    return torch.from_numpy(index_labels(labels, num_points)[1]).to(device)
+    return upload(torch.from_numpy(index_labels(labels, num_points)[1]), device)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchLabels:
+    """The labels of a batch, read once for all losses of it.
+
+    Attributes:
+        index: what is compared; equal where the labels are.
+        others: how many other rows have the row's own label. Some number is above 0.
+        host: the same index on the host, if it is known there; whoever needs it otherwise downloads it, and waits.
+    """
+
+    index: Int64[Tensor, " n"]
+    others: Int64[Tensor, " n"]
+    host: np.ndarray | None = None
+    _targets: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @staticmethod
+    def of_views(num_samples: int, views: int, device: torch.device | str) -> "BatchLabels":
+        """Which sample each row shows, all of one view before the next (``view_pair_labels``)."""
+        samples = torch.arange(num_samples, device=device)
+        others = torch.full((views * num_samples,), views - 1, device=device)
+        return BatchLabels(samples.repeat(views), others, np.tile(np.arange(num_samples), views))
+
+    @staticmethod
+    def of_classes(labels: Int[Tensor, " N"], views: int) -> "BatchLabels":
+        """The classes of N samples, for the rows of two or more views; on the labels' device."""
+        index = labels.long().repeat(views)
+        ordered = index.sort().values
+        first, last = (torch.searchsorted(ordered, index, right=right) for right in (False, True))
+        return BatchLabels(index, last - first - 1)
+
+    @cached_property
+    def on_host(self) -> np.ndarray:
+        """Labels 0..K-1, (n,)."""
+        return index_labels(self.index)[1] if self.host is None else self.host
+
+    @cached_property
+    def layout(self) -> ClusterLayout:
+        """Rows grouped by label."""
+        return group_rows(self.on_host)
+
+    @cached_property
+    def order(self) -> Int64[Tensor, " n"] | None:
+        """``layout.order`` on the labels' device."""
+        order = self.layout.order
+        return None if order is None else upload(torch.tensor(order), self.index.device)
+
+    def target(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
+        """The ideal affinity (target_of_index), formed once."""
+        if dtype not in self._targets:
+            self._targets[dtype] = target_of_index(self.index, dtype)
+        return self._targets[dtype]
+
+
+def labels_of_batch(labels: Array | BatchLabels, num_points: int, device: torch.device | str) -> BatchLabels:
+    """Labels of any integer values read once, on ``device``; those that have been read already pass.
+
+    Raises:
+        ValueError: labels of another shape or type, or none that occurs twice, so that there is nothing to learn from.
+    """
+    if isinstance(labels, BatchLabels):
+        if len(labels) != num_points:
+            raise ValueError(f"labels: expected integers of shape ({num_points},), got {len(labels)} of them")
+        return labels
+    index = index_labels(labels, num_points)[1]
+    others = np.bincount(index)[index] - 1
+    if not (others > 0).any():
+        raise ValueError("labels: some label must occur at least twice, every one occurs once")
+    both = upload(torch.from_numpy(np.stack([index, others])), device)
+    return BatchLabels(both[0], both[1], index)
 
 
 def others_alike(index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

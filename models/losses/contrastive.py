@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.common import (
-    label_index,
-    others_alike,
+    BatchLabels,
+    labels_of_batch,
     require_alike,
     require_logits,
     require_nonzero,
@@ -66,13 +67,13 @@ def nt_xent(
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
         require_rows(view, name, 1, nonzero=normalize)
     require_alike(view_a, view_b, "view_a", "view_b")
-    labels = view_pair_labels(len(view_a), 2, view_a.device)
+    labels = BatchLabels.of_views(len(view_a), 2, view_a.device)
     return supcon(torch.cat([view_a, view_b]), labels, temperature, normalize=normalize, tile_rows=tile_rows)
 
 
 def supcon(
     features: Float[Tensor, "n D"],
-    labels: Array,
+    labels: Array | BatchLabels,
     temperature: float = 0.1,
     *,
     normalize: bool = True,
@@ -85,8 +86,8 @@ def supcon(
 
     Args:
         features: all views of all samples.
-        labels: integers (n,), any values and order; NumPy or torch, on any device. A row whose label is its own alone
-            is no anchor, but stays among the negatives.
+        labels: integers (n,), any values and order; NumPy or torch, on any device, or read already (labels_of_batch).
+            A row whose label is its own alone is no anchor, but stays among the negatives.
         temperature: t > 0, in units of the inner product.
         normalize: compare cosines; False compares inner products.
         tile_rows: None chooses by the size of the batch (limits as in models/stack.py); a number works in tiles of so
@@ -100,16 +101,17 @@ def supcon(
     require_flag(normalize, "normalize")
     require_rows(features, "features")
     require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
-    index = label_index(labels, len(features), features.device)
-    counts = others_alike(index)
+    labels = labels_of_batch(labels, len(features), features.device)
+    index, counts = labels.index, labels.others
     with torch.autocast(features.device.type, enabled=False):
         keys = widen(features)
         if normalize:
             require_nonzero(features, "features")
             keys = unit_points(keys)
-        # |z_i.z_j| <= max |z|^2.
-        largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
-        require_logits(temperature, largest, len(keys), keys.dtype)
+        if normalize or values_are_checked():
+            # |z_i.z_j| <= max |z|^2.
+            largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
+            require_logits(temperature, largest, len(keys), keys.dtype)
         rows = rows_of_tiles(keys, tile_rows)
         if rows is None:
             return _dense_contrast(keys, index, counts, float(temperature))

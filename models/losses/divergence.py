@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.affinity import affinity_jsd, prepare_affinities
 from models.losses.common import label_index, target_of_index
 from theory.numerics.inputs import Array, require_choice, require_number
@@ -52,10 +53,11 @@ def affinity_divergence(
         return affinity_jsd(affinity, target)
     affinity, target = prepare_affinities(affinity, target)
     for matrix, name in ((affinity, "affinity"), (target, "target")):
-        if bool((matrix.diagonal(dim1=-2, dim2=-1) != 0).any()):
+        if values_are_checked() and bool((matrix.diagonal(dim1=-2, dim2=-1) != 0).any()):
             raise ValueError(f"{name}: must have a zero diagonal")
     uniform = _uniform(affinity)
-    rows = torch.where(affinity.sum(-1, keepdim=True) > 0, affinity, uniform)
+    # NaN is to stay NaN.
+    rows = torch.where(affinity.sum(-1, keepdim=True) == 0, uniform, affinity)
     if kind == "kl_target":
         divergence = _relative_entropy(target, (1.0 - smoothing) * rows + smoothing * uniform)
     else:
@@ -93,6 +95,7 @@ def _relative_entropy(first: Tensor, second: Tensor) -> Tensor:
 
     Its slope in P is taken as 0 where P vanishes (it is -inf), which is what the ReLU behind P makes of it.
     """
-    occupied = first > 0
+    # All are positive, or NaN, which is to stay what it is.
+    occupied = first != 0
     ratio = torch.where(occupied, first, 1.0).log() - torch.where(occupied, second, 1.0).log()
     return torch.where(occupied, first * ratio, 0.0).sum(-1)

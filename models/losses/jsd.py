@@ -25,7 +25,7 @@ def entry_divergence(affinity: Tensor, target: Tensor | float) -> Tensor:
     """Y ln(2Y/(Y+T)) + T ln(2T/(Y+T)), with 0 ln 0 = 0: twice what an entry adds to the divergence."""
     both = affinity + target
     both = torch.where(both > 0, both, 1.0)
-    share = torch.as_tensor(target, dtype=affinity.dtype, device=affinity.device)
+    share = target.to(affinity.dtype) if isinstance(target, Tensor) else target
     return torch.xlogy(affinity, 2.0 * affinity / both) + torch.xlogy(share, 2.0 * share / both)
 
 
@@ -45,7 +45,8 @@ class DenseDivergence(torch.autograd.Function):
     def forward(ctx, affinity, target):
         ctx.save_for_backward(affinity, target)
         rows = 0.5 * entry_divergence(affinity, target).sum(-1)
-        rows = torch.where(affinity.sum(-1) > 0, rows, LN2)
+        # NaN is to stay NaN.
+        rows = torch.where(affinity.sum(-1) == 0, LN2, rows)
         counted = target.sum(-1) > 0
         return clip_divergence(torch.where(counted, rows, 0.0).sum(-1) / counted.sum())
 

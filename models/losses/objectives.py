@@ -4,16 +4,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.head_output import HeadOutput, Reading
 from models.losses.affinity import affinity_jsd_from_points
-from models.losses.common import label_index, others_alike, widen
+from models.losses.common import BatchLabels, labels_of_batch, widen
 from models.losses.contrastive import supcon
-from models.losses.divergence import Divergence, affinity_divergence, target_of_labels
+from models.losses.divergence import Divergence, affinity_divergence
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity
 from models.stack import fits_dense
@@ -62,7 +63,7 @@ class Objective:
         require_number(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
         require_number(self.smoothing, "smoothing", 0.0, 1.0, closed="neither")
 
-    def __call__(self, output: HeadOutput, labels: Array) -> Float[Tensor, ""]:
+    def __call__(self, output: HeadOutput, labels: Array | BatchLabels) -> Float[Tensor, ""]:
         """The loss of one batch, averaged over the output and its auxiliary streams; in float32 at least.
 
         Affinities of large batches are n x n matrices, except where one head compares its tokens directly and JSD reads
@@ -79,12 +80,11 @@ class Objective:
                 embeddings or cosines with NaN or infinity, or with a zero vector where they are normalized or go in
                 tiles.
         """
-        index = label_index(labels, len(output.embeddings), output.embeddings.device)
-        others_alike(index)
+        read = labels_of_batch(labels, len(output.embeddings), output.embeddings.device)
         if self.kind == "symnsq_legacy":
-            _require_view_pairs(index)
+            _require_view_pairs(read.on_host)
         with torch.autocast(output.embeddings.device.type, enabled=False):
-            streams = [self._of_stream(stream, index) for stream in (output, *output.auxiliary)]
+            streams = [self._of_stream(stream, read) for stream in (output, *output.auxiliary)]
             return sum(streams[1:], start=streams[0]) / len(streams)
 
     @property
@@ -92,33 +92,32 @@ class Objective:
         """temperature, or what None stands for."""
         return TEMPERATURES[self.kind] if self.temperature is None else float(self.temperature)
 
-    def _of_stream(self, output: HeadOutput, index: Tensor) -> Tensor:
+    def _of_stream(self, output: HeadOutput, labels: BatchLabels) -> Tensor:
         if self.kind == "affinity":
-            return self._of_readings(output.readings, index)
+            return self._of_readings(output.readings, labels)
         if self.kind == "symnsq_legacy":
             return symnsq_legacy(*output.embeddings.chunk(2), self.effective_temperature)
-        return supcon(output.embeddings, index, self.effective_temperature, normalize=self.normalize)
+        return supcon(output.embeddings, labels, self.effective_temperature, normalize=self.normalize)
 
-    def _of_readings(self, readings: tuple[Reading, ...], index: Tensor) -> Tensor:
+    def _of_readings(self, readings: tuple[Reading, ...], labels: BatchLabels) -> Tensor:
         if not readings:
             raise ValueError("output: has no readings, from which an affinity could be read")
-        total = self._of_reading(readings[-1], index)
+        total = self._of_reading(readings[-1], labels)
         if self.intermediate == 0.0 or len(readings) == 1:
             return total
         for reading in readings[:-1]:
-            total = total + self.intermediate * self._of_reading(reading, index)
+            total = total + self.intermediate * self._of_reading(reading, labels)
         return total / (1.0 + self.intermediate * (len(readings) - 1))
 
-    def _of_reading(self, reading: Reading, index: Tensor) -> Tensor:
+    def _of_reading(self, reading: Reading, labels: BatchLabels) -> Tensor:
         same = reading.queries is reading.keys
         queries = _unit(reading.queries)
         reading = Reading(queries, queries if same else _unit(reading.keys))
         if self._tiles(reading):
             power = 2.0 if self.readout == "squared_relu" else 1.0
-            return affinity_jsd_from_points(queries[0], index, power=power)
+            return affinity_jsd_from_points(queries[0], labels, power=power)
         affinity = read_affinity(reading.cosines(), self.readout, temperature=self.effective_temperature)
-        target = target_of_labels(index, affinity.device, affinity.dtype)
-        return affinity_divergence(affinity, target, self.divergence, self.smoothing)
+        return affinity_divergence(affinity, labels.target(affinity.dtype), self.divergence, self.smoothing)
 
     def _tiles(self, reading: Reading) -> bool:
         heads, n, _ = reading.queries.shape
@@ -160,7 +159,7 @@ def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
     return wide if wide.dtype == vectors.dtype else F.normalize(wide, dim=-1)
 
 
-def _require_view_pairs(index: Int[Tensor, " n"]) -> None:
+def _require_view_pairs(index: np.ndarray) -> None:
     first, second = index[: len(index) // 2], index[len(index) // 2 :]
-    if not torch.equal(first, second) or len(first.unique()) < len(first):
+    if not np.array_equal(first, second) or len(np.unique(first)) < len(first):
         raise ValueError("labels: symnsq_legacy needs two views of N samples, N different labels and the same again")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.devices.value_checks import values_are_checked
 from models.losses.common import require_logits, widen
 from theory.numerics.inputs import require_array, require_choice, require_number
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name, numerical_threshold
@@ -41,9 +42,10 @@ def read_affinity(
         raise ValueError(f"cosines: expected a floating dtype, got {cosines.dtype}")
     if cosines.ndim != 3 or cosines.shape[1] != cosines.shape[2] or cosines.shape[1] < 2 or len(cosines) == 0:
         raise ValueError(f"cosines: expected shape (heads, n, n) with n >= 2, got {tuple(cosines.shape)}")
-    largest = float(cosines.detach().abs().max())
-    if not largest <= 1.0 + UNIT_SUM_TOLERANCE[dtype_name(cosines.dtype)]:
-        raise ValueError(f"cosines: must lie in [-1, 1], the largest absolute value is {largest:g}")
+    if values_are_checked():
+        largest = float(cosines.detach().abs().max())
+        if not largest <= 1.0 + UNIT_SUM_TOLERANCE[dtype_name(cosines.dtype)]:
+            raise ValueError(f"cosines: must lie in [-1, 1], the largest absolute value is {largest:g}")
     cosines = widen(cosines, "cosines")
     cut = numerical_threshold(cosines.dtype)
     own = torch.eye(cosines.shape[-1], dtype=torch.bool, device=cosines.device)
@@ -51,7 +53,8 @@ def read_affinity(
         require_logits(temperature, 1.0, cosines.shape[-1], cosines.dtype)
         raw = torch.softmax((cosines / temperature).masked_fill(own, -math.inf), dim=-1)
     elif readout == "squared":
-        raw = torch.where(cosines.abs() > cut, cosines.square(), 0.0)
+        # NaN is to stay NaN.
+        raw = torch.where(cosines.abs() <= cut, 0.0, cosines.square())
     else:
         raw = (cosines - cut).relu()
         raw = raw.square() if readout == "squared_relu" else raw

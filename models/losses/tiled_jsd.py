@@ -91,13 +91,14 @@ def _logits(keys: Tensor, rows: slice, cut: float, buffer: Tensor) -> Tensor:
 
 def _segment_divergence(own: Float[Tensor, "rows m"], mass: Float[Tensor, " rows"]) -> Tensor:
     """Sum of JSD(Y_i || T_i) over rows of one cluster, from the raw affinity inside it and the whole rows' mass."""
-    occupied = mass > 0
+    # NaN is to stay NaN.
+    empty = mass == 0
     share = 1.0 / (own.shape[-1] - 1)
-    affinity = own / torch.where(occupied, mass, 1.0)[:, None]
+    affinity = own / torch.where(empty, 1.0, mass)[:, None]
     outside = (1.0 - affinity.sum(-1)).clamp_min(0.0)
     # The diagonal has neither Y nor T, but was given T's term, T ln 2.
     inside = entry_divergence(affinity, share).sum(-1) - share * LN2
-    return torch.where(occupied, 0.5 * (inside + LN2 * outside), LN2).sum()
+    return torch.where(empty, LN2, 0.5 * (inside + LN2 * outside)).sum()
 
 
 def _logit_slope(

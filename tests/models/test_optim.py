@@ -17,6 +17,7 @@ from models.optim import (
     gradient_norm,
     learning_rate,
     parameter_groups,
+    restore_optimizer,
     set_learning_rate,
 )
 
@@ -188,6 +189,86 @@ def test_resuming_goes_on_exactly(kind):
     again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     first, second = train(module, optimizer, range(2, 5)), train(resumed, again, range(2, 5))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+KINDS = [OptimizerConfig("sgd"), OptimizerConfig("sgd", momentum=0.0), OptimizerConfig("adamw"),
+         OptimizerConfig("lars", nesterov=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda config: f"{config.kind} {config.momentum}")
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_a_skipped_step_leaves_no_trace(config, skipped):
+    """Whatever the gradients are, the first step included, and the others are as without it."""
+    modules = [parts() for _ in range(2)]
+    optimizers = [build_optimizer(config, module) for module in modules]
+    for step in range(4):
+        for module, optimizer in zip(modules, optimizers):
+            optimizer.zero_grad()
+            module(random(5, 3, 4, 4, seed=step)).backward()
+        if step == skipped:
+            before = [parameter.detach().clone() for parameter in modules[1].parameters()]
+            for parameter in modules[1].parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(math.nan)
+            optimizers[1].found_inf = torch.ones(())
+            optimizers[1].step()
+            assert all(torch.equal(a, b) for a, b in zip(before, modules[1].parameters()))
+            continue
+        # Not skipped, in words and without them.
+        optimizers[1].found_inf = torch.zeros(())
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(*(module.parameters() for module in modules)):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "lars"])
+def test_weights_in_channels_last_take_the_same_steps(kind):
+    """torch's fused kernels read memory in order, and take for granted that gradients and state have the same."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(4, 2, 1, bias=False), nn.BatchNorm2d(2)).double()
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    for module, layout in ((plain, torch.contiguous_format), (last, torch.channels_last)):
+        optimizer = build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module)
+        for step in range(3):
+            # As a training is resumed.
+            restored = build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module)
+            restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            optimizer = restored
+            optimizer.zero_grad()
+            images = random(2, 3, 6, 6, seed=step).contiguous(memory_format=layout)
+            module(images).sin().sum().backward()
+            optimizer.step()
+    assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(plain.parameters(), last.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_state_of_parameters_one_by_one_is_taken_over(kind):
+    """As checkpoints of earlier versions hold it."""
+    config, modules = OptimizerConfig(kind, learning_rate=0.1), [parts() for _ in range(2)]
+    ours = [build_optimizer(config, module) for module in modules]
+    # The same steps in the other way, and back.
+    one_by_one = type(ours[1])([{**group, "fused": None} for group in parameter_groups(modules[1], 5e-4)], lr=0.1)
+    restore = copy.deepcopy(ours[1].state_dict())
+    for group in restore["param_groups"]:
+        group |= {"fused": None, "foreach": False}
+    one_by_one.load_state_dict(restore)
+    for step in range(4):
+        if step == 2:
+            restore_optimizer(ours[1], copy.deepcopy(one_by_one.state_dict()))
+            assert all(group["fused"] for group in ours[1].param_groups)
+        for module, optimizer in zip(modules, (ours[0], ours[1] if step >= 2 else one_by_one)):
+            optimizer.zero_grad()
+            module(random(5, 3, 4, 4, seed=step)).backward()
+            if step >= 2:
+                optimizer.found_inf = torch.zeros(())
+            optimizer.step()
+    for a, b in zip(*(module.parameters() for module in modules)):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+    with pytest.raises(ValueError, match="stored: expected 2 groups of parameters, got 1"):
+        restore_optimizer(ours[0], torch.optim.SGD(modules[0].parameters(), lr=0.1).state_dict())
 
 
 def test_a_closure_is_run_with_gradients():

@@ -8,6 +8,7 @@ from models import stack as stack_module
 from models.environment import resolve_device
 from models.stack import AttentionStack
 from synthetic.benchmark import obvious_trial
+from tests.stand_in import ACCELERATORS, accelerator
 from tests.strategies import labels_of
 from theory.affinity import affinity_matrix
 
@@ -127,13 +128,19 @@ def test_float32_agrees_within_its_precision():
     np.testing.assert_allclose(single.alpha, exact.alpha, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_cpu():
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_an_accelerator_agrees_with_the_cpu(kind):
     points, labels = batch(noise=0.4)
-    on_cpu = AttentionStack(3, 0.4).measure(torch.from_numpy(points), labels)
-    on_gpu = AttentionStack(3, 0.4, device="cuda").measure(torch.from_numpy(points), labels)
-    for name in FIELDS:
-        np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), atol=1e-9)
+    for options in ({}, {"normalize": "input", "query_key_map": torch.eye(points.shape[-1]).double()},
+                    {"normalize": "every", "bias_form": True}, {"signed": False, "power": 2.0}):  # fmt: skip
+        on_cpu = AttentionStack(3, 0.4, **options).measure(torch.from_numpy(points), labels)
+        output = AttentionStack(3, 0.4, **options)(torch.from_numpy(points))
+        with accelerator(kind) as device:
+            stack = AttentionStack(3, 0.4, device=device, **options)
+            there = stack.measure(torch.from_numpy(points), labels)
+            torch.testing.assert_close(stack(torch.from_numpy(points)).cpu(), output, rtol=0, atol=1e-9)
+        for name in FIELDS:
+            np.testing.assert_allclose(getattr(there, name), getattr(on_cpu, name), atol=1e-9)
 
 
 @pytest.mark.parametrize(

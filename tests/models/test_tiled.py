@@ -10,6 +10,7 @@ from models import tiled
 from models.attention import Attention, TransFusionBlock
 from models.stack import AttentionStack
 from tests.reference import components
+from tests.stand_in import ACCELERATORS, accelerator
 from theory.batches.clusters import cluster_layout
 from theory.batches.tiled_measurements import ClusterComponents
 
@@ -265,11 +266,13 @@ def test_no_matrix_of_all_pairs_is_formed(work):
     assert int(run.stdout) < 0.5 * n * n * 4, "half of one n x n float32 matrix"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_cpu():
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_an_accelerator_agrees_with_the_cpu(kind):
     points, labels = batch()
     weights = torch.ones_like(points)
-    on_cpu, on_gpu = (AttentionStack(3, 0.4, tile_rows=5, device=device) for device in ("cpu", "cuda"))
-    assert_same(on_gpu.measure(points, labels), on_cpu.measure(points, labels))
-    expected = gradients(on_cpu, points, weights)[0]
-    torch.testing.assert_close(gradients(on_gpu, points, weights.cuda())[0], expected, rtol=0, atol=1e-11)
+    on_cpu = AttentionStack(3, 0.4, tile_rows=5)
+    measured, expected = on_cpu.measure(points, labels), gradients(on_cpu, points, weights)[0]
+    with accelerator(kind) as device:
+        there = AttentionStack(3, 0.4, tile_rows=5, device=device)
+        assert_same(there.measure(points, labels), measured)
+        torch.testing.assert_close(gradients(there, points, weights.to(device))[0].cpu(), expected, rtol=0, atol=1e-11)

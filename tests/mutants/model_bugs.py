@@ -50,7 +50,7 @@ MOMENTUM = bugs_in(
     "models/momentum.py", "models/momentum",
     ("momentum_for_one_minus_momentum", "for name in old], 1.0 - momentum)", "for name in old], momentum)"),
     ("oldest_features_kept", "features[-self.size :]", "features[: self.size]"),
-    ("buffers_not_copied", "buffer.copy_(new_buffers[name])", "buffer.copy_(buffer)"),
+    ("buffers_not_copied", "[new_buffers[name] for name in old_buffers]", "list(old_buffers.values())"),
     ("positives_not_divided_by_temperature", "info_nce((queries * keys).sum(-1), ",
      "info_nce((queries * keys).sum(-1) * temperature, "),
     ("newest_row_of_the_queue_dropped", "% self.size\n        self.rows", "% max(self.size - 1, 1)\n        self.rows"),
@@ -106,15 +106,15 @@ PROBES = bugs_in(
 OPTIMIZERS = bugs_in(
     "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
-    ("nesterov_ignored", "nesterov=config.nesterov)", "nesterov=False)"),
+    ("nesterov_ignored", '"nesterov": config.nesterov', '"nesterov": False'),
     ("momentum_of_adamw_ignored", "betas=(config.momentum, 0.999)", "betas=(0.9, 0.999)"),
     ("biases_decayed", '"weight_decay": 0.0, "adapt": False', '"weight_decay": weight_decay, "adapt": False'),
-    ("lars_upside_down", 'group["eta"] * size / slope', 'group["eta"] * slope / size'),
+    ("lars_upside_down", 'group["eta"] * sizes / slopes', 'group["eta"] * slopes / sizes'),
     ("schedule_ends_at_the_peak", "1.0 + math.cos(math.pi *", "1.0 + math.cos(2.0 * math.pi *"),
 )  # fmt: skip
 
 VIEWS = bugs_in(
-    "models/cifar/data/views.py", "models/cifar/data/views",
+    "models/cifar/data/view_operations.py", "models/cifar/data/views",
     ("hue_turned_twice", "(turn * (3.0 / math.pi))", "(turn * (6.0 / math.pi))"),
 )  # fmt: skip
 

@@ -303,4 +303,5 @@ EXEMPT = {
     "clusters.pair_counts": LABELS_OR_ARRAYS,
     "tiled_measurements.measure_tile": LABELS_OR_ARRAYS,
     "trajectory.measure_layer": LABELS_OR_ARRAYS,
+    "waitless_layers.read_layer": LABELS_OR_ARRAYS,
 }  # fmt: skip

@@ -96,7 +96,7 @@ def tile_cosines(cosines: Float[Array, "rows n"], segments: tuple[Segment, ...])
     sums = [xp.sum(cosines[s.local, s.own], axis=-1) for s in segments]
     # Pairs are symmetric: each is looked at from its earlier cluster, as in cosine_extremes.
     later = [xp.max(cosines[s.local, s.own.stop :]) for s in segments if s.own.stop < n]
-    none = xp.asarray(-xp.inf, dtype=cosines.dtype, device=device(cosines))
+    none = xp.full((), -xp.inf, dtype=cosines.dtype, device=device(cosines))
     return TileCosines(xp.concat(lowest), xp.concat(sums), xp.max(xp.stack(later)) if later else none)
 
 

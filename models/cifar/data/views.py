@@ -10,25 +10,23 @@ that they leave room for. With one seed a stronger view is the same view carried
 Order: crop, flip, color jitter (its four operations in an order drawn for each image), grayscale, blur, noise,
 normalization.
 
+Nothing here asks the device for a number: every image goes through every operation, those that are not meant for it
+with a factor that changes nothing, so that shapes depend on the configuration alone. What a batch is told to do is
+worked out where it was drawn, and sent to the device as one table.
+
 Source: Chen et al. 2020, arXiv 2002.05709, appendices A and B.9 (CIFAR-10: strength 0.5 and no blur).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
-from kornia.color import rgb_to_grayscale
-from kornia.enhance import (
-    adjust_brightness_accumulative,
-    adjust_contrast_with_mean_subtraction,
-    adjust_saturation_with_gray_subtraction,
-)
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from models.cifar.data.view_operations import HUE, blur, crop_and_mirror, crop_maps, gray, jitter, jitter_steps
+from models.devices.transfer import upload
 from theory.numerics.inputs import require_flags, require_number, require_values
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.
@@ -41,39 +39,8 @@ JITTER_PROBABILITY = 0.8
 JITTER_RANGE, HUE_RANGE = 0.8, 0.2
 LARGEST_STRENGTH = 2.5
 BLUR_SIGMAS = (0.1, 2.0)
-# The kernel's side is this share of the image's height, rounded to an odd number.
-BLUR_KERNEL = 0.1
-
-
-def turn_hue(images: Float[Tensor, "n 3 H W"], turn: Float[Tensor, " n"]) -> Float[Tensor, "n 3 H W"]:
-    """Turn the hue of each image by an angle in radians, in HSV.
-
-    kornia.enhance.adjust_hue computes the same by way of HSV images, in more than twice the time.
-    """
-    value = images.amax(dim=1, keepdim=True)
-    chroma = value - images.amin(dim=1, keepdim=True)
-    red, green, blue = images.unbind(dim=1)
-    # Gray has no hue; any will do, because chroma multiplies it by 0.
-    divisor = torch.where(chroma == 0.0, 1.0, chroma)[:, 0]
-    peak = value[:, 0]
-    hue = torch.where(
-        peak == red,
-        (green - blue) / divisor,
-        torch.where(peak == green, 2.0 + (blue - red) / divisor, 4.0 + (red - green) / divisor),
-    )
-    # In sixths of a turn: how far a channel lies below the value depends on the hue's distance from its own.
-    hue = hue + (turn * (3.0 / math.pi))[:, None, None]
-    sixths = torch.remainder(hue[:, None] + images.new_tensor([5.0, 3.0, 1.0])[:, None, None], 6.0)
-    return value - chroma * torch.minimum(sixths, 4.0 - sixths).clamp_(0.0, 1.0)
-
-
-# (images, factor of each image) -> images, all in [0, 1]; the columns of ViewParameters.jitter in this order.
-JITTER: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    adjust_brightness_accumulative,
-    adjust_contrast_with_mean_subtraction,
-    adjust_saturation_with_gray_subtraction,
-    turn_hue,
-)
+# Bytes of float32 images that are worked on at a time on a CPU.
+CPU_PART_BYTES = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -176,7 +143,7 @@ def make_view(
 
     Args:
         images: RGB, 0 to 255, contiguous or channels_last, which the views are then too.
-        generator: best on the images' device; a CPU generator works for all, at the price of a transfer.
+        generator: on the images' device or on the CPU; what is drawn is then sent to the device.
 
     Returns:
         Normalized views on the images' device.
@@ -184,16 +151,32 @@ def make_view(
     Raises:
         ValueError: images of another shape or dtype.
     """
+    return make_views(images, config, [generator])[0]
+
+
+def make_views(
+    images: UInt8[Tensor, "n 3 H W"], config: ViewConfig, generators: Sequence[torch.Generator]
+) -> tuple[Float32[Tensor, "n 3 H W"], ...]:
+    """As many random views of each image as there are generators, each as ``make_view`` makes it, but in one go: with
+    one transfer to the device, or two where there is noise.
+
+    Raises:
+        ValueError: images of another shape or dtype.
+    """
     _require_images(images)
     n, _, height, width = images.shape
     if n == 0:
-        return evaluation_view(images, config)
-    parameters = draw_parameters(n, width / height, config, generator)
-    noise = None
-    if config.scaled("noise_level") > 0.0:
-        noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images.device)
-        noise *= config.scaled("noise_level")
-    return apply_parameters(images, parameters, config, noise)
+        return tuple(evaluation_view(images, config) for _ in generators)
+    tables, noises = [], []
+    for generator in generators:
+        tables.append(_table(draw_parameters(n, width / height, config, generator), config))
+        if config.scaled("noise_level") > 0.0:
+            drawn = torch.randn(images.shape, generator=generator, device=generator.device)
+            noises.append(drawn.mul_(config.scaled("noise_level")))
+    noise = upload(torch.cat(noises), images.device) if noises else None
+    images = torch.cat([images] * len(generators)) if len(generators) > 1 else images
+    views = _apply(images, upload(torch.cat(tables), images.device), config, noise)
+    return views.chunk(len(generators))
 
 
 def evaluation_view(images: UInt8[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
@@ -249,8 +232,9 @@ def _crops(
     rows = torch.arange(len(sizes), device=sizes.device)
     # None fits: as large as the aspect ratio allows.
     nearest = min(max(aspect, ASPECT_RATIOS[0]), ASPECT_RATIOS[1]) / aspect
-    largest = sizes.new_tensor([min(1.0, nearest), min(1.0, 1.0 / nearest)])
-    size = torch.where(fits.any(dim=1)[:, None], sizes[rows, first], largest)
+    some, (wide, high) = fits.any(dim=1), sizes[rows, first].unbind(dim=1)
+    largest = min(1.0, nearest), min(1.0, 1.0 / nearest)
+    size = torch.stack([torch.where(some, wide, largest[0]), torch.where(some, high, largest[1])], dim=1)
     return torch.cat([place * (1.0 - size), size], dim=1)
 
 
@@ -265,63 +249,67 @@ def apply_parameters(
     Args:
         noise: added before normalization.
     """
+    return _apply(images, upload(_table(parameters, config), images.device), config, noise)
+
+
+# The columns of a table, in this order, and how many each has.
+COLUMNS = {"map": 6, "flip": 1, "factor": 6, "toward_gray": 6, "toward_mean": 6, "turn": 1, "gray": 1, "blur": 1,
+           "sigma": 1}  # fmt: skip
+
+
+def _table(parameters: ViewParameters, config: ViewConfig) -> Float32[Tensor, "n columns"]:
+    """What is done to each image as numbers that the operations take, so that one transfer carries all of it."""
+    flip = parameters.flipped & config.flip
+    factor, toward_gray, toward_mean = jitter_steps(parameters.order, parameters.jitter, parameters.jittered)
+    columns = {
+        "map": crop_maps(parameters.crop, flip),
+        "flip": flip[:, None],
+        "factor": factor,
+        "toward_gray": toward_gray,
+        "toward_mean": toward_mean,
+        "turn": torch.where(parameters.jittered, parameters.jitter[:, HUE], 0.0)[:, None],
+        "gray": parameters.gray[:, None],
+        "blur": parameters.blurred[:, None],
+        "sigma": parameters.blur_sigma[:, None],
+    }
+    return torch.cat([columns[name].to(torch.float32) for name in COLUMNS], dim=1)
+
+
+def _apply(
+    images: UInt8[Tensor, "n 3 H W"],
+    table: Float32[Tensor, "n columns"],
+    config: ViewConfig,
+    noise: Float32[Tensor, "n 3 H W"] | None,
+) -> Float32[Tensor, "n 3 H W"]:
+    layout = _memory_format(images)
     if config.strength == 0.0:
         # Resampling and unit factors would still round.
-        return evaluation_view(images, config).contiguous(memory_format=_memory_format(images))
-    device = images.device
-    parameters = ViewParameters(**{name: value.to(device) for name, value in vars(parameters).items()})
+        return evaluation_view(images, config).contiguous(memory_format=layout)
+    # On a CPU a few images at a time, which its caches hold; a GPU takes them all.
+    each = 4 * images[0].numel()
+    count = max(1, CPU_PART_BYTES // each) if images.device.type == "cpu" else len(images)
+    noises = [None] * math.ceil(len(images) / count) if noise is None else noise.split(count)
+    parts = [_apply_to_part(*part, config) for part in zip(images.split(count), table.split(count), noises)]
+    return (torch.cat(parts) if len(parts) > 1 else parts[0]).contiguous(memory_format=layout)
+
+
+def _apply_to_part(images: Tensor, table: Tensor, noise: Tensor | None, config: ViewConfig) -> Tensor:
+    todo = dict(zip(COLUMNS, table.split(list(COLUMNS.values()), dim=1)))
     views = _scaled(images)
     if config.crop:
-        views = _cropped(views, parameters.crop, parameters.flipped & config.flip)
+        views = crop_and_mirror(views, todo["map"])
     elif config.flip:
-        views = torch.where(parameters.flipped[:, None, None, None], views.flip(-1), views)
+        views = torch.where(todo["flip"][:, :, None, None] > 0.0, views.flip(-1), views)
     if config.color_jitter > 0.0:
-        views = _jittered(views, parameters)
+        steps = todo["factor"], todo["toward_gray"], todo["toward_mean"]
+        views = jitter(views.contiguous(), *steps, todo["turn"][:, 0])
     if config.grayscale > 0.0:
-        views = torch.where(parameters.gray[:, None, None, None], rgb_to_grayscale(views), views)
+        views = torch.where(todo["gray"][:, :, None, None] > 0.0, gray(views)[:, None], views)
     if config.blur > 0.0:
-        views = _blurred(views, parameters)
+        views = blur(views, todo["blur"], todo["sigma"])
     if noise is not None:
         views = views + noise
-    return _normalized(views, config).contiguous(memory_format=_memory_format(images))
-
-
-def _cropped(
-    images: Float[Tensor, "n 3 H W"], crop: Float[Tensor, "n 4"], flipped: Bool[Tensor, " n"]
-) -> Float[Tensor, "n 3 H W"]:
-    """Crop, resize and mirror as one affine map from places in the view to places in the image, both in [-1, 1]."""
-    left, top, width, height = crop.unbind(dim=1)
-    maps = crop.new_zeros(len(crop), 2, 3)
-    maps[:, 0, 0] = torch.where(flipped, -width, width)
-    maps[:, 1, 1] = height
-    maps[:, 0, 2] = 2.0 * left + width - 1.0
-    maps[:, 1, 2] = 2.0 * top + height - 1.0
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _jittered(images: Float[Tensor, "n 3 H W"], parameters: ViewParameters) -> Float[Tensor, "n 3 H W"]:
-    """Each image's operations in its own order: at each of four turns, the images that share an operation together.
-
-    In place.
-    """
-    for turn in range(len(JITTER)):
-        for column, operation in enumerate(JITTER):
-            rows = torch.nonzero(parameters.jittered & (parameters.order[:, turn] == column))[:, 0]
-            if len(rows):
-                images[rows] = operation(images[rows], parameters.jitter[rows, column])
-    return images
-
-
-def _blurred(images: Float[Tensor, "n 3 H W"], parameters: ViewParameters) -> Float[Tensor, "n 3 H W"]:
-    """In place."""
-    rows = torch.nonzero(parameters.blurred)[:, 0]
-    if not len(rows):
-        return images
-    side = max(3, 2 * (int(BLUR_KERNEL * images.shape[-2]) // 2) + 1)
-    sigma = parameters.blur_sigma[rows, None].expand(-1, 2)
-    images[rows] = gaussian_blur2d(images[rows], (side, side), sigma)
-    return images
+    return _normalized(views, config)
 
 
 def _require_images(images: Tensor) -> None:
@@ -341,5 +329,7 @@ def _scaled(images: UInt8[Tensor, "n 3 H W"]) -> Float32[Tensor, "n 3 H W"]:
 
 
 def _normalized(images: Float32[Tensor, "n 3 H W"], config: ViewConfig) -> Float32[Tensor, "n 3 H W"]:
-    mean = images.new_tensor(config.mean)[:, None, None]
-    return (images - mean).div_(images.new_tensor(config.std)[:, None, None])
+    """In place. Channel by channel, because a tensor of means would have to be sent to the device."""
+    for channel, mean, std in zip(images.unbind(dim=1), config.mean, config.std):
+        channel.sub_(mean).div_(std)
+    return images

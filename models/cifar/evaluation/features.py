@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from models.devices.transfer import upload
 from models.heads import Head
 from models.losses.common import require_rows
 from theory.batches.clusters import index_labels
@@ -54,7 +55,7 @@ def encode_features(
     _require_images(images)
     require_count(batch_size, "batch_size", 1)
     with evaluating(encoder):
-        return torch.cat([_encode(encoder, view, batch.to(device)) for batch in images.split(batch_size)])
+        return torch.cat([_encode(encoder, view, upload(batch, device)) for batch in images.split(batch_size)])
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ goes with any projection head.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,7 @@ from models.cifar.methods.settings import (
     SupCon,
     TransFusion,
 )
+from models.devices.transfer import upload_together
 from models.encoders import EncoderConfig, build_encoder
 from models.feature_transform import (
     draw_beta,
@@ -34,8 +35,8 @@ from models.feature_transform import (
     interpolate_positives,
 )
 from models.heads import HeadConfig, build_head
-from models.losses import Objective, info_nce, objective_from_name, view_pair_labels
-from models.losses.common import widen
+from models.losses import Objective, info_nce, objective_from_name
+from models.losses.common import BatchLabels, widen
 from models.momentum import FeatureQueue, MomentumCopy
 from theory.affinity import unit_points
 
@@ -103,9 +104,9 @@ class BatchLearner(Learner):
         def loss_of(features: Tensor) -> Tensor:
             rows = torch.cat([gather_rows(view) for view in features.chunk(2)])
             if self.supervised:
-                labels = gather_labels(batch.labels).repeat(2)
+                labels = BatchLabels.of_classes(gather_labels(batch.labels), 2)
             else:
-                labels = view_pair_labels(len(rows) // 2, 2, rows.device)
+                labels = BatchLabels.of_views(len(rows) // 2, 2, rows.device)
             return self.objective(self.head(rows, views=2), labels)
 
         return torch.cat([batch.first, batch.second]), loss_of
@@ -135,17 +136,30 @@ class MomentumLearner(Learner):
         def loss_of(features: Tensor) -> Tensor:
             output = self.head(features, views=len(pairs))
             streams = [widen(each.embeddings).chunk(len(pairs)) for each in (output, *output.auxiliary)]
-            losses = [self._contrast(unit_points(q), k, batch) for queries in streams for q, k in zip(queries, keys)]
+            contrasts = [(unit_points(q), k) for queries in streams for q, k in zip(queries, keys)]
+            negatives, draws = self.queue.features(), self._draws(contrasts, batch)
+            losses = [self._contrast(*pair, negatives, draw) for pair, draw in zip(contrasts, draws)]
             return sum(losses[1:], start=losses[0]) / len(losses)
 
         return torch.cat([query for query, _ in pairs]), loss_of
 
-    def _contrast(self, queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
+    def _draws(self, contrasts: list[tuple[Tensor, Tensor]], batch: Batch) -> list["Draws | None"]:
+        """What the transformations of every contrast draw, one after the other, on the features' device."""
+        config = self.config
+        if not isinstance(config, MoCoFeatureTransform) or batch.epoch < config.transform_from_epoch:
+            return [None] * len(contrasts)
+        drawn = [_draw(config, queries, len(self.queue), batch.generator) for queries, _ in contrasts]
+        # One transfer for all.
+        there = iter(upload_together([each for draw in drawn for each in draw if each is not None], batch.first.device))
+        return [Draws(*(None if each is None else next(there) for each in draw)) for draw in drawn]
+
+    def _contrast(self, queries: Tensor, keys: Tensor, negatives: Tensor, draws: "Draws | None") -> Tensor:
         """InfoNCE; a pair is scored by the transformed features, negatives by the query itself."""
-        negatives, pair, config = self.queue.features(), (queries, keys), self.config
-        if isinstance(config, MoCoFeatureTransform) and batch.epoch >= config.transform_from_epoch:
-            pair = _transformed_pair(config, queries, keys, batch.generator)
-            negatives = _transformed_queue(config, negatives, batch.generator)
+        pair, config = (queries, keys), self.config
+        if draws is not None:
+            assert isinstance(config, MoCoFeatureTransform)
+            pair = _transformed_pair(config, queries, keys, draws)
+            negatives = _transformed_queue(config, negatives, draws)
         # Autocast would narrow the product of queries and negatives.
         with torch.autocast(queries.device.type, enabled=False):
             scores = (pair[0] * pair[1]).sum(-1), queries @ negatives.mT
@@ -160,28 +174,50 @@ class MomentumLearner(Learner):
         self._keys = []
 
 
+class Draws(NamedTuple):
+    """What one contrast's feature transformation draws; None where nothing is transformed.
+
+    Attributes:
+        positive, negative: weights of pairs and of the queue.
+        partners: which rows of the queue are mixed.
+    """
+
+    positive: Tensor | None
+    negative: Tensor | None
+    partners: Tensor | None
+
+
+def _draw(config: MoCoFeatureTransform, queries: Tensor, queued: int, generator: torch.Generator) -> Draws:
+    """In this order, for queries (n, D) and a queue of so many rows."""
+    positive = negative = partners = None
+    if config.positives != "none":
+        positive = _weights(config, config.positive_beta, len(queries), queries, generator)
+    if config.negatives != "none" and queued > 1:
+        negative = _weights(config, config.negative_beta, queued, queries, generator)
+        partners = draw_partners(queued, generator)
+    return Draws(positive, negative, partners)
+
+
+def _weights(config: MoCoFeatureTransform, beta: float, rows: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    return draw_beta(beta, beta, (rows, like.shape[1]) if config.dimension_wise else (rows,), generator, like.dtype)
+
+
 def _transformed_pair(
-    config: MoCoFeatureTransform, queries: Tensor, keys: Tensor, generator: torch.Generator
+    config: MoCoFeatureTransform, queries: Tensor, keys: Tensor, draws: Draws
 ) -> tuple[Tensor, Tensor]:
-    if config.positives == "none":
+    weights = draws.positive
+    if weights is None:
         return queries, keys
-    weights = _weights(config, config.positive_beta, queries, generator)
     if config.positives == "extrapolate":
         return extrapolate_positives(queries, keys, 1.0 + weights)
     return interpolate_positives(queries, keys, weights)
 
 
-def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, generator: torch.Generator) -> Tensor:
-    if config.negatives == "none" or len(negatives) < 2:
+def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, draws: Draws) -> Tensor:
+    if draws.negative is None:
         return negatives
-    weights = _weights(config, config.negative_beta, negatives, generator)
-    mixed = interpolate_negatives(negatives, weights, draw_partners(len(negatives), generator))
+    mixed = interpolate_negatives(negatives, draws.negative, draws.partners)
     return torch.cat([negatives, mixed]) if config.union else mixed
-
-
-def _weights(config: MoCoFeatureTransform, beta: float, rows: Tensor, generator: torch.Generator) -> Tensor:
-    shape = tuple(rows.shape) if config.dimension_wise else (len(rows),)
-    return draw_beta(beta, beta, shape, generator, rows.dtype).to(rows.device)
 
 
 def build_learner(

@@ -124,6 +124,13 @@ def first_process_first() -> Iterator[None]:
         dist.barrier()
 
 
+def largest_of_all(value: torch.Tensor) -> torch.Tensor:
+    """The largest of all processes' numbers, in each of them; nobody waits for a GPU."""
+    if world_size() > 1:
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value
+
+
 def everywhere(flag: bool, device: torch.device) -> bool:
     """Whether it is so in all processes; they agree before any of them goes on."""
     if world_size() == 1:

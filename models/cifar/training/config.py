@@ -77,6 +77,9 @@ class TrainConfig:
     """Memory layout of images and convolutions."""
     compile: bool = False
     """torch.compile the encoder: a start of half a minute, faster steps."""
+    check_values: bool = False
+    """Debugging: losses look for NaN and zero vectors in every step and name what they find; slow on a GPU, which waits
+    for each answer. Without it the loss and the gradient tell."""
     measure_every: int = 1
     """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
     measure_images: int = 512

@@ -14,8 +14,8 @@ from models.cifar.training.config import TrainConfig
 from models.run_folder import differing
 from theory.numerics.whole_files import to_plain
 
-# Where images are kept and whether code is compiled do not matter to a training.
-WITHOUT_EFFECT = ("data.root", "compile")
+# Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
+WITHOUT_EFFECT = ("data.root", "compile", "check_values")
 PREFIX = "--method."
 Options = TypeVar("Options", bound=TrainConfig)
 

@@ -28,6 +28,8 @@ OPTIMIZER_STATE: dict[str, dict[str, tuple[bool, float]]] = {
     "sgd": {"momentum_buffer": (False, -math.inf)},
     "lars": {"velocity": (False, -math.inf)},
 }
+# Which of torch's kernels take the steps.
+KERNELS = ("fused", "foreach")
 # Buffers that cannot be negative, by how their names end.
 NOT_NEGATIVE = ("running_var", "num_batches_tracked", "_extra_state")
 
@@ -226,6 +228,9 @@ def check_optimizer(stored: dict, config: TrainConfig, optimizer: torch.optim.Op
         if set(group) != set(like):
             raise ValueError(f"{where}.param_groups: must have exactly {', '.join(like)}, got {', '.join(group)}")
         for name, value in like.items():
+            if name in KERNELS:
+                # How steps are computed is the new optimizer's own business (models.optim.restore_optimizer).
+                continue
             if name == "lr":
                 peak, rate = config.optimiser.learning_rate, group[name]
                 if type(rate) not in (int, float) or not 0.0 <= rate <= peak:

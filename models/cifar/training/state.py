@@ -11,6 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.cifar.data.fingerprint import fingerprint_differences, read_fingerprint
 from models.cifar.methods.learners import Learner, build_learner
@@ -19,7 +20,7 @@ from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, refusals
 from models.cifar.training.schema import TABLES, check_optimizer, check_scaler, check_sizes, check_weights
-from models.optim import build_optimizer
+from models.optim import build_optimizer, restore_optimizer
 from theory.numerics.whole_files import to_plain, write_table
 
 # Streams of draws that must not depend on each other.
@@ -33,6 +34,8 @@ class TrainState:
     Attributes:
         data: fingerprint of the images; None where nothing is to be stored.
         init: what the weights started from, where that is a checkpoint (initial.py).
+        diverged: a number on the device, not 0 from the first loss or gradient on that is not finite; None before the
+            first step.
         epoch: epochs done.
         epochs, layers, scores, left_out: rows of the tables that the run folder keeps.
     """
@@ -44,6 +47,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     data: dict | None = None
     init: dict | None = None
+    diverged: Tensor | None = None
     epoch: int = 0
     epochs: list[dict] = field(default_factory=list)
     layers: list[dict] = field(default_factory=list)
@@ -149,7 +153,7 @@ def _restore(state: TrainState, path: Path) -> None:
     if stored["epoch"] > state.config.epochs:
         raise ValueError(f"{where}: epoch: must be at most the {state.config.epochs} epochs, got {stored['epoch']}")
     state.learner.load_state_dict(stored["learner"])
-    state.optimizer.load_state_dict(stored["optimiser"])
+    restore_optimizer(state.optimizer, stored["optimiser"])
     state.scaler.load_state_dict(stored["scaler"])
     for name in ("epoch", "init", *TABLES):
         setattr(state, name, stored[name])

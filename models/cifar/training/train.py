@@ -1,6 +1,8 @@
 """The training loop: batches of two views, the method's loss, a step, and what is measured after every epoch.
 
-Images stay on the device as bytes; views are made there.
+Images stay on the device as bytes; views are made there. A step waits for nothing that the device computes: its loss
+and gradient norm stay there until READ_EVERY steps are read together (models/README.md says what that means for a
+training that diverges).
 """
 
 import math
@@ -8,33 +10,46 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from models.cifar.data.fingerprint import FINGERPRINT_FILE, fingerprint
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import make_view
+from models.cifar.data.views import make_views
 from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.evaluation.strengths import critical_columns
 from models.cifar.methods.gradient_cache import cached_backward
 from models.cifar.methods.learners import Batch, Learner
-from models.cifar.methods.processes import everywhere, rank, world_size
+from models.cifar.methods.processes import everywhere, largest_of_all, rank, world_size
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import initialize
 from models.cifar.training.state import Stream, TrainState, generator_of, start, store, write_tables
-from models.optim import gradient_norm, learning_rate, set_learning_rate
+from models.devices.transfer import upload
+from models.devices.value_checks import values_trusted
+from models.optim import gradient_norm_there, learning_rate, set_learning_rate
 from theory.numerics.whole_files import write_json
 
 # Columns of an epoch's row before anything is measured.
 TRAINED = {"epoch", "loss", "learning_rate", "gradient_norm", "seconds", "views_per_second"}
+# Steps between two looks at the losses, each of which waits for the device.
+READ_EVERY = 32
 
 
 class DivergedError(ArithmeticError):
     """The loss is no longer finite; the state is kept for inspection."""
+
+
+class Step(NamedTuple):
+    """What is kept of a training step, as tensors on the device or as numbers that have been read."""
+
+    loss: Tensor | float
+    gradient_norm: Tensor | float
 
 
 def fit(
@@ -122,41 +137,57 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     config, device, steps = state.config, state.device, len(train) // state.config.batch_size
     state.learner.train()
     warm = config.optimiser.warmup_epochs * steps
-    losses, norms, begun = [], [], time.perf_counter()
+    readings, unread, begun = [], [], time.perf_counter()
     title, quiet = f"epoch {state.epoch + 1}/{config.epochs}", None if rank() == 0 else True
     bar = tqdm(total=steps * config.batch_size, desc=title, disable=quiet, unit="image", leave=False)
     # Dropout draws from torch's own generator, which is put back afterwards.
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator_of(config, Stream.GLOBAL, state.epoch).initial_seed())
-        for step, index in enumerate(_order(config, state.epoch, len(train), steps)):
+        for step, index in enumerate(_order(config, state.epoch, len(train), steps, device)):
             place, peak = state.epoch * steps + step, config.optimiser.learning_rate
             rate = learning_rate(place, config.epochs * steps, warm, peak, config.optimiser.schedule)
             set_learning_rate(state.optimizer, rate)
-            batch = make_batch(config, train, index.to(device), state.epoch, step)
-            loss = training_step(state, network, batch, norms)
-            if not math.isfinite(loss):
-                store(state, folder, "diverged.pt")
-                raise DivergedError(
-                    f"the loss is not finite at epoch {state.epoch + 1}, step {step + 1}; the state is in "
-                    f"{folder / 'diverged.pt'}; try a smaller learning_rate"
-                )
-            losses.append(loss)
+            unread.append(training_step(state, network, make_batch(config, train, index, state.epoch, step)))
+            if len(unread) == READ_EVERY or step == steps - 1:
+                readings += _read(state, unread, len(readings), folder)
+                unread = []
+                bar.set_postfix(loss=f"{readings[-1].loss:.4f}", refresh=False)
             bar.update(config.batch_size)
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
     seconds = time.perf_counter() - begun
     return {
         "epoch": state.epoch + 1,
-        "loss": sum(losses) / len(losses),
+        "loss": sum(reading.loss for reading in readings) / len(readings),
         "learning_rate": rate,
-        "gradient_norm": _mean_of_finite(norms),
+        "gradient_norm": _mean_of_finite([reading.gradient_norm for reading in readings]),
         "seconds": seconds,
         "views_per_second": 2 * steps * config.batch_size / seconds,
     }
 
 
-def _order(config: TrainConfig, epoch: int, count: int, steps: int) -> Iterator[Tensor]:
+def _read(state: TrainState, unread: list[Step], done: int, folder: Path) -> list[Step]:
+    """What steps have left on the device, in the one wait that there is for it.
+
+    Raises:
+        DivergedError: something is not finite.
+    """
+    numbers = torch.stack([each.double() for step in unread for each in step]).tolist()
+    found = [Step(*pair) for pair in zip(numbers[::2], numbers[1::2])]
+    for step, reading in enumerate(found, start=done + 1):
+        # fp16 skips steps whose gradients overflow, and makes the loss's scale smaller.
+        bad = [name for name, value in zip(("loss", "gradient"), reading) if not math.isfinite(value)]
+        if bad and (bad[0] == "loss" or not state.scaler.is_enabled()):
+            store(state, folder, "diverged.pt")
+            raise DivergedError(
+                f"the {bad[0]} is not finite at epoch {state.epoch + 1}, step {step}; the state is in "
+                f"{folder / 'diverged.pt'}, with the weights from before that step; try a smaller learning_rate"
+            )
+    return found
+
+
+def _order(config: TrainConfig, epoch: int, count: int, steps: int, device: torch.device) -> Iterator[Tensor]:
     """Indices of every step's images, this process's share; images that fill no batch wait for another epoch."""
     order = torch.randperm(count, generator=generator_of(config, Stream.ORDER, epoch))
+    order = upload(order, device)
     for batch in order[: steps * config.batch_size].split(config.batch_size):
         yield batch.chunk(world_size())[rank()]
 
@@ -165,45 +196,64 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     """Two views of some images. With several processes each draws its own."""
     place = step * world_size() + rank()
     images = train.images[index].contiguous(memory_format=config.memory_format)
-    views = [
-        make_view(images, config.view, generator_of(config, stream, epoch, place))
-        for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)
-    ]
+    streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
+    views = make_views(images, config.view, streams)
     # Transformed queues must be the same in all processes.
     return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 
 
-def training_step(state: TrainState, network: nn.Module, batch: Batch, norms: list[float]) -> float:
-    """Forward, backward, step; the loss. NaN, in all processes, where it is not finite: no weight is changed then."""
+def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:
+    """Forward, backward, step. From the first loss or gradient on that is not finite, in whatever process, no weight
+    changes any more; all of that happens on the device, and nobody waits for it."""
     config, learner, device = state.config, state.learner, batch.first.device
+    if state.diverged is None:
+        state.diverged = torch.zeros((), device=device)
     state.optimizer.zero_grad(set_to_none=True)
-    try:
+    with values_trusted(not config.check_values):
+        loss = _forward(state, network, batch)
+        if config.check_values and not everywhere(bool(torch.isfinite(loss)), device):
+            state.diverged.fill_(1.0)
+            return Step(loss.detach(), torch.full((), math.nan, device=device))
         if config.chunk is None:
-            with config.autocast(device):
-                loss = network(batch)
-        else:
-            scale = state.scaler.scale(torch.ones((), device=device)).item()
-            with config.autocast(device):
-                images, loss_of = learner.prepare(batch)
-                chunks = images.split(config.chunk)
-                loss = cached_backward(learner.encoder, chunks, lambda h: scale * loss_of(h)) / scale
-        finite = bool(torch.isfinite(loss))
+            _scaled(state, loss).backward()
+            loss = loss.detach()
+        state.scaler.unscale_(state.optimizer)
+        norm = gradient_norm_there(learner.trained)
+        # What is finite is 0 times itself.
+        bad = (loss * 0.0 != 0.0) if state.scaler.is_enabled() else (loss * 0.0 + norm * 0.0 != 0.0)
+        largest_of_all(torch.maximum(state.diverged, bad.to(state.diverged.dtype), out=state.diverged))
+        if not state.scaler.is_enabled():
+            state.optimizer.found_inf = state.diverged
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        learner.after_step()
+    return Step(loss, norm)
+
+
+def _forward(state: TrainState, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    """The loss; of a batch in chunks without a graph, because gradients are then where they belong already."""
+    config, learner, device = state.config, state.learner, batch.first.device
+    try:
+        with config.autocast(device):
+            if config.chunk is None:
+                return network(batch)
+            images, loss_of = learner.prepare(batch)
+            scale = state.scaler.scale(torch.ones((), device=device))
+            chunks = images.split(config.chunk)
+            return cached_backward(learner.encoder, chunks, lambda h: _scaled(state, loss_of(h))) / scale
     except ValueError:
         # Losses refuse features that are not finite, which is how a training ends that has diverged.
-        if _features_are_finite(learner, batch):
+        if not config.check_values or _features_are_finite(learner, batch):
             raise
-        finite = False
-    if not everywhere(finite, device):
-        return math.nan
-    if config.chunk is None:
-        state.scaler.scale(loss).backward()
-    value = loss.item()
-    state.scaler.unscale_(state.optimizer)
-    norms.append(gradient_norm(learner.trained))
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    learner.after_step()
-    return value
+        return torch.full((), math.nan, device=device)
+
+
+def _scaled(state: TrainState, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """The loss times the scaler's scale: in fp16 NaN once diverged, so that the scaler skips every step."""
+    if not state.scaler.is_enabled():
+        return loss
+    lost = (state.diverged > 0) | (loss.detach() * 0.0 != 0.0)
+    return state.scaler.scale(loss * torch.where(lost, math.nan, 1.0))
 
 
 @torch.no_grad()

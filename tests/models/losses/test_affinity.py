@@ -7,6 +7,7 @@ import torch
 from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
 from tests import reference
+from tests.stand_in import ACCELERATORS, accelerator
 from theory.affinity import affinity_matrix, normalize_rows, target_affinity
 
 LN2 = math.log(2.0)
@@ -106,15 +107,16 @@ def test_descent_on_a_stack_brings_clusters_together():
     assert values[-1] < 0.9 * values[0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_cpu():
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_an_accelerator_agrees_with_the_cpu(kind):
     points, labels = batch()
     results = []
-    for device in ("cpu", "cuda"):
-        x = points.to(device).requires_grad_()
-        loss = affinity_jsd_from_points(x, labels, 0.2, tile_rows=5)
-        loss.backward()
-        results.append((loss.detach().cpu(), x.grad.cpu()))
+    with accelerator(kind) as accelerated:
+        for device in (torch.device("cpu"), accelerated):
+            x = points.detach().clone().to(device).requires_grad_()
+            loss = affinity_jsd_from_points(x, labels, 0.2, tile_rows=5)
+            loss.backward()
+            results.append((loss.detach().cpu(), x.grad.cpu()))
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-12)
 
 

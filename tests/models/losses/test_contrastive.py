@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.losses import contrastive, nt_xent, supcon, view_pair_labels
 from models.stack import CPU_DENSE_BYTES
 from tests import reference_losses
+from tests.stand_in import ACCELERATORS, accelerator
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -267,10 +268,11 @@ def test_zero_vectors_are_fine_where_nothing_is_normalized():
     assert float(supcon(x, [0, 0, 1, 1], normalize=False)) == pytest.approx(math.log(3))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ACCELERATORS)
 @pytest.mark.parametrize("tile_rows", [None, 4])
-def test_cuda_agrees_with_cpu(tile_rows):
+def test_an_accelerator_agrees_with_the_cpu(kind, tile_rows):
     x = random(len(LABELS), 3)
     on_cpu = value_and_gradient(lambda x: supcon(x, LABELS, tile_rows=tile_rows), x)
-    value, gradient = value_and_gradient(lambda x: supcon(x, LABELS, tile_rows=tile_rows), x.cuda())
-    torch.testing.assert_close((value.cpu(), gradient.cpu()), on_cpu, rtol=0, atol=1e-12)
+    with accelerator(kind) as device:
+        there = value_and_gradient(lambda x: supcon(x, LABELS, tile_rows=tile_rows), x.to(device))
+        torch.testing.assert_close(tuple(each.cpu() for each in there), on_cpu, rtol=0, atol=1e-12)

@@ -12,14 +12,16 @@ import tyro
 from kornia.enhance import adjust_hue
 from scipy import stats
 
+from models.cifar.data.view_operations import turn_hue
 from models.cifar.data.views import (
     ViewConfig,
     apply_parameters,
     draw_parameters,
     evaluation_view,
     make_view,
-    turn_hue,
+    make_views,
 )
+from tests.stand_in import ACCELERATORS, accelerator
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 OFF = {"crop": False, "flip": False, "color_jitter": 0.0, "grayscale": 0.0, **PLAIN}
@@ -261,6 +263,16 @@ def test_one_seed_one_view():
     assert not torch.equal(make_view(images, config, generator), make_view(images, config, generator))
 
 
+@pytest.mark.parametrize("noise_level", [0.0, 0.1])
+def test_views_made_together_are_those_made_one_by_one(noise_level, monkeypatch):
+    """In parts of any size too, which a CPU takes them in."""
+    images, config = random_images(9), ViewConfig(blur=0.5, noise_level=noise_level)
+    single = [make_view(images, config, seeded(i)) for i in (1, 2)]
+    monkeypatch.setattr("models.cifar.data.views.CPU_PART_BYTES", 4 * 4 * images[0].numel())
+    together = make_views(images, config, [seeded(1), seeded(2)])
+    torch.testing.assert_close(together, tuple(single), rtol=0, atol=10 * ROUNDING)
+
+
 def test_a_view_depends_on_no_other_image():
     images, config = random_images(32), ViewConfig(blur=0.5, noise_level=0.1)
     views = make_view(images, config, seeded())
@@ -312,13 +324,20 @@ def test_channels_last_in_channels_last_out(config):
     torch.testing.assert_close(views, make_view(images, config, seeded()), rtol=0, atol=10 * ROUNDING)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_on_a_gpu():
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_on_an_accelerator(kind):
     images, config = random_images(64), ViewConfig(blur=0.5, noise_level=0.1)
-    views = make_view(images.cuda(), config, seeded())
+    expected = make_view(images, config, seeded())
+    with accelerator(kind) as device:
+        views = make_view(images.to(device), config, seeded())
+        assert views.device.type == device.type
+        torch.testing.assert_close(views.cpu(), expected, rtol=0, atol=10 * ROUNDING)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no generator can pretend")
+def test_parameters_drawn_on_a_gpu():
+    views = make_view(random_images(8).cuda(), ViewConfig(blur=0.5), torch.Generator("cuda").manual_seed(0))
     assert views.is_cuda
-    torch.testing.assert_close(views.cpu(), make_view(images, config, seeded()), rtol=0, atol=10 * ROUNDING)
-    assert make_view(images.cuda(), config, torch.Generator("cuda").manual_seed(0)).is_cuda
 
 
 def test_an_empty_batch():

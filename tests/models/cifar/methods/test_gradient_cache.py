@@ -8,6 +8,7 @@ from torch import nn
 from models.cifar.methods.gradient_cache import cached_backward
 from models.encoders import EncoderConfig, build_encoder
 from models.losses import nt_xent
+from tests.stand_in import ACCELERATORS, accelerator
 
 
 def images(n=8, size=8, seed=0):
@@ -198,13 +199,14 @@ def test_one_graph_is_alive_at_a_time():
     assert most[(8,)] > 2 * most[(2,)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_dropout_on_a_gpu_is_replayed():
-    module, chunks = network(dropout=0.5).cuda(), list(images().cuda().split((3, 5)))
-    torch.manual_seed(2)
-    expected = uncached(copy.deepcopy(module), chunks)
-    torch.manual_seed(2)
-    torch.testing.assert_close(cached(module, chunks), expected, rtol=0, atol=1e-10)
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_dropout_on_an_accelerator_is_replayed(kind):
+    with accelerator(kind) as device:
+        module, chunks = network(dropout=0.5).to(device), list(images().to(device).split((3, 5)))
+        torch.manual_seed(2)
+        expected = uncached(copy.deepcopy(module), chunks)
+        torch.manual_seed(2)
+        torch.testing.assert_close(cached(module, chunks), expected, rtol=0, atol=1e-10)
 
 
 def test_hooks_and_buffers_are_put_back_when_encode_fails():

@@ -1,7 +1,10 @@
 """Processes agree, take turns, and leave nothing of their group behind."""
 
+import copy
+import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
+from models.cifar.benchmark import random_images
 from models.cifar.methods.processes import (
     Group,
     device_of_process,
@@ -17,11 +21,15 @@ from models.cifar.methods.processes import (
     first_process_first,
     group_of_environment,
     join_group,
+    largest_of_all,
     leave_group,
     rank,
     world_size,
 )
+from models.cifar.training.state import start
+from models.cifar.training.train import make_batch, training_step
 from tests.models.cifar.methods.several_processes import in_processes
+from tests.stand_in.steps import IMAGES, configuration
 
 CPU = torch.device("cpu")
 
@@ -32,7 +40,23 @@ def agree(number):
         time.sleep(0.5 * (1 - number))
         turn = time.monotonic()
     flags = [everywhere(flag, CPU) for flag in (True, False, number == 0)]
-    return {"turn": turn, "flags": flags, "place": [rank(), world_size()]}
+    largest = largest_of_all(torch.tensor(float(number))).item()
+    stopped = [diverge_in_the_second(number, check_values) for check_values in (False, True)]
+    return {"turn": turn, "flags": flags, "place": [rank(), world_size()], "largest": largest, "stopped": stopped}
+
+
+def diverge_in_the_second(number, check_values):
+    """Whether the own loss is finite, and whether weights stay, where one process has images that are not finite."""
+    config = configuration("moco", None, "small", check_values=check_values)
+    state = start(config, CPU)
+    state.learner.train()
+    network = DistributedDataParallel(state.learner)
+    batch = make_batch(config, random_images(IMAGES, 8), torch.arange(IMAGES), 0, 0)
+    batch = replace(batch, first=batch.first * math.nan) if number == 1 else batch
+    before = copy.deepcopy(list(state.learner.trained.parameters()))
+    reading = training_step(state, network, batch)
+    kept = all(torch.equal(a, b) for a, b in zip(before, state.learner.trained.parameters()))
+    return [bool(torch.isfinite(reading.loss)), kept]
 
 
 def test_processes_agree_and_take_turns(tmp_path):
@@ -40,6 +64,9 @@ def test_processes_agree_and_take_turns(tmp_path):
     assert first["flags"] == second["flags"] == [True, False, False]
     assert first["turn"] < second["turn"]
     assert (first["place"], second["place"]) == ([0, 2], [1, 2])
+    assert first["largest"] == second["largest"] == 1.0
+    assert first["stopped"] == [[True, True]] * 2
+    assert second["stopped"] == [[False, True]] * 2
 
 
 def test_one_process_is_alone(monkeypatch):

@@ -31,6 +31,7 @@ EXEMPT = {
     "chunk": "memory: the same gradients to rounding (test_train.py)",
     "channels_last": "memory layout: the same numbers to rounding",
     "compile": "speed: the same numbers to rounding",
+    "check_values": "who looks for NaN: the same numbers (test_waits.py)",
     "measure_every": "how often features are measured, after a training's epochs",
     "measure_images": "how many images features are measured on",
     "advise_every": "how often the critical strength is logged, after a training's epochs",

@@ -239,7 +239,7 @@ def test_half_precision_does_not_merge_classes():
     views = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         learner(Batch(views[0], views[1], torch.tensor([256, 257, 259, 260]), 0, torch.Generator()))
-    assert seen[0].tolist() == [256, 257, 259, 260] * 2
+    assert seen[0].index.tolist() == [256, 257, 259, 260] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""What happens to the weights when a loss or a gradient is no longer finite: nothing, from that step on."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.cifar.benchmark import random_images
+from models.cifar.data.images import Splits
+from models.cifar.training import train
+from models.cifar.training.checkpoint import load_checkpoint
+from models.cifar.training.state import start
+from models.cifar.training.train import DivergedError, fit, make_batch, training_step
+from models.optim import OptimizerConfig
+from tests.stand_in.steps import IMAGES, configuration
+
+CPU = torch.device("cpu")
+
+
+def batch_of(config, step, spoiled=False):
+    images = random_images(IMAGES, 8)
+    batch = make_batch(config, images, torch.arange(IMAGES), 0, step)
+    return replace(batch, first=batch.first * math.nan) if spoiled else batch
+
+
+def kept(state):
+    """Weights and the optimizer's state."""
+    numbers = state.optimizer.state_dict()["state"]
+    return copy.deepcopy(([p.detach() for p in state.learner.trained.parameters()], numbers))
+
+
+# fp16's scaler has a switch of its own, by which it skips steps.
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [
+        configuration("simclr", None, "small"),
+        configuration("simclr", 5, "small", optimiser=OptimizerConfig("sgd")),
+        configuration("moco_ft", None, "small", optimiser=OptimizerConfig("lars")),
+        configuration("transfusion", None, "small"),
+        configuration("deepfusion", None, "small", check_values=True),
+    ],
+    ids=lambda config: f"{config.method.name} {config.optimiser.kind}",
+)
+def test_no_weight_changes_from_the_first_loss_on_that_is_not_finite(config, scaled):
+    first = 1
+    state = start(config, CPU)
+    state.scaler = torch.amp.GradScaler("cpu", enabled=scaled, init_scale=4.0)
+    state.learner.train()
+    for step in range(first):
+        before = kept(state)
+        assert math.isfinite(training_step(state, state.learner, batch_of(config, step)).loss)
+        assert not all(torch.equal(a, b) for a, b in zip(before[0], kept(state)[0]))
+    before = kept(state)
+    assert math.isnan(training_step(state, state.learner, batch_of(config, first, spoiled=True)).loss)
+    # Nor do the steps after it that nobody has stopped yet.
+    training_step(state, state.learner, batch_of(config, first + 1))
+    weights, numbers = kept(state)
+    assert all(torch.equal(a, b) for a, b in zip(weights, before[0]))
+    for number, slots in before[1].items():
+        for name, value in slots.items():
+            torch.testing.assert_close(numbers[number][name], value, rtol=0, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_counts():
+    config = configuration("simclr", None, "small")
+    state = start(config, CPU)
+    state.learner.train()
+    weight = next(state.learner.head.parameters())
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    before = kept(state)[0]
+    reading = training_step(state, state.learner, batch_of(config, 0))
+    assert math.isfinite(reading.loss)
+    assert not math.isfinite(reading.gradient_norm)
+    assert all(torch.equal(a, b) for a, b in zip(before, kept(state)[0]))
+
+
+def test_a_step_of_fp16_that_overflows_is_skipped_and_the_next_one_taken():
+    """The scaler's own business, and no divergence."""
+    config = configuration("simclr", None, "small", optimiser=OptimizerConfig("sgd"))
+    state = start(config, CPU)
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    state.learner.train()
+    weight = next(state.learner.head.parameters())
+    weight.register_hook(lambda gradient: gradient * (math.inf if state.scaler.get_scale() > 8.0 else 1.0))
+    before = kept(state)[0]
+    for step in range(3):
+        assert not math.isfinite(training_step(state, state.learner, batch_of(config, step)).gradient_norm)
+        assert state.scaler.get_scale() == 64.0 / 2 ** (step + 1)
+        assert all(torch.equal(a, b) for a, b in zip(before, kept(state)[0]))
+    training_step(state, state.learner, batch_of(config, 3))
+    assert state.diverged == 0.0
+    assert not all(torch.equal(a, b) for a, b in zip(before, kept(state)[0]))
+
+
+@pytest.mark.parametrize("read_every", [1, 2, 32])
+def test_the_step_is_named_and_the_weights_before_it_are_kept(read_every, tmp_path, monkeypatch):
+    """However many steps later the losses are read."""
+    config = configuration("simclr", None, "small", epochs=1)
+    monkeypatch.setattr(train, "READ_EVERY", read_every)
+    true, weights = train.training_step, []
+
+    def spoiling(state, network, batch):
+        weights.append(kept(state)[0])
+        spoiled = replace(batch, second=batch.second * math.nan) if len(weights) == 3 else batch
+        return true(state, network, spoiled)
+
+    monkeypatch.setattr(train, "training_step", spoiling)
+    part = random_images(5 * IMAGES, 8)
+    with pytest.raises(DivergedError, match="the loss is not finite at epoch 1, step 3; "):
+        fit(config, Splits(part, part, part), CPU, tmp_path)
+    assert len(weights) == min(5, math.ceil(3 / read_every) * read_every)
+    learner = start(config, CPU).learner
+    learner.load_state_dict(load_checkpoint(tmp_path / "diverged.pt")["learner"])
+    assert all(torch.equal(a, b) for a, b in zip(weights[2], learner.trained.parameters()))
+    assert not all(torch.equal(a, b) for a, b in zip(weights[1], learner.trained.parameters()))

@@ -1,0 +1,30 @@
+"""One test, two devices: a GPU where there is one, and the pretend accelerator everywhere.
+
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_agrees_with_the_cpu(kind):
+    with accelerator(kind) as device:
+        ...
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from tests.stand_in.device import DEVICE, PretendDevice
+
+ACCELERATORS = [
+    "stand-in",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+]
+
+
+@contextmanager
+def accelerator(kind: str) -> Iterator[torch.device]:
+    """The device, for as long as the block lasts."""
+    if kind == "cuda":
+        yield torch.device("cuda")
+        return
+    with PretendDevice():
+        yield DEVICE
