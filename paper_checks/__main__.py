@@ -36,9 +36,9 @@ from models.run_folder import differing, open_run_folder
 from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.limits.trainings import LimitTraining
-from paper_checks.report import Entry, Meta, print_summary, write_report
+from paper_checks.report.pages import Entry, Meta, print_summary, write_report
+from paper_checks.statistics.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend

@@ -21,8 +21,8 @@ from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import tiers
 from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
-from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
+from paper_checks.statistics.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, carry_out
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.transformations import TRANSFORMATIONS, transformation_names

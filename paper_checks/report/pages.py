@@ -19,9 +19,9 @@ import jinja2
 from PIL import Image
 
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import Answer
-from paper_checks.family import Standing, standings
-from paper_checks.report_tables import MISSING, is_number, number_tables
+from paper_checks.report.tables import MISSING, is_number, number_tables
+from paper_checks.statistics.decisions import Answer
+from paper_checks.statistics.family import Standing, standings
 from theory.numerics.whole_files import write_table, write_whole
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from figures.catalogue import draw_all
-from paper_checks import report
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import Contrast, PValues, contrast_row
-from paper_checks.report import Entry, Meta, print_summary, write_report
-from paper_checks.report_tables import number_tables, side_words
+from paper_checks.report.pages import Entry, Meta, print_summary, write_report
+from paper_checks.report.tables import number_tables, side_words
+from paper_checks.statistics.decisions import Contrast, PValues, contrast_row
 from tests.command_lines import disk_that_fills
 from theory.numerics import whole_files
 
