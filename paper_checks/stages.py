@@ -64,9 +64,10 @@ class Step:
 def plan_of(claim: Claim, tier: Tier) -> tuple[int, ...]:
     """Seeds of the looks at a claim: one look only where its tasks do not grow with the seeds, as those of theorems and
     of claims with seeds of their own."""
-    if claim.kind == "theorem" or set(claim.tasks(tier.at(tier.cap))) == set(claim.tasks(tier)):
+    if tier.cap == tier.seeds or claim.kind == "theorem":
         return (tier.seeds,)
-    return looks(tier.seeds, tier.cap)
+    grows = set(claim.tasks(tier.at(tier.cap))) != set(claim.tasks(tier))
+    return looks(tier.seeds, tier.cap) if grows else (tier.seeds,)
 
 
 def state_of(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, str]) -> State:

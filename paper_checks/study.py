@@ -10,6 +10,7 @@ from paper_checks.report.entries import Entry, Meta, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.pages import write_report
 from paper_checks.stages import State, costs, state_of
+from paper_checks.statistics.decisions import DECIDED
 from paper_checks.statistics.sequential import looks
 from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
@@ -44,8 +45,10 @@ class Study:
             failures: of tasks, by their names.
         """
         for claim in self.claims:
-            state = state_of(claim, self.tier, self.results, failures)
             before = self.states.get(claim.id)
+            if before is not None and (before.finding.answer in DECIDED or before.taken == len(before.plan)):
+                continue
+            state = state_of(claim, self.tier, self.results, failures)
             if before is None or (before.taken, before.failures) != (state.taken, state.failures):
                 self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
             self.states[claim.id] = state

@@ -28,9 +28,13 @@ TEMPERATURES = (0.1, 2.0)
 WEIGHT_DECAYS = (1e-4, 0.3)
 
 
-@lru_cache
 def _heads(tier: Tier) -> dict[str, Arm]:
     """Deep Fusion, the usual MLP, and an MLP whose hidden units give it as many parameters as Deep Fusion."""
+    return _heads_of(tier.at(1))
+
+
+@lru_cache
+def _heads_of(tier: Tier) -> dict[str, Arm]:
     config = changed(tier.config, dict(DEEP_FUSION.changes))
     choice = config.head.resolve(config.method.name)
     # Only sizes are asked for: no weights are made.
