@@ -114,7 +114,7 @@ CPU = Tier(
         measure_every=6,
     ),
     seeds=3,
-    # Looks at 3, 6, 12 and 24: differences of one point need 20 and more where they vary by one (registered/power.md).
+    # Looks at 3, 6, 12 and 24: a point takes 15 to 20 seeds where differences deviate by one (statistics/power.py).
     cap=24,
     batch_sizes=(32, 512),
     epochs=(2, 12),
