@@ -48,13 +48,13 @@ def test_a_claim_without_differences_has_one_row_for_its_answer():
 
 
 def test_words_say_what_is_seen():
-    rows = forest_rows([row("S1", "reproduced"), row("S2", "no difference", difference=-0.1),
-                        row("S2", "no difference", difference=0.2), {"claim": "T1", "answer": "pending"}], CLAIMS)  # fmt: skip
+    small = [row("S2", "no difference", difference=difference) for difference in (-0.1, 0.2)]
+    rows = forest_rows([row("S1", "reproduced"), *small, {"claim": "T1", "answer": "pending"}], CLAIMS)
     assert forest_words(rows) == (
-        "Forest plot: 3 differences of 2 claims with their intervals, in units of the smallest effect worth deciding; the "
-        "band from −1 to 1, where differences do not matter, is shaded, and the claimed side is on the right. reproduced "
-        "(1): S1 at +2.0. no difference that matters (1): S2 from −0.2 to +0.4. without differences in such units: T1 not "
-        "yet run."
+        "Forest plot: 3 differences of 2 claims with their intervals, in units of the smallest effect worth deciding; "
+        "the band from −1 to 1, where differences do not matter, is shaded, and the claimed side is on the right. "
+        "reproduced (1): S1 at +2.0. no difference that matters (1): S2 from −0.2 to +0.4. without differences in such "
+        "units: T1 not yet run."
     )
 
 

@@ -23,8 +23,8 @@ from tests.paper_checks.report.test_report import VERDICT, accuracy_row, entry
 
 def measured(differences, answer="undecided", worth=0.01, plan=(), **others):
     """An entry with one contrast of accuracies."""
-    contrast = Contrast("a over b", "accuracy", dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0),
-                        worth=worth)  # fmt: skip
+    zeros = dict.fromkeys(range(len(differences)), 0.0)
+    contrast = Contrast("a over b", "accuracy", dict(enumerate(differences)), zeros, worth=worth)
     made = entry("S1", answer, contrast_rows([contrast]))
     named = {"accuracy": worth} if worth else {}
     return replace(made, claim=replace(made.claim, worth=named, why="It is."), plan=plan,
