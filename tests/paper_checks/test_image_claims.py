@@ -37,6 +37,7 @@ CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
     QUICK,
     seeds=2,
+    cap=2,
     batch_sizes=(16, 64),
     epochs=(1, 3),
     small_queue=32,
@@ -286,6 +287,16 @@ def test_a_run_with_shuffled_classes_reproduces_nothing_about_them(tiny, tmp_pat
     assert (out / "tasks" / "base-seed0" / "results.csv").stat().st_mtime_ns == begun
     assert status_of(command.main, [*arguments[:-3], "--resume"]) == 2
     assert "another tier, images, device, control or cap" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shuffled_classes_reproduce_nothing_where_seeds_are_added(tiny, tmp_path, capsys):
+    """Three looks in place of one, and all claims about classes that share F3's and D1's arms."""
+    arguments = ["--only", "D1,F2,F3,T8,S4b", "--cap", "8", "--out", str(tmp_path / "run"), "--jobs", "2"]
+    assert status_of(command.main, [*arguments, "--control", "shuffled_labels", "--check"]) == 0
+    printed = capsys.readouterr().out
+    assert "5 claims: 0 reproduced" in printed
+    assert "is undecided: 4 seeds" in printed
 
 
 def test_check_fails_where_a_control_is_reproduced():
