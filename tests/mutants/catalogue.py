@@ -3,6 +3,7 @@
 from tests.mutants import (
     advisor_bugs,
     audit_bugs,
+    claim_bugs,
     data_bugs,
     depth_bugs,
     figure_bugs,
@@ -36,6 +37,7 @@ BUGS = (
     *model_bugs.BUGS,
     *advisor_bugs.BUGS,
     *limit_bugs.BUGS,
+    *claim_bugs.BUGS,
     *loss_bugs.BUGS,
     *training_bugs.BUGS,
     *figure_bugs.BUGS,

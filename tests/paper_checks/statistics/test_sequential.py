@@ -102,7 +102,7 @@ def test_identical_arms_and_differences_that_matter_under_looks():
 @pytest.mark.parametrize("contrasts", [1, 2, 6])
 @pytest.mark.parametrize("direction", ["above", "differs"])
 def test_identical_arms_are_decided_no_more_often_than_stated_under_looks(contrasts, direction):
-    assert sides_of_nothing(10_000, contrasts, direction) <= within(0.05, 10_000)
+    assert sides_of_nothing(3000, contrasts, direction) <= within(0.05, 3000)
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_identical_arms_are_decided_no_more_often_than_stated_under_looks(contra
     ("contrasts", "shift"), [(1, MATTERS), (2, MATTERS), (6, MATTERS), (1, -MATTERS), (2, -MATTERS)]
 )
 def test_differences_that_just_matter_are_called_none_no_more_often_than_stated(contrasts, shift):
-    assert falsely_equal(10_000, contrasts, shift) <= within(0.025, 10_000)
+    assert falsely_equal(3000, contrasts, shift) <= within(0.025, 3000)
 
 
 def test_looking_again_and_again_at_the_full_rate_is_caught():
@@ -173,6 +173,6 @@ def test_over_all_claims_and_looks_one_run_in_twenty_at_most_has_a_wrong_answer_
 
 @pytest.mark.slow
 def test_over_all_claims_and_looks_in_full():
-    standing, decided = runs_of_many_claims(2000, 1)
-    assert standing <= within(0.05, 2000)
-    assert decided > 2.0 * within(0.05, 2000)
+    standing, decided = runs_of_many_claims(1000, 1)
+    assert standing <= within(0.05, 1000)
+    assert decided > 2.0 * within(0.05, 1000)
