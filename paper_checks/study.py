@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from paper_checks.claims import Claim
-from paper_checks.report.entries import Entry, Meta, result_rows
+from paper_checks.report.entries import Entry, Meta, result_rows, share_of
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.pages import write_report
 from paper_checks.stages import State, costs, state_of
 from paper_checks.statistics.decisions import DECIDED
+from paper_checks.statistics.power import share_words
 from paper_checks.statistics.sequential import looks
 from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
@@ -68,14 +69,15 @@ def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
 
     claim, finding = state.claim, state.finding
     own = _new_folder(folder / CLAIMS / claim.id)
+    place = f"{CLAIMS}/{claim.id}"
+    entry = Entry(claim, finding, (), place, command, state.failures, state.plan, state.taken, state.look)
     write_json(own / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
-                                     "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
+                                     "tier": tier.name, "sentence": finding.sentence,
+                                     "level": share_words(share_of(entry))})  # fmt: skip
     for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
         if rows:
             write_table(own / f"{name}.csv", rows)
-    pictures = (*draw_all(own), *finding.pictures)
-    return Entry(claim, finding, pictures, f"{CLAIMS}/{claim.id}", command, state.failures,
-                 state.plan, state.taken, state.look)  # fmt: skip
+    return replace(entry, pictures=(*draw_all(own), *finding.pictures))
 
 
 def overview(entries: list[Entry], tier: Tier, folder: Path) -> Path | None:

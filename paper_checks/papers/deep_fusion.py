@@ -100,7 +100,7 @@ CLAIMS = (
         "both, paired over seeds.",
         lambda tier: tasks_of(tier, *_heads(tier).values()), _judge_head, labels=True,
         worth={"accuracy": 0.01},
-        why="one point: less does not pay for a head of many times the parameters",
+        why="less does not pay for a head of many times the parameters",
     ),
     Claim(
         "D2", "Deep Fusion", "analysis of the layers",
@@ -121,6 +121,6 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *(arm for arms in _factors(tier).values() for arm in arms.values())),
         _judge_sensitivity, labels=True,
         worth={"accuracy": 0.02},
-        why="two points from one end of a wide range to the other: less need not be tuned",
+        why="from one end of a wide range to the other: less need not be tuned",
     ),
 )  # fmt: skip

@@ -159,7 +159,7 @@ CLAIMS = (
         "momenta), after the second epoch; above 0 over seeds.",
         lambda tier: tasks_of(tier, *MOMENTA.values()), _judge_scores, labels=True,
         worth={"correlation over momenta": 0.1},
-        why="a tenth of a correlation over four momenta",
+        why="over four momenta correlations scatter by more",
     ),
     Claim(
         "F2", "Feature transformation", "section 4, main ablation",
@@ -168,7 +168,7 @@ CLAIMS = (
         "Linear probe on h: each of the three minus MoCo; all, paired over seeds.",
         lambda tier: tasks_of(tier, *TRANSFORMED.values()), _judge_transformed, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as between methods",
+        why="as between methods",
     ),
     Claim(
         "F3", "Feature transformation", "section 4.1",
@@ -177,7 +177,7 @@ CLAIMS = (
         "Linear probe on h: extrapolated minus interpolated positives, negatives as they are; paired over seeds.",
         lambda tier: tasks_of(tier, POSITIVES, MOCO, INTERPOLATED), _judge_extrapolation, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as between methods",
+        why="as between methods",
     ),
     Claim(
         "F4", "Feature transformation", "section 4, Beta parameters",
@@ -187,7 +187,7 @@ CLAIMS = (
         "Beta(b, b), b = .2, 1.6, 8, each minus MoCo; all six, paired over seeds.",
         lambda tier: tasks_of(tier, *_all_arms(POSITIVE_BETAS, NEGATIVE_BETAS), MOCO), _judge_betas, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as F2, whose gain it is about",
+        why="as F2, whose gain it is about",
     ),
     Claim(
         "F5", "Feature transformation", "section 4.2, queue",
@@ -197,7 +197,7 @@ CLAIMS = (
         "and does not decide: it has twice the negatives.",
         lambda tier: tasks_of(tier, *_all_arms(*_queues(tier).values())), _judge_queues, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as F2, whose negatives it is about",
+        why="as F2, whose negatives it is about",
     ),
     Claim(
         "F6", "Feature transformation", "section 4, when to start",
@@ -206,7 +206,7 @@ CLAIMS = (
         "Linear probe on h: from the start minus from half-way, from half-way minus never; both, paired over seeds.",
         lambda tier: tasks_of(tier, *_starts(tier).values()), _judge_starts, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as F2",
+        why="as F2",
     ),
     Claim(
         "F7", "Feature transformation", "section 3, gradients",

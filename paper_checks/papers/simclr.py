@@ -176,7 +176,7 @@ CLAIMS = (
         "differences, paired over seeds. The matrix of all pairs is shown and does not decide.",
         lambda tier: tasks_of(tier, *_compositions().values()), _judge_composition, labels=True,
         worth={"accuracy": 0.01},
-        why="one point: an augmentation is cheap, so that little is worth having",
+        why="an augmentation is cheap, so that little is worth having",
     ),
     Claim(
         "S2", "SimCLR", "section 4.2, figure 8",
@@ -187,7 +187,7 @@ CLAIMS = (
         "seeds.",
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
         worth={"accuracy": 0.01},
-        why="one point: a head is cheap, so that little is worth having",
+        why="a head is cheap, so that little is worth having",
     ),
     Claim(
         "S3", "SimCLR", "section 5.1, table 5",
@@ -197,7 +197,7 @@ CLAIMS = (
         "(of .5, 1, 10); cosines at the chosen temperature minus cosines at 1; both, paired over seeds.",
         lambda tier: tasks_of(tier, *NORMALIZED.values(), *INNER_PRODUCTS.values()), _judge_loss, labels=True,
         worth={"accuracy": 0.01},
-        why="one point: a temperature costs nothing",
+        why="a temperature costs nothing",
     ),
     Claim(
         "S4a", "SimCLR", "section 5.2, figure 9",
@@ -208,7 +208,7 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *_sizes(tier).values()),
         lambda results, tier: _judge_growth(results, tier, "batch size", _sizes(tier)), labels=True,
         worth={"accuracy": 0.02},
-        why="two points from the smallest to the largest batch, which differ by factors of sixteen: less is no trend",
+        why="from the smallest to the largest batch, a factor of sixteen: less is no trend",
     ),
     Claim(
         "S4b", "SimCLR", "section 5.2, figure 9",
@@ -218,7 +218,7 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *_lengths(tier).values()),
         lambda results, tier: _judge_growth(results, tier, "epochs", _lengths(tier)), labels=True,
         worth={"accuracy": 0.02},
-        why="two points from the shortest to the longest training, which costs several times as much",
+        why="from the shortest to the longest training, which costs several times as much",
     ),
     Claim(
         "S5", "SimCLR", "section 4.2, table 3",
@@ -228,7 +228,7 @@ CLAIMS = (
         "images it has not seen: h minus z; every transformation, paired over seeds.",
         lambda tier: tasks_of(tier, SIMCLR), _judge_transformations,
         worth={"accuracy": 0.02},
-        why="two points of a probe that has two to four ways to choose from",
+        why="of a probe that has two to four ways to choose from",
     ),
     Claim(
         "S6", "SimCLR", "section 2.2 (global BN); MoCo, arXiv 1911.05722, section 3.3",
@@ -240,6 +240,6 @@ CLAIMS = (
         "statistics (a leak lowers it), small batches; all, paired over seeds.",
         _process_tasks, _judge_processes, labels=True,
         worth={"log10 of relative error": 1.0, "accuracy": 0.01, "nats": 0.03},
-        why="a factor of ten in a gradient's error; one point; a hundredth of the loss, which is about 3 nats",
+        why="a factor of ten in a gradient's error; a point, as between methods; a hundredth of the loss of 3 nats",
     ),
 )  # fmt: skip

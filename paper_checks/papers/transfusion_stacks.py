@@ -276,7 +276,7 @@ CLAIMS: tuple[Claim, ...] = (
         "over seeds; all steps. Other noise levels are reported and do not decide.",
         lambda tier: [trained_run(tier)], _judge_trained,
         worth={"affinity sharpness": 0.001},
-        why="a thousandth: behind the first block a few hundredths are left to gain, for all others together",
+        why="behind the first block a few hundredths are left to gain, for all others together",
     ),
     Claim(
         "T7", "TransFusion", "choice of the loss",

@@ -297,6 +297,6 @@ CLAIMS: tuple[Claim, ...] = (
         "contradicted if one at level 1 - 5 %/m lies below it somewhere, m being the number of settings.",
         lambda tier: [batch_run(tier)], _judge_signs,
         worth={"points a cluster": 1.0},
-        why="one point; the unit only: batches decide, not seeds",
+        why="the unit only: batches decide, not seeds",
     ),
 )  # fmt: skip

@@ -89,7 +89,7 @@ CLAIMS = (
         "seeds. Parameters and time are reported and do not decide.",
         lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy, labels=True,
         worth={"accuracy": 0.01},
-        why="one point: methods that are called better differ by that much",
+        why="methods that are called better differ by that much",
     ),
     Claim(
         "T9", "TransFusion", "training",
@@ -100,7 +100,7 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *(each for arm in SUPERVISIONS.values() for each in (arm, _without(arm)))),
         _judge_supervision, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as between methods: less does not pay for a term of the loss",
+        why="as between methods: less does not pay for a term of the loss",
     ),
     Claim(
         "T10", "TransFusion", "comparison of heads",
@@ -111,6 +111,6 @@ CLAIMS = (
         "NT-Xent, without labels; both, paired over seeds.",
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
         worth={"accuracy": 0.01},
-        why="one point, as between methods",
+        why="as between methods",
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from PIL import Image
 # Pictures are embedded no wider than that, in so many colors, and shown at 100 pixels an inch of the figure.
 PIXELS, COLORS, SHOWN = 1100, 64, 700
 CAPTIONS = {
-    "claim_contrasts": "mean differences with 95 % intervals, and the side that the claim is on",
+    "claim_contrasts": "mean differences with their intervals, and the side that the claim is on",
     "claim_curves": "accuracy of every arm",
     "claim_composition": "accuracy of every pair of augmentations",
     "claim_histograms": "densities of positive and negative scores by epoch",

@@ -84,9 +84,13 @@ def answer_words(entry: Entry) -> str:
 
 def worth_words(claim: Claim) -> str:
     """The smallest effects worth deciding, and why; empty where the claim names none."""
-    sizes = [f"{number(POINTS * size)} points of accuracy" if measure == "accuracy" else f"{number(size)} ({measure})"
+    sizes = [_points(size) if measure == "accuracy" else f"{number(size)} ({measure})"
              for measure, size in claim.worth.items()]  # fmt: skip
-    return f"{', '.join(sizes)}: {claim.why}" if sizes else ""
+    return f"{', '.join(sizes)}; {claim.why}" if sizes else ""
+
+
+def _points(size: float) -> str:
+    return f"{number(POINTS * size)} {'point' if POINTS * size == 1.0 else 'points'} of accuracy"
 
 
 def looks_words(entry: Entry) -> str:

@@ -231,7 +231,7 @@ def test_seeds_are_added_for_what_is_undecided_and_for_nothing_else(run, capsys)
     assert "S2  no difference that matters" in printed
     text = (run.folder / "report.md").read_text()
     for words in ("planned with 4, 8, 16 seeds; 2 taken; this is number 2, whose intervals have level 98.57 %",
-                  "Seeds: 4; for claims that are undecided 8, 16", "1 (units): Planted.",
+                  "Seeds: 4; for claims that are undecided 8, 16", "1 (units); Planted.",
                   "seeds decide with probability 80%", "where claims that share a training divide its time",
                   "does not matter"):  # fmt: skip
         assert words in text, words

@@ -49,7 +49,8 @@ def test_an_answer_says_how_much_of_a_claim_makes_no_difference():
 
 def test_what_is_worth_deciding_is_said_in_its_unit():
     claim = replace(entry().claim, worth={"accuracy": 0.02, "nats": 0.03}, why="So it is.")
-    assert worth_words(claim) == "2 points of accuracy, 0.03 (nats): So it is."
+    assert worth_words(claim) == "2 points of accuracy, 0.03 (nats); So it is."
+    assert worth_words(replace(claim, worth={"accuracy": 0.01})) == "1 point of accuracy; So it is."
     assert worth_words(entry().claim) == ""
 
 

@@ -68,6 +68,19 @@ def test_pairs_are_made_by_seed():
     assert row["second"] == pytest.approx(0.7)
 
 
+def test_a_look_among_several_has_wider_intervals_and_a_stricter_inside():
+    values = [0.1, -0.2, 0.05, 0.12, -0.03]
+    (row,) = contrast_rows([contrast(values, worth=0.3)], share=0.2)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.99)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert row["deviation"] == pytest.approx(np.std(values, ddof=1))
+    for share in (1.0, 0.2, 0.01):
+        low, high = stats.ttest_1samp(values, 0.0).confidence_interval(1.0 - 0.05 * share)
+        (row,) = contrast_rows([contrast(values, worth=0.3)], share)
+        assert row["inside"] == (low > -0.3 and high < 0.3), share
+    assert not row["inside"]
+
+
 def test_answers():
     up, down, unclear = [0.1, 0.11, 0.12], [-0.1, -0.11, -0.12], [0.1, -0.1, 0.0]
     assert decide([contrast(up), contrast(up)]) == "reproduced"
