@@ -123,7 +123,7 @@ def run(options: PaperChecks) -> int:
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap)
     device = resolve_device(tier.device)
     backend = _backend(options.jobs, device)
-    tasks = unique(task for claim in claims for task in claim.tasks(tier))
+    tasks = unique(task for claim in claims for task in sorted(claim.tasks(tier), key=_seed))
     # All that may ever be computed: two tasks of one name are noticed before anything is.
     unique(task for claim in claims for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
     if any(isinstance(task, ON_IMAGES) for task in tasks):
@@ -198,7 +198,7 @@ def carry_out_all(
     """Compute the tasks that are missing, with progress, and go on after one that fails.
 
     Args:
-        until: time (of time.time) after which none is begun; those are left missing.
+        until: time (of time.time) after which none is begun; those are left missing. Then tasks keep their order.
 
     Returns:
         names of the tasks that failed, or whose process died, and why.
@@ -206,8 +206,11 @@ def carry_out_all(
     Raises:
         ValueError: a folder belongs to another task.
     """
-    # A process keeps the images of one seed.
-    todo = sorted(missing(tasks, root), key=lambda task: task.config.seed if isinstance(task, ON_IMAGES) else 0)
+    todo = missing(tasks, root)
+    if until is None:
+        # A process keeps the images of one seed. If time may run out, one claim after the other is better than all
+        # of them half.
+        todo.sort(key=_seed)
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
     shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
@@ -234,6 +237,10 @@ def carry_out_all(
         for task in alone:
             note(task, attempt(task))
     return failures
+
+
+def _seed(task: Task) -> int:
+    return task.config.seed if isinstance(task, ON_IMAGES) else 0
 
 
 def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:

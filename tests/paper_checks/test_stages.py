@@ -261,6 +261,21 @@ def test_a_run_in_pieces_comes_to_the_same(run, monkeypatch, capsys):
     assert run.reports[-1] == {"S1": ("reproduced", 1), "S2": ("no difference", 2), "S3": ("undecided", 3)}
 
 
+def test_when_time_runs_out_some_claims_are_whole(run, monkeypatch):
+    """Not all of them half: eight tasks are those of the first claim."""
+    now, asked = time.time(), []
+
+    def clock():
+        asked.append(1)
+        # The first is asked when the run begins, then one before each task.
+        return now + (7200.0 if len(asked) > 9 else 0.0)
+
+    monkeypatch.setattr(command, "time", SimpleNamespace(time=clock))
+    assert run("--hours", "1") == 0
+    assert run.reports == [{"S1": ("reproduced", 1), "S2": ("pending", 0), "S3": ("pending", 0)}]
+    assert seeds_on_disk(run.folder) == {"base": 4, "better": 4, "same": 0, "noisy": 0}
+
+
 def test_a_cap_is_kept_and_one_below_the_first_stage_refused(run, capsys, tmp_path):
     assert run("--cap", "3") == 2
     assert "--cap: must be a whole number of at least 4" in capsys.readouterr().err
