@@ -11,7 +11,7 @@ from paper_checks.statistics.decisions import DECIDED
 from paper_checks.statistics.family import Standing
 from paper_checks.statistics.power import MOST_SEEDS, POWER, seeds_of_claim, share_words
 
-# Of the error rate: the last of any number of looks has half or more, if the seeds double.
+# Of the error rate: about what the last of several looks has, whose seeds double.
 LAST_SHARE = 0.5
 POINTS = 100.0
 
@@ -35,8 +35,8 @@ def family_words(entries: Sequence[Entry], found: dict[str, Standing]) -> str:
     text = (
         f"Over all claims: a trend or comparison is decided by a rule that errs in at most 5 % of runs, so that among "
         f"the {len(found)} of this run some answers may be chance. Holm's step-down procedure adjusts p-values for it: "
-        "with a probability of 95 % or more none of the answers that stand is wrong, on either side, however claims "
-        f"hang together. {words.count('stands')} of {decided} answers stand. The {len(found)} include claims that are "
+        "with a probability of 95 % or more none of the answers that stand is wrong, on either side or in denying a "
+        f"difference that matters, however claims hang together and whichever looks were taken. {words.count('stands')} of {decided} answers stand. The {len(found)} include claims that are "
         "undecided or not run"
     )
     if theorems:
