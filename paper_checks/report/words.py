@@ -37,7 +37,8 @@ def family_words(entries: Sequence[Entry], found: dict[str, Standing]) -> str:
         f"the {len(found)} of this run some answers may be chance. Holm's step-down procedure adjusts p-values for it: "
         "with a probability of 95 % or more none of the answers that stand is wrong, on either side or in denying a "
         "difference that matters, however claims hang together and whichever looks were taken. "
-        f"{words.count('stands')} of {decided} answers stand. The {len(found)} include claims that are undecided or not run"
+        f"{words.count('stands')} of {decided} answers stand. The {len(found)} include claims that are undecided or "
+        "not run"
     )
     if theorems:
         text += "; claims of the kind theorem are not among them: verdicts decide these, and give no p-values"
