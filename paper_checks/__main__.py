@@ -75,7 +75,7 @@ class PaperChecks:
     """Where trainings on images run: cpu, cuda, cuda:1. By default the tier's: cuda for gpu, else cpu."""
     cap: int | None = None
     """Most seeds that an arm gets while a claim about it is undecided, at least those of the first stage. By default
-    the tier's: quick 5, which is its first stage, cpu 24, gpu 20. A run keeps its cap: looks are planned with it."""
+    the tier's: quick 5, which is its first stage, cpu and gpu 20. A run keeps its cap: looks are planned with it."""
     hours: float | None = None
     """Begin no task after so many hours, and report what is there; --resume goes on."""
     out: Path | None = None

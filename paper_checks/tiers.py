@@ -113,9 +113,9 @@ CPU = Tier(
         batch_size=128,
         measure_every=6,
     ),
-    seeds=3,
-    # Looks at 3, 6, 12 and 24: a point takes 15 to 20 seeds where differences deviate by one (statistics/power.py).
-    cap=24,
+    seeds=5,
+    # Looks at 5, 10 and 20: a point takes 15 to 20 seeds where differences deviate by one (statistics/power.py).
+    cap=20,
     batch_sizes=(32, 512),
     epochs=(2, 12),
     small_queue=256,

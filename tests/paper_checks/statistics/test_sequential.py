@@ -16,15 +16,15 @@ MATTERS = 0.03
 
 
 @pytest.mark.parametrize(("first", "cap", "plan"), [
-    (5, 5, (5,)), (5, 20, (5, 10, 20)), (3, 24, (3, 6, 12, 24)), (5, 12, (5, 12)), (5, 15, (5, 8, 15)), (5, 6, (5, 6)),
-    (1, 3, (1, 2, 3)), (1, 1, (1,)),
+    (5, 5, (5,)), (5, 20, (5, 10, 20)), (6, 48, (6, 12, 24, 48)), (5, 12, (5, 12)), (5, 15, (5, 8, 15)), (5, 6, (5, 6)),
+    (5, 14, (5, 14)), (1, 1, (1,)),
 ])  # fmt: skip
 def test_looks_halve_down_to_the_first_stage(first, cap, plan):
     assert looks(first, cap) == plan
     assert sum(shares(plan)) == pytest.approx(1.0, abs=1e-15)
 
 
-@pytest.mark.parametrize(("first", "cap", "named"), [(0, 5, "first"), (5, 4, "cap"), (5, 0, "cap")])
+@pytest.mark.parametrize(("first", "cap", "named"), [(0, 5, "first"), (5, 4, "cap"), (4, 8, "cap")])
 def test_looks_that_cannot_be_are_named(first, cap, named):
     with pytest.raises(ValueError, match=f"^{named}:"):
         looks(first, cap)
@@ -113,6 +113,27 @@ def test_differences_that_just_matter_are_called_none_no_more_often_than_stated(
     assert falsely_equal(3000, contrasts, shift) <= within(0.025, 3000)
 
 
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 2.0, 5.0, 10.0])
+def test_differences_of_few_levels_keep_the_rate_from_five_seeds_on(deviation):
+    """Accuracies are steps of one image; a first look at three seeds would not keep it."""
+    found = np.round(np.random.default_rng(0).normal(0.0, deviation, (20_000, 24)))
+    assert beyond(found, PLAN) <= within(0.05, 20_000)
+    if deviation == 1.0:
+        assert beyond(found, (3, 6, 12, 24)) > within(0.05, 20_000)
+    with pytest.raises(ValueError, match=r"^cap: several looks need a first stage of 5 seeds or more, got 8 over 4"):
+        looks(4, 8)
+
+
+def beyond(differences, plan):
+    """Share of runs whose Student's ratio is beyond the bound of some look."""
+    crossed = np.zeros(len(differences), bool)
+    for count, share in zip(plan, shares(plan)):
+        seen = differences[:, :count]
+        error = seen.std(1, ddof=1) / math.sqrt(count)
+        crossed |= np.abs(seen.mean(1)) > stats.t.ppf(1.0 - 0.025 * share, count - 1) * error
+    return crossed.mean()
+
+
 def test_looking_again_and_again_at_the_full_rate_is_caught():
     """The planted error: every look as if it were the only one."""
 
@@ -127,12 +148,7 @@ def test_the_sum_over_looks_is_no_looser_than_it_need_be():
     """The rate of Student's ratios that depend on each other as those of nested seeds do, by simulation: of the 5 % at
     least 3.5 are used, so that an exact boundary could save little."""
     draws = np.random.default_rng(0).normal(size=(40_000, PLAN[-1]))
-    crossed = np.zeros(len(draws), bool)
-    for count, share in zip(PLAN, shares(PLAN)):
-        seen = draws[:, :count]
-        ratio = seen.mean(1) / seen.std(1, ddof=1) * math.sqrt(count)
-        crossed |= np.abs(ratio) > stats.t.ppf(1.0 - 0.025 * share, count - 1)
-    assert 0.035 < crossed.mean() <= within(0.05, len(draws))
+    assert 0.035 < beyond(draws, PLAN) <= within(0.05, len(draws))
 
 
 # Of arms that are the same, and of arms that differ by what matters.
