@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import advisor, claim_figures, claim_limits
+from figures import advisor, claim_figures, claim_forest, claim_limits
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from figures.sweeps import (
     batch_floor,
@@ -62,6 +62,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "claim_histograms": (("histograms",), claim_figures.draw_histograms),
     "claim_moments": (("moments",), claim_figures.draw_moments),
     "claim_blocks": (("blocks",), claim_figures.draw_blocks),
+    "claim_forest": (("forest",), claim_forest.draw),
     "claim_turns": (("limit_levels", "limit_turns"), claim_limits.draw_turns),
     "claim_floor": (("floor_levels", "floor_values"), claim_limits.draw_floor),
     **{

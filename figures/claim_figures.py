@@ -32,13 +32,11 @@ PERCENT = FuncFormatter(lambda value, _: f"{100.0 * value:.4g}%")
 
 
 def draw_contrasts(run: RunFolder) -> Figure | None:
-    """Mean differences with their 95 % intervals, a panel for each measure; None where the claim has no contrasts."""
+    """Mean differences with their intervals, a panel for each measure; None where the claim has no contrasts."""
     table = run.tables["contrasts"]
-    if "difference" not in table.columns:
+    if "difference" not in table.columns or table["difference"].isna().all():
         return None
     table = table[table["difference"].notna()]
-    if table.empty:
-        return None
     panels = [part for _, part in table.groupby("measure", sort=False)]
     heights = [len(part) + 1.6 for part in panels]
     figure, axes = plt.subplots(
@@ -49,7 +47,8 @@ def draw_contrasts(run: RunFolder) -> Figure | None:
                for side, (color, marker, fill) in SIDES.items() if side in seen]  # fmt: skip
     handles.append(Patch(color="0.93", label="claimed side"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.suptitle(f"{run.config['claim']}: mean differences and 95 % intervals{_over_seeds(table['seeds'])}")
+    told = f"mean differences and {run.config.get('level', '95 %')} intervals{_over_seeds(table['seeds'])}"
+    figure.suptitle(f"{run.config['claim']}: {told}")
     return figure
 
 

@@ -1,12 +1,20 @@
-"""Every claim of the four papers, and two of our own, tested: reproduced, contradicted, or undecided at this scale.
+"""Every claim of the four papers, and two of our own, tested: reproduced, contradicted, no difference that matters, or
+undecided at this scale.
 
     python -m paper_checks                                     quick tier: synthetic data and digits, half an hour
     python -m paper_checks --tier cpu --images PATH            a small encoder on an image folder or archive
     python -m paper_checks --tier gpu --images cifar10         ResNet-18, hundreds of trainings
     python -m paper_checks --only T1,D2                        some claims
+    python -m paper_checks --cap 20                            up to 20 seeds for claims that are undecided with 5
+    python -m paper_checks --hours 2 --out runs/p              begin nothing after two hours, and report
     python -m paper_checks --out runs/p --resume               continue a run that was stopped
     python -m paper_checks --list                              claims and rules, nothing is run
     python -m paper_checks --control shuffled_labels           a planted error: nothing about classes may come out
+
+Every claim is looked at with the seeds of the first stage. Then seeds are added only for the arms of claims that are
+still undecided, up to the cap, first where a decision is likely for the time that it takes; the report is written anew
+after every look. Several looks have the error rate of one (paper_checks/statistics/sequential.py), in whichever order
+and pieces.
 
 The run folder has report.html (open it in a browser), report.md, results.csv, one folder a claim with its tables and
 figures, and one folder a task. Claims share tasks, and each is computed once.
@@ -17,7 +25,7 @@ computes failed ones again.
 """
 
 import sys
-import traceback
+import time
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -26,25 +34,27 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from figures.drawing import draw_whole
 from models.cifar.data.images import load_images, require_test_and_classes
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
-from models.run_folder import differing, open_run_folder, whole_folder
+from models.run_folder import differing, open_run_folder
 from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
-from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import NO_EVIDENCE
+from paper_checks.claims import Claim
 from paper_checks.limits.trainings import LimitTraining
-from paper_checks.report import Entry, Meta, print_summary, write_report
-from paper_checks.tasks import Results, Task, TaskFailedError, carry_out, last_lines, missing, unique
+from paper_checks.report.entries import Entry
+from paper_checks.report.pages import print_summary
+from paper_checks.report.words import worth_words
+from paper_checks.stages import Step, in_words, next_step, plan_of
+from paper_checks.study import TASKS, Study
+from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
-from theory.numerics.inputs import require_count
-from theory.numerics.whole_files import read_json, write_json, write_table
+from theory.numerics.inputs import require_count, require_range
 
-TASKS, CLAIMS = "tasks", "claims"
 ON_IMAGES = (Training, LimitTraining)
+# A year.
+MOST_HOURS = 8766.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,11 @@ class PaperChecks:
     """Tasks at a time, each in a process with one thread; by default one a core, on a GPU one."""
     device: str | None = None
     """Where trainings on images run: cpu, cuda, cuda:1. By default the tier's: cuda for gpu, else cpu."""
+    cap: int | None = None
+    """Most seeds that an arm gets while a claim about it is undecided, at least those of the first stage. By default
+    the tier's: quick 5, which is its first stage, cpu and gpu 20. A run keeps its cap: looks are planned with it."""
+    hours: float | None = None
+    """Begin no task after so many hours, and report what is there; --resume goes on."""
     out: Path | None = None
     """Run folder; by default runs/paper-checks-TIER-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
@@ -107,14 +122,16 @@ def run(options: PaperChecks) -> int:
     """
     claims = chosen_claims(options.only)
     if options.list:
-        print("\n\n".join(f"{c.id} ({c.paper}, {c.place}; {c.kind}): {c.wording}\n    Rule: {c.rule}" for c in claims))
+        print("\n\n".join(_listed(claim) for claim in claims))
         return 0
-    tier = tier_of(options.tier, options.images, options.root, options.device, options.control)
+    if options.hours is not None:
+        require_range(options.hours, "--hours", 0.0, MOST_HOURS, closed="right")
+    tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap)
     device = resolve_device(tier.device)
     _backend(options.jobs, device)
-    tasks = unique(task for claim in claims for task in claim.tasks(tier))
-    # A process keeps the images of one seed.
-    tasks.sort(key=lambda task: task.config.seed if isinstance(task, ON_IMAGES) else 0)
+    tasks = unique(task for claim in claims for task in sorted(claim.tasks(tier), key=_seed))
+    # All that may ever be computed: two tasks of one name are noticed before anything is.
+    unique(task for claim in claims for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
     if any(isinstance(task, ON_IMAGES) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
@@ -127,29 +144,52 @@ def run(options: PaperChecks) -> int:
 def _run_in(
     folder: Path, claims: list[Claim], tasks: list[Task], tier: Tier, device: torch.device, options: PaperChecks
 ) -> int:
+    backend = _backend(options.jobs, device)
+    until = None if options.hours is None else time.time() + 3600.0 * options.hours
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
+    study = Study(claims, tier, folder, partial(_command, options))
     try:
-        failures = carry_out_all(tasks, folder / TASKS, _backend(options.jobs, device), device)
+        failures = carry_out_all(tasks, folder / TASKS, backend, device, until)
+        while True:
+            entries = study.report(failures)
+            step = next_step(study.states.values(), tier, study.results, failures)
+            if step is None or (until is not None and time.time() > until):
+                break
+            print(_announced(step), flush=True)
+            failures |= carry_out_all(list(step.tasks), folder / TASKS, backend, device, until)
     except KeyboardInterrupt:
         print(f"\n{kept}", file=sys.stderr)
         raise
-    results = Results(folder / TASKS)
-    entries = [judge(claim, results, tier, folder, options, failures) for claim in claims]
-    seconds = sum(results.seconds(task) for task in tasks if task.name not in failures)
-    write_report(entries, _meta(options, tier, folder, seconds), folder)
     print_summary(entries)
     print(f"Report: {folder / 'report.html'}")
     if failures:
-        print(f"\n{len(failures)} of {len(tasks)} tasks failed; {kept}", file=sys.stderr)
-    return _status(entries, options)
+        print(f"\n{len(failures)} of {study.tasks} tasks failed; {kept}", file=sys.stderr)
+    elif step is not None or any(entry.finding.answer == "pending" for entry in entries):
+        print(f"--hours {options.hours:g} are over; {kept}")
+    return _status(entries, options) or study.drawing
+
+
+def _listed(claim: Claim) -> str:
+    words = worth_words(claim)
+    worth = f"\n    Smallest effect worth deciding: {words}" if words else ""
+    return f"{claim.id} ({claim.paper}, {claim.place}; {claim.kind}): {claim.wording}\n    Rule: {claim.rule}{worth}"
+
+
+def _announced(step: Step) -> str:
+    return (
+        f"{step.claim.id} is undecided: {step.seeds} seeds, {len(step.tasks)} tasks to do, about "
+        f"{step.seconds / 60.0:.0f} min of computing; a decision has a chance of about {step.chance:.0%}"
+    )
 
 
 def _other_run(stored: dict, tier: dict) -> list[str]:
-    return ["tier, images, device or control"] if differing(stored, tier) else []
+    # Runs of earlier versions had the seeds of the first stage and no more.
+    stored = {"cap": stored.get("seeds"), **stored}
+    return ["tier, images, device, control or cap"] if differing(stored, tier) else []
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
-    if any(entry.finding.answer == "failed" for entry in entries):
+    if any(entry.finding.answer == "failed" or entry.failures for entry in entries):
         return WORKERS_LOST
     failed = [e for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
     fooled = [e for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
@@ -167,8 +207,13 @@ def _backend(jobs: int | None, device: torch.device) -> BackendOptions:
     return BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
 
 
-def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device: torch.device) -> dict[str, str]:
+def carry_out_all(
+    tasks: list[Task], root: Path, options: BackendOptions, device: torch.device, until: float | None = None
+) -> dict[str, str]:
     """Compute the tasks that are missing, with progress, and go on after one that fails.
+
+    Args:
+        until: time (of time.time) after which none is begun; those are left missing. Then tasks keep their order.
 
     Returns:
         names of the tasks that failed, or whose process died, and why.
@@ -177,10 +222,14 @@ def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device
         ValueError: a folder belongs to another task.
     """
     todo = missing(tasks, root)
+    if until is None:
+        # A process keeps the images of one seed. If time may run out, one claim after the other is better than all
+        # of them half.
+        todo.sort(key=_seed)
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
     shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
-    attempt = partial(_attempt, root=root)
+    attempt = partial(_attempt, root=root, until=until)
     failures: dict[str, str] = {}
     with tqdm(total=len(todo), disable=None, unit="task") as bar:
 
@@ -205,95 +254,33 @@ def carry_out_all(tasks: list[Task], root: Path, options: BackendOptions, device
     return failures
 
 
-def _attempt(task: Task, root: Path) -> str | None:
-    """What went wrong with a task; None if nothing did. Exceptions of libraries do not all travel between processes."""
+def _seed(task: Task) -> int:
+    return task.config.seed if isinstance(task, ON_IMAGES) else 0
+
+
+def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
+    """What went wrong with a task; None if nothing did, or it is too late to begin it. Exceptions of libraries do not
+    all travel between processes."""
+    if until is not None and time.time() > until:
+        return None
     try:
         carry_out(task, root)
     except TaskFailedError as error:
         return f"{task.name}: {error}"
     except Exception as error:
-        return f"{task.name}: {_in_words(error)}"
+        return f"{task.name}: {in_words(error)}"
     return None
 
 
-def _in_words(error: Exception) -> str:
-    """The error, and the last lines of its traceback."""
-    return f"{type(error).__name__}: {last_lines(str(error), 1)}\n{last_lines(traceback.format_exc())}"
-
-
-def _finding(claim: Claim, results: Results, tier: Tier, failures: dict[str, str]) -> tuple[Finding, tuple[str, ...]]:
-    """What is found about a claim, and what failed: tasks that it needs, or its judge if their tables are damaged."""
-    needed = claim.tasks(tier)
-    failed = tuple(failures[task.name] for task in needed if task.name in failures)
-    words = f"Nothing is said: {len(failed)} of the {len(needed)} tasks that it needs failed."
-    if not failed:
-        try:
-            return claim.judge(results, tier), ()
-        except Exception as error:
-            words = "Nothing is said: the results of its tasks cannot be read."
-            failed = (_in_words(error),)
-    return Finding("failed", words, [], p_values=None if claim.kind == "theorem" else NO_EVIDENCE), failed
-
-
-def judge(
-    claim: Claim, results: Results, tier: Tier, folder: Path, options: PaperChecks, failures: dict[str, str]
-) -> Entry:
-    """A claim's finding, with its tables and figures in a folder of its own, which is made anew.
-
-    Args:
-        failures: of tasks, by their names.
-    """
-    finding, failed = _finding(claim, results, tier, failures)
-    own = folder / CLAIMS / claim.id
-    with whole_folder(own) as made:
-        write_json(made / "config.json", {"claim": claim.id, "wording": claim.wording, "answer": finding.answer,
-                                          "tier": tier.name, "sentence": finding.sentence})  # fmt: skip
-        for name, rows in {"contrasts": finding.rows, **finding.tables}.items():
-            if rows:
-                write_table(made / f"{name}.csv", rows)
-        paths, status = draw_whole(made)
-        drawn = [path.name for path in paths]
-    pictures = (*(own / name for name in drawn), *finding.pictures)
-    where = f"{CLAIMS}/{claim.id}"
-    return Entry(claim, finding, pictures, where, _command(options, only=claim.id), failed, status)
-
-
-def _command(options: PaperChecks, only: str | None) -> str:
+def _command(options: PaperChecks, only: str | None = None) -> str:
+    """As it is typed, for all claims that were asked for or for one."""
+    only = only or options.only
     words = ["python -m paper_checks", f"--tier {options.tier}"]
     words += ["--images PATH"] if options.images else []
+    words += [f"--cap {options.cap}"] if options.cap is not None else []
     words += [f"--only {only}"] if only else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
-
-
-def _meta(options: PaperChecks, tier: Tier, folder: Path, seconds: float) -> Meta:
-    """What the report says of the run: of its last start."""
-    last = read_json(folder / "environment.json")["runs"][-1]
-    config, data, step = tier.config, tier.config.data, tier.config.optimiser
-    sizes = [f"{data.limit} a class" if data.limit else "", f"{data.image_size} pixels" if data.image_size else ""]
-    images = ", ".join(["scikit-learn digits" if tier.gray else Path(data.dataset).name, *filter(None, sizes)])
-    return Meta(
-        title="Claims about contrastive learning, checked",
-        date=str(last["started"])[:10],
-        tier=tier.name,
-        command=_command(options, options.only),
-        seeds=tier.seeds,
-        splits=_splits(data.limit is not None),
-        seconds=seconds,
-        images=images,
-        versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
-        budget=f"{config.encoder.kind} encoder of width {config.encoder.first_width}, {config.epochs} epochs, "
-        f"batches of {config.batch_size}, {config.precision}, {step.kind} at {step.learning_rate:g}",
-        control=tier.control,
-    )
-
-
-def _splits(limited: bool) -> str:
-    used = "the training images that are used, and " if limited else ""
-    return (
-        f"every seed draws {used}which training images are held out for validation; all arms have the draw of their "
-        "seed, so that intervals over seeds cover it; test images are the same in all trainings"
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -120,6 +120,8 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
     return replace(config, **here)
 
 
+# Configurations are checked as they are made, and claims name their tasks at every look.
+@lru_cache(maxsize=8192)
 def seeded(config: TrainConfig, seed: int) -> TrainConfig:
     """The training of one seed, with its draw of images."""
     drawn = replace(config.data, split_seed=seed, limit_seed=None if config.data.limit is None else seed)
@@ -152,12 +154,8 @@ class Arm:
 
     def trainings(self, tier: Tier) -> list[Training]:
         """One task a seed. Of the tier's own arm it is also asked which transformations its features tell."""
-        # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
-        config, base = (without_idle(each) for each in (changed(tier.config, dict(self.changes)), tier.config))
-        label = self.label(tier)
-        return [
-            Training(label, seeded(config, seed), tier.device, tier.control, config == base) for seed in tier.all_seeds
-        ]
+        label, config, same = _trained(self, tier.at(1))
+        return [Training(label, seeded(config, seed), tier.device, tier.control, same) for seed in tier.all_seeds]
 
     def values(
         self, results: Results, tier: Tier, column: str = "accuracy", *, features: str = "h", probe: str = "linear"
@@ -172,6 +170,14 @@ class Arm:
     def tables(self, results: Results, tier: Tier, name: str) -> dict[int, list[dict]]:
         """By seed, the rows of another table: epochs, layers, scores."""
         return {task.config.seed: results.table(task, name) for task in self.trainings(tier)}
+
+
+@lru_cache(maxsize=1024)
+def _trained(arm: Arm, tier: Tier) -> tuple[str, TrainConfig, bool]:
+    """Label and configuration of an arm, and whether it is the tier's own."""
+    # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
+    config, base = (without_idle(each) for each in (changed(tier.config, dict(arm.changes)), tier.config))
+    return arm.label(tier), config, config == base
 
 
 BASE = Arm()

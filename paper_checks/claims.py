@@ -3,12 +3,12 @@
 The claims themselves are in one module a family; catalogue.py lists them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from paper_checks.decisions import Answer, Contrast, PValues, contrast_row, decide, p_values
+from paper_checks.statistics.decisions import Answer, Contrast, PValues, contrast_rows, decide, p_values
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 
@@ -24,11 +24,12 @@ class Finding:
     Attributes:
         answer: by the claim's rule.
         sentence: what was seen, in words and numbers.
-        rows: the numbers that decide, one row each with the columns of decisions.contrast_row; a theorem's verdicts
+        rows: the numbers that decide, one row each with the columns of decisions.contrast_rows; a theorem's verdicts
             have their own columns.
         tables: name -> rows of what the claim's figure draws.
         pictures: figures that a task has drawn already, and that belong to the claim.
         p_values: of a trend or comparison, for the error rate over all claims; None for a theorem.
+        contrasts: that decide, where differences over seeds do.
     """
 
     answer: Answer
@@ -37,6 +38,7 @@ class Finding:
     tables: dict[str, list[dict]] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
     p_values: PValues | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Claim:
         tasks: what has to be computed in a tier.
         judge: from the results of these tasks to the finding.
         labels: whether the answer depends on the images' classes, so that shuffling them must leave nothing to find.
+        worth: the smallest effect worth deciding, by measure, in the measure's unit; fixed before anything is run. A
+            claim without one cannot come out as "no difference that matters".
+        why: these, in a few words.
     """
 
     id: str
@@ -63,9 +68,29 @@ class Claim:
     tasks: Callable[[Tier], list[Task]]
     judge: Callable[[Results, Tier], Finding]
     labels: bool = False
+    worth: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
+
+    def look(self, results: Results, tier: Tier, share: float = 1.0) -> Finding:
+        """What the seeds of a tier say, as a look of its own with a share of the error rate (statistics/sequential.py).
+
+        Raises:
+            KeyError: a contrast's measure has no worth, though others have.
+        """
+        found = self.judge(results, tier)
+        if found.contrasts and self.worth:
+            contrasts = tuple(replace(each, worth=self.worth[each.measure]) for each in found.contrasts)
+            values = p_values(contrasts)
+            found = replace(found, answer=values.answer, p_values=values, contrasts=contrasts)
+        if found.contrasts:
+            return replace(found, rows=contrast_rows(found.contrasts, share))
+        # Differences that batches decide, not seeds: their worth is the unit that they are drawn in.
+        rows = [{**row, "worth": self.worth[row["measure"]]} if row.get("measure") in self.worth else row
+                for row in found.rows]  # fmt: skip
+        return replace(found, rows=rows)
 
 
 def judged(sentence: str, contrasts: list[Contrast], **tables: list[dict]) -> Finding:
     """A finding that the contrasts decide."""
-    rows = [contrast_row(each) for each in contrasts]
-    return Finding(decide(contrasts), sentence, rows, tables, p_values=p_values(contrasts))
+    return Finding(decide(contrasts), sentence, contrast_rows(contrasts), tables, p_values=p_values(contrasts),
+                   contrasts=tuple(contrasts))  # fmt: skip

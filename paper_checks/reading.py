@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from paper_checks.arms import Arm
-from paper_checks.decisions import Contrast
+from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 

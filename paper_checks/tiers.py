@@ -8,7 +8,7 @@ from models.cifar.data.images import DIGITS, DataConfig
 from models.cifar.training.config import HeadChoice, TrainConfig
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
-from theory.numerics.inputs import require_choice
+from theory.numerics.inputs import require_choice, require_count
 
 TierName = Literal["quick", "cpu", "gpu"]
 Control = Literal["none", "shuffled_labels"]
@@ -39,7 +39,8 @@ class Tier:
         name: of the tier.
         config: the training that every arm of an image claim differs from in what the claim is about (SimCLR). Features
             are measured at its end; arms whose claim is about epochs measure after each.
-        seeds: trainings of each arm on images.
+        seeds: trainings of each arm on images: in the first stage, or at the look at hand.
+        cap: most seeds that an arm gets while a claim about it is undecided; those of the first stage for no more.
         batch_sizes: smallest and largest batch compared with the base's, which lies between them.
         epochs: shortest and longest training compared with the base's.
         limits: sizes of the trainings that are asked for their limits.
@@ -52,6 +53,7 @@ class Tier:
     name: str
     config: TrainConfig
     seeds: int
+    cap: int
     batch_sizes: tuple[int, int]
     epochs: tuple[int, int]
     small_queue: int
@@ -59,6 +61,14 @@ class Tier:
     quick_theory: bool = True
     device: str = "cpu"
     control: Control = "none"
+
+    def __post_init__(self) -> None:
+        require_count(self.seeds, "seeds", 1)
+        require_count(self.cap, "cap", self.seeds)
+
+    def at(self, seeds: int) -> "Tier":
+        """The same tier at a look with so many seeds."""
+        return replace(self, seeds=seeds, cap=max(self.cap, seeds))
 
     @property
     def all_seeds(self) -> range:
@@ -84,6 +94,8 @@ QUICK = Tier(
         measure_images=140,
     ),
     seeds=5,
+    # Longer than half an hour only for who asks for it (--cap).
+    cap=5,
     batch_sizes=(32, 512),
     epochs=(3, 20),
     small_queue=128,
@@ -101,7 +113,9 @@ CPU = Tier(
         batch_size=128,
         measure_every=6,
     ),
-    seeds=3,
+    seeds=5,
+    # Looks at 5, 10 and 20: a point takes 15 to 20 seeds where differences deviate by one (statistics/power.py).
+    cap=20,
     batch_sizes=(32, 512),
     epochs=(2, 12),
     small_queue=256,
@@ -120,6 +134,7 @@ GPU = Tier(
         measure_every=100,
     ),
     seeds=5,
+    cap=20,
     batch_sizes=(128, 2048),
     epochs=(50, 200),
     small_queue=1024,
@@ -130,11 +145,13 @@ GPU = Tier(
 TIERS = {"quick": QUICK, "cpu": CPU, "gpu": GPU}
 
 
-def tier_of(name: TierName, images: str | None, root: Path | None, device: str | None, control: Control) -> Tier:
+def tier_of(
+    name: TierName, images: str | None, root: Path | None, device: str | None, control: Control, cap: int | None = None
+) -> Tier:
     """The tier with its images.
 
     Raises:
-        ValueError: an unknown tier or control; images missing where they are needed.
+        ValueError: an unknown tier or control; images missing where they are needed; a cap below the first stage.
     """
     require_choice(name, "tier", get_args(TierName))
     require_choice(control, "control", get_args(Control))
@@ -143,4 +160,6 @@ def tier_of(name: TierName, images: str | None, root: Path | None, device: str |
         raise ValueError(f"--images: tier {name} needs the path of an image folder or an archive, or cifar10, cifar100")
     if images is not None:
         tier = replace(tier, config=replace(tier.config, data=replace(tier.config.data, dataset=images, root=root)))
-    return replace(tier, device=device or tier.device, control=control)
+    if cap is not None:
+        require_count(cap, "--cap", tier.seeds)
+    return replace(tier, device=device or tier.device, control=control, cap=tier.cap if cap is None else cap)

@@ -102,7 +102,7 @@ class GatherGradients:
     @property
     def name(self) -> str:
         """Of the folder."""
-        return "gather-gradients"
+        return f"gather-gradients-{self.seeds}"
 
     @property
     def alone(self) -> bool:

@@ -96,6 +96,10 @@ def test_a_claim_has_all_its_pieces():
         assert claim.wording, claim.id
         assert claim.place, claim.id
         assert len(claim.rule.split()) > 5, f"{claim.id}: a rule that a reader can apply"
+        # The conjectures' rule was registered without one.
+        if claim.kind != "theorem" and claim.id not in ("L1", "L2"):
+            assert claim.worth, f"{claim.id}: the smallest effect worth deciding"
+            assert claim.why, f"{claim.id}: and why"
     families = {path.stem for path in (ROOT / "paper_checks/papers").glob("*.py")} - {"__init__"}
     catalogue = (ROOT / "paper_checks/catalogue.py").read_text()
     assert all(f"{family}.CLAIMS" in catalogue for family in families)

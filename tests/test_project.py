@@ -34,6 +34,7 @@ FORBIDDEN = {
     "models.advisor.inputs.sneaky": "models.cifar.data.images",
     "models.advisor.questions.sneaky": "models.advisor.findings",
     "models.heads": "models.cifar.data.views",
+    "paper_checks.statistics.sneaky": "paper_checks.tasks",
 }
 
 

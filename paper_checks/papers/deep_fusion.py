@@ -9,7 +9,6 @@ from models.encoders import build_encoder
 from models.heads import HeadConfig, build_head, count_parameters
 from paper_checks.arms import SIMCLR, Arm, changed
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.decisions import Contrast
 from paper_checks.reading import (
     accuracies,
     accuracy_contrast,
@@ -20,6 +19,7 @@ from paper_checks.reading import (
     step_contrasts,
     tasks_of,
 )
+from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
 
@@ -28,9 +28,13 @@ TEMPERATURES = (0.1, 2.0)
 WEIGHT_DECAYS = (1e-4, 0.3)
 
 
-@lru_cache
 def _heads(tier: Tier) -> dict[str, Arm]:
     """Deep Fusion, the usual MLP, and an MLP whose hidden units give it as many parameters as Deep Fusion."""
+    return _heads_of(tier.at(1))
+
+
+@lru_cache
+def _heads_of(tier: Tier) -> dict[str, Arm]:
     config = changed(tier.config, dict(DEEP_FUSION.changes))
     choice = config.head.resolve(config.method.name)
     # Only sizes are asked for: no weights are made.
@@ -95,6 +99,8 @@ CLAIMS = (
         "minus an MLP with as many hidden units as features, and minus one with as many parameters as Deep Fusion; "
         "both, paired over seeds.",
         lambda tier: tasks_of(tier, *_heads(tier).values()), _judge_head, labels=True,
+        worth={"accuracy": 0.01},
+        why="less does not pay for a head of many times the parameters",
     ),
     Claim(
         "D2", "Deep Fusion", "analysis of the layers",
@@ -103,14 +109,18 @@ CLAIMS = (
         "On two views of validation images after training: the attention mass inside the class of every block above "
         "that of the block before, paired over seeds; all steps.",
         lambda tier: tasks_of(tier, DEEP_FUSION), _judge_attention, labels=True,
+        worth={"attention mass": 0.01},
+        why="a hundredth of a row's attention; chance gives a class of ten a tenth",
     ),
     Claim(
         "D3", "Deep Fusion", "ablations",
         "Results depend on batch size, temperature and weight decay.",
         "comparison",
         "Linear probe on h at a small and a large value of each; every difference away from 0, on whichever side, "
-        "paired over seeds; all three. Independence cannot be shown this way, so nothing contradicts the claim.",
+        "paired over seeds; all three. Nothing contradicts the claim; a factor may make no difference that matters.",
         lambda tier: tasks_of(tier, *(arm for arms in _factors(tier).values() for arm in arms.values())),
         _judge_sensitivity, labels=True,
+        worth={"accuracy": 0.02},
+        why="from one end of a wide range to the other: less need not be tuned",
     ),
 )  # fmt: skip

@@ -4,8 +4,8 @@ import numpy as np
 
 from paper_checks.arms import MOCO, Arm
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.decisions import Contrast, against_zero
 from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
+from paper_checks.statistics.decisions import Contrast, against_zero
 from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
 
@@ -158,6 +158,8 @@ CLAIMS = (
         "mean change from epoch to epoch of the scores' means and variances (each relative to its mean over "
         "momenta), after the second epoch; above 0 over seeds.",
         lambda tier: tasks_of(tier, *MOMENTA.values()), _judge_scores, labels=True,
+        worth={"correlation over momenta": 0.1},
+        why="over four momenta correlations scatter by more",
     ),
     Claim(
         "F2", "Feature transformation", "section 4, main ablation",
@@ -165,6 +167,8 @@ CLAIMS = (
         "comparison",
         "Linear probe on h: each of the three minus MoCo; all, paired over seeds.",
         lambda tier: tasks_of(tier, *TRANSFORMED.values()), _judge_transformed, labels=True,
+        worth={"accuracy": 0.01},
+        why="as between methods",
     ),
     Claim(
         "F3", "Feature transformation", "section 4.1",
@@ -172,6 +176,8 @@ CLAIMS = (
         "comparison",
         "Linear probe on h: extrapolated minus interpolated positives, negatives as they are; paired over seeds.",
         lambda tier: tasks_of(tier, POSITIVES, MOCO, INTERPOLATED), _judge_extrapolation, labels=True,
+        worth={"accuracy": 0.01},
+        why="as between methods",
     ),
     Claim(
         "F4", "Feature transformation", "section 4, Beta parameters",
@@ -180,6 +186,8 @@ CLAIMS = (
         "Linear probe on h: positives extrapolated with Beta(a, a), a = .2, 2, 8, and negatives interpolated with "
         "Beta(b, b), b = .2, 1.6, 8, each minus MoCo; all six, paired over seeds.",
         lambda tier: tasks_of(tier, *_all_arms(POSITIVE_BETAS, NEGATIVE_BETAS), MOCO), _judge_betas, labels=True,
+        worth={"accuracy": 0.01},
+        why="as F2, whose gain it is about",
     ),
     Claim(
         "F5", "Feature transformation", "section 4.2, queue",
@@ -188,6 +196,8 @@ CLAIMS = (
         "Linear probe on h: transformed minus original queue, at both sizes, paired over seeds. Their union is shown "
         "and does not decide: it has twice the negatives.",
         lambda tier: tasks_of(tier, *_all_arms(*_queues(tier).values())), _judge_queues, labels=True,
+        worth={"accuracy": 0.01},
+        why="as F2, whose negatives it is about",
     ),
     Claim(
         "F6", "Feature transformation", "section 4, when to start",
@@ -195,6 +205,8 @@ CLAIMS = (
         "trend",
         "Linear probe on h: from the start minus from half-way, from half-way minus never; both, paired over seeds.",
         lambda tier: tasks_of(tier, *_starts(tier).values()), _judge_starts, labels=True,
+        worth={"accuracy": 0.01},
+        why="as F2",
     ),
     Claim(
         "F7", "Feature transformation", "section 3, gradients",
@@ -203,5 +215,7 @@ CLAIMS = (
         "Standard deviation over mean, over epochs after the second, of the gradient's norm: momentum 0 minus momentum "
         ".99; paired over seeds.",
         lambda tier: tasks_of(tier, *MOMENTA.values()), _judge_gradients,
+        worth={"relative fluctuation of the gradient's norm": 0.1},
+        why="a tenth of the mean norm",
     ),
 )  # fmt: skip

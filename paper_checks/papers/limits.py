@@ -11,7 +11,6 @@ import numpy as np
 
 from paper_checks.arms import changed, seeded
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.decisions import Contrast, against_zero
 from paper_checks.limits.curves import (
     Place,
     bootstrap_interval,
@@ -22,6 +21,7 @@ from paper_checks.limits.curves import (
 )
 from paper_checks.limits.trainings import FLOORS, LimitTraining, Question
 from paper_checks.reading import last_epoch
+from paper_checks.statistics.decisions import Contrast, against_zero
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 

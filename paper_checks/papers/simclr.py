@@ -4,8 +4,8 @@ from itertools import combinations
 
 from paper_checks.arms import SIMCLR, Arm
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.decisions import Contrast
 from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
+from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.transformations import transformation_names
@@ -175,6 +175,8 @@ CLAIMS = (
         "Linear probe on h with nothing but these augmentations: both minus crop alone, both minus color alone; both "
         "differences, paired over seeds. The matrix of all pairs is shown and does not decide.",
         lambda tier: tasks_of(tier, *_compositions().values()), _judge_composition, labels=True,
+        worth={"accuracy": 0.01},
+        why="an augmentation is cheap, so that little is worth having",
     ),
     Claim(
         "S2", "SimCLR", "section 4.2, figure 8",
@@ -184,6 +186,8 @@ CLAIMS = (
         "Linear probe on h: MLP minus linear, linear minus none; behind an MLP: h minus z; all three, paired over "
         "seeds.",
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
+        worth={"accuracy": 0.01},
+        why="a head is cheap, so that little is worth having",
     ),
     Claim(
         "S3", "SimCLR", "section 5.1, table 5",
@@ -192,6 +196,8 @@ CLAIMS = (
         "Linear probe on h, temperatures chosen on validation images: cosines (of .1, .5, 1) minus inner products "
         "(of .5, 1, 10); cosines at the chosen temperature minus cosines at 1; both, paired over seeds.",
         lambda tier: tasks_of(tier, *NORMALIZED.values(), *INNER_PRODUCTS.values()), _judge_loss, labels=True,
+        worth={"accuracy": 0.01},
+        why="a temperature costs nothing",
     ),
     Claim(
         "S4a", "SimCLR", "section 5.2, figure 9",
@@ -201,6 +207,8 @@ CLAIMS = (
         "the batch (linearly for SGD and LARS, by the square root for AdamW), paired over seeds.",
         lambda tier: tasks_of(tier, *_sizes(tier).values()),
         lambda results, tier: _judge_growth(results, tier, "batch size", _sizes(tier)), labels=True,
+        worth={"accuracy": 0.02},
+        why="from the smallest to the largest batch, a factor of sixteen: less is no trend",
     ),
     Claim(
         "S4b", "SimCLR", "section 5.2, figure 9",
@@ -209,6 +217,8 @@ CLAIMS = (
         "Linear probe on h: longest minus shortest training at the same batch, paired over seeds.",
         lambda tier: tasks_of(tier, *_lengths(tier).values()),
         lambda results, tier: _judge_growth(results, tier, "epochs", _lengths(tier)), labels=True,
+        worth={"accuracy": 0.02},
+        why="from the shortest to the longest training, which costs several times as much",
     ),
     Claim(
         "S5", "SimCLR", "section 4.2, table 3",
@@ -217,6 +227,8 @@ CLAIMS = (
         "A linear probe names the transformation (rotation, brightness, noise; with color also hue and grayscale) of "
         "images it has not seen: h minus z; every transformation, paired over seeds.",
         lambda tier: tasks_of(tier, SIMCLR), _judge_transformations,
+        worth={"accuracy": 0.02},
+        why="of a probe that has two to four ways to choose from",
     ),
     Claim(
         "S6", "SimCLR", "section 2.2 (global BN); MoCo, arXiv 1911.05722, section 3.3",
@@ -227,5 +239,7 @@ CLAIMS = (
         "also accuracy with global minus with local statistics, and final loss with global minus with local "
         "statistics (a leak lowers it), small batches; all, paired over seeds.",
         _process_tasks, _judge_processes, labels=True,
+        worth={"log10 of relative error": 1.0, "accuracy": 0.01, "nats": 0.03},
+        why="a factor of ten in a gradient's error; a point, as between methods; a hundredth of the loss of 3 nats",
     ),
 )  # fmt: skip

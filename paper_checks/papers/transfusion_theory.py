@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import LEVEL, NO_EVIDENCE, Answer
-from paper_checks.floor_tails import p_values_of_floors
+from paper_checks.statistics.decisions import LEVEL, NO_EVIDENCE, Answer
+from paper_checks.statistics.floor_tails import p_values_of_floors
 from paper_checks.tasks import Command, Results, Task
 from paper_checks.tiers import Tier
 from theory.judging.verdicts import Status
@@ -296,5 +296,7 @@ CLAIMS: tuple[Claim, ...] = (
         "subspaces and noise levels. Reproduced if the 95 % interval of signed lies above that of squared everywhere, "
         "contradicted if one at level 1 - 5 %/m lies below it somewhere, m being the number of settings.",
         lambda tier: [batch_run(tier)], _judge_signs,
+        worth={"points a cluster": 1.0},
+        why="the unit only: batches decide, not seeds",
     ),
 )  # fmt: skip

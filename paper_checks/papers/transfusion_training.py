@@ -78,6 +78,8 @@ CLAIMS = (
         "On two views of validation images, after training with labels and with view pairs: every block's mean "
         "affinity sharpness above that of the block before, paired over seeds; all steps.",
         lambda tier: tasks_of(tier, *SUPERVISIONS.values()), _judge_blocks, labels=True,
+        worth={"affinity sharpness": 0.01},
+        why="a hundredth of a row's weight moves between classes",
     ),
     Claim(
         "T8", "TransFusion", "abstract; experiments on real data",
@@ -86,6 +88,8 @@ CLAIMS = (
         "Linear probe on h, test images, the same encoder, views, optimiser and epochs; both differences, paired over "
         "seeds. Parameters and time are reported and do not decide.",
         lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy, labels=True,
+        worth={"accuracy": 0.01},
+        why="methods that are called better differ by that much",
     ),
     Claim(
         "T9", "TransFusion", "training",
@@ -95,6 +99,8 @@ CLAIMS = (
         "both, paired over seeds.",
         lambda tier: tasks_of(tier, *(each for arm in SUPERVISIONS.values() for each in (arm, _without(arm)))),
         _judge_supervision, labels=True,
+        worth={"accuracy": 0.01},
+        why="as between methods: less does not pay for a term of the loss",
     ),
     Claim(
         "T10", "TransFusion", "comparison of heads",
@@ -104,5 +110,7 @@ CLAIMS = (
         "Linear probe on h of TransFusion with its affinity loss minus that of ReLUFormer and of BatchFormer with "
         "NT-Xent, without labels; both, paired over seeds.",
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
+        worth={"accuracy": 0.01},
+        why="as between methods",
     ),
 )  # fmt: skip

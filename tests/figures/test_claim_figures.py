@@ -81,6 +81,8 @@ def test_contrasts(draw):
         assert (np.diff(widths(ax, np.array([-0.5, 0.0, 0.5]))) > 0).all(), "above is right"
     assert [ax.get_xlabel() for ax in figure.axes] == ["difference of accuracy, percentage points", "difference: nats"]
     assert figure.get_suptitle() == "X1: mean differences and 95 % intervals over 1 to 5 seeds"
+    later = draw({**CLAIM, "level": "98.6 %"}, contrasts=table)
+    assert later.get_suptitle() == "X1: mean differences and 98.6 % intervals over 1 to 5 seeds"
 
 
 def point_rows(draws, factor, values, names=("one", "two")):

@@ -3,6 +3,7 @@
 from tests.mutants import (
     advisor_bugs,
     audit_bugs,
+    claim_bugs,
     data_bugs,
     depth_bugs,
     figure_bugs,
@@ -37,6 +38,7 @@ BUGS = (
     *model_bugs.BUGS,
     *advisor_bugs.BUGS,
     *limit_bugs.BUGS,
+    *claim_bugs.BUGS,
     *loss_bugs.BUGS,
     *image_bugs.BUGS,
     *training_bugs.BUGS,

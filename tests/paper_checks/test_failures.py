@@ -14,8 +14,8 @@ import torch
 from paper_checks import __main__ as command
 from paper_checks import catalogue, tiers
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.papers.transfusion_theory import theorem_answer, verdict_rows
+from paper_checks.statistics.decisions import NO_EVIDENCE
 from paper_checks.tasks import VERDICTS, Command, Results, TaskFailedError, carry_out, missing
 from synthetic.integrity.folders import look_at
 from synthetic.runs.backends import BackendOptions, WorkersLostError

@@ -21,9 +21,10 @@ from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import tiers
 from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
-from paper_checks.decisions import NO_EVIDENCE
 from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
-from paper_checks.tasks import Results, carry_out
+from paper_checks.report.entries import Entry
+from paper_checks.statistics.decisions import NO_EVIDENCE
+from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.transformations import TRANSFORMATIONS, transformation_names
 from paper_checks.two_processes import GatherGradients, TwoProcessTraining
@@ -36,6 +37,7 @@ CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
     QUICK,
     seeds=2,
+    cap=2,
     batch_sizes=(16, 64),
     epochs=(1, 3),
     small_queue=32,
@@ -87,7 +89,7 @@ def answers(claim, accuracies, noise=0.004):
         found = accuracies.get((label, features), accuracies.get(label, accuracies.get("base", 0.8)))
         return found + noise * rng.normal()
 
-    finding = CLAIMS[claim].judge(Planted(accuracy), QUICK)
+    finding = CLAIMS[claim].look(Planted(accuracy), QUICK)
     assert (finding.p_values.claim <= 0.05) == (finding.answer != "undecided")
     return finding.answer
 
@@ -123,7 +125,8 @@ def label(arm):
 def test_planted_effects_are_found_and_reversed_ones_contradicted(claim, better, worse):
     assert answers(claim, better) == "reproduced"
     assert answers(claim, worse) == "contradicted"
-    assert answers(claim, {}, noise=0.0) == "undecided"
+    assert answers(claim, {}, noise=0.0) == "no difference"
+    assert answers(claim, {}, noise=0.1) != "no difference", "and what is not known is not said"
 
 
 def test_sensitivity_is_to_either_side():
@@ -131,7 +134,8 @@ def test_sensitivity_is_to_either_side():
     low = {label(next(iter(arms.values()))): 0.6 for arms in factors.values()}
     high = {label(list(arms.values())[-1]): 0.6 for arms in factors.values()}
     assert answers("D3", low) == answers("D3", high) == "reproduced"
-    assert answers("D3", dict(list(low.items())[:2])) == "undecided"
+    assert answers("D3", dict(list(low.items())[:2])) == "no difference", "in the third"
+    assert answers("D3", dict(list(low.items())[:2]), noise=0.03) == "undecided"
 
 
 @pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
@@ -193,9 +197,9 @@ def test_chance_is_seldom_taken_for_an_effect(claim, monkeypatch):
     rng, found = np.random.default_rng(3), []
     for _ in range(100):
         planted = Planted(lambda label, seed, features: 0.8 + 0.02 * rng.normal(), rng)
-        found.append(CLAIMS[claim].judge(planted, QUICK).answer)
+        found.append(CLAIMS[claim].look(planted, QUICK).answer)
     # Of 100 at 5 % each the binomial distribution exceeds 15 less than once in 10,000 times.
-    assert sum(answer != "undecided" for answer in found) <= 15
+    assert sum(answer in ("reproduced", "contradicted") for answer in found) <= 15
 
 
 def test_arms_are_what_differs():
@@ -213,7 +217,7 @@ def test_arms_are_what_differs():
 
 @pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
 def test_tasks_of_all_claims_have_names_of_their_own(tier):
-    tasks = command.unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
+    tasks = unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
     assert len({task.name for task in tasks}) == len(tasks) > 50
 
 
@@ -282,18 +286,28 @@ def test_a_run_with_shuffled_classes_reproduces_nothing_about_them(tiny, tmp_pat
     assert "already there" in capsys.readouterr().out
     assert (out / "tasks" / "base-seed0" / "results.csv").stat().st_mtime_ns == begun
     assert status_of(command.main, [*arguments[:-3], "--resume"]) == 2
-    assert "another tier, images, device or control" in capsys.readouterr().err
+    assert "another tier, images, device, control or cap" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shuffled_classes_reproduce_nothing_where_seeds_are_added(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(tiers.TIERS, "quick", replace(TINY, seeds=5, cap=5))
+    arguments = ["--only", "D1,F3", "--cap", "10", "--out", str(tmp_path / "run"), "--jobs", "2"]
+    assert status_of(command.main, [*arguments, "--control", "shuffled_labels", "--check"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 claims: 0 reproduced" in printed
+    assert "is undecided: 10 seeds" in printed
 
 
 def test_check_fails_where_a_control_is_reproduced():
     options = command.PaperChecks(control="shuffled_labels", check=True)
-    entry = command.Entry(CLAIMS["D1"], arms_finding("reproduced"), (), "", "")
+    entry = Entry(CLAIMS["D1"], arms_finding("reproduced"), (), "", "")
     assert command._status([entry], options) == 1
     assert command._status([entry], replace(options, check=False)) == 0
     assert command._status([entry], replace(options, control="none")) == 0
-    failed = command.Entry(CLAIMS["D1"], arms_finding("failed"), (), "", "")
+    failed = Entry(CLAIMS["D1"], arms_finding("failed"), (), "", "")
     assert command._status([entry, failed], options) == command._status([failed], replace(options, check=False)) == 4
-    theorem = command.Entry(replace(CLAIMS["D1"], kind="theorem"), arms_finding("undecided"), (), "", "")
+    theorem = Entry(replace(CLAIMS["D1"], kind="theorem"), arms_finding("undecided"), (), "", "")
     assert command._status([theorem], replace(options, control="none")) == 1
 
 

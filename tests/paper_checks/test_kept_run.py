@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from figures.run_folder import read_table
-from paper_checks.decisions import PValues, combined, student_tails
-from paper_checks.family import standings
+from paper_checks.statistics.decisions import PValues, combined, student_tails
+from paper_checks.statistics.family import standings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "paper_checks" / "quick_tier"

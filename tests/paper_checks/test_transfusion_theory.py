@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from paper_checks.floor_tails import floor_interval
 from paper_checks.papers import transfusion_stacks as stacks
 from paper_checks.papers import transfusion_theory as theory
+from paper_checks.statistics.floor_tails import floor_interval
 from paper_checks.tasks import Command, Results, carry_out, unique
 from paper_checks.tiers import CPU, QUICK
 from theory.numerics.whole_files import write_json, write_table

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paper_checks.decisions import PValues, combined
+from paper_checks.statistics.decisions import PValues, combined
 from synthetic.measure.boundaries import rising_crossing
 from theory.judging.rates import clopper_pearson
 

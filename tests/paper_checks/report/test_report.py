@@ -12,15 +12,17 @@ import pytest
 from PIL import Image
 
 from figures.catalogue import draw_all
-from paper_checks import report
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import Contrast, PValues, contrast_row
-from paper_checks.report import Entry, Meta, print_summary, write_report
-from paper_checks.report_tables import number_tables, side_words
+from paper_checks.report import pages, pictures
+from paper_checks.report.entries import Entry, Meta
+from paper_checks.report.pages import print_summary, write_report
+from paper_checks.report.tables import number_tables, side_words
+from paper_checks.report.words import duration
+from paper_checks.statistics.decisions import Contrast, PValues, contrast_rows
 from tests.command_lines import disk_that_fills
 from theory.numerics import whole_files
 
-META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", 5, "A seed draws images.", 754.0,
+META = Meta("Claims, tested", "2025-01-02", "quick", "python -m paper_checks", "5", "A seed draws images.", 754.0,
             "digits", {"torch": "2.13.0", "device": "cpu (x86_64)"}, "10 epochs", "none")  # fmt: skip
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = 'above <script>alert("x")</script> & | below'
@@ -63,7 +65,8 @@ def claim(name, kind="comparison", paper="SimCLR", labels=False, wording="Some a
 
 def accuracy_row(name="MLP over linear", shift=0.02):
     first = {seed: 0.8 + 0.001 * seed for seed in range(5)}
-    return contrast_row(Contrast(name, "accuracy", first, {s: v - shift - 0.001 * (s % 2) for s, v in first.items()}))
+    second = {s: v - shift - 0.001 * (s % 2) for s, v in first.items()}
+    return contrast_rows([Contrast(name, "accuracy", first, second)])[0]
 
 
 VERDICT = {"contrast": "Theorem 1: spread, gaussian", "measure": "noise 0", "cases": 1200, "measured": 0.0130912,
@@ -155,7 +158,7 @@ def test_nothing_is_loaded_and_figures_are_inside(entries, tmp_path, picture):
 
 def test_a_small_or_transparent_figure_is_not_enlarged_and_not_black(tmp_path):
     Image.new("RGBA", (300, 100), (0, 0, 0, 0)).save(tmp_path / "x_y.png")
-    found = report.shrunk(tmp_path / "x_y.png", "S1")
+    found = pictures.shrunk(tmp_path / "x_y.png", "S1")
     assert (found.width, found.caption) == (150, "x y")
     with Image.open(io.BytesIO(found.content)) as image:
         assert image.size == (300, 100)
@@ -266,7 +269,7 @@ def test_a_full_disk_leaves_the_old_report_whole(entries, tmp_path, monkeypatch,
     write_report(entries[:1], META, tmp_path)
     old = [(tmp_path / name).read_bytes() for name in names]
     full = disk_that_fills(whole_files.write_whole, room)
-    for module in (whole_files, report):
+    for module in (whole_files, pages):
         monkeypatch.setattr(module, "write_whole", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(entries, META, tmp_path)
@@ -278,7 +281,7 @@ def test_a_full_disk_leaves_the_old_report_whole(entries, tmp_path, monkeypatch,
 def test_an_error_while_writing_leaves_the_old_page(entries, tmp_path, monkeypatch):
     write_report(entries, META, tmp_path)
     old = (tmp_path / "results.csv").read_bytes()
-    monkeypatch.setattr(report, "_render", lambda *_: 1 / 0)
+    monkeypatch.setattr(pages, "_render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(entries[:1], META, tmp_path)
     assert (tmp_path / "results.csv").read_bytes() == old
@@ -351,7 +354,7 @@ def test_code_has_a_fence_that_it_does_not_contain(text, shown):
 
 @pytest.mark.parametrize(("seconds", "words"), [(45.2, "45 s"), (754, "12 min 34 s"), (3720, "1 h 2 min"), (0, "0 s")])
 def test_durations(seconds, words):
-    assert report.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_the_summary_is_aligned_and_fits(entries, capsys, monkeypatch):

@@ -6,26 +6,50 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paper_checks import decisions
-from paper_checks.decisions import (
+from paper_checks.statistics import decisions
+from paper_checks.statistics.decisions import (
     Contrast,
     PValues,
     against_zero,
     combined,
-    contrast_row,
+    contrast_rows,
     decide,
     mean_interval,
     p_values,
     student_tails,
 )
 
-SIMULATIONS = 4000
+SIMULATIONS = 2000
 
 
-def contrast(differences, direction="above"):
+def contrast(differences, direction="above", worth=None):
     return Contrast(
-        "a over b", "accuracy", dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0), direction
+        "a over b",
+        "accuracy",
+        dict(enumerate(differences)),
+        dict.fromkeys(range(len(differences)), 0.0),
+        direction,
+        worth,
     )
+
+
+def by_intervals(contrasts):
+    """The rule as the docstring has it in words, with SciPy's intervals."""
+
+    def interval(each, level):
+        found = stats.ttest_1samp(each.differences, 0.0).confidence_interval(level)
+        return found.low, found.high
+
+    strict = 1.0 - 0.05 / len(contrasts)
+    plain = [interval(each, 0.95) for each in contrasts]
+    wide = [interval(each, strict) for each in contrasts]
+    if all(low > 0.0 or (high < 0.0 and each.direction == "differs") for each, (low, high) in zip(contrasts, plain)):
+        return "reproduced"
+    if any(high < 0.0 for each, (_, high) in zip(contrasts, wide) if each.direction == "above"):
+        return "contradicted"
+    inside = (each.worth is not None and -each.worth < low and high < each.worth
+              for each, (low, high) in zip(contrasts, wide))  # fmt: skip
+    return "no difference" if any(inside) else "undecided"
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
@@ -39,9 +63,22 @@ def test_pairs_are_made_by_seed():
     first, second = {0: 0.9, 1: 0.7, 2: 0.8}, {2: 0.7, 0: 0.8, 1: 0.6, 9: 0.0}
     made = Contrast("a over b", "accuracy", first, second)
     np.testing.assert_allclose(made.differences, 0.1, rtol=1e-12)
-    row = contrast_row(made)
+    (row,) = contrast_rows([made])
     assert (row["seeds"], row["side"]) == (3, "above")
     assert row["second"] == pytest.approx(0.7)
+
+
+def test_a_look_among_several_has_wider_intervals_and_a_stricter_inside():
+    values = [0.1, -0.2, 0.05, 0.12, -0.03]
+    (row,) = contrast_rows([contrast(values, worth=0.3)], share=0.2)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.99)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert row["deviation"] == pytest.approx(np.std(values, ddof=1))
+    for share in (1.0, 0.2, 0.01):
+        low, high = stats.ttest_1samp(values, 0.0).confidence_interval(1.0 - 0.05 * share)
+        (row,) = contrast_rows([contrast(values, worth=0.3)], share)
+        assert row["inside"] == (low > -0.3 and high < 0.3), share
+    assert not row["inside"]
 
 
 def test_answers():
@@ -60,7 +97,7 @@ def test_nothing_is_decided_by_one_run_missing_values_or_equal_arms(values):
         assert decide([contrast(values, direction)]) == "undecided"
         assert decide([contrast([-value for value in values], direction)]) == "undecided"
         assert p_values([contrast(values, direction)]).claim == 1.0
-    row = contrast_row(contrast(values))
+    (row,) = contrast_rows([contrast(values)])
     assert row["side"] == "undecided"
     assert not math.isinf(row["low"])
 
@@ -76,14 +113,41 @@ def test_a_claim_needs_contrasts_of_one_direction_and_a_level_lies_inside():
         mean_interval([1.0, 2.0], 1.0)
 
 
+def test_answers_about_what_matters():
+    small, tiny, wide = [0.1, -0.1, 0.0], [0.001, 0.0011, 0.0009], [0.4, -0.4, 0.0]
+    assert decide([contrast(small, worth=0.5)]) == "no difference"
+    assert decide([contrast(small, "differs", 0.5)]) == "no difference"
+    assert decide([contrast(small, worth=0.1)]) == decide([contrast(wide, worth=0.5)]) == "undecided"
+    assert decide([contrast(tiny, worth=0.5)]) == "reproduced", "a clear side comes before it"
+    assert decide([contrast([-value for value in tiny], worth=0.5)]) == "contradicted"
+    one, other = contrast([1.0, 1.1, 1.2], worth=0.5), contrast(small, worth=1.0)
+    assert decide([one, other]) == "no difference", "a claim of several fails in one"
+    assert [row["inside"] for row in contrast_rows([one, other])] == [False, True]
+    assert decide([contrast(small, worth=0.3)]) == "no difference"
+    assert decide([contrast(wide, worth=0.3), contrast(small, worth=0.3)]) == "undecided", "Bonferroni"
+    assert "inside" not in contrast_rows([contrast(small)])[0]
+
+
+@pytest.mark.parametrize("worth", [0.0, -0.01, math.nan, math.inf])
+def test_a_worth_is_above_0(worth):
+    with pytest.raises(ValueError, match=r"^worth:"):
+        contrast([0.1, 0.2], worth=worth)
+    with pytest.raises(ValueError, match=r"^contrasts: must all name a worth, or none"):
+        p_values([contrast([0.1, 0.2], worth=1.0), contrast([0.1, 0.2])])
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_p_values_say_what_the_rule_says(seed):
     rng = np.random.default_rng(seed)
     size, seeds, direction = rng.integers(1, 7), int(rng.integers(2, 7)), ["above", "differs"][seed % 2]
     shift = rng.choice([-2.0, 0.0, 2.0]) * np.ones(size) if seed % 3 else rng.normal(0.0, 2.0, size)
-    contrasts = [contrast(each, direction) for each in rng.normal(shift[:, None], 1.0, (size, seeds)).tolist()]
+    worth = [None, 1.0, 4.0][rng.integers(3)]
+    drawn = rng.normal(shift[:, None], 1.0, (size, seeds)).tolist()
+    contrasts = [contrast(each, direction, worth) for each in drawn]
     found, answer = p_values(contrasts), decide(contrasts)
+    assert answer == by_intervals(contrasts) == found.answer
     assert (found.claim <= 0.05) == (answer != "undecided")
+    assert (found.same is None) == (worth is None)
     if direction == "above":
         assert (found.reproduced <= 0.025) == (answer == "reproduced")
         assert (found.contradicted <= 0.025) == (answer == "contradicted")
@@ -103,6 +167,12 @@ def test_p_values_are_those_of_single_tests():
     assert p_values([contrast(each, "differs") for each in values]).claim == pytest.approx(max(both), rel=1e-9)
     assert PValues(0.3, 0.01).claim == 0.02
     assert PValues(0.9, 0.8).claim == 1.0
+    assert (PValues(0.9, 0.8, 0.01).claim, PValues(0.9, 0.8, 0.01).answer) == (0.02, "no difference")
+    matters = p_values([contrast(each, worth=0.6) for each in values])
+    one_sided = [max(stats.ttest_1samp(each, -0.6, alternative="greater").pvalue,
+                     stats.ttest_1samp(each, 0.6, alternative="less").pvalue) for each in values]  # fmt: skip
+    assert matters.same == pytest.approx(min(1.0, 3.0 * min(one_sided)), rel=1e-9)
+    assert (matters.reproduced, matters.contradicted) == (found.reproduced, found.contradicted)
 
 
 def test_values_that_leave_no_doubt_or_say_nothing():
@@ -154,12 +224,31 @@ def test_a_single_comparison_uses_its_error_rate_up():
 
 
 def test_rules_that_are_too_lax_are_caught(monkeypatch):
-    exact = decisions.mean_interval
+    exact = decisions.combined
 
-    def without_bonferroni(values, level=decisions.LEVEL):
-        return exact(values, decisions.LEVEL)
+    def without_bonferroni(tails):
+        return PValues(exact(tails).reproduced, min(low for _, low in tails))
 
-    monkeypatch.setattr(decisions, "mean_interval", without_bonferroni)
+    monkeypatch.setattr(decisions, "combined", without_bonferroni)
     assert decided(6)["contradicted"] > tolerance(0.025)
-    monkeypatch.setattr(decisions, "mean_interval", lambda values, level=0.95: exact(values, 0.8))
+    monkeypatch.setattr(decisions, "combined", lambda tails: exact([(up / 4.0, low) for up, low in tails]))
     assert decided(1)["reproduced"] > tolerance(0.025)
+    inside = decisions._inside
+    monkeypatch.setattr(decisions, "_inside", lambda each: inside(each) / 4.0)
+    assert called_equal((1.0,)) > 0.025 + 5.0 * math.sqrt(0.025 * 0.975 / 1000)
+
+
+def called_equal(shifts, seeds=5, simulations=1000):
+    """How often "every difference matters" is rejected where such differences are true, in units of what matters."""
+    rng = np.random.default_rng(len(shifts))
+    noise = rng.normal(0.0, 0.3, (simulations, len(shifts), seeds)) + rng.normal(0.0, 0.1, (simulations, 1, seeds))
+    found = [p_values([contrast(row + shift, worth=1.0) for row, shift in zip(each, shifts)]) for each in noise]
+    return sum(each.same <= 0.025 for each in found) / simulations
+
+
+@pytest.mark.parametrize("shifts", [(1.0,), (-1.0,), (1.0, -1.0, 1.0)])
+def test_differences_that_just_matter_are_seldom_called_none(shifts):
+    """The worst case of the hypothesis that all matter; and the rule is not far below what is stated."""
+    assert 0.01 < called_equal(shifts) <= 0.025 + 5.0 * math.sqrt(0.025 * 0.975 / 1000)
+    if len(shifts) == 1:
+        assert called_equal((0.0,)) > 0.9

@@ -18,8 +18,12 @@ class NumberTable:
     numeric: tuple[bool, ...]
 
 
-def number_tables(rows: Sequence[dict]) -> list[NumberTable]:
-    """A finding's numbers: differences with their intervals, and verdicts with the columns that they have."""
+def number_tables(rows: Sequence[dict], level: str = "95 %") -> list[NumberTable]:
+    """A finding's numbers: differences with their intervals, and verdicts with the columns that they have.
+
+    Args:
+        level: of the intervals, in words.
+    """
     contrasts = [row for row in rows if "difference" in row]
     others = [row for row in rows if "difference" not in row]
     found = []
@@ -32,7 +36,7 @@ def number_tables(rows: Sequence[dict]) -> list[NumberTable]:
         found.append(NumberTable(tuple(HEADINGS.get(name, name.replace("_", " ")) for name in names), cells, numeric))
     if contrasts:
         # What matters comes first: on a phone the rest is reached by scrolling.
-        headings = ("compared", "difference [95 % interval]", "answer", "first", "second", "measure", "seeds")
+        headings = ("compared", f"difference [{level} interval]", "answer", "first", "second", "measure", "seeds")
         numeric = (False, True, False, True, True, False, True)
         found.append(NumberTable(headings, tuple(_contrast_cells(row) for row in contrasts), numeric))
     return found
@@ -49,7 +53,10 @@ def _contrast_cells(row: dict) -> tuple[str, ...]:
     arms = [_fixed(row.get(name), 1 if percent else decimals, scale) for name in ("first", "second")]
     if percent:
         arms = [arm if arm == MISSING else f"{arm} %" for arm in arms]
-    return (str(row["contrast"]), f"{middle}{unit} {interval}", side_words(row.get("side"), row.get("direction")),
+    side = side_words(row.get("side"), row.get("direction"))
+    if row.get("inside") is True:
+        side = "does not matter" if side == "undecided" else f"{side}, does not matter"
+    return (str(row["contrast"]), f"{middle}{unit} {interval}", side,
             *arms, str(row.get("measure", MISSING)), number(row.get("seeds")))  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from paper_checks.decisions import NO_EVIDENCE, Contrast, PValues, decide, p_values
-from paper_checks.family import standings, weighted_holm
+from paper_checks.statistics.decisions import NO_EVIDENCE, Contrast, PValues, decide, p_values
+from paper_checks.statistics.family import standings, weighted_holm
 
 RUNS = 500
 
@@ -19,6 +19,37 @@ def closed_testing(p, weights):
     sets = [each for size in range(1, len(p) + 1) for each in combinations(every, size)]
     level = {each: min(p[i] / weights[i] for i in each) * sum(weights[i] for i in each) for each in sets}
     return [min(1.0, max(level[each] for each in sets if i in each)) for i in every]
+
+
+def possible(p, weights, claims):
+    """Closed testing where hypotheses of one claim that weigh more than 1 are never true together."""
+    every = range(len(p))
+    sets = [each for size in range(1, len(p) + 1) for each in combinations(every, size)
+            if all(sum(weights[i] for i in each if claims[i] == name) <= 1.0 for name in claims)]  # fmt: skip
+    level = {each: min(p[i] / weights[i] for i in each) * sum(weights[i] for i in each) for each in sets}
+    return [min(1.0, max(level[each] for each in sets if i in each)) for i in every]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_impossible_is_left_out_and_nothing_else(seed):
+    """Never below closed testing of the sets that are possible, and never above Holm's of all of them."""
+    rng = np.random.default_rng(seed)
+    claims, weights = ["a", "a", "a", "b", "b", "c", "c", "c"], [0.5] * 3 + [1.0, 0.5] + [0.5] * 3
+    p = (rng.random(8) ** 3).tolist()
+    found = np.array(weighted_holm(p, weights, claims))
+    assert (found >= np.array(possible(p, weights, claims)) - 1e-12).all()
+    assert (found <= np.array(weighted_holm(p, weights)) + 1e-12).all()
+    assert min(found) == pytest.approx(min(1.0, 3.0 * min(a / b for a, b in zip(p, weights))))
+
+
+def test_a_third_answer_makes_no_other_harder():
+    two = {"S1": ("reproduced", PValues(0.004, 1.0)), "S2": ("undecided", PValues(0.3, 0.7))}
+    three = {"S1": ("reproduced", PValues(0.004, 1.0, 1.0)), "S2": ("undecided", PValues(0.3, 0.7, 0.4))}
+    assert standings(two)["S1"] == standings(three)["S1"]
+    same = standings({"S1": ("no difference", PValues(0.4, 0.6, 0.004)), "D3": ("undecided", PValues(0.3, None, 0.2))})
+    # .004/.5 x 2 claims.
+    assert (same["S1"].adjusted, same["S1"].stands) == (pytest.approx(0.016), True)
+    assert same["D3"].p_value == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -42,6 +73,8 @@ def test_equal_weights_are_holms():
 def test_values_out_of_range_are_named(p, weights, named):
     with pytest.raises(ValueError, match=f"^{named}:"):
         weighted_holm(p, weights)
+    with pytest.raises(ValueError, match=r"^claims:"):
+        weighted_holm([0.1, 0.2], [1.0, 1.0], ["a"])
 
 
 def test_one_claim_alone_keeps_its_own_level():

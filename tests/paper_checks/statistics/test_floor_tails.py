@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from paper_checks.floor_tails import SMALLEST, floor_interval, floor_tails, p_values_of_floors, smallest_parting
+from paper_checks.statistics.floor_tails import (
+    SMALLEST,
+    floor_interval,
+    floor_tails,
+    p_values_of_floors,
+    smallest_parting,
+)
 from synthetic.sweep_batch import Group, SubspaceModel, summarize_groups
 from theory.judging.rates import clopper_pearson
 

@@ -1,0 +1,1 @@
+"""The report of a run: its pages, and the tables, pictures and sentences on them."""

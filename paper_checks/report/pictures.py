@@ -1,0 +1,77 @@
+"""Figures as the report has them: small copies, with words for who cannot see them."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+# Pictures are embedded no wider than that, in so many colors, and shown at 100 pixels an inch of the figure.
+PIXELS, COLORS, SHOWN = 1100, 64, 700
+CAPTIONS = {
+    "claim_contrasts": "mean differences with their intervals, and the side that the claim is on",
+    "claim_curves": "accuracy of every arm",
+    "claim_composition": "accuracy of every pair of augmentations",
+    "claim_histograms": "densities of positive and negative scores by epoch",
+    "claim_moments": "moments of scores, and the gradient's norm, by epoch",
+    "claim_blocks": "values by block",
+    "claim_turns": "accuracy and critical strength by the strength in training",
+    "claim_floor": "accuracy by batch size beside the floors that were predicted",
+}
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report; without content where its file cannot be read.
+
+    Attributes:
+        path: of its copy, from the run folder.
+        content: a PNG.
+        width, height: at which it is shown where there is room.
+    """
+
+    caption: str
+    alt: str
+    path: str
+    content: bytes = b""
+    width: int = 0
+    height: int = 0
+
+    @property
+    def data(self) -> str:
+        """As a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
+
+
+def shrunk(path: Path, claim: str) -> Picture:
+    """A figure as the report has it: small enough to be many."""
+    caption = _caption(path)
+    alt = f"{claim}: {caption}"
+    # Two runs of one command have figures of one name.
+    run = "" if path.parent.name == claim else f"{path.parent.name}-"
+    copy = f"{PICTURES}/{claim}-{run}{path.name}"
+    try:
+        with Image.open(path) as image:
+            image.load()
+            full = _on_white(image)
+    except OSError:
+        # The numbers are worth a page without the figure; the page says that it is missing.
+        return Picture(caption, alt, copy)
+    # Figures have 200 pixels an inch.
+    shown = min(SHOWN, max(1, full.width // 2))
+    size = (min(PIXELS, full.width), max(1, round(full.height * min(PIXELS, full.width) / full.width)))
+    small = full.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE)
+    data = io.BytesIO()
+    small.save(data, format="PNG", optimize=True)
+    return Picture(caption, alt, copy, data.getvalue(), shown, max(1, round(full.height * shown / full.width)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _caption(path: Path) -> str:
+    return CAPTIONS.get(path.stem, path.stem.replace("_", " "))

@@ -1,0 +1,135 @@
+"""A run's claims: judged, drawn and reported after every stage."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from figures.drawing import draw_whole
+from models.run_folder import whole_folder
+from paper_checks.claims import Claim
+from paper_checks.report.entries import Entry, Meta, result_rows, share_of
+from paper_checks.report.forest import FOREST, forest_rows
+from paper_checks.report.pages import write_report
+from paper_checks.stages import State, costs, state_of
+from paper_checks.statistics.decisions import DECIDED
+from paper_checks.statistics.power import share_words
+from paper_checks.statistics.sequential import looks
+from paper_checks.tasks import Results
+from paper_checks.tiers import Tier
+from theory.numerics.whole_files import read_json, write_json, write_table
+
+TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "overview"
+
+
+class Study:
+    """The claims of a run, how far they are, and their report.
+
+    Attributes:
+        states: by claim.
+        results: of the tasks.
+        drawing: the exit status that the figure of all claims leaves; 0 where it was drawn.
+    """
+
+    def __init__(self, claims: list[Claim], tier: Tier, folder: Path, command: Callable[..., str]) -> None:
+        self.claims, self.tier, self.folder, self.command = claims, tier, folder, command
+        self.results = Results(folder / TASKS)
+        self.states: dict[str, State] = {}
+        self._entries: dict[str, Entry] = {}
+        self.drawing = 0
+
+    @property
+    def tasks(self) -> int:
+        """How many the claims have asked for so far."""
+        return len({task for state in self.states.values() for task in state.tasks})
+
+    def report(self, failures: dict[str, str]) -> list[Entry]:
+        """Find out how far every claim is, and write the report; only claims that have changed are drawn again.
+
+        Args:
+            failures: of tasks, by their names.
+        """
+        for claim in self.claims:
+            before = self.states.get(claim.id)
+            if before is not None and (before.finding.answer in DECIDED or before.taken == len(before.plan)):
+                continue
+            state = state_of(claim, self.tier, self.results, failures)
+            if before is None or (before.taken, before.failures) != (state.taken, state.failures):
+                self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
+            self.states[claim.id] = state
+        spent = costs(list(self.states.values()), self.results)
+        entries = [replace(self._entries[claim.id], seconds=spent[claim.id][0], own_seconds=spent[claim.id][1])
+                   for claim in self.claims]  # fmt: skip
+        seconds = sum(own for _, own in spent.values())
+        meta = meta_of(self.command(), self.tier, self.folder, seconds)
+        picture, self.drawing = overview(entries, self.tier, self.folder)
+        write_report(entries, meta, self.folder, picture)
+        return entries
+
+
+def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
+    """A claim's finding, with its tables and figures in a folder of its own, which is made anew."""
+    claim, finding = state.claim, state.finding
+    own, place = folder / CLAIMS / claim.id, f"{CLAIMS}/{claim.id}"
+    entry = Entry(claim, finding, (), place, command, state.failures, state.plan, state.taken, state.look)
+    settings = {"claim": claim.id, "wording": claim.wording, "answer": finding.answer, "tier": tier.name,
+                "sentence": finding.sentence, "level": share_words(share_of(entry))}  # fmt: skip
+    pictures, drawing = _drawn(own, settings, {"contrasts": finding.rows, **finding.tables})
+    return replace(entry, pictures=(*pictures, *finding.pictures), drawing=drawing)
+
+
+def overview(entries: list[Entry], tier: Tier, folder: Path) -> tuple[Path | None, int]:
+    """The figure of all claims, in a folder of its own, and the exit status that drawing it leaves; no figure where no
+    claim has a difference to draw."""
+    rows = forest_rows(result_rows(entries), {each.claim.id: each.claim for each in entries})
+    pictures, drawing = _drawn(folder / OVERVIEW, {"tier": tier.name}, {FOREST: rows})
+    return next(iter(pictures), None), drawing
+
+
+def _drawn(own: Path, settings: dict, tables: dict[str, list[dict]]) -> tuple[tuple[Path, ...], int]:
+    """A folder with settings, tables and their figures, whole or what it was before; the figures, and the exit status
+    that drawing them leaves."""
+    with whole_folder(own) as made:
+        write_json(made / "config.json", settings)
+        for name, rows in tables.items():
+            if rows:
+                write_table(made / f"{name}.csv", rows)
+        paths, drawing = draw_whole(made)
+        names = [path.name for path in paths]
+    return tuple(own / name for name in names), drawing
+
+
+def meta_of(command: str, tier: Tier, folder: Path, seconds: float) -> Meta:
+    """What the report says of the run: of its last start."""
+    last = read_json(folder / "environment.json")["runs"][-1]
+    config, data, step = tier.config, tier.config.data, tier.config.optimiser
+    sizes = [f"{data.limit} a class" if data.limit else "", f"{data.image_size} pixels" if data.image_size else ""]
+    images = ", ".join(["scikit-learn digits" if tier.gray else Path(data.dataset).name, *filter(None, sizes)])
+    return Meta(
+        title="Claims about contrastive learning, checked",
+        date=str(last["started"])[:10],
+        tier=tier.name,
+        command=command,
+        seeds=_seeds(tier),
+        splits=_splits(data.limit is not None),
+        seconds=seconds,
+        images=images,
+        versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
+        budget=f"{config.encoder.kind} encoder of width {config.encoder.first_width}, {config.epochs} epochs, "
+        f"batches of {config.batch_size}, {config.precision}, {step.kind} at {step.learning_rate:g}",
+        control=tier.control,
+    )
+
+
+def _seeds(tier: Tier) -> str:
+    if tier.cap == tier.seeds:
+        return str(tier.seeds)
+    more = ", ".join(map(str, looks(tier.seeds, tier.cap)[1:]))
+    return f"{tier.seeds}; for claims that are undecided {more}"
+
+
+def _splits(limited: bool) -> str:
+    used = "the training images that are used, and " if limited else ""
+    return (
+        f"every seed draws {used}which training images are held out for validation; all arms have the draw of their "
+        "seed, so that intervals over seeds cover it; test images are the same in all trainings"
+    )

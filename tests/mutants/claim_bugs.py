@@ -1,0 +1,58 @@
+"""Bugs in how claims are decided, which seeds come next, and what the report makes of it."""
+
+from tests.mutants.bugs import bugs_in
+
+STATISTICS = (
+    *bugs_in(
+        "paper_checks/statistics/decisions.py", "paper_checks/statistics/decisions",
+        ("one_side_is_enough_to_be_inside", "return max(_tails(differences + contrast.worth)[0]",
+         "return min(_tails(differences + contrast.worth)[0]"),
+        ("no_bonferroni_for_what_is_inside", "same=min(1.0, len(found) * min(", "same=min(1.0, min("),
+        ("intervals_of_all_looks_at_95", "mean_interval(differences, 1.0 - (1.0 - LEVEL) * share)",
+         "mean_interval(differences, LEVEL)"),
+    ),
+    *bugs_in(
+        "paper_checks/statistics/sequential.py", "paper_checks/statistics/sequential",
+        ("every_look_at_the_full_rate", "[value / share for value", "[value for value"),
+        ("equal_shares", "tuple(seeds / sum(plan) for seeds in plan)", "tuple(1.0 / len(plan) for seeds in plan)"),
+        ("the_last_look_decides", "for count in range(1, len(found) + 1):", "for count in range(len(found), 0, -1):"),
+    ),
+    *bugs_in(
+        "paper_checks/statistics/family.py", "paper_checks/statistics/family",
+        ("a_claim_weighs_all_its_answers", "else min(most, sum(each)) for each", "else sum(each) for each"),
+        ("a_claim_weighs_its_largest_answer", "else min(most, sum(each)) for each",
+         "else max(each, default=0.0) for each"),
+    ),
+    *bugs_in(
+        "paper_checks/statistics/power.py", "paper_checks/statistics/power",
+        ("one_test_of_two", "return 2.0 * (1.0 - strict) <= missed", "return (1.0 - strict) <= missed"),
+        ("contrasts_are_no_harder", "and contrasts * (1.0 - plain) <= missed", "and (1.0 - plain) <= missed"),
+        ("means_that_cannot_move", "math.sqrt(max(0.0, 1.0 / row[\"seeds\"] - 1.0 / seeds))", "0.0"),
+    ),
+)  # fmt: skip
+
+STAGES = bugs_in(
+    "paper_checks/stages.py", "paper_checks/stages",
+    ("decided_claims_are_looked_at_again", "            break\n    return _settled",
+     "            pass\n    return _settled"),
+    ("dearest_look_first", "key=lambda step: (step.chance / max", "key=lambda step: (-step.chance / max"),
+    ("failed_tasks_are_tried_for_ever", "if not any(task.name in (failures or {}) for task in lacking):", "if True:"),
+    ("shared_time_counts_twice", "found[name][1] += seconds / len(names)", "found[name][1] += seconds"),
+)  # fmt: skip
+
+REPORT = (
+    *bugs_in(
+        "paper_checks/report/forest.py", "paper_checks/report/forest",
+        ("forest_in_plain_units", "row[key] / worth if", "row[key] if"),
+        ("kept_results_without_units", "worth = claim.worth.get(row.get(\"measure\"), math.nan)", "worth = math.nan"),
+    ),
+    *bugs_in(
+        "figures/claim_forest.py", "figures/forest_figures",
+        ("forest_band_of_2", "ax.axvspan(-1.0, 1.0,", "ax.axvspan(-2.0, 2.0,"),
+        ("forest_upside_down", "ax.set_ylim(top - 0.5 * GAP, -0.5 * GAP)", "ax.set_ylim(-0.5 * GAP, top - 0.5 * GAP)"),
+        ("forest_lines_on_one_another", "start + (i + 0.5) * LINE", "start + 0.5 * LINE"),
+        ("forest_colors_by_the_first", 'ANSWERS[row["answer"]]', 'ANSWERS["reproduced"]'),
+    ),
+)  # fmt: skip
+
+BUGS = (*STATISTICS, *STAGES, *REPORT)
