@@ -23,7 +23,7 @@ from models.cifar.data.report import DataReport, ReportedPart, data_report
 from models.cifar.data.sources import ARCHIVE_SUFFIXES, is_archive
 from models.cifar.data.splitting import LIMIT, VALIDATION, content_hashes, draw_order, held_out, set_aside, some_of_each
 from theory.numerics.cache import cache_folder
-from theory.numerics.inputs import require_count, require_number, require_range
+from theory.numerics.inputs import require_count, require_flag, require_number, require_range
 from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED
 
 DIGITS = "digits"
@@ -145,6 +145,7 @@ class DataConfig:
         if not isinstance(self.dataset, str) or not self.dataset.strip():
             raise ValueError(f"dataset: must name one, or be a path, got {self.dataset!r}")
         require_number(self.validation_share, "validation_share", 0.0, 1.0, closed="left")
+        require_flag(self.skip_unreadable, "skip_unreadable")
         require_count(self.split_seed, "split_seed", 0, LARGEST_SEED)
         if self.image_size is not None:
             require_count(self.image_size, "image_size", 1)

@@ -144,9 +144,10 @@ def _restore(state: TrainState, path: Path) -> None:
     images = other_images(stored["data"], state.data)
     if images:
         raise ValueError(f"{where}: the images are not those of the training there: {images}")
-    if stored["data"] is None and state.data is not None and rank() == 0:
-        told = "does not say which images it was trained on; those that are here are taken for its own"
-        print(f"warning: {path} is of an earlier version and {told}", file=sys.stderr)
+    if stored["data"] is None and state.data is not None:
+        # Which images are held out is drawn by their content now: what it trained on would be validated with.
+        told = "is of an earlier version, which held out other images for validation"
+        raise ValueError(f"{where}: {told}; --init {path} starts a new run from its weights")
     check_weights(stored, state.learner.state_dict(), where)
     check_optimizer(stored, state.config, state.optimizer, where)
     check_scaler(stored, state.scaler, where)

@@ -46,7 +46,7 @@ def read_images(
         what = f"the images in {data.dataset} are not those of the training: {told}"
         raise ValueError(f"{checkpoint}: {what}; --dataset PATH reads other images")
     if trained.data is None:
-        told = "does not say which images it was trained on"
+        told = "does not say which images it was trained on; some of those that are held out here may be among them"
         print(f"warning: {checkpoint} is of an earlier version and {told}", file=sys.stderr)
     return splits, found
 

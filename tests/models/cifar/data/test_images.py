@@ -183,10 +183,14 @@ class TestSources:
         assert load_images(DataConfig(str(path), root=tmp_path / "c")).train.images.shape[2:] == (32, 32)
         assert load_images(DataConfig(str(path), root=tmp_path / "c", image_size=24)).test.images.shape[2:] == (24, 24)
 
-    @pytest.mark.parametrize("name", ["cifar11", "", "/no/such/folder", "images.tar"])
+    @pytest.mark.parametrize("name", ["cifar11", "/no/such/folder", "images.tar"])
     def test_unknown_names(self, name):
         with pytest.raises(ValueError, match=r"dataset: .* neither one of digits, cifar10, cifar100 nor a folder"):
             load_images(DataConfig(name))
+
+    def test_no_name(self):
+        with pytest.raises(ValueError, match="dataset: must name one, or be a path, got ''"):
+            DataConfig("")
 
     def test_a_file_that_is_no_archive(self, tmp_path):
         (tmp_path / "images.txt").write_text("cat")

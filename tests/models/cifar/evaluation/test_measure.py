@@ -308,5 +308,5 @@ class TestRefusals:
                 ceiling_report(a, b, torch.tensor([0, 0, 1, 1]))
         with pytest.raises(ValueError, match="labels: every cluster needs at least 2 points"):
             class_angles(good, torch.tensor([0, 0, 0, 1]))
-        with pytest.raises(ValueError, match=r"level: must lie in \[0, 0.5\]"):
+        with pytest.raises(ValueError, match=r"quantile: must lie in \[0, 0.5\]"):
             class_angles(good, torch.tensor([0, 0, 1, 1]), 0.6)

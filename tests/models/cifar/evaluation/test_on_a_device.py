@@ -22,7 +22,7 @@ def evaluated(device):
     splits = Splits(*(random_images(count, 8) for count in (30, 20, 20)))
     learner = new_learner(CONFIG).to(device)
     measured = measure_epoch(learner, splits, CONFIG.view, device, 0, 16, 20)
-    critical = critical_columns(learner.encoder, splits.validation, CONFIG.view, (0.0, 1.0), 16, device, 20)
+    critical, _ = critical_columns(learner.encoder, splits.validation, CONFIG.view, (0.0, 1.0), 16, device, 20)
     return measured.columns | critical, measured.layers, measured.scores
 
 

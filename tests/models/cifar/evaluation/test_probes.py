@@ -274,7 +274,7 @@ class TestRefusals:
         ("change", "message"),
         [
             ({"kind": "svm"}, "kind: must be one of knn, linear"),
-            ({"neighbours": ()}, "neighbours: must have at least 1 candidate"),
+            ({"neighbours": ()}, "neighbours: expected a list of at least one value"),
             ({"neighbours": (0,)}, "neighbours: must be a whole number of at least 1"),
             ({"temperatures": (0.1, 0.0)}, r"temperatures: must lie in \(0, inf\)"),
             ({"l2_weights": (-1.0,)}, r"l2_weights: must lie in \(0, inf\)"),
