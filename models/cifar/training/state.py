@@ -5,7 +5,6 @@ last epoch to the same weights, bit by bit on a CPU.
 """
 
 import os
-import sys
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path

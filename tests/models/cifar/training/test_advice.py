@@ -20,7 +20,8 @@ from models.optim import OptimizerConfig
 CPU = torch.device("cpu")
 STRENGTHS = (0.0, 0.5, 1.0)
 CONFIG = TrainConfig(
-    data=DataConfig(image_size=8, limit=60, validation_share=0.4, split_seed=1), encoder=EncoderConfig("small", width=4),
+    data=DataConfig(image_size=8, limit=60, validation_share=0.4, split_seed=1),
+    encoder=EncoderConfig("small", width=4),
     head=HeadChoice("deepfusion", width=8, depth=1, num_heads=1, dropout=0.2, out_dim=8), view=ViewConfig(0.75),
     optimiser=OptimizerConfig("adamw", 3e-3), epochs=3, batch_size=32, measure_every=3, measure_images=120,
     advise_every=2, advise_strengths=STRENGTHS,
