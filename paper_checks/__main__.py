@@ -51,6 +51,7 @@ from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
 from theory.numerics.inputs import require_count, require_range
+from theory.numerics.whole_files import to_plain
 
 ON_IMAGES = (Training, LimitTraining)
 # A year.
@@ -136,7 +137,8 @@ def run(options: PaperChecks) -> int:
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"
-    with open_run_folder(name, options.out, options.resume, tier, device, "tier.json", _other_run,
+    settings = {**to_plain(tier), "claims": [claim.id for claim in claims]}
+    with open_run_folder(name, options.out, options.resume, settings, device, "tier.json", _other_run,
                          options.accept_other_version) as folder:  # fmt: skip
         return _run_in(folder, claims, tasks, tier, device, options)
 
@@ -182,10 +184,13 @@ def _announced(step: Step) -> str:
     )
 
 
-def _other_run(stored: dict, tier: dict) -> list[str]:
-    # Runs of earlier versions had the seeds of the first stage and no more.
-    stored = {"cap": stored.get("seeds"), **stored}
-    return ["tier, images, device, control or cap"] if differing(stored, tier) else []
+def _other_run(stored: dict, asked: dict) -> list[str]:
+    # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
+    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], **stored}
+    if stored["claims"] != asked["claims"]:
+        # The error rate over all claims is over those that were asked before the run.
+        return [f"set of claims, {','.join(stored['claims'])}, which is settled before a run"]
+    return ["tier, images, device, control or cap"] if differing(stored, asked) else []
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:

@@ -57,6 +57,8 @@ class Claim:
         worth: the smallest effect worth deciding, by measure, in the measure's unit; fixed before anything is run. A
             claim without one cannot come out as "no difference that matters".
         why: these, in a few words.
+        equivalence: whether it can come out as "no difference that matters". Not where the arms of a contrast are the
+            same training in some seeds: differences that are 0 by construction look far more certain than they are.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Claim:
     labels: bool = False
     worth: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
+    equivalence: bool = True
 
     def look(self, results: Results, tier: Tier, share: float = 1.0) -> Finding:
         """What the seeds of a tier say, as a look of its own with a share of the error rate (statistics/sequential.py).
@@ -78,15 +81,14 @@ class Claim:
             KeyError: a contrast's measure has no worth, though others have.
         """
         found = self.judge(results, tier)
-        if found.contrasts and self.worth:
+        if found.contrasts and self.worth and self.equivalence:
             contrasts = tuple(replace(each, worth=self.worth[each.measure]) for each in found.contrasts)
             values = p_values(contrasts)
             found = replace(found, answer=values.answer, p_values=values, contrasts=contrasts)
-        if found.contrasts:
-            return replace(found, rows=contrast_rows(found.contrasts, share))
-        # Differences that batches decide, not seeds: their worth is the unit that they are drawn in.
+        rows = contrast_rows(found.contrasts, share) if found.contrasts else found.rows
+        # Without a third answer, or where batches decide and not seeds, worth is the unit that they are drawn in.
         rows = [{**row, "worth": self.worth[row["measure"]]} if row.get("measure") in self.worth else row
-                for row in found.rows]  # fmt: skip
+                for row in rows]  # fmt: skip
         return replace(found, rows=rows)
 
 

@@ -114,7 +114,7 @@ CPU = Tier(
         measure_every=6,
     ),
     seeds=5,
-    # Looks at 5, 10 and 20: a point takes 15 to 20 seeds where differences deviate by one (statistics/power.py).
+    # Looks at 5, 10 and 20: a point takes 15 to 21 seeds where differences deviate by one (statistics/power.py).
     cap=20,
     batch_sizes=(32, 512),
     epochs=(2, 12),

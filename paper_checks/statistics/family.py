@@ -1,9 +1,9 @@
 """The error rate over all claims of a run: which answers still stand when many claims were asked at once.
 
 By itself every claim is decided wrongly in at most 5 % of runs (decisions.py). Of 26 claims about arms that do not
-differ at all, one or more would be decided in up to 1 - .95^26 = 74 % of runs. An answer *stands over all claims* if
-it is among those that Holm's step-down procedure keeps: the probability that a single one of these is wrong is at most
-5 %.
+differ at all, one or more would be decided in 1 - .95^26 = 74 % of runs, were they independent. An answer *stands over
+all claims* if it is among those that Holm's step-down procedure keeps: the probability that a single one of these is
+wrong is at most 5 %.
 
 The family: all trends and comparisons of the run, decided or not; those that could not be measured count too, with
 p-value 1, since what was asked was settled before the run. Claims of the kind "theorem" are not among them: they are
@@ -33,8 +33,9 @@ are shared), nor about which hypotheses are true, nor which looks were taken; an
 the family, one on the wrong side and one that denies a difference that matters are errors that count.
 
 An adjusted p-value is the smallest level in place of 5 % at which a hypothesis is rejected: the largest, over the
-hypotheses up to it, of p/w times that sum. That of a claim is the smallest of its own; in a run of one claim it is the
-claim's own p-value, min p/w.
+hypotheses up to it, of p/w times that sum. That of a claim is the one of the hypothesis that its answer rejects - a
+difference that is clear, but smaller than what matters, may reject another one more strongly - and of an undecided
+claim the smallest of its own.
 
 It inherits what decisions.py assumes of single contrasts, differences close to normal: where values have few levels,
 so that all seeds may agree by accident, p-values are too small.
@@ -52,8 +53,9 @@ class Standing:
     """A claim among all claims of its run.
 
     Attributes:
-        p_value: of the claim by itself.
-        adjusted: over all claims.
+        p_value: of the claim by itself, p/w: of the hypothesis that its answer rejects, or, of a claim that is not
+            decided, the smallest of its own.
+        adjusted: the same over all claims.
         stands: whether its answer does: decided by its own rule, and the adjusted p-value is at most 5 %.
     """
 
@@ -108,7 +110,7 @@ def standings(claims: Mapping[str, tuple[Answer, PValues]]) -> dict[str, Standin
     by_answer = {(name, side): value for (name, side, *_), value in zip(family, adjusted)}
     found = {}
     for name, (answer, values) in claims.items():
-        smallest = min(by_answer[name, side] for side, *_ in values.hypotheses)
-        stands = by_answer.get((name, answer), 1.0) <= 1.0 - LEVEL
-        found[name] = Standing(values.claim, smallest, stands)
+        own = {side: (min(1.0, value / weight), by_answer[name, side]) for side, value, weight in values.hypotheses}
+        p_value, adjusted = own.get(answer) or min(own.values())
+        found[name] = Standing(p_value, adjusted, answer in own and adjusted <= 1.0 - LEVEL)
     return found

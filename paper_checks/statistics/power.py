@@ -18,9 +18,11 @@ worth,
     some d_i <= -w_i   contradicted at level 2.5 % s/m: easier than that
     all d_i >= w_i     reproduced: every contrast at level 2.5 % s, each missed with probability .2/m or less.
 
-A true difference between 0 and w is harder: half of w takes four times as many seeds, whichever answer it gets. And a
-deviation from few seeds is uncertain itself: from 5 seeds its 95 % interval reaches from .6 to 2.9 times the value,
-and the number of seeds from a third to eight times. It is a plan, and no part of the rule.
+A true difference between 0 and w is harder, at most by about a third: near half of w either answer is right, and one
+of them comes once the interval is shorter than w. (A *given* answer takes four times as many there.) The number is one
+that suffices, by Bonferroni, a few per cent above the smallest. And a deviation from few seeds is uncertain itself:
+from 5 seeds its 95 % interval reaches from .6 to 2.9 times the value, and the number of seeds from a third to eight
+times. It is a plan, and no part of the rule.
 """
 
 import math

@@ -20,7 +20,9 @@ large differences, which are most of what is decided early, are found earlier th
 
 Several looks begin with five seeds or more. Differences of accuracies have few levels: of two or three seeds they are
 equal, or nearly, so often that the small level of a first look is exceeded many times over. From five seeds on all
-looks together keep to 5 % however coarse the levels are (the tests try deviations from half a step to ten).
+looks together keep to 5 % for sides if differences are normal but for rounding (the tests try deviations from half a
+step to ten), and for the third answer if they deviate by a step or so, or the worth is many steps, as a point is of
+hundreds of test images.
 
 The first look that decides gives the answer, and later seeds of arms that other claims go on with do not change it.
 """
