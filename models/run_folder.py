@@ -115,7 +115,8 @@ def open_run_folder(
     with _usable(folder):
         if not resume:
             return _begin(folder, {file: config, ENVIRONMENT: {"runs": [environment(device)]}})
-        if not folder.is_dir():
+        if not folder.is_dir() or not any((folder / name).exists() for name in (MANIFEST, ENVIRONMENT)):
+            # Before anything is written there, a lock included.
             raise DamagedFileError(f"--resume: {folder / MANIFEST}: missing; there is no run to continue")
         with _locked(folder) as lock:
             history = _continue(folder, config, file, other, accept_other_version)

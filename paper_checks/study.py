@@ -18,7 +18,7 @@ from paper_checks.tasks import Results
 from paper_checks.tiers import Tier
 from theory.numerics.whole_files import read_json, write_json, write_table
 
-TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "overview"
+TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "all"
 
 
 class Study:
@@ -81,7 +81,8 @@ def overview(entries: list[Entry], tier: Tier, folder: Path) -> tuple[Path | Non
     """The figure of all claims, in a folder of its own, and the exit status that drawing it leaves; no figure where no
     claim has a difference to draw."""
     rows = forest_rows(result_rows(entries), {each.claim.id: each.claim for each in entries})
-    pictures, drawing = _drawn(folder / OVERVIEW, {"tier": tier.name}, {FOREST: rows})
+    settings = {"claim": OVERVIEW, "wording": "All claims at a glance.", "answer": "", "tier": tier.name}
+    pictures, drawing = _drawn(folder / CLAIMS / OVERVIEW, settings, {FOREST: rows})
     return next(iter(pictures), None), drawing
 
 

@@ -183,6 +183,19 @@ EXEMPT = {
     "theory.certified_mean.fixed_sequence": "its targets are numbers to reach, not labels",
     "models.cifar.evaluation.probes.knn_scores": "its labels are columns of its result, 0..num_classes-1 by contract",
     "models.cifar.data.images.ImageSet": "its labels are indices into its names, checked as such",
+    "models.advisor.demo.with_views": "scikit-learn's digits, handed on to feature_set",
+    **dict.fromkeys(
+        (
+            "models.cifar.data.decoded.ImageData",
+            "models.cifar.data.decoded.PartImages",
+            "models.cifar.data.layout.Layout",
+            "models.cifar.data.report.ReportedPart",
+            "models.cifar.data.report.data_report",
+            "models.cifar.data.splitting.held_out",
+            "models.cifar.data.splitting.some_of_each",
+        ),
+        "labels that folders or archives gave, indices into their names",
+    ),
     "models.cifar.methods.learners.Batch": "holds an ImageSet's labels, unread",
     "models.cifar.methods.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
 }

@@ -10,7 +10,7 @@ import pytest
 import models.cifar.__main__ as images
 from paper_checks import __main__ as claims
 from paper_checks.claims import Claim, Finding
-from paper_checks.decisions import NO_EVIDENCE
+from paper_checks.statistics.decisions import NO_EVIDENCE
 from synthetic import over_fusion, phase_diagram, sweep_batch, sweep_noise, train_stack
 from tests.crashes import Disk, KilledError, contents
 from theory.numerics.commands import CRASHED

@@ -154,7 +154,7 @@ def test_a_judge_that_crashes_fails_its_claim_alone(planted, claims, tmp_path, c
     claims["broken"] = False
     assert run(tmp_path, "--resume") == 0
     folder = tmp_path / "run"
-    assert look_at(folder).words == "whole, finished: the papers' claims, 2 rows; so are 3 folders in it"
+    assert look_at(folder).words == "whole, finished: the papers' claims, 2 rows; so are 4 folders in it"
     path = folder / "claims" / "S1" / "config.json"
     path.write_text(path.read_text().replace("undecided", "reproduced"))
     adopt(path.parent)

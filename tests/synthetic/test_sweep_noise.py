@@ -232,7 +232,7 @@ def test_the_full_disk_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
         (["--device", "cuda:99"], "device: must be one of cpu"),
         (["--resume"], "--out"),
         (["--out", "/proc/nowhere/run"], "--out /proc/nowhere/run: cannot be used"),
-        (["--out", ""], "--out: is empty"),
+        (["--out", ""], "--out: is given an empty value"),
         (["--replay", "/no/such.npz"], "no such file"),
     ],
 )

@@ -157,7 +157,7 @@ def test_what_was_not_measured_leaves_l1_undecided(peak, value):
 
 
 def test_critical_strengths_beyond_the_embedded_ones_are_counted():
-    found = L1.judge(Planted(turning_at(0.6), critical(lambda s: 1.3 if s < 0.6 else 0.6)), QUICK)
+    found = L1.judge(Planted(turning_at(0.6), critical(lambda s: 1.3 if s < 0.6 else 0.6, 0.01), 0.003), QUICK)
     # Without them fewer than five levels would be left.
     assert found.answer == "reproduced"
     assert "20 of 35 critical strengths beyond 1.2" in found.sentence
@@ -238,6 +238,7 @@ def test_a_training_is_asked_and_leaves_its_tables(tmp_path, monkeypatch):
     assert "row 0 is zero" in row["meaning"]
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_with_shuffled_classes_reproduces_nothing(tmp_path, monkeypatch, capsys):
     few = {"STRENGTHS": (0.1, 1.0), "METHODS": {"SimCLR": "simclr"}, "FEWEST_LEVELS": 1, "BATCH_FACTORS": (1, 2),
            "EMBEDDED": (0.0, 1.0)}  # fmt: skip

@@ -17,7 +17,7 @@ from paper_checks.report import pages, pictures
 from paper_checks.report.entries import Entry, Meta
 from paper_checks.report.pages import print_summary, write_report
 from paper_checks.report.tables import number_tables, side_words
-from paper_checks.report.words import duration
+from paper_checks.report.words import duration, markdown_code, markdown_text
 from paper_checks.statistics.decisions import Contrast, PValues, contrast_rows
 from tests.command_lines import disk_that_fills
 from theory.numerics import whole_files
@@ -332,7 +332,7 @@ def test_words_of_users_are_text_in_markdown_as_in_html(tmp_path):
     assert not any(line.startswith("```") for line in lines), "no block of code begins that nothing ends"
     assert not {"\x1b", "\u202e"} & set("\n".join(lines))
     assert next(line for line in lines if line.startswith("- Command: ")).count("````") == 2, "a fence of its own"
-    assert {line.count("|") - line.count("\\|") for line in lines if line.startswith("|")} == {8}
+    assert {line.count("|") - line.count("\\|") for line in lines if line.startswith("|")} == {8, 10}, "of claims, and of numbers"
     text = (tmp_path / "report.html").read_text()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
@@ -344,12 +344,12 @@ def test_words_of_users_are_text_in_markdown_as_in_html(tmp_path):
      ("+1.9 [0, 3]", "+1.9 \\[0, 3\\]"), ("a\n# b", "a # b"), ("---", "\\---"), ("a\\b", "a\\\\b")],
 )  # fmt: skip
 def test_text_begins_no_block(text, shown):
-    assert report.markdown_text(text) == shown
+    assert markdown_text(text) == shown
 
 
 @pytest.mark.parametrize(("text", "shown"), [("a b", "`a b`"), ("a`b", "`` a`b ``"), ("a\nb``", "``` a b`` ```")])
 def test_code_has_a_fence_that_it_does_not_contain(text, shown):
-    assert report.markdown_code(text) == shown
+    assert markdown_code(text) == shown
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45.2, "45 s"), (754, "12 min 34 s"), (3720, "1 h 2 min"), (0, "0 s")])

@@ -211,11 +211,16 @@ def test_identical_arms_are_decided_no_more_often_than_stated(count, seeds):
     assert decided(count, "differs", seeds)["reproduced"] <= tolerance(0.05)
 
 
-def test_differences_of_two_levels_are_decided_more_often():
-    """What the rule does not promise: a coin's toss for a difference agrees in all of three seeds one time in four."""
+def test_equal_differences_say_nothing():
+    """A coin's toss for a difference agrees in all of three seeds one time in four: that is no evidence."""
     rng = np.random.default_rng(0)
     answers = [decide([contrast(rng.choice([-0.1, 0.1], 3).tolist())]) for _ in range(SIMULATIONS)]
-    assert 1.0 - answers.count("undecided") / SIMULATIONS == pytest.approx(0.25, abs=0.03)
+    assert set(answers) == {"undecided"}
+    for differences in ([0.1] * 5, [0.0] * 5):
+        assert decide([contrast(differences, worth=1.0)]) == "undecided"
+        assert mean_interval(differences) == (-math.inf, math.inf)
+    # Zeros by construction beside a mean of the worth itself: only where all five are zero was all certain.
+    assert decide([contrast([0.0, 0.0, 0.0, 0.0, 1e-12], worth=1.0)]) == "no difference"
 
 
 def test_a_single_comparison_uses_its_error_rate_up():

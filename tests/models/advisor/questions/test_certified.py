@@ -73,6 +73,7 @@ def test_lower_shares_of_view_pairs_stay_below_the_law():
     assert found.mean() > law.lower[0].mean() - 0.04
 
 
+@pytest.mark.slow
 def test_certified_floors_hold_as_often_as_promised():
     """Of 60 resamples at delta = .1 at most 12 may be wrong (P = .01), and those by the mean itself would be 25. The
     true share is that of 3,000 rows."""
@@ -92,6 +93,7 @@ def test_certified_floors_hold_as_often_as_promised():
     assert floor <= np.median(found) < 2 * floor
 
 
+@pytest.mark.slow
 def test_certified_strengths_hold_as_often_as_promised(truth):
     config = AdvisorConfig(delta=0.1)
     source = gaussian_set(99, 1500)
@@ -108,6 +110,7 @@ def test_certified_strengths_hold_as_often_as_promised(truth):
     assert max(value for value in found if value is not None) >= 0.5
 
 
+@pytest.mark.slow
 def test_certified_sharpness_holds_as_often_as_promised(truth):
     """Of 60 resamples at delta = .1 at most 12 may be wrong."""
     config = AdvisorConfig(delta=0.1)
