@@ -332,7 +332,8 @@ def test_words_of_users_are_text_in_markdown_as_in_html(tmp_path):
     assert not any(line.startswith("```") for line in lines), "no block of code begins that nothing ends"
     assert not {"\x1b", "\u202e"} & set("\n".join(lines))
     assert next(line for line in lines if line.startswith("- Command: ")).count("````") == 2, "a fence of its own"
-    assert {line.count("|") - line.count("\\|") for line in lines if line.startswith("|")} == {8, 10}, "of claims, and of numbers"
+    # Of claims, and of numbers.
+    assert {line.count("|") - line.count("\\|") for line in lines if line.startswith("|")} == {8, 10}
     text = (tmp_path / "report.html").read_text()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
