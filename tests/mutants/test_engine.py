@@ -197,6 +197,7 @@ def _wait_for(condition, seconds=60.0):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_leash_passes_the_exit_status_on(tmp_path):
     assert engine.run_on_leash(["-c", "import sys; print('so'); sys.exit(7)"], tmp_path).status == 7
     ran = engine.run_on_leash(["-c", "import os; os.kill(os.getpid(), 9)"], tmp_path)

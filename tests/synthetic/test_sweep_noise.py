@@ -75,6 +75,7 @@ def test_same_seed_same_rows(tmp_path):
     assert a == b != c
 
 
+@pytest.mark.slow
 def test_geometries(tmp_path):
     """Unequal sizes, oblique subspaces, equiangular and uniform clusters: no guarantee is broken, none is invented."""
     for i, extra in enumerate((
@@ -94,6 +95,7 @@ def test_geometries(tmp_path):
             assert rows["max_cluster_size"].iloc[0] > rows["min_cluster_size"].iloc[0]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
     arguments = [*SMALL, "--trials", "60", "--no-figures"]
     main([*arguments, "--out", str(tmp_path / "whole")])
