@@ -50,7 +50,8 @@ from paper_checks.study import TASKS, Study
 from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
-from theory.numerics.inputs import require_count, require_range
+from theory.numerics.inputs import require_count, require_number
+from theory.numerics.limits import LARGEST_SEEDS
 from theory.numerics.whole_files import to_plain
 
 ON_IMAGES = (Training, LimitTraining)
@@ -96,6 +97,10 @@ class PaperChecks:
     def __post_init__(self) -> None:
         if self.jobs is not None:
             require_count(self.jobs, "jobs", 1, MAX_JOBS)
+        if self.cap is not None:
+            require_count(self.cap, "cap", 1, LARGEST_SEEDS)
+        if self.hours is not None:
+            require_number(self.hours, "hours", 0.0, MOST_HOURS, closed="right")
 
 
 def chosen_claims(only: str | None) -> list[Claim]:
@@ -125,8 +130,6 @@ def run(options: PaperChecks) -> int:
     if options.list:
         print("\n\n".join(_listed(claim) for claim in claims))
         return 0
-    if options.hours is not None:
-        require_range(options.hours, "--hours", 0.0, MOST_HOURS, closed="right")
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap)
     device = resolve_device(tier.device)
     _backend(options.jobs, device)

@@ -280,7 +280,7 @@ def test_a_cap_is_kept_and_one_below_the_first_stage_refused(run, capsys, tmp_pa
     assert run("--cap", "4") == 2
     assert "--cap: must be a whole number of at least 5" in capsys.readouterr().err
     assert run("--hours", "0") == 2
-    assert "--hours: must lie in (0, 8766]" in capsys.readouterr().err
+    assert "hours: must lie in (0, 8766]" in capsys.readouterr().err
     assert not run.folder.exists()
     assert run("--cap", "5") == 0
     assert run.reports[-1]["S3"] == ("undecided", 1)
