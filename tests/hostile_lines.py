@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, Literal
 
 from models.advisor import __main__ as advisor
+from models.advisor.coverage import __main__ as coverage
 from models.cifar import __main__ as cifar
 from models.cifar import benchmark as cifar_benchmark
 from models.cifar import compare, embed, evaluate, prospective
@@ -31,6 +32,7 @@ from synthetic import (
     sweep_noise,
     tightness,
     train_stack,
+    verify,
 )
 
 LONG = "a" * 5000
@@ -104,6 +106,8 @@ COMMANDS = {
     "prospective": Command(prospective.main, prospective.ProspectiveStudy),
     "advisor": Command(advisor.main, advisor.AdvisorRun, _words(
         "--labels {}/labels.npy --depth 1 --batches 2 --no-figures"), ("{}/features.npy",), skip=("demo",)),
+    "coverage": Command(coverage.main, coverage.Coverage),
+    "verify": Command(verify.main, verify.VerifyOptions, positional=("{}/nothing",)),
     "paper_checks": Command(paper_checks.main, paper_checks.PaperChecks, _words("--list")),
 }  # fmt: skip
 
