@@ -66,9 +66,10 @@ class Log:
 
 
 def place_of_caller() -> str:
-    """The innermost line of this repository that is running, tests included, this folder not."""
+    """The innermost line of this repository that is running, tests included, this folder not; nor a virtual environment
+    in it."""
     for file, line, function in _frames():
-        if file.startswith(f"{ROOT}/") and not file.startswith(HERE):
+        if file.startswith(f"{ROOT}/") and not file.startswith(HERE) and "site-packages" not in file:
             return f"{file[len(str(ROOT)) + 1 :]}:{line} {function}"
     return "outside"
 
