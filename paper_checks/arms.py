@@ -81,7 +81,7 @@ def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device
         write_json(folder / "config.json", config)
     state = fit(config, splits, device, folder)
     if rank() == 0:
-        write_table(folder / "results.csv", evaluate(config, state.learner, splits, device))
+        write_table(folder / "results.csv", evaluate(config, state.learner, splits, device, state.data))
     return state
 
 

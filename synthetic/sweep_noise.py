@@ -24,7 +24,7 @@ from synthetic.batches.cell import Cell
 from synthetic.runs.backends import open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder
-from synthetic.runs.statuses import AUDIT_FAILED, command
+from synthetic.runs.statuses import command
 from synthetic.sweeps.failures import save_failures, save_suspects
 from synthetic.sweeps.noise_cells import CellTask, StackFactory, run_cells
 from synthetic.sweeps.noise_controls import control_cells
@@ -42,6 +42,7 @@ from synthetic.trials.prosecution import prosecute
 from synthetic.trials.registry import load_statements
 from theory.judging.statements import THEOREM_2B
 from theory.judging.verdicts import Status
+from theory.numerics.commands import AUDIT_FAILED
 from theory.numerics.whole_files import write_json, write_table
 
 

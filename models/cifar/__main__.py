@@ -95,7 +95,7 @@ def run(options: CifarRun) -> int:
                     writer.add_scalar(name, value, row["epoch"])
 
             try:
-                state = fit(config, splits, device, folder, options.resume, on_epoch, options.init)
+                state = fit(config, splits, device, folder, options.resume, on_epoch, options.init, data)
             except KeyboardInterrupt:
                 again = f"continue with the same command and --out {folder} --resume"
                 print(f"\nfinished epochs are kept, {again}", file=sys.stderr)
@@ -103,7 +103,7 @@ def run(options: CifarRun) -> int:
         if options.resume:
             # Perhaps of more epochs than the run was started with.
             write_json(folder / "config.json", config)
-        rows = evaluate(config, state.learner, splits, device)
+        rows = evaluate(config, state.learner, splits, device, data)
         write_table(folder / "results.csv", rows)
         print_results(rows)
         return draw(folder) if options.figures else 0

@@ -181,16 +181,6 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     return Trained(config, learner.to(device), *(stored[name] for name in ("data", "place", DIGEST, "epoch")))
 
 
-def load_learner(path: Path, device: torch.device) -> tuple[TrainConfig, Learner]:
-    """Configuration and trained networks of a checkpoint.
-
-    Raises:
-        ValueError: as ``load_trained``.
-    """
-    found = load_trained(path, device)
-    return found.config, found.learner
-
-
 def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
     """The checkpoint, then the tables; process 0 only."""
     if rank() != 0:

@@ -60,6 +60,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[dict], None] = lambda row: None,
     init: Path | None = None,
+    data: dict | None = None,
 ) -> TrainState:
     """Train to the last epoch, with a checkpoint and a line in the tables after each.
 
@@ -68,6 +69,7 @@ def fit(
         resume: go on from its checkpoint, if there is one.
         on_epoch: called with the epoch's row of epochs.csv.
         init: a checkpoint whose weights the training starts from (initial.py).
+        data: fingerprint of the images, where it is known; None works it out.
 
     Raises:
         ValueError: a batch larger than the training images, settings that do not fit each other; other images than the
@@ -76,7 +78,7 @@ def fit(
         OSError: a file could not be written.
     """
     config = check(config, splits, device)
-    data = fingerprint(splits)
+    data = data or fingerprint(splits)
     state = start(config, device, folder if resume else None, data)
     initialize(state, folder, init, resume)
     if rank() == 0:

@@ -12,7 +12,7 @@ from models.cifar.__main__ import main as train_main
 from models.cifar.data.images import ImageSet, load_images
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
 from models.cifar.evaluation.strengths import STRENGTH_SEED, embed_strengths
-from models.cifar.training.state import load_learner
+from models.cifar.training.state import load_trained
 from tests.command_lines import status_of
 
 LEVELS = ("0", "0.25", "0.5", "1")
@@ -38,7 +38,8 @@ def embedded(run, out, *arguments):
 def test_the_arrays_are_the_features_of_the_views(run, tmp_path, capsys):
     found = embedded(run, tmp_path / "f.npz")
     assert "python -m models.advisor" in capsys.readouterr().out
-    config, learner = load_learner(run, torch.device("cpu"))
+    trained = load_trained(run, torch.device("cpu"))
+    config, learner = trained.config, trained.learner
     assert config.view.strength == 0.5
     part = load_images(config.data).validation
     learner.eval()
@@ -76,7 +77,7 @@ def test_the_advisor_reads_them_and_answers(run, tmp_path, capsys):
 
 
 def test_parts_and_numbers_of_images(run, tmp_path):
-    config, _ = load_learner(run, torch.device("cpu"))
+    config = load_trained(run, torch.device("cpu")).config
     splits = load_images(config.data)
     for part in ("train", "validation", "test"):
         whole = embedded(run, tmp_path / f"{part}.npz", "--part", part)
@@ -148,6 +149,6 @@ def test_classes_keep_their_names(run):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (9, 3, 8, 8), dtype=torch.uint8, generator=generator)
     part = ImageSet(pixels, torch.tensor([2, 0, 1] * 3), ("red", "green", "blue"), "colors")
-    _, learner = load_learner(run, torch.device("cpu"))
+    learner = load_trained(run, torch.device("cpu")).learner
     found = embed_strengths(learner.encoder, part, ViewConfig(), (0.0, 1.0), 4, torch.device("cpu"))
     assert [found.class_names[label] for label in found.classes] == ["blue", "red", "green"] * 3

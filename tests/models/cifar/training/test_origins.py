@@ -14,7 +14,7 @@ from models.cifar.training.checkpoint import FIRST_FIELDS, load_checkpoint, save
 from models.cifar.training.config import HeadChoice
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import refusals
-from models.cifar.training.state import load_learner
+from models.cifar.training.state import load_trained
 from models.cifar.training.train import fit
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
@@ -138,7 +138,7 @@ def test_weights_are_taken_and_what_was_is_kept(changes, taken, left, source, tm
     assert (record["sha256"], record["epoch"]) == (stored["sha256"], 1)
     assert record["data"] == stored["data"]["sha256"]
     assert load_checkpoint(tmp_path / "checkpoint.pt")["init"] == record
-    _, learner = load_learner(source, CPU)
+    learner = load_trained(source, CPU).learner
     for module in ("encoder", "head")[: len(taken)]:
         for one, other in zip(getattr(learner, module).parameters(), getattr(state.learner, module).parameters()):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

@@ -24,7 +24,7 @@ from models.cifar.training.checkpoint import FIELDS, load_checkpoint, save_check
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import HeadChoice, TrainConfig
 from models.cifar.training.read_config import config_from, differences
-from models.cifar.training.state import load_learner, new_learner
+from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.train import DivergedError, fit
 from models.encoders import EncoderConfig
 from models.head_output import HeadOutput, Reading
@@ -317,7 +317,7 @@ def test_the_commands(tmp_path, capsys):
     (out / "results.csv").unlink()
     assert evaluate_main([str(out / "checkpoint.pt")]) == 0
     assert (out / "results.csv").read_bytes() == results, "the evaluation is that of the training's end"
-    assert load_learner(out / "checkpoint.pt", CPU)[0].epochs == 1
+    assert load_trained(out / "checkpoint.pt", CPU).config.epochs == 1
     before = (out / "config.json").read_bytes()
     assert main([*arguments, "--resume", "--no-figures"]) == 0, "nothing is left to do"
     assert len(json.loads((out / "environment.json").read_text())["runs"]) == 2
