@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from theory.numerics.inputs import require_array, require_choice, require_count, require_flags
+from theory.numerics.inputs import require_array, require_choice, require_count, require_flags, require_range
 from theory.numerics.limits import LARGEST_CHANNELS
 
 EncoderKind = Literal["resnet18", "resnet34", "resnet50", "small"]
@@ -52,6 +52,11 @@ class EncoderConfig:
     """Channels of an image."""
     zero_last_norm: bool = False
     """Start every block as its shortcut, by scaling its last normalization by zero (arXiv 1706.02677, section 5.1)."""
+    stem_stride: int = 1
+    """1 or 2. 2: the stem takes every second pixel each way, which makes all that follows four times cheaper."""
+    features: int | None = None
+    """A last 1 x 1 convolution with normalization widens the last stage to so many features before the mean over
+    pixels; it costs little, and probes read more from it. None: none."""
 
     def __post_init__(self) -> None:
         require_flags(self)
@@ -60,6 +65,9 @@ class EncoderConfig:
         require_count(self.in_channels, "in_channels", 1, LARGEST_CHANNELS)
         if self.width is not None:
             require_count(self.width, "width", 1, LARGEST_CHANNELS)
+        require_range(require_count(self.stem_stride, "stem_stride", 1), "stem_stride", 1, 2)
+        if self.features is not None:
+            require_count(self.features, "features", 1, LARGEST_CHANNELS)
 
     @property
     def first_width(self) -> int:
@@ -132,7 +140,7 @@ class Encoder(nn.Module):
         norm = nn.BatchNorm2d if config.norm == "batch" else _group_norm
         width = config.first_width
         self.in_channels = config.in_channels
-        self.conv, self.norm = _convolution(config.in_channels, width, 3), norm(width)
+        self.conv, self.norm = _convolution(config.in_channels, width, 3, config.stem_stride), norm(width)
         blocks, inputs = [], width
         for stage, depth in enumerate(STAGES[config.kind]):
             for index in range(depth):
@@ -140,6 +148,10 @@ class Encoder(nn.Module):
                 blocks.append(block(inputs, width << stage, stride, norm))
                 inputs = (width << stage) * block.expansion
         self.blocks = nn.Sequential(*blocks)
+        self.widening = nn.Identity()
+        if config.features is not None:
+            self.widening = nn.Sequential(_convolution(inputs, config.features, 1), norm(config.features), nn.ReLU())
+            inputs = config.features
         self.feature_dim = inputs
         self._initialize(config.zero_last_norm, generator)
 
@@ -168,7 +180,7 @@ class Encoder(nn.Module):
         if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape:
             expected = f"(n, {self.in_channels}, H, W) with n, H, W >= 1"
             raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
-        return self.blocks(self.norm(self.conv(images)).relu()).mean((2, 3))
+        return self.widening(self.blocks(self.norm(self.conv(images)).relu())).mean((2, 3))
 
 
 def build_encoder(config: EncoderConfig, generator: torch.Generator | None = None) -> Encoder:

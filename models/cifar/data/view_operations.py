@@ -28,9 +28,11 @@ def crop_maps(crop: Float[Tensor, "n 4"], flipped: Bool[Tensor, " n"]) -> Float[
     return torch.stack(rows, dim=1)
 
 
-def crop_and_mirror(images: Float[Tensor, "n 3 H W"], maps: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 H W"]:
-    """The images under their maps (crop_maps), resized to their own size; bilinear."""
-    grid = F.affine_grid(maps.unflatten(1, (2, 3)), list(images.shape), align_corners=False)
+def crop_and_mirror(
+    images: Float[Tensor, "n 3 H W"], maps: Float[Tensor, "n 6"], size: tuple[int, int]
+) -> Float[Tensor, "n 3 h w"]:
+    """The images under their maps (crop_maps), resized to height and width; bilinear."""
+    grid = F.affine_grid(maps.unflatten(1, (2, 3)), [*images.shape[:2], *size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

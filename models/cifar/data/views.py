@@ -27,7 +27,7 @@ from torch import Tensor
 
 from models.cifar.data.view_operations import HUE, blur, crop_and_mirror, crop_maps, gray, jitter, jitter_steps
 from models.devices.transfer import upload
-from theory.numerics.inputs import require_flags, require_number, require_values
+from theory.numerics.inputs import require_count, require_flags, require_number, require_values
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -155,27 +155,36 @@ def make_view(
 
 
 def make_views(
-    images: UInt8[Tensor, "n 3 H W"], config: ViewConfig, generators: Sequence[torch.Generator]
-) -> tuple[Float32[Tensor, "n 3 H W"], ...]:
+    images: UInt8[Tensor, "n 3 H W"],
+    config: ViewConfig,
+    generators: Sequence[torch.Generator],
+    size: tuple[int, int] | None = None,
+) -> tuple[Float32[Tensor, "n 3 h w"], ...]:
     """As many random views of each image as there are generators, each as ``make_view`` makes it, but in one go: with
     one transfer to the device, or two where there is noise.
 
+    Args:
+        size: height and width of the views; the crop's resampling makes them. None: the images' own.
+
     Raises:
-        ValueError: images of another shape or dtype.
+        ValueError: images of another shape or dtype, a size below 1.
     """
     _require_images(images)
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
+    high, wide = (height, width) if size is None else size
+    require_count(high, "size", 1)
+    require_count(wide, "size", 1)
     if n == 0:
-        return tuple(evaluation_view(images, config) for _ in generators)
+        return tuple(torch.zeros(0, channels, high, wide, device=images.device) for _ in generators)
     tables, noises = [], []
     for generator in generators:
         tables.append(_table(draw_parameters(n, width / height, config, generator), config))
         if config.scaled("noise_level") > 0.0:
-            drawn = torch.randn(images.shape, generator=generator, device=generator.device)
+            drawn = torch.randn(n, channels, high, wide, generator=generator, device=generator.device)
             noises.append(drawn.mul_(config.scaled("noise_level")))
     noise = upload(torch.cat(noises), images.device) if noises else None
     images = torch.cat([images] * len(generators)) if len(generators) > 1 else images
-    views = _apply(images, upload(torch.cat(tables), images.device), config, noise)
+    views = _apply(images, upload(torch.cat(tables), images.device), config, noise, (high, wide))
     return views.chunk(len(generators))
 
 
@@ -249,7 +258,7 @@ def apply_parameters(
     Args:
         noise: added before normalization.
     """
-    return _apply(images, upload(_table(parameters, config), images.device), config, noise)
+    return _apply(images, upload(_table(parameters, config), images.device), config, noise, tuple(images.shape[2:]))
 
 
 # The columns of a table, in this order, and how many each has.
@@ -261,8 +270,10 @@ def _table(parameters: ViewParameters, config: ViewConfig) -> Float32[Tensor, "n
     """What is done to each image as numbers that the operations take, so that one transfer carries all of it."""
     flip = parameters.flipped & config.flip
     factor, toward_gray, toward_mean = jitter_steps(parameters.order, parameters.jitter, parameters.jittered)
+    corner, extent = parameters.crop.split(2, dim=1)
+    whole = torch.cat([torch.zeros_like(corner), torch.ones_like(extent)], dim=1)
     columns = {
-        "map": crop_maps(parameters.crop, flip),
+        "map": crop_maps(parameters.crop if config.crop else whole, flip),
         "flip": flip[:, None],
         "factor": factor,
         "toward_gray": toward_gray,
@@ -279,25 +290,28 @@ def _apply(
     images: UInt8[Tensor, "n 3 H W"],
     table: Float32[Tensor, "n columns"],
     config: ViewConfig,
-    noise: Float32[Tensor, "n 3 H W"] | None,
-) -> Float32[Tensor, "n 3 H W"]:
+    noise: Float32[Tensor, "n 3 h w"] | None,
+    size: tuple[int, int],
+) -> Float32[Tensor, "n 3 h w"]:
     layout = _memory_format(images)
-    if config.strength == 0.0:
+    if config.strength == 0.0 and size == images.shape[2:]:
         # Resampling and unit factors would still round.
         return evaluation_view(images, config).contiguous(memory_format=layout)
     # On a CPU a few images at a time, which its caches hold; a GPU takes them all.
     each = 4 * images[0].numel()
     count = max(1, CPU_PART_BYTES // each) if images.device.type == "cpu" else len(images)
     noises = [None] * math.ceil(len(images) / count) if noise is None else noise.split(count)
-    parts = [_apply_to_part(*part, config) for part in zip(images.split(count), table.split(count), noises)]
+    parts = [_apply_to_part(*part, config, size) for part in zip(images.split(count), table.split(count), noises)]
     return (torch.cat(parts) if len(parts) > 1 else parts[0]).contiguous(memory_format=layout)
 
 
-def _apply_to_part(images: Tensor, table: Tensor, noise: Tensor | None, config: ViewConfig) -> Tensor:
+def _apply_to_part(
+    images: Tensor, table: Tensor, noise: Tensor | None, config: ViewConfig, size: tuple[int, int]
+) -> Tensor:
     todo = dict(zip(COLUMNS, table.split(list(COLUMNS.values()), dim=1)))
     views = _scaled(images)
-    if config.crop:
-        views = crop_and_mirror(views, todo["map"])
+    if config.crop or size != images.shape[2:]:
+        views = crop_and_mirror(views, todo["map"], size)
     elif config.flip:
         views = torch.where(todo["flip"][:, :, None, None] > 0.0, views.flip(-1), views)
     if config.color_jitter > 0.0:

@@ -57,6 +57,9 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         raise ValueError(
             f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
         )
+    height = splits.train.images.shape[2]
+    if max(config.view_sizes, default=0) > height:
+        raise ValueError(f"view_sizes: must not exceed the images' height of {height}, got {max(config.view_sizes)}")
     if config.batch_size % world_size():
         raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
     if config.chunk is not None and world_size() > 1:
