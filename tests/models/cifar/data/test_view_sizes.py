@@ -78,5 +78,5 @@ def test_channels_last_and_no_images():
 
 @pytest.mark.parametrize("size", [(0, 4), (4, -1)])
 def test_bad_sizes_are_named(size):
-    with pytest.raises(ValueError, match="^size:"):
+    with pytest.raises(ValueError, match=r"^size:"):
         make_views(ramps(), ViewConfig(), [seeded()], size)
