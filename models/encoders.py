@@ -15,6 +15,7 @@ from typing import Literal, final, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from theory.numerics.inputs import require_array, require_choice, require_count, require_flags, require_range
 from theory.numerics.limits import LARGEST_CHANNELS
@@ -209,7 +210,9 @@ class _Projection(nn.Sequential):
     """A 1 x 1 convolution of every stride-th pixel, and a normalization.
 
     The pixels are picked before the convolution: oneDNN writes outside its memory in the weights' gradient of a strided
-    1 x 1 convolution of few channels in channels_last order (github.com/uxlfoundation/oneDNN/issues/6035).
+    1 x 1 convolution of few channels in channels_last order (github.com/uxlfoundation/oneDNN/issues/6035). They are
+    picked as means of one pixel each: the gradient of indexing is not in channels_last order, and all that follows on
+    the way back would be an eighth slower.
     """
 
     def __init__(self, stride: int, *modules: nn.Module) -> None:
@@ -217,7 +220,7 @@ class _Projection(nn.Sequential):
         self.stride = stride
 
     def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n K h w"]:
-        return super().forward(images[:, :, :: self.stride, :: self.stride])
+        return super().forward(functional.avg_pool2d(images, 1, self.stride))
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
