@@ -137,7 +137,9 @@ def _tensorboard() -> type:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__))),
+        lambda: run(
+            parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__), by_dataset=True)
+        ),
         {DivergedError: DIVERGED},
     )
 

@@ -6,7 +6,8 @@
 Runs that differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest lower and the
 largest upper end of their 95 % intervals. They must have the same settings, images (by their fingerprint, wherever they
 lie) and weights to start from; whatever differs between rows stands below the table, and in columns of the CSV. Runs of
-earlier versions, which kept no fingerprint, are a row each.
+earlier versions, which kept no fingerprint, are a row each. Baselines of the same images (raw pixels, the untrained
+encoder) stand below the table once, with the rows that they belong to; runs of earlier versions have none.
 
 Exit status: as in all commands (--help), never 1.
 """
@@ -23,15 +24,18 @@ from typing import Annotated
 import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
+from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
 from models.commands import command
 from theory.numerics.whole_files import read_json, write_table
 
-COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
+PROBES = ("knn", "linear")
+COLUMNS = tuple((features, probe) for features in ("h", "z") for probe in PROBES)
+BASELINE_COLUMNS = tuple((features, probe) for features in BASELINES for probe in PROBES)
 # Columns that every row has; the others are settings in which rows differ.
 MEASURED = {"name", "seeds", "encoder_parameters", "head_parameters", "seconds"} | {
-    f"{features}_{probe}{end}" for features, probe in COLUMNS for end in ("", "_low", "_high")
+    f"{features}_{probe}{end}" for features, probe in (*COLUMNS, *BASELINE_COLUMNS) for end in ("", "_low", "_high")
 }
 
 
@@ -80,7 +84,8 @@ def read_run(folder: Path) -> FinishedRun:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
     except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
-    if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
+    found = {(r.get("features"), r.get("probe")) for r in tables[0]}
+    if not set(COLUMNS) <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
     data = read_fingerprint(folder)
     init = read_json(folder / INIT_FILE).get("sha256") if (folder / INIT_FILE).exists() else None
@@ -98,8 +103,9 @@ def name_of(config: dict) -> str:
 
 
 def compare(folders: tuple[Path, ...]) -> list[dict]:
-    """One row a group of runs that differ in their seed alone. Settings in which rows differ are columns of all rows,
-    by their dotted names; a setting that a row does not have is empty there.
+    """One row a group of runs that differ in their seed alone, with the baselines of those that have any (else NaN).
+    Settings in which rows differ are columns of all rows, by their dotted names; a setting that a row does not have is
+    empty there.
 
     Raises:
         ValueError: as ``read_run``; no folders.
@@ -148,13 +154,33 @@ def _row(runs: list[FinishedRun]) -> dict:
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for run in runs for e in run.epochs) / len(runs),
     }
-    for features, probe in COLUMNS:
+    for features, probe in (*COLUMNS, *BASELINE_COLUMNS):
         found = [r for run in runs for r in run.results if (r["features"], r["probe"]) == (features, probe)]
-        # A cell without a number is empty.
+        # A cell without a number is empty, and runs of earlier versions have no baselines.
         accuracies, lows, highs = ([float(r[name] or "nan") for r in found] for name in ("accuracy", "low", "high"))
-        row[f"{features}_{probe}"] = sum(accuracies) / len(found)
-        row |= {f"{features}_{probe}_low": min(lows), f"{features}_{probe}_high": max(highs)}
+        row[f"{features}_{probe}"] = sum(accuracies) / len(found) if found else math.nan
+        row |= {f"{features}_{probe}_low": min(lows, default=math.nan)}
+        row |= {f"{features}_{probe}_high": max(highs, default=math.nan)}
     return row
+
+
+def baseline_lines(rows: list[dict]) -> list[str]:
+    """Each baseline once, with the numbers of the rows of ``compare`` that it belongs to: rows of the same images,
+    normalization and seeds share the pixels, and those of the same encoder too the untrained one."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for number, row in enumerate(rows, start=1):
+        for kind in BASELINES:
+            names = [f"{kind}_{probe}" for probe in PROBES]
+            if not all(math.isnan(row[name]) for name in names):
+                cells = "  ".join(f"{_cell(row, name):<20}" for name in names)
+                lines.setdefault((kind, cells), []).append(str(number))
+    places = {kind: place for place, kind in enumerate(BASELINES)}
+    found = sorted(lines.items(), key=lambda item: places[item[0][0]])
+    return [f"{BASELINE_NAMES[kind]:<18} {f'(of {_shared(numbers)})':<20} {cells}" for (kind, cells), numbers in found]
+
+
+def _shared(numbers: list[str]) -> str:
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _cell(row: dict, name: str) -> str:
@@ -182,6 +208,11 @@ def run(options: CompareOptions) -> int:
         cells = "  ".join(f"{_cell(row, f'{features}_{probe}'):<20}" for features, probe in COLUMNS)
         numbers = f"{row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}"
         print(f"{number:<2} {row['name']:<22} {numbers}  {cells}")
+    baselines = baseline_lines(rows)
+    if baselines:
+        print(f"\nbaselines{'':<30} {'  '.join(f'{probe:^20}' for probe in PROBES)}")
+    for line in baselines:
+        print(line.rstrip())
     differing = [name for name in rows[0] if name not in MEASURED]
     if differing:
         print("\nrows differ in:")

@@ -28,6 +28,19 @@ def crop_maps(crop: Float[Tensor, "n 4"], flipped: Bool[Tensor, " n"]) -> Float[
     return torch.stack(rows, dim=1)
 
 
+def turned_maps(maps: Float[Tensor, "n 6"], turn: Float[Tensor, " n"], aspect: float) -> Float[Tensor, "n 6"]:
+    """The maps of views (crop_maps) of images that are turned clockwise about the crop's center first.
+
+    Args:
+        turn: in radians.
+        aspect: width over height of the images: angles are kept in pixels, not in shares of the sides.
+    """
+    across, _, x, _, down, y = maps.unbind(dim=1)
+    cosine, sine = turn.cos(), turn.sin()
+    rows = [across * cosine, down * sine / aspect, x, -across * sine * aspect, down * cosine, y]
+    return torch.stack(rows, dim=1)
+
+
 def crop_and_mirror(
     images: Float[Tensor, "n 3 H W"], maps: Float[Tensor, "n 6"], size: tuple[int, int]
 ) -> Float[Tensor, "n 3 h w"]:

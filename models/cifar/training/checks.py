@@ -16,12 +16,13 @@ from models.cifar.data.images import Splits
 from models.cifar.methods.processes import world_size
 from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.recipes import default_for
 from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
 
 ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
 # What a view's strength scales, and nothing reads at strength 0.
-AUGMENTATIONS = ("crop", "min_area", "flip", "color_jitter", "grayscale", "blur", "noise_level")
+AUGMENTATIONS = ("crop", "min_area", "flip", "rotation", "color_jitter", "grayscale", "blur", "noise_level")
 # Heads that read a setting.
 READERS: dict[str, tuple[str, ...]] = {
     "out_dim": ("linear", "mlp", "deepfusion", "reluformer", "batchformer"),
@@ -84,12 +85,14 @@ def _require_labels(config: TrainConfig, splits: Splits) -> None:
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:
-    """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
-    found = {}
+    """Dotted names of the settings that nothing reads although they are not as they are by default, on any images or on
+    these (recipes.py), and why."""
+    found, usual = {}, default_for(config.data.dataset)
     for name, why in _unread(config):
         group, _, setting = name.rpartition(".")
-        part = getattr(config, group) if group else config
-        if getattr(part, setting) != getattr(type(part), setting):
+        part, own = (getattr(each, group) if group else each for each in (config, usual))
+        default = getattr(type(part), setting)
+        if getattr(part, setting) not in (default, getattr(own, setting, default)):
             found[name] = why
     return found
 

@@ -3,7 +3,7 @@
 import sys
 import types
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.recipes import default_for
 from models.run_folder import differing
 from theory.numerics.whole_files import to_plain
 
@@ -20,18 +21,29 @@ PREFIX = "--method."
 Options = TypeVar("Options", bound=TrainConfig)
 
 
-def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, description: str | None) -> Options:
+def parse_training(
+    kind: type[Options],
+    arguments: list[str] | None,
+    prog: str,
+    description: str | None,
+    *,
+    by_dataset: bool = False,
+) -> Options:
     """Options with the settings of the method that is named among them.
 
     Args:
         kind: a training's configuration, and what a command adds to it.
         arguments: None takes those of the process.
+        by_dataset: what is not said is as recipes.py has it for the images that are named, else as ``kind`` has it.
 
     Raises:
         ValueError: an unknown method, or a setting that another method has.
     """
     words = sys.argv[1:] if arguments is None else arguments
     default = kind()
+    if by_dataset:
+        usual = default_for(_last(words, "--data.dataset", default.data.dataset))
+        default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
     name = _method_name(words, default.method.name)
     known = setting_names(name)
     for word in words:
@@ -40,25 +52,32 @@ def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, 
         if option.startswith(PREFIX) and setting not in ("name", *known):
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
-        default = kind(method=METHODS[name]())
+        default = replace(default, method=METHODS[name]())
     return tyro.cli(kind, args=words, prog=prog, description=description, default=default)
 
 
 def _method_name(words: list[str], default: str) -> str:
-    """The last one that is named, as for any option.
+    """The one that is named.
 
     Raises:
         ValueError: an unknown one.
     """
-    name, option = default, f"{PREFIX}name"
-    for word, following in zip(words, [*words[1:], ""]):
-        if word == option:
-            name = following
-        elif word.startswith(f"{option}="):
-            name = word.partition("=")[2]
+    option = f"{PREFIX}name"
+    name = _last(words, option, default)
     if name not in METHODS:
         raise ValueError(f"{option}: must be one of {', '.join(METHODS)}, got {name!r}")
     return name
+
+
+def _last(words: list[str], option: str, default: str) -> str:
+    """What an option is given: the last time, as for any option."""
+    value = default
+    for word, following in zip(words, [*words[1:], ""]):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
