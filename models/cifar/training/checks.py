@@ -16,7 +16,7 @@ from models.cifar.data.images import Splits
 from models.cifar.methods.processes import world_size
 from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.recipes import default_for
+from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
 from models.heads import HeadConfig
 
@@ -85,14 +85,14 @@ def _require_labels(config: TrainConfig, splits: Splits) -> None:
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:
-    """Dotted names of the settings that nothing reads although they are not as they are by default, on any images or on
-    these (recipes.py), and why."""
-    found, usual = {}, default_for(config.data.dataset)
+    """Dotted names of the settings that nothing reads although they are not as they are by default, nor as the recipes
+    for these images have them (recipes.py), and why."""
+    found, usual = {}, (recipe("auto", config.data.dataset), fast_lane())
     for name, why in _unread(config):
         group, _, setting = name.rpartition(".")
-        part, own = (getattr(each, group) if group else each for each in (config, usual))
+        part, *others = (getattr(each, group) if group else each for each in (config, *usual))
         default = getattr(type(part), setting)
-        if getattr(part, setting) not in (default, getattr(own, setting, default)):
+        if getattr(part, setting) not in (default, *(getattr(each, setting, default) for each in others)):
             found[name] = why
     return found
 

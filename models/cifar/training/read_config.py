@@ -11,7 +11,7 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.recipes import default_for
+from models.cifar.training.recipes import recipe
 from models.run_folder import differing
 from theory.numerics.whole_files import to_plain
 
@@ -27,22 +27,23 @@ def parse_training(
     prog: str,
     description: str | None,
     *,
-    by_dataset: bool = False,
+    recipes: bool = False,
 ) -> Options:
     """Options with the settings of the method that is named among them.
 
     Args:
         kind: a training's configuration, and what a command adds to it.
         arguments: None takes those of the process.
-        by_dataset: what is not said is as recipes.py has it for the images that are named, else as ``kind`` has it.
+        recipes: what is not said is as the recipe has it that --recipe names, or auto; else as ``kind`` has it.
 
     Raises:
-        ValueError: an unknown method, or a setting that another method has.
+        ValueError: an unknown method or recipe, or a setting that another method has.
     """
     words = sys.argv[1:] if arguments is None else arguments
     default = kind()
-    if by_dataset:
-        usual = default_for(_last(words, "--data.dataset", default.data.dataset))
+    if recipes:
+        dataset = _last(words, "--data.dataset", default.data.dataset)
+        usual = recipe(_last(words, "--recipe", "auto"), dataset)
         default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
     name = _method_name(words, default.method.name)
     known = setting_names(name)

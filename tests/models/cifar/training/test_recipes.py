@@ -5,28 +5,31 @@ from dataclasses import fields, replace
 import pytest
 
 from models.cifar.__main__ import CifarRun, main
+from models.cifar.data.images import DataConfig
 from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
 from models.cifar.evaluation.baselines import below_baselines
+from models.cifar.methods.settings import SupCon
+from models.cifar.training import recipes
 from models.cifar.training.checks import idle_settings, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
-from models.cifar.training.recipes import DIGITS, default_for
+from models.cifar.training.recipes import DIGITS, fast_lane, recipe
 from tests.models.cifar.tiny import WORDS, write_folder
 
 
-def parsed(*words, by_dataset=True):
-    options = parse_training(CifarRun, list(words), "train", None, by_dataset=by_dataset)
+def parsed(*words, recipes=True):
+    options = parse_training(CifarRun, list(words), "train", None, recipes=recipes)
     return TrainConfig(**{each.name: getattr(options, each.name) for each in fields(TrainConfig)})
 
 
 def test_digits_have_settings_of_their_own_and_other_images_the_classes():
-    assert default_for("digits") is DIGITS
+    assert recipe("auto", "digits") is recipe("digits", "elsewhere") is DIGITS
     assert parsed() == parsed("--data.dataset", "digits") == DIGITS
     for words in (["--data.dataset", "cifar10"], ["--data.dataset=cifar10"],
                   ["--data.dataset", "digits", "--data.dataset", "cifar10"]):  # fmt: skip
         assert parsed(*words) == replace(TrainConfig(), data=replace(TrainConfig().data, dataset="cifar10"))
-    assert parsed(by_dataset=False) == TrainConfig(), "the trainer's benchmark has no images"
+    assert parsed(recipes=False) == TrainConfig(), "the trainer's benchmark has no images"
 
 
 def test_what_is_said_counts_and_the_rest_stays():
@@ -34,6 +37,24 @@ def test_what_is_said_counts_and_the_rest_stays():
     assert (found.method.name, found.view, found.epochs) == ("moco", replace(DIGITS.view, flip=True), 3)
     assert found.optimiser == DIGITS.optimiser
     assert parsed("--method.temperature", "0.7").method == replace(DIGITS.method, temperature=0.7)
+
+
+def test_a_recipe_is_taken_by_its_name():
+    found = parsed("--recipe", "fast", "--data.dataset", "cifar10", "--epochs=90")
+    assert found == replace(fast_lane(), data=replace(DataConfig(), dataset="cifar10"), epochs=90)
+    assert parsed("--recipe=plain") == TrainConfig()
+    # Another method has the recipe's network, views and optimizer, and its own settings.
+    other = parsed("--recipe", "fast", "--method.name", "supcon")
+    assert other == replace(fast_lane(), method=SupCon())
+    with pytest.raises(ValueError, match=r"^recipe: must be one of auto, plain, digits, fast, got 'slow'"):
+        parsed("--recipe", "slow")
+
+
+def test_the_fast_lane_takes_the_precision_that_the_processor_multiplies(monkeypatch):
+    for answer, precision in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(recipes, "multiplies_bf16", lambda answer=answer: answer)
+        assert fast_lane().precision == precision
+        assert not idle_settings(fast_lane())
 
 
 def test_digits_are_not_mirrored_and_have_no_color():
