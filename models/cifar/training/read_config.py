@@ -11,8 +11,9 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.recipes import recipe
+from models.cifar.training.recipes import RecipeName, recipe
 from models.run_folder import differing
+from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import to_plain
 
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
@@ -43,7 +44,9 @@ def parse_training(
     default = kind()
     if recipes:
         dataset = _last(words, "--data.dataset", default.data.dataset)
-        usual = recipe(_last(words, "--recipe", "auto"), dataset)
+        name = _last(words, "--recipe", "auto")
+        require_choice(name, "--recipe", typing.get_args(RecipeName))
+        usual = recipe(name, dataset)
         default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
     name = _method_name(words, default.method.name)
     known = setting_names(name)

@@ -46,7 +46,7 @@ def test_a_recipe_is_taken_by_its_name():
     # Another method has the recipe's network, views and optimizer, and its own settings.
     other = parsed("--recipe", "fast", "--method.name", "supcon")
     assert other == replace(fast_lane(), method=SupCon())
-    with pytest.raises(ValueError, match=r"^recipe: must be one of auto, plain, digits, fast, got 'slow'"):
+    with pytest.raises(ValueError, match=r"^--recipe: must be one of auto, plain, digits, fast, got 'slow'"):
         parsed("--recipe", "slow")
 
 
