@@ -2,6 +2,7 @@
 
     python -m models.cifar.compare runs/simclr-0 runs/simclr-1 runs/moco-0 runs/moco-1
     python -m models.cifar.compare runs/* --out comparison.csv
+    python -m models.cifar.compare runs/fast-* runs/plain-* --names fast plain --curves comparison
 
 Runs that differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest lower and the
 largest upper end of their 95 % intervals. They must have the same settings, images (by their fingerprint, wherever they
@@ -21,13 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
-from models.commands import command
+from models.commands import command, draw
+from models.run_folder import open_run_folder
 from theory.numerics.whole_files import read_json, write_table
 
 PROBES = ("knn", "linear")
@@ -47,6 +50,10 @@ class CompareOptions:
     """Run folders."""
     out: Path | None = None
     """Also write the table, as CSV, to this file."""
+    names: tuple[str, ...] = ()
+    """What rows are called instead of by their method, in the order of the table."""
+    curves: Path | None = None
+    """Also draw accuracy against minutes, into this folder, which must be new or empty."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,8 @@ def name_of(config: dict) -> str:
     return name if config["head"]["kind"] == "auto" else f"{name}, head {config['head']['kind']}"
 
 
-def compare(folders: tuple[Path, ...]) -> list[dict]:
-    """One row a group of runs that differ in their seed alone, with the baselines of those that have any (else NaN).
-    Settings in which rows differ are columns of all rows, by their dotted names; a setting that a row does not have is
-    empty there.
+def grouped(folders: tuple[Path, ...]) -> list[list[FinishedRun]]:
+    """Runs that differ in their seed alone, together.
 
     Raises:
         ValueError: as ``read_run``; no folders.
@@ -116,11 +121,27 @@ def compare(folders: tuple[Path, ...]) -> list[dict]:
     for folder in folders:
         found = read_run(folder)
         groups.setdefault(json.dumps(distinguishing(found), sort_keys=True), []).append(found)
-    rows, settings = [_row(runs) for runs in groups.values()], [distinguishing(runs[0]) for runs in groups.values()]
+    return list(groups.values())
+
+
+def compare(folders: tuple[Path, ...]) -> list[dict]:
+    """One row a group of runs that differ in their seed alone, with the baselines of those that have any (else NaN).
+    Settings in which rows differ are columns of all rows, by their dotted names; a setting that a row does not have is
+    empty there.
+
+    Raises:
+        ValueError: as ``read_run``; no folders.
+    """
+    return table_of(grouped(folders))
+
+
+def table_of(groups: list[list[FinishedRun]]) -> list[dict]:
+    """``compare`` of runs that are grouped already."""
+    rows, settings = [_row(runs) for runs in groups], [distinguishing(runs[0]) for runs in groups]
     for name in dict.fromkeys(name for each in settings for name in each):
         values = [each.get(name) for each in settings]
         if any(value != values[0] for value in values):
-            for row, runs, value in zip(rows, groups.values(), values):
+            for row, runs, value in zip(rows, groups, values):
                 row[name] = f"{runs[0].data['name']} {value}" if name == "images" and runs[0].data else value
     return rows
 
@@ -183,6 +204,46 @@ def _shared(numbers: list[str]) -> str:
     return f"row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
+def learning_rows(groups: list[list[FinishedRun]], names: list[str]) -> list[dict]:
+    """Accuracy of kNN on validation images after every epoch that it was measured, and the minutes of training until
+    then, measurements apart. One row a run and epoch; ``chance`` is that of classes that are equally frequent."""
+    rows = []
+    for name, runs in zip(names, groups):
+        for run in runs:
+            classes = len(run.data["class_names"]) if run.data else 0
+            minutes = 0.0
+            for epoch in run.epochs:
+                minutes += float(epoch["seconds"]) / 60.0
+                knn = float(epoch.get("knn") or "nan")
+                if not math.isnan(knn):
+                    rows.append(
+                        {
+                            "name": name,
+                            "run": str(run.folder),
+                            "epoch": int(epoch["epoch"]),
+                            "minutes": minutes,
+                            "knn": knn,
+                            "chance": 1.0 / classes if classes else math.nan,
+                        }
+                    )
+    return rows  # fmt: skip
+
+
+def draw_learning(options: CompareOptions, rows: list[dict]) -> int:
+    """The folder with its table and figure; returns what drawing leaves of the exit status.
+
+    Raises:
+        ValueError: nothing was measured; a folder that cannot be used.
+        OSError: a file could not be written.
+    """
+    if not rows:
+        raise ValueError("--curves: none of the runs has measured kNN accuracy after an epoch")
+    settings = {"folders": [str(folder) for folder in options.folders], "names": list(options.names)}
+    with open_run_folder("comparison", options.curves, False, settings, torch.device("cpu")) as folder:
+        write_table(folder / "learning.csv", rows)
+        return draw(folder)
+
+
 def _cell(row: dict, name: str) -> str:
     if math.isnan(row[name]):
         return "not measured"
@@ -201,7 +262,12 @@ def run(options: CompareOptions) -> int:
         ValueError: folders that are no finished runs.
         OSError: the table could not be written.
     """
-    rows = compare(options.folders)
+    groups = grouped(options.folders)
+    rows = table_of(groups)
+    if options.names and (len(options.names) != len(rows) or len(set(options.names)) != len(rows)):
+        raise ValueError(f"--names: must be {len(rows)} different names, one a row, got {len(options.names)}")
+    for row, name in zip(rows, options.names):
+        row["name"] = name
     titles = "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS)
     print(f"   method                 seeds  head parameters  seconds  {titles}")
     for number, row in enumerate(rows, start=1):
@@ -221,6 +287,11 @@ def run(options: CompareOptions) -> int:
         print(f"  {name}  {values}")
     if options.out is not None:
         write_table(options.out, rows)
+    if options.curves is not None:
+        names = [row["name"] for row in rows]
+        # Rows of one method are told apart by their numbers in the table.
+        told = [name if names.count(name) == 1 else f"{number} {name}" for number, name in enumerate(names, start=1)]
+        return draw_learning(options, learning_rows(groups, told))
     return 0
 
 
