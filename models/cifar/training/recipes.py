@@ -42,8 +42,9 @@ def fast_lane() -> TrainConfig:
     return TrainConfig(
         method=SimCLR(temperature=0.2),
         encoder=EncoderConfig("small", width=32, stem_stride=2, features=512),
-        optimiser=OptimizerConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
+        optimiser=OptimizerConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
         epochs=30,
+        batch_size=128,
         view_sizes=(16, 24, 32),
         precision="bf16" if multiplies_bf16() else "float32",
         measure_every=5,
