@@ -12,6 +12,7 @@ import tyro
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
 from models.run_folder import differing
+from theory.console.typed import as_typed
 from theory.numerics.whole_files import to_plain
 
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
@@ -41,7 +42,7 @@ def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, 
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
         default = kind(method=METHODS[name]())
-    return tyro.cli(kind, args=words, prog=prog, description=description, default=default)
+    return tyro.cli(kind, args=words, prog=as_typed(prog), description=description, default=default)
 
 
 def _method_name(words: list[str], default: str) -> str:
