@@ -31,40 +31,57 @@ def subcommand(module: str) -> str:
 
 
 def start(name: str, paths: Sequence[str]) -> None:
-    """Called by a room while it is imported.
+    """Called by a room while it is imported, and by packages in it that are commands.
 
     Args:
-        name: the room's ``__name__``.
+        name: the package's ``__name__``.
         paths: its ``__path__``.
 
     Raises:
-        ImportError: a room below is hidden, or the toolkit is loaded under its other name already.
-        SystemExit: the same, or no such command, while ``python -m`` looks for a command in the room (status 2).
+        ImportError: a room is hidden, or the toolkit is loaded under its other name already.
+        SystemExit: the same, or no such command, where ``python -m`` runs a command (status 2).
     """
-    above, _, room = name.rpartition(".")
-    root = os.path.dirname(os.path.abspath(paths[0]))
-    module = _command_asked_for()
-    if above:
-        why = _not_by_module(module) if module is not None else None
+    parts = name.split(".")
+    long_name = parts[0] == PACKAGE
+    room, *inner = parts[1:] if long_name else parts
+    root = os.path.abspath(paths[0])
+    for _ in (room, *inner):
+        root = os.path.dirname(root)
+    module = _command_asked_for(root) or _command_running(root)
+    if long_name:
+        why = _not_by_module(module) if module is not None and module.startswith(f"{PACKAGE}.") else None
     else:
-        why = _loaded_twice(room, root) or _hidden(room, root, module)
+        why = _loaded_twice(room, root) or _hidden(room, bool(inner), root, module)
     if why is not None:
         if module is None:
             raise ImportError(why)
         print(f"error: {why}", file=sys.stderr)
         raise SystemExit(BAD_ARGUMENTS)
-    if not above and room != "theory":
+    if not long_name and not inner and room != "theory":
         from theory.numerics.commands import guard_start
 
         guard_start(name, list(paths))
 
 
-def _command_asked_for() -> str | None:
-    """What ``python -m`` was given, while Python looks for it."""
+def _command_asked_for(root: str) -> str | None:
+    """What ``python -m`` was given, while Python looks for it, if it is the toolkit's."""
     if sys.argv[:1] != ["-m"]:
         return None
     given = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-    return given[-1].removeprefix("-m") if given else None
+    module = given[-1].removeprefix("-m") if given else ""
+    if module.startswith(f"{PACKAGE}."):
+        return module
+    path = os.path.join(root, *module.split("."))
+    return module if module.partition(".")[0] in BELOW and any(map(os.path.exists, (path, f"{path}.py"))) else None
+
+
+def _command_running(root: str) -> str | None:
+    """The toolkit's command that ``python -m`` runs already."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    room = "" if spec is None else spec.name.partition(".")[0]
+    if room not in BELOW or not _same(os.path.commonpath([root, spec.origin or os.sep]), root):
+        return None
+    return spec.name.removesuffix(".__main__")
 
 
 def _not_by_module(module: str) -> str:
@@ -82,9 +99,11 @@ def _loaded_twice(room: str, root: str) -> str | None:
     return f"{room}: is loaded as {PACKAGE}.{room} already; {why}"
 
 
-def _hidden(room: str, root: str, module: str | None) -> str | None:
-    for other in BELOW[room]:
-        place = _place(other)
+def _hidden(room: str, from_inside: bool, root: str, module: str | None) -> str | None:
+    # A finder of an editable install knows models.cifar also where models itself is somebody else's.
+    own = [room] if from_inside else [module.partition(".")[0]] if module is not None else []
+    for other in dict.fromkeys((*own, *BELOW[room])):
+        place = None if other == room and not from_inside else _place(other)
         if place is None or _same(place, os.path.join(root, other)):
             continue
         words = f"{place} hides the toolkit's package {other}, which is {os.path.join(root, other)}"
