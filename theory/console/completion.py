@@ -13,7 +13,8 @@ from importlib import import_module
 from theory.console.start import PROGRAM
 from theory.console.table import COMMANDS, import_name, summary
 
-_OPTION = re.compile(r"^\W*(-h|--[a-z][\w.-]*)((?:, --?[a-z][\w.-]*)*)", re.MULTILINE)
+# A line of --help begins with an option and its other forms, right after the frame; what is said of it is indented.
+_NAMES = re.compile(r"^\W (?:-h, )?(--[\w.-]*\w(?:, --[\w.-]*\w)*)", re.MULTILINE)
 
 
 def options_of(module: str) -> tuple[str, ...]:
@@ -21,14 +22,8 @@ def options_of(module: str) -> tuple[str, ...]:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         import_module(import_name(module)).main(["--help"])
-    return tuple(
-        dict.fromkeys(
-            each
-            for first, others in _OPTION.findall(re.sub(r"\x1b\[[\d;]*m", "", text.getvalue()))
-            for each in (first, *others.split(", "))
-            if each.startswith("--")
-        )
-    )
+    lines = _NAMES.findall(re.sub(r"\x1b\[[\d;]*m", "", text.getvalue()))
+    return tuple(dict.fromkeys(each for line in lines for each in line.split(", ")))
 
 
 def completion(shell: str, options: Mapping[str, Sequence[str]] | None = None) -> str:
