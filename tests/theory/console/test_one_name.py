@@ -55,7 +55,7 @@ import models, theory.deep.leaf as leaf_of_nobody
     found = python(own, "-c", code, PYTHONPATH=str(installed))
     assert found.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'theory.deep'"
     assert ran(own) == ["models", "theory"], "the user's program gets its own"
-    code = "import pickle, sys; import contrastive_theory.models.beside as m; sys.stdout.buffer.write(pickle.dumps(m.Kept))"
+    code = "import pickle; import contrastive_theory.models.beside as m; print(pickle.dumps(m.Kept))"
     assert "contrastive_theory.models.beside" in python(own, "-c", code, PYTHONPATH=str(installed)).stdout
     # The bytecode is that of the short name.
     assert [*installed.rglob("beside*.pyc")] == [*installed.glob("models/__pycache__/beside*.pyc")]
@@ -78,8 +78,8 @@ for room in ("theory", "models", "figures", "synthetic", "paper_checks"):
         if parts[-1] not in ("__init__", "example") and parts[1] != "rigorous":
             importlib.import_module(".".join(["contrastive_theory", *parts]))
             count += 1
-own = [name for name, module in sys.modules.items() if name.split(".")[0] in ("theory", "figures", "synthetic", "models",
-       "paper_checks")]
+rooms = {"theory", "models", "figures", "synthetic", "paper_checks"}
+own = [name for name in sys.modules if name.split(".")[0] in rooms]
 print(count > 200, own, models.__file__)
 """
 
@@ -101,8 +101,8 @@ def test_a_process_knows_the_toolkit_by_one_name(tmp_path, first, then):
     found = python(tmp_path, "-c", f"import {first}, {then}")
     one, other = sorted(("theory", "contrastive_theory.theory"), key=lambda name: name != then)
     assert found.stderr.splitlines()[-1] == (
-        f"ImportError: {one}: is loaded as {other} already; a process knows the toolkit by one name, so import it by that "
-        "one"
+        f"ImportError: {one}: is loaded as {other} already; a process knows the toolkit by one name, so import it by "
+        "that one"
     )
 
 
@@ -146,18 +146,17 @@ def test_installed_from_a_wheel_the_main_job_runs_beside_the_users_packages(tmp_
     (packages / "libraries.pth").write_text(sysconfig.get_paths()["purelib"])
     shutil.rmtree(source)
     own.mkdir()
-    plant(own, "models", "figures.py", "theory", "synthetic", "tests", "tyro.py", "joblib.py", "contrastive-theory")
-    words = [fresh / "contrastive-theory", "sweep-noise", *SMALL, "--statements", STATEMENTS, "--out", "run", "--backend",
-             "loky", "--jobs", "2"]  # fmt: skip
-    found = subprocess.run(words, cwd=own, capture_output=True, text=True, check=False, env={"OMP_NUM_THREADS": "1"})
-    assert (found.returncode, found.stderr) == (0, "")
+    plant(own, "models", "figures.py", "theory", "synthetic", "tests", "tyro.py", "joblib.py")
+    words = [fresh / "contrastive-theory", "sweep-noise", *SMALL, "--statements", STATEMENTS, "--out", "run",
+             "--backend", "loky", "--jobs", "2"]  # fmt: skip
+    how = {"cwd": own, "capture_output": True, "text": True, "check": False, "env": {"OMP_NUM_THREADS": "1"}}
+    found = subprocess.run(words, **how)
+    assert found.returncode == 0, found.stderr
     assert "Closer at every block: HOLDS" in found.stdout
     assert "Audit: passed" in found.stdout
     assert [*own.glob("run/*.png")]
     assert ran(own) == []
     library = "import models; from contrastive_theory.models.losses import Objective; print(Objective.__module__)"
-    found = subprocess.run(
-        [fresh / "python", "-c", library], cwd=own, capture_output=True, text=True, check=False, env={}
-    )
+    found = subprocess.run([fresh / "python", "-c", library], **how)
     assert found.stdout == "contrastive_theory.models.losses.objectives\n"
     assert ran(own) == ["models"]
