@@ -131,9 +131,10 @@ def test_installed_from_a_wheel_the_main_job_runs_beside_the_users_packages(tmp_
     """In processes, with a file of the user's own statements, and figures drawn."""
     pytest.importorskip("setuptools", "77")
     source, own = tmp_path / "source", tmp_path / "own"
-    shutil.copytree(
-        ROOT, source, ignore=shutil.ignore_patterns("tests", ".*", "build", "runs", "__pycache__", "*.egg-info")
-    )
+    for part in ("theory", "models", "figures", "synthetic", "paper_checks"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("contrastive_theory.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / part, source)
     code = f"import setuptools.build_meta as build; build.build_wheel({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
