@@ -50,6 +50,7 @@ from paper_checks.study import TASKS, Study
 from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
+from theory.console.typed import as_typed
 from theory.numerics.inputs import require_count, require_number
 from theory.numerics.limits import LARGEST_SEEDS
 from theory.numerics.whole_files import to_plain
@@ -283,7 +284,7 @@ def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
 def _command(options: PaperChecks, only: str | None = None) -> str:
     """As it is typed, for all claims that were asked for or for one."""
     only = only or options.only
-    words = ["python -m paper_checks", f"--tier {options.tier}"]
+    words = [as_typed("python -m paper_checks"), f"--tier {options.tier}"]
     words += ["--images PATH"] if options.images else []
     words += [f"--cap {options.cap}"] if options.cap is not None else []
     words += [f"--only {only}"] if only else []

@@ -13,6 +13,7 @@ from models.cifar.methods.settings import METHODS, MethodConfig, method_of, sett
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import RecipeName, recipe
 from models.run_folder import differing
+from theory.console.typed import as_typed
 from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import to_plain
 
@@ -57,7 +58,7 @@ def parse_training(
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
         default = replace(default, method=METHODS[name]())
-    return tyro.cli(kind, args=words, prog=prog, description=description, default=default)
+    return tyro.cli(kind, args=words, prog=as_typed(prog), description=description, default=default)
 
 
 def _method_name(words: list[str], default: str) -> str:
