@@ -151,7 +151,7 @@ class NoHead(Head):
         super().__init__(config, in_dim, in_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(features)
+        return HeadOutput.of_embeddings(features)
 
 
 class LinearHead(Head):
@@ -162,7 +162,7 @@ class LinearHead(Head):
         self.projection = nn.Linear(in_dim, config.out_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(self.projection(features))
+        return HeadOutput.of_embeddings(self.projection(features))
 
 
 class MLPHead(Head):
@@ -173,7 +173,7 @@ class MLPHead(Head):
         self.projection = _mlp(config, in_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(self.projection(features))
+        return HeadOutput.of_embeddings(self.projection(features))
 
 
 class TransFusionHead(Head):
@@ -222,7 +222,7 @@ class ReLUFormerHead(Head):
             mixed = layer(tokens, groups, trace)
             tokens = mixed.tokens
             attentions.append(mixed.weights)
-        return _embedded(self.output(tokens), tuple(attentions) if trace else ())
+        return HeadOutput.of_embeddings(self.output(tokens), tuple(attentions) if trace else ())
 
 
 class DeepFusionHead(Head):
@@ -274,11 +274,11 @@ class BatchFormerHead(Head):
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
         if not self.training:
-            return _embedded(self.projection(features))
+            return HeadOutput.of_embeddings(self.projection(features))
         mixed = self.encoder(features, groups, trace)
         # Together, as one batch: batch normalization, where there is any, then sees both streams.
         plain, fused = self.projection(torch.cat([features, mixed.tokens])).chunk(2)
-        second = _embedded(fused, () if mixed.weights is None else (mixed.weights,))
+        second = HeadOutput.of_embeddings(fused, () if mixed.weights is None else (mixed.weights,))
         return HeadOutput(plain, (Reading.of_tokens(plain),), auxiliary=(second,))
 
 
@@ -305,11 +305,6 @@ def build_head(config: HeadConfig, in_dim: int) -> Head:
 def count_parameters(module: nn.Module) -> int:
     """Numbers that training can change."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def _embedded(embeddings: Float[Tensor, "n d"], attentions: tuple[Float[Tensor, "heads n n"], ...] = ()) -> HeadOutput:
-    """The output of a head whose only reading is of its embeddings."""
-    return HeadOutput(embeddings, (Reading.of_tokens(embeddings),), attentions)
 
 
 def _mlp(config: HeadConfig, in_dim: int) -> nn.Sequential:

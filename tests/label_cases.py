@@ -197,7 +197,7 @@ EXEMPT = {
         "labels that folders or archives gave, indices into their names",
     ),
     "models.cifar.methods.learners.Batch": "holds an ImageSet's labels, unread",
-    "models.cifar.methods.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
+    "models.devices.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
 }
 
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.methods.gather import gather_labels, gather_rows
 from models.cifar.methods.gradient_cache import cached_backward
+from models.devices.gather import gather_labels, gather_rows
 from models.losses import nt_xent
 from tests.models.cifar.methods.several_processes import in_processes
 
