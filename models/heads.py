@@ -139,6 +139,14 @@ class Head(nn.Module, ABC):
             raise ValueError(f"views: must divide the n = {features.shape[0]} rows of features, got {views}")
         return self.project(features, views if self.attention_scope == "per_view" else 1, trace)
 
+    def embed(self, features: Float[Tensor, "n D"], views: int = 1) -> Float[Tensor, "n d"]:
+        """The embeddings alone, for whoever has no use for readings: (n, ``embedding_dim``).
+
+        Raises:
+            ValueError: as ``forward``.
+        """
+        return self(features, views).embeddings
+
     @abstractmethod
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
         """``forward`` after its checks; attention stays inside each of ``groups`` equal consecutive groups."""
@@ -291,6 +299,33 @@ HEADS: dict[str, type[Head]] = {
     "reluformer": ReLUFormerHead,
     "batchformer": BatchFormerHead,
 }
+
+
+class TensorHead(nn.Module):
+    """A head that returns its embeddings, a tensor like any other module's: ``nn.Sequential(encoder, TensorHead(head))``.
+
+    What losses of affinities read of an attention head (its readings), and BatchFormer's second stream in training, are
+    left out: train those on what the head itself returns.
+
+    Attributes:
+        head: the head; training it trains this.
+
+    Args:
+        views: into how many equal consecutive groups the rows fall, as Head.forward has it.
+
+    Raises:
+        ValueError: a head that is none, or no view.
+    """
+
+    def __init__(self, head: Head, views: int = 1) -> None:
+        super().__init__()
+        if not isinstance(head, Head):
+            raise ValueError(f"head: expected one of build_head, got a {type(head).__name__}")
+        self.head, self.views = head, require_count(views, "views", 1)
+
+    def forward(self, features: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        """Embeddings of all rows; raises as Head.forward."""
+        return self.head.embed(features, self.views)
 
 
 def build_head(config: HeadConfig, in_dim: int) -> Head:
