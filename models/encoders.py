@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.foreign.encoder_factory import made_by_factory, require_name
 from theory.numerics.inputs import require_array, require_choice, require_count, require_flags
 from theory.numerics.limits import LARGEST_CHANNELS
 
@@ -52,6 +53,10 @@ class EncoderConfig:
     """Channels of an image."""
     zero_last_norm: bool = False
     """Start every block as its shortcut, by scaling its last normalization by zero (arXiv 1706.02677, section 5.1)."""
+    factory: str | None = None
+    """Anybody's encoder instead, as MODULE:FUNCTION: a function of no arguments that returns a torch.nn.Module from
+    images (n, 3, H, W) to features (n, D). Its code is imported and run. A checkpoint keeps the name alone, and whoever
+    reads it has to name the factory again."""
 
     def __post_init__(self) -> None:
         require_flags(self)
@@ -60,6 +65,8 @@ class EncoderConfig:
         require_count(self.in_channels, "in_channels", 1, LARGEST_CHANNELS)
         if self.width is not None:
             require_count(self.width, "width", 1, LARGEST_CHANNELS)
+        if self.factory is not None:
+            require_name(self.factory)
 
     @property
     def first_width(self) -> int:
@@ -171,13 +178,21 @@ class Encoder(nn.Module):
         return self.blocks(self.norm(self.conv(images)).relu()).mean((2, 3))
 
 
-def build_encoder(config: EncoderConfig, generator: torch.Generator | None = None) -> Encoder:
-    """The encoder that a configuration describes; float32, on the CPU.
+def build_encoder(
+    config: EncoderConfig, generator: torch.Generator | None = None, image_size: int | None = None
+) -> nn.Module:
+    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on the CPU.
 
     Args:
-        config: kind and sizes.
+        config: kind and sizes; or a factory, whose code is imported and run.
         generator: draws the weights, and nothing else is drawn; None takes torch's default generator: seed it before.
+        image_size: that of the images that a factory's encoder is tried on where it does not tell D; None takes 32.
+
+    Raises:
+        ValueError: a factory that cannot be used (models/foreign/encoder_factory.py).
     """
+    if config.factory is not None:
+        return made_by_factory(config.factory, generator, image_size)
     return Encoder(config, generator)
 
 

@@ -3,18 +3,17 @@
 Keeping queries and keys instead of n x n matrices lets a loss choose how to read an affinity off them, and work in row
 tiles; feature losses read the embeddings and pay for nothing else.
 
-Both classes are nodes of torch's pytrees: torch.export and torch.func look through them at their tensors.
+Both classes are nodes of torch's trees: torch.export and torch.func look through them at their tensors.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+import torch.export
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree
 
 from theory.affinity import unit_points
 from theory.numerics.precision import widen
@@ -86,34 +85,6 @@ def normalized(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]
     return F.normalize(rows, dim=-1)
 
 
-def _register(kind: type, names_of: Callable[[Any], tuple[str, ...]], made_of: Callable[[dict], Any]) -> None:
-    """Make a dataclass a node of torch's pytrees, with the fields that ``names_of`` names as its children."""
-
-    def flatten(node: Any) -> tuple[list, tuple[str, ...]]:
-        names = names_of(node)
-        return [getattr(node, name) for name in names], names
-
-    def flatten_with_keys(node: Any) -> tuple[list, tuple[str, ...]]:
-        children, names = flatten(node)
-        return [(_pytree.GetAttrKey(name), child) for name, child in zip(names, children)], names
-
-    def unflatten(children: Iterable, names: Iterable[str]) -> Any:
-        return made_of(dict(zip(names, children)))
-
-    _pytree.register_pytree_node(
-        kind, flatten, unflatten, serialized_type_name=f"{kind.__module__}.{kind.__name__}",
-        to_dumpable_context=list, from_dumpable_context=tuple, flatten_with_keys_fn=flatten_with_keys,
-    )  # fmt: skip
-
-
-# Queries that are the keys stay that: losses work in tiles because of it.
-_register(
-    Reading,
-    lambda reading: ("queries",) if reading.queries is reading.keys else ("queries", "keys"),
-    lambda fields: Reading(fields["queries"], fields.get("keys", fields["queries"])),
-)
-_register(
-    HeadOutput,
-    lambda output: ("embeddings", "readings", "attentions", "auxiliary"),
-    lambda fields: HeadOutput(**fields),
-)
+# Nodes of torch's trees.
+for _kind in (Reading, HeadOutput):
+    torch.export.register_dataclass(_kind, serialized_type_name=f"{_kind.__module__}.{_kind.__name__}")

@@ -302,7 +302,7 @@ HEADS: dict[str, type[Head]] = {
 
 
 class TensorHead(nn.Module):
-    """A head that returns its embeddings, a tensor like any other module's: ``nn.Sequential(encoder, TensorHead(head))``.
+    """A head that returns its embeddings, a tensor as other modules do: ``nn.Sequential(encoder, TensorHead(head))``.
 
     What losses of affinities read of an attention head (its readings), and BatchFormer's second stream in training, are
     left out: train those on what the head itself returns.

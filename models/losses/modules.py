@@ -93,7 +93,7 @@ class BatchLoss(nn.Module):
 
     def _of_labels(self, embeddings: Tensor, labels: Array) -> Tensor:
         require_rows(embeddings, "embeddings")
-        labels = _as_integers(labels, len(embeddings), embeddings.device)
+        labels = _as_integers(labels, len(embeddings), embeddings.device, self._gathers())
         if self._gathers():
             embeddings, labels = _gathered(embeddings), gather_labels(labels)
         if self.check_values:
@@ -191,7 +191,7 @@ def _gathered(rows: Float[Tensor, "n D"]) -> Float[Tensor, "N D"]:
         return gather_rows(rows)
 
 
-def _as_integers(labels: Array, num_points: int, device: torch.device) -> Int64[Tensor, " n"]:
+def _as_integers(labels: Array, num_points: int, device: torch.device, gathered: bool) -> Int64[Tensor, " n"]:
     """Labels of any integers as int64 on ``device``; nobody waits for those that are there already."""
     if isinstance(labels, Tensor) and labels.shape == (num_points,) and not labels.is_complex():
         return upload(labels.long(), device)
@@ -199,6 +199,7 @@ def _as_integers(labels: Array, num_points: int, device: torch.device) -> Int64[
         values, index = index_labels(labels, num_points)
     except ValueError as error:
         raise ValueError(f"{error}; or a second view, a floating tensor (n, D)") from None
-    if values.dtype.kind not in "iub":
-        raise ValueError("labels: must fit 64 bits")
-    return upload(torch.from_numpy(values.astype(np.int64)[index]), device)
+    narrow = values.dtype.kind in "iub"
+    if gathered and not narrow:
+        raise ValueError("labels: must fit 64 bits where processes compare theirs")
+    return upload(torch.from_numpy(values.astype(np.int64)[index] if narrow else index), device)

@@ -221,14 +221,21 @@ def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, draws: D
 
 
 def build_learner(
-    method: MethodConfig, encoder: EncoderConfig, head: HeadConfig, generator: torch.Generator
+    method: MethodConfig,
+    encoder: EncoderConfig,
+    head: HeadConfig,
+    generator: torch.Generator,
+    image_size: int | None = None,
 ) -> Learner:
     """A method's networks, initialized from ``generator`` and nothing else.
 
+    Args:
+        image_size: as in build_encoder.
+
     Raises:
-        ValueError: settings that do not fit each other.
+        ValueError: settings that do not fit each other, or a factory that cannot be used.
     """
-    network = build_encoder(encoder, generator)
+    network = build_encoder(encoder, generator, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
         projection = build_head(head, network.feature_dim)

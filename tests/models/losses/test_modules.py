@@ -128,7 +128,9 @@ def test_the_affinity_of_embeddings_is_that_of_the_theory():
     )
 
 
-@pytest.mark.parametrize("labels", [CLASSES.numpy(), CLASSES.tolist(), CLASSES.int(), CLASSES * 2**40 - 7])
+@pytest.mark.parametrize(
+    "labels", [CLASSES.numpy(), CLASSES.tolist(), CLASSES.int(), [int(each) * 2**80 for each in CLASSES]]
+)
 @LOSSES
 def test_labels_of_any_kind(loss, labels):
     assert loss(normal(), labels) == loss(normal(), CLASSES)
@@ -230,7 +232,6 @@ def test_a_norm_without_care_would_be_noticed():
         (normal(), normal().numpy(), "labels: expected integers"),
         (normal(), normal().long(), "labels: expected integers"),
         (normal(), normal().to(torch.complex64), "labels: expected integers"),
-        (normal(), [*CLASSES.tolist()[:-1], 2**70], "labels: must fit 64 bits"),
         (normal(), None, "labels: expected integers"),
         (normal(8, 8), normal(8, 8).long(), "labels: expected integers"),
         (normal()[0], CLASSES, "embeddings: expected shape"),
