@@ -161,6 +161,9 @@ class AffinityJSDLoss(BatchLoss):
     their sums; cut is the numerical threshold (theory.md, section 0). A TransFusion head's own affinity is made of its
     learned queries and keys: for that call Objective("affinity") on what the head returns.
 
+    Large batches are computed in row tiles (readouts squared_relu and relu), which need labels on the host: there a GPU
+    is waited for once a batch of labels.
+
     Args:
         readout: squared_relu; or relu, without the square; squared, C_ij^2, signs ignored; softmax of C_ij/temperature.
         temperature: of the softmax readout; others ignore it.

@@ -9,6 +9,7 @@ from pytorch_metric_learning import losses as oracle
 from torch.nn import functional as F
 
 from models.losses import AffinityJSDLoss, NTXentLoss, SupConLoss, view_pair_labels
+from tests.stand_in import DEVICE, PretendDevice
 from theory.affinity import affinity_matrix
 
 CLASSES = torch.tensor([2, 0, 2, 1, 0, 2, 1, 5])
@@ -193,6 +194,22 @@ def test_what_is_not_finite_shows(loss, bad):
         rows = normal()
         rows[row, 1] = bad
         assert math.isnan(loss(rows, labels)), "of an anchor, of a row without positives, without any anchor"
+
+
+@LOSSES
+def test_a_step_waits_for_nothing(loss):
+    """By the pretend accelerator's count; with values checked it does wait."""
+    expected = loss(normal(), CLASSES)
+    with PretendDevice() as log:
+        rows, classes, other = (each.to(DEVICE) for each in (normal(), CLASSES, normal(seed=1)))
+        rows.requires_grad_()
+        log.events.clear()
+        found = loss(rows, classes)
+        (found + loss(rows, other)).backward()
+        assert log.events == []
+        NTXentLoss(check_values=True)(rows, classes)
+        assert log.waits != []
+        torch.testing.assert_close(found.detach().cpu(), expected)
 
 
 @pytest.mark.parametrize("kind", [NTXentLoss, SupConLoss, AffinityJSDLoss])
