@@ -14,6 +14,8 @@ and infinity come out as NaN. ``check_values=True`` names all three in a ValueEr
 Half precision is computed in float32, also under autocast, and the loss returned in float32.
 """
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -26,7 +28,7 @@ from models.losses.common import BatchLabels, labels_of_batch, require_nonzero, 
 from models.losses.objectives import Objective
 from models.losses.readout import Readout
 from theory.batches.clusters import index_labels
-from theory.numerics.inputs import Array, require_flag
+from theory.numerics.inputs import Array, require_flag, require_number
 
 
 class BatchLoss(nn.Module):
@@ -134,7 +136,7 @@ class NTXentLoss(BatchLoss):
     """
 
     def __init__(self, temperature: float = 0.5, *, gather: bool = False, check_values: bool = False) -> None:
-        super().__init__(Objective("nt_xent", temperature=temperature), gather, check_values)
+        super().__init__(Objective("nt_xent", temperature=_positive(temperature)), gather, check_values)
 
 
 class SupConLoss(BatchLoss):
@@ -149,7 +151,7 @@ class SupConLoss(BatchLoss):
     """
 
     def __init__(self, temperature: float = 0.1, *, gather: bool = False, check_values: bool = False) -> None:
-        super().__init__(Objective("supcon", temperature=temperature), gather, check_values)
+        super().__init__(Objective("supcon", temperature=_positive(temperature)), gather, check_values)
 
 
 class AffinityJSDLoss(BatchLoss):
@@ -181,11 +183,15 @@ class AffinityJSDLoss(BatchLoss):
         gather: bool = False,
         check_values: bool = False,
     ) -> None:
-        super().__init__(Objective("affinity", readout, temperature=temperature), gather, check_values)
+        super().__init__(Objective("affinity", readout, temperature=_positive(temperature)), gather, check_values)
 
     def _settings(self) -> list[str]:
         readout = self.objective.readout
         return [f"readout={readout!r}", *(super()._settings() if readout == "softmax" else ())]
+
+
+def _positive(temperature: float) -> float:
+    return require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
 
 
 def _gathered(rows: Float[Tensor, "n D"]) -> Float[Tensor, "N D"]:

@@ -268,6 +268,7 @@ def test_everything_else_is_refused_by_name(embeddings, labels, told, as_users_c
 def test_settings_are_checked_and_shown(as_users_call):
     for kind, bad, told in (
         (NTXentLoss, {"temperature": 0.0}, "temperature"),
+        (NTXentLoss, {"temperature": None}, "temperature"),
         (SupConLoss, {"temperature": math.nan}, "temperature"),
         (AffinityJSDLoss, {"readout": "cubed"}, "readout"),
         (AffinityJSDLoss, {"temperature": -1.0}, "temperature"),
