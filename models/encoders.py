@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.foreign.encoder_factory import made_by_factory, require_name
 from theory.numerics.inputs import require_array, require_choice, require_count, require_flags, require_range
 from theory.numerics.limits import LARGEST_CHANNELS
 
@@ -58,6 +59,10 @@ class EncoderConfig:
     features: int | None = None
     """A last 1 x 1 convolution with normalization widens the last stage to so many features before the mean over
     pixels; it costs little, and probes read more from it. None: none."""
+    factory: str | None = None
+    """Anybody's encoder instead, as MODULE:FUNCTION: a function of no arguments that returns a torch.nn.Module from
+    images (n, 3, H, W) to features (n, D). Its code is imported and run. A checkpoint keeps the name alone, and whoever
+    reads it has to name the factory again."""
 
     def __post_init__(self) -> None:
         require_flags(self)
@@ -69,6 +74,8 @@ class EncoderConfig:
         require_range(require_count(self.stem_stride, "stem_stride", 1), "stem_stride", 1, 2)
         if self.features is not None:
             require_count(self.features, "features", 1, LARGEST_CHANNELS)
+        if self.factory is not None:
+            require_name(self.factory)
 
     @property
     def first_width(self) -> int:
@@ -184,13 +191,21 @@ class Encoder(nn.Module):
         return self.widening(self.blocks(self.norm(self.conv(images)).relu())).mean((2, 3))
 
 
-def build_encoder(config: EncoderConfig, generator: torch.Generator | None = None) -> Encoder:
-    """The encoder that a configuration describes; float32, on the CPU.
+def build_encoder(
+    config: EncoderConfig, generator: torch.Generator | None = None, image_size: int | None = None
+) -> nn.Module:
+    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on the CPU.
 
     Args:
-        config: kind and sizes.
+        config: kind and sizes; or a factory, whose code is imported and run.
         generator: draws the weights, and nothing else is drawn; None takes torch's default generator: seed it before.
+        image_size: that of the images that a factory's encoder is tried on where it does not tell D; None takes 32.
+
+    Raises:
+        ValueError: a factory that cannot be used (models/foreign/encoder_factory.py).
     """
+    if config.factory is not None:
+        return made_by_factory(config.factory, generator, image_size)
     return Encoder(config, generator)
 
 

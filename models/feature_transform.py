@@ -23,8 +23,8 @@ from torch import Tensor
 
 from models.devices.transfer import upload
 from models.devices.value_checks import values_are_checked
+from models.head_output import unit_or_zero
 from models.losses.common import require_alike, require_rows, widen
-from theory.affinity import unit_points
 from theory.numerics.inputs import require_array, require_count, require_flag, require_number, require_range
 
 # What an index may be.
@@ -159,7 +159,7 @@ def _finished(rows: Tensor, name: str, normalize: bool) -> Tensor:
         return rows
     if values_are_checked() and not bool((rows != 0).any(-1).all()):
         raise ValueError(f"{name}: some pair mixes to a zero vector; it cannot be normalized")
-    return unit_points(rows)
+    return unit_or_zero(rows)
 
 
 def _log_gamma_draws(shape_parameter: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

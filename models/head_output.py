@@ -2,13 +2,34 @@
 
 Keeping queries and keys instead of n x n matrices lets a loss choose how to read an affinity off them, and work in row
 tiles; feature losses read the embeddings and pay for nothing else.
+
+Both classes are nodes of torch's trees: torch.export and torch.func look through them at their tensors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.export
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
+
+from theory.affinity import unit_points
+from theory.numerics.precision import widen
+
+
+def unit_or_zero(
+    rows: Float[Tensor, "*heads n d"], unit: Callable[[Tensor], Tensor] = unit_points
+) -> Float[Tensor, "*heads n d"]:
+    """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
+    gradient (that of a norm is NaN or without bound there). NaN stays NaN.
+
+    Args:
+        unit: how rows are divided that are not zero.
+    """
+    zero = (rows == 0).all(-1, keepdim=True)
+    return unit(torch.where(zero, 1.0, rows)).masked_fill(zero, 0.0)
 
 
 @dataclass(frozen=True)
@@ -16,7 +37,8 @@ class Reading:
     """One block's unit queries and keys; its cosines are what its affinity is made of (theory.md, section 0).
 
     Attributes:
-        queries, keys: (heads, n, d), rows of norm 1; the same tensor twice where a block compares its tokens directly.
+        queries, keys: (heads, n, d), rows of norm 1 or 0; the same tensor twice where a block compares its tokens
+            directly.
     """
 
     queries: Float[Tensor, "heads n d"]
@@ -28,8 +50,8 @@ class Reading:
 
     @staticmethod
     def of_tokens(tokens: Float[Tensor, "n d"]) -> "Reading":
-        """The cosines of the tokens themselves, as one head."""
-        unit = torch.nn.functional.normalize(tokens, dim=-1).unsqueeze(0)
+        """The cosines of the tokens themselves, as one head; of half precision in float32."""
+        unit = unit_or_zero(widen(tokens), normalized).unsqueeze(0)
         return Reading(unit, unit)
 
 
@@ -49,3 +71,20 @@ class HeadOutput:
     readings: tuple[Reading, ...]
     attentions: tuple[Float[Tensor, "heads n n"], ...] = ()
     auxiliary: tuple["HeadOutput", ...] = ()
+
+    @staticmethod
+    def of_embeddings(
+        embeddings: Float[Tensor, "n d"], attentions: tuple[Float[Tensor, "heads n n"], ...] = ()
+    ) -> "HeadOutput":
+        """The output of a head whose only reading is of its embeddings, and what anybody's embeddings are taken for."""
+        return HeadOutput(embeddings, (Reading.of_tokens(embeddings),), attentions)
+
+
+def normalized(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
+    """torch's own division by the norm."""
+    return F.normalize(rows, dim=-1)
+
+
+# Nodes of torch's trees.
+for _kind in (Reading, HeadOutput):
+    torch.export.register_dataclass(_kind, serialized_type_name=f"{_kind.__module__}.{_kind.__name__}")

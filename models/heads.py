@@ -139,6 +139,14 @@ class Head(nn.Module, ABC):
             raise ValueError(f"views: must divide the n = {features.shape[0]} rows of features, got {views}")
         return self.project(features, views if self.attention_scope == "per_view" else 1, trace)
 
+    def embed(self, features: Float[Tensor, "n D"], views: int = 1) -> Float[Tensor, "n d"]:
+        """The embeddings alone, for whoever has no use for readings: (n, ``embedding_dim``).
+
+        Raises:
+            ValueError: as ``forward``.
+        """
+        return self(features, views).embeddings
+
     @abstractmethod
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
         """``forward`` after its checks; attention stays inside each of ``groups`` equal consecutive groups."""
@@ -151,7 +159,7 @@ class NoHead(Head):
         super().__init__(config, in_dim, in_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(features)
+        return HeadOutput.of_embeddings(features)
 
 
 class LinearHead(Head):
@@ -162,7 +170,7 @@ class LinearHead(Head):
         self.projection = nn.Linear(in_dim, config.out_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(self.projection(features))
+        return HeadOutput.of_embeddings(self.projection(features))
 
 
 class MLPHead(Head):
@@ -173,7 +181,7 @@ class MLPHead(Head):
         self.projection = _mlp(config, in_dim)
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
-        return _embedded(self.projection(features))
+        return HeadOutput.of_embeddings(self.projection(features))
 
 
 class TransFusionHead(Head):
@@ -222,7 +230,7 @@ class ReLUFormerHead(Head):
             mixed = layer(tokens, groups, trace)
             tokens = mixed.tokens
             attentions.append(mixed.weights)
-        return _embedded(self.output(tokens), tuple(attentions) if trace else ())
+        return HeadOutput.of_embeddings(self.output(tokens), tuple(attentions) if trace else ())
 
 
 class DeepFusionHead(Head):
@@ -274,11 +282,11 @@ class BatchFormerHead(Head):
 
     def project(self, features: Float[Tensor, "n D"], groups: int, trace: bool) -> HeadOutput:
         if not self.training:
-            return _embedded(self.projection(features))
+            return HeadOutput.of_embeddings(self.projection(features))
         mixed = self.encoder(features, groups, trace)
         # Together, as one batch: batch normalization, where there is any, then sees both streams.
         plain, fused = self.projection(torch.cat([features, mixed.tokens])).chunk(2)
-        second = _embedded(fused, () if mixed.weights is None else (mixed.weights,))
+        second = HeadOutput.of_embeddings(fused, () if mixed.weights is None else (mixed.weights,))
         return HeadOutput(plain, (Reading.of_tokens(plain),), auxiliary=(second,))
 
 
@@ -293,6 +301,33 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
+class TensorHead(nn.Module):
+    """A head that returns its embeddings, a tensor as other modules do: ``nn.Sequential(encoder, TensorHead(head))``.
+
+    What losses of affinities read of an attention head (its readings), and BatchFormer's second stream in training, are
+    left out: train those on what the head itself returns.
+
+    Attributes:
+        head: the head; training it trains this.
+
+    Args:
+        views: into how many equal consecutive groups the rows fall, as Head.forward has it.
+
+    Raises:
+        ValueError: a head that is none, or no view.
+    """
+
+    def __init__(self, head: Head, views: int = 1) -> None:
+        super().__init__()
+        if not isinstance(head, Head):
+            raise ValueError(f"head: expected one of build_head, got a {type(head).__name__}")
+        self.head, self.views = head, require_count(views, "views", 1)
+
+    def forward(self, features: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        """Embeddings of all rows; raises as Head.forward."""
+        return self.head.embed(features, self.views)
+
+
 def build_head(config: HeadConfig, in_dim: int) -> Head:
     """The head that a configuration describes, for features of ``in_dim`` coordinates; float32, on the CPU.
 
@@ -305,11 +340,6 @@ def build_head(config: HeadConfig, in_dim: int) -> Head:
 def count_parameters(module: nn.Module) -> int:
     """Numbers that training can change."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def _embedded(embeddings: Float[Tensor, "n d"], attentions: tuple[Float[Tensor, "heads n n"], ...] = ()) -> HeadOutput:
-    """The output of a head whose only reading is of its embeddings."""
-    return HeadOutput(embeddings, (Reading.of_tokens(embeddings),), attentions)
 
 
 def _mlp(config: HeadConfig, in_dim: int) -> nn.Sequential:

@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.head_output import unit_or_zero
 from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
-from theory.affinity import unit_points
 from theory.numerics.inputs import require_count, require_flag, require_number
 
 
@@ -94,7 +94,7 @@ class FeatureQueue(nn.Module):
     It starts empty, without the random negatives that MoCo's code starts with: until it has been filled there are fewer
     negatives, all of them real, and the loss is that of fewer negatives. The state dict holds the features and how many
     were ever enqueued, so a resumed queue goes on exactly as the saved one would have. In distributed training every
-    process is to enqueue the same features (models/cifar/methods/gather.py gathers them).
+    process is to enqueue the same features (models/devices/gather.py gathers them).
 
     Args:
         size: K, rows that are kept.
@@ -132,7 +132,7 @@ class FeatureQueue(nn.Module):
         if not len(features):
             return
         require_nonzero(features, "features")
-        newest = unit_points(widen(features[-self.size :])).to(self.rows)
+        newest = unit_or_zero(widen(features[-self.size :])).to(self.rows)
         last = self._enqueued + len(features)
         slots = torch.arange(last - len(newest), last, device=self.rows.device) % self.size
         self.rows[slots] = newest
@@ -186,8 +186,8 @@ def moco_loss(
         dtype = torch.promote_types(widen(queries).dtype, torch.promote_types(keys.dtype, negatives.dtype))
         queries, keys, negatives = (rows.to(dtype) for rows in (queries, keys, negatives))
         if normalize:
-            queries, keys = unit_points(queries), unit_points(keys)
-            negatives = unit_points(negatives) if len(negatives) else negatives
+            queries, keys = unit_or_zero(queries), unit_or_zero(keys)
+            negatives = unit_or_zero(negatives) if len(negatives) else negatives
         return info_nce((queries * keys).sum(-1), queries @ negatives.mT, temperature)
 
 

@@ -13,10 +13,10 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.methods.gather import gather_rows
 from models.cifar.methods.processes import leave_group
 from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.config import TrainConfig
+from models.devices.gather import gather_rows
 from models.losses import nt_xent
 from paper_checks.arms import Training, images, train_and_evaluate
 from paper_checks.tiers import Control

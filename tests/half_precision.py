@@ -13,7 +13,10 @@ from array_api_compat import array_namespace
 
 from models.head_output import HeadOutput, Reading
 from models.losses import (
+    AffinityJSDLoss,
+    NTXentLoss,
     Objective,
+    SupConLoss,
     affinity_divergence,
     affinity_jsd,
     affinity_jsd_from_points,
@@ -167,6 +170,8 @@ def losses() -> list[Case]:
             features,
             64,
         )
+    for kind in (NTXentLoss, SupConLoss, AffinityJSDLoss):
+        add(f"losses.modules.{kind.__name__}", lambda x, k=kind: k()(x, np.arange(64) % 32), features, 64, close=1e-4)
     add("momentum.moco_loss", lambda x: moco_loss(*halves(x[8:]), x[:8]), features, 64)
     add("losses.info_nce.info_nce", lambda c: info_nce(c[:, 0], c[:, 1:]), lambda n: [cosines(n)], 64)
     return cases

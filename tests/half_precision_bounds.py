@@ -209,6 +209,7 @@ LABELS = "takes labels, sizes or counts only"
 CHECK = "raises or returns its argument; it computes nothing"
 RESULT = "holds results that are float64 already"
 EXEMPT = {
+    "losses.modules.BatchLoss": "what the losses that are modules share; they are in the battery",
     **dict.fromkeys(
         ("losses.contrastive.view_pair_labels", "affinity.target_affinity", "measurements.chance_sharpness",
          "clusters.cluster_layout", "clusters.group_rows", "clusters.contiguous_labels", "clusters.ClusterLayout",

@@ -14,7 +14,15 @@ import theory
 from models.cifar.evaluation import measure, probes
 from models.cifar.evaluation.features import LabelledFeatures
 from models.head_output import HeadOutput, Reading
-from models.losses import Objective, affinity_jsd_from_points, common, supcon, target_of_labels
+from models.losses import (
+    AffinityJSDLoss,
+    Objective,
+    SupConLoss,
+    affinity_jsd_from_points,
+    common,
+    supcon,
+    target_of_labels,
+)
 from models.losses.measured import measure_affinity
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
@@ -164,6 +172,7 @@ CASES = {
     "models.losses.common.label_index": Case(lambda y: _alike(common.label_index(y, len(INDEX), "cpu"))),
     "models.losses.common.labels_of_batch": Case(lambda y: _alike(common.labels_of_batch(y, len(INDEX), "cpu").index)),
     "models.losses.contrastive.supcon": Case(lambda y: _flat(supcon(TOKENS, y))),
+    "models.losses.modules.BatchLoss": Case(lambda y: _flat(SupConLoss()(TOKENS, y), AffinityJSDLoss()(TOKENS, y))),
     "models.losses.measured.measure_affinity": Case(_measured),
     "models.losses.divergence.target_of_labels": Case(lambda y: _flat(target_of_labels(y))),
     "models.losses.objectives.Objective": Case(lambda y: _flat(Objective("affinity")(OUTPUT, y))),
@@ -197,7 +206,7 @@ EXEMPT = {
         "labels that folders or archives gave, indices into their names",
     ),
     "models.cifar.methods.learners.Batch": "holds an ImageSet's labels, unread",
-    "models.cifar.methods.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
+    "models.devices.gather.gather_labels": "moves labels between processes, bit by bit (test_gather.py)",
 }
 
 

@@ -20,7 +20,7 @@ from tests.half_precision_bounds import EXEMPT, EXEMPT_MODULES, numbers
 from theory.numerics.precision import half_as_float64, widen
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-LOSS_MODULES = ("affinity", "contrastive", "divergence", "info_nce", "legacy", "objectives", "readout")
+LOSS_MODULES = ("affinity", "contrastive", "divergence", "info_nce", "legacy", "modules", "objectives", "readout")
 LOSSES, OTHERS = losses(), [*arrays(), *numbers()]
 CASES = [*LOSSES, *OTHERS]
 

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "theory/README.md", "synthetic/README.md", "models/README.md",
-         "models/advisor/README.md", "paper_checks/README.md", "figures/gallery/README.md"]  # fmt: skip
+         "models/advisor/README.md", "models/foreign/README.md", "paper_checks/README.md",
+         "figures/gallery/README.md"]  # fmt: skip
 # Blocks that need libraries that the toolkit does not: tests/models/advisor/test_recipes.py reads them.
 FOREIGN = re.compile(r"^(import|from) (timm|transformers|lightning)", re.MULTILINE)
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
@@ -90,11 +91,15 @@ BLOCKS = [
 ]
 
 
-def test_blocks_are_on_three_pages():
-    assert {page for page, _ in BLOCKS} == {"theory/README.md", "models/README.md", "models/advisor/README.md"}
+# Whose blocks other tests run: tests/models/advisor/test_recipes.py, tests/models/foreign/test_examples.py.
+ELSEWHERE = ("models/advisor/README.md", "models/foreign/README.md")
 
 
-@pytest.mark.parametrize(("page", "block"), [each for each in BLOCKS if "advisor" not in each[0]])
+def test_blocks_are_on_four_pages():
+    assert {page for page, _ in BLOCKS} == {"theory/README.md", "models/README.md", *ELSEWHERE}
+
+
+@pytest.mark.parametrize(("page", "block"), [each for each in BLOCKS if each[0] not in ELSEWHERE])
 def test_blocks_run_and_say_what_they_say(page, block, tmp_path, monkeypatch):
     """An expression followed by "# NUMBER" has this value, to as many digits."""
     monkeypatch.setenv("CONTRASTIVE_THEORY_CACHE", str(tmp_path))

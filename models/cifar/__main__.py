@@ -6,6 +6,7 @@
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
     python -m models.cifar --recipe fast --data.dataset cifar10   ten minutes on two CPU cores
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
+    python -m models.cifar --encoder.factory my_encoders:vit      an encoder of yours: a function that returns a module
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
     python -m models.cifar --init runs/a/checkpoint.pt            start from its weights: fine-tune, or another schedule
     torchrun --nproc-per-node 2 -m models.cifar --out runs/b      several processes: one loss over the whole batch

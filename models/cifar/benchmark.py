@@ -124,8 +124,9 @@ def run(options: BenchmarkOptions) -> int:
         "Pillow, image by image": with_pillow,
     }
     seconds = time_rounds(work, options.rounds, device)
+    encoder = options.encoder.factory or options.encoder.kind
     print(
-        f"{options.method.name}, {options.encoder.kind}, batch {options.batch_size}, {options.precision}, {device}, "
+        f"{options.method.name}, {encoder}, batch {options.batch_size}, {options.precision}, {device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, median [min, max] of {options.rounds} rounds"
     )
     print("                           views/s   share of the bare encoder's throughput")

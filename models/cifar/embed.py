@@ -56,6 +56,9 @@ class EmbedOptions:
     """Where: cpu, cuda, cuda:1, mps."""
     root: Path | None = None
     """Folder for downloads and decoded images. None: the one of this user's cache."""
+    encoder_factory: str | None = None
+    """MODULE:FUNCTION that made the training's encoder, where it was trained with --encoder.factory. Its code is
+    imported and run; a checkpoint that names one is refused without it."""
 
 
 def run(options: EmbedOptions) -> int:
@@ -69,7 +72,7 @@ def run(options: EmbedOptions) -> int:
     if options.images is not None:
         require_count(options.images, "images", 4, LARGEST_BATCH)
     device = resolve_device(options.device)
-    trained = load_trained(options.checkpoint, device)
+    trained = load_trained(options.checkpoint, device, options.encoder_factory)
     config, learner = trained.config, trained.learner
     check_view_strengths(options.strengths, config.view)
     splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)

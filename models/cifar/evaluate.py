@@ -63,6 +63,9 @@ class EvaluateOptions:
     """Where: cpu, cuda, cuda:1, mps."""
     root: Path | None = None
     """Folder for downloads and decoded images. None: the one of this user's cache."""
+    encoder_factory: str | None = None
+    """MODULE:FUNCTION that made the training's encoder, where it was trained with --encoder.factory. Its code is
+    imported and run; a checkpoint that names one is refused without it."""
 
 
 def evaluate(
@@ -201,7 +204,7 @@ def run(options: EvaluateOptions) -> int:
         OSError: results could not be written.
     """
     device = resolve_device(options.device)
-    trained = load_trained(options.checkpoint, device)
+    trained = load_trained(options.checkpoint, device, options.encoder_factory)
     splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)
     path = results_path(options.checkpoint.parent, trained, data)
     rows = evaluate(trained.config, trained.learner, splits, device, data)

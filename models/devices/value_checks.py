@@ -7,7 +7,8 @@ calls asks it; a training that has checked what it trains on, and looks at its l
         loss = objective(head(features), labels)
 
 Shapes and types, which the host knows, are checked either way. What is not finite then makes the loss NaN or infinite
-instead of raising ValueError; a zero vector that is to be normalized makes it NaN.
+instead of raising ValueError. A zero vector that is to be normalized stays zero: a row without affinity to any other
+(theory.md, section 4, says what it costs), and without gradient. A batch without any pair of equal labels has loss 0.
 """
 
 from collections.abc import Iterator

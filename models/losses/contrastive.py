@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.devices.value_checks import values_are_checked
+from models.head_output import unit_or_zero
 from models.losses.common import (
     BatchLabels,
     labels_of_batch,
@@ -27,7 +28,6 @@ from models.losses.common import (
     widen,
 )
 from models.tiled import row_tiles
-from theory.affinity import unit_points
 from theory.numerics.inputs import Array, require_count, require_flag, require_number
 
 
@@ -107,7 +107,7 @@ def supcon(
         keys = widen(features)
         if normalize:
             require_nonzero(features, "features")
-            keys = unit_points(keys)
+            keys = unit_or_zero(keys)
         if normalize or values_are_checked():
             # |z_i.z_j| <= max |z|^2.
             largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
@@ -122,7 +122,12 @@ def _dense_contrast(keys: Tensor, index: Tensor, counts: Tensor, temperature: fl
     logits = keys @ keys.mT / temperature
     rows = _anchor_losses(logits, _positives(index, slice(0, len(keys))), counts, 0)[0]
     anchors = counts > 0
-    return torch.where(anchors, rows, 0.0).sum() / anchors.sum()
+    return torch.where(anchors, rows, 0.0).sum() / _number_of(anchors)
+
+
+def _number_of(anchors: Tensor) -> Tensor:
+    """What a sum over anchors is divided by: without any the sum is 0, and the mean is to be."""
+    return anchors.sum().clamp_min(1)
 
 
 def _positives(index: Int[Tensor, " n"], rows: slice) -> Tensor:
@@ -162,7 +167,7 @@ class _TiledContrast(torch.autograd.Function):
             total += torch.where(counts[rows] > 0, losses, 0.0).sum()
         ctx.save_for_backward(keys, index, counts, log_sums)
         ctx.temperature, ctx.tile_rows = temperature, tile_rows
-        return total / (counts > 0).sum()
+        return total / _number_of(counts > 0)
 
     @staticmethod
     def backward(ctx, gradient):
@@ -174,7 +179,7 @@ class _TiledContrast(torch.autograd.Function):
             return d_keys, None, None, None, None
         anchors = counts > 0
         # A number times a count would be float32.
-        weights = anchors * (gradient / ctx.temperature / anchors.sum())
+        weights = anchors * (gradient / ctx.temperature / _number_of(anchors))
         shares = 1.0 / counts.clamp_min(1).to(keys.dtype)
         d_keys = torch.zeros_like(keys)
         # The backward pass may run inside somebody's autocast.

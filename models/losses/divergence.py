@@ -63,7 +63,7 @@ def affinity_divergence(
     else:
         divergence = _relative_entropy(rows, (1.0 - smoothing) * target + smoothing * uniform)
     counted = target.sum(-1) > 0
-    mean = torch.where(counted, divergence, 0.0).sum(-1) / counted.sum()
+    mean = torch.where(counted, divergence, 0.0).sum(-1) / counted.sum().clamp_min(1)
     # The value is raised, the gradient passes.
     return mean + (mean.detach().clamp_min(0.0) - mean.detach())
 

@@ -48,11 +48,11 @@ class DenseDivergence(torch.autograd.Function):
         # NaN is to stay NaN.
         rows = torch.where(affinity.sum(-1) == 0, LN2, rows)
         counted = target.sum(-1) > 0
-        return clip_divergence(torch.where(counted, rows, 0.0).sum(-1) / counted.sum())
+        return clip_divergence(torch.where(counted, rows, 0.0).sum(-1) / counted.sum().clamp_min(1))
 
     @staticmethod
     def backward(ctx, gradient):
         affinity, target = ctx.saved_tensors
         counted = target.sum(-1, keepdim=True) > 0
-        weight = counted * (gradient[..., None, None] / counted.sum())
+        weight = counted * (gradient[..., None, None] / counted.sum().clamp_min(1))
         return weight * entry_slope(affinity, target), None

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.head_output import unit_or_zero
 from models.losses.common import require_alike, require_logits, require_rows, widen
-from theory.affinity import unit_points
 from theory.numerics.inputs import require_number
 
 # Added to row sums, and the least value that enters a logarithm.
@@ -54,7 +54,7 @@ def _row_losses(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"], temp
     for view, name in ((view_a, "view_a"), (view_b, "view_b")):
         require_rows(view, name, 1, nonzero=True)
     with torch.autocast(view_a.device.type, enabled=False):
-        unit_a, unit_b = unit_points(widen(view_a)), unit_points(widen(view_b))
+        unit_a, unit_b = unit_or_zero(widen(view_a)), unit_or_zero(widen(view_b))
         first = unit_a @ torch.cat([unit_b, unit_a]).mT
         second = unit_b @ torch.cat([unit_a, unit_b]).mT
         n = len(unit_a)

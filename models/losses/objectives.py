@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from models.head_output import HeadOutput, Reading
+from models.head_output import HeadOutput, Reading, normalized, unit_or_zero
 from models.losses.affinity import affinity_jsd_from_points
-from models.losses.common import BatchLabels, labels_of_batch, widen
+from models.losses.common import BatchLabels, labels_of_batch, require_rows, widen
 from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence
 from models.losses.legacy import symnsq_legacy
@@ -63,23 +62,25 @@ class Objective:
         require_number(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
         require_number(self.smoothing, "smoothing", 0.0, 1.0, closed="neither")
 
-    def __call__(self, output: HeadOutput, labels: Array | BatchLabels) -> Float[Tensor, ""]:
+    def __call__(self, output: HeadOutput | Float[Tensor, "n d"], labels: Array | BatchLabels) -> Float[Tensor, ""]:
         """The loss of one batch, averaged over the output and its auxiliary streams; in float32 at least.
 
         Affinities of large batches are n x n matrices, except where one head compares its tokens directly and JSD reads
         squared_relu or relu: those are computed in row tiles, and so are nt_xent and supcon.
 
         Args:
-            output: of n rows.
+            output: of n rows; or embeddings (n, d) themselves, whose affinity is read off their own cosines. Embeddings
+                of a head with attention are not its output: hand over what the head returned.
             labels: integers (n,), NumPy or torch, on any device: view-pair numbers (``view_pair_labels``) for
                 self-supervised training, classes for supervised. Rows whose label occurs once are left out of the mean.
 
         Raises:
-            ValueError: labels of another shape or type, or without any label that occurs twice; for symnsq_legacy
-                labels other than N different ones and the same again; an affinity asked of an output without readings;
-                embeddings or cosines with NaN or infinity, or with a zero vector where they are normalized or go in
-                tiles.
+            ValueError: output that is neither; labels of another shape or type, or without any label that occurs
+                twice; for symnsq_legacy labels other than N different ones and the same again; an affinity asked of an
+                output without readings; embeddings or cosines with NaN or infinity, or with a zero vector where they
+                are normalized or go in tiles.
         """
+        output = _output_of(output)
         read = labels_of_batch(labels, len(output.embeddings), output.embeddings.device)
         if self.kind == "symnsq_legacy":
             _require_view_pairs(read.on_host)
@@ -153,10 +154,19 @@ def objective_from_name(name: str, **changes: object) -> Objective:
     return replace(OBJECTIVES[name], **changes)
 
 
+def _output_of(output: HeadOutput | Tensor) -> HeadOutput:
+    if isinstance(output, HeadOutput):
+        return output
+    if not isinstance(output, Tensor):
+        raise ValueError(f"output: expected what a head returns, or embeddings (n, d), got a {type(output).__name__}")
+    require_rows(output, "output")
+    return HeadOutput.of_embeddings(output)
+
+
 def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
     """In float32 at least; vectors that were normalized in half precision are normalized again."""
     wide = widen(vectors)
-    return wide if wide.dtype == vectors.dtype else F.normalize(wide, dim=-1)
+    return wide if wide.dtype == vectors.dtype else unit_or_zero(wide, normalized)
 
 
 def _require_view_pairs(index: np.ndarray) -> None:

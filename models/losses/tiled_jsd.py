@@ -78,8 +78,8 @@ def _dense_divergence(keys: Float[Tensor, "n d"], layout: ClusterLayout, cut: fl
 
 
 def _counted(layout: ClusterLayout) -> int:
-    """Rows that the mean is over."""
-    return sum(size for size in layout.sizes if size > 1)
+    """Rows that the mean is over; without any it is to be 0."""
+    return max(1, sum(size for size in layout.sizes if size > 1))
 
 
 def _logits(keys: Tensor, rows: slice, cut: float, buffer: Tensor) -> Tensor:

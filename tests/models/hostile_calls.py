@@ -166,6 +166,13 @@ def _objective(name: str) -> Callable:
     return loss
 
 
+def _module(kind: type) -> Callable:
+    def loss(embeddings: Any, labels: Any = None, second: Any = None, temperature: Any = 0.5) -> Any:
+        return kind(temperature=temperature, check_values=True)(embeddings, second if labels is None else labels)
+
+    return loss
+
+
 def _queue(features: Any, size: Any, dim: Any) -> Any:
     queue = FeatureQueue(size, dim)
     queue.enqueue(features)
@@ -203,6 +210,7 @@ def _probe(kind: str) -> Callable:
 
 CALLS = [
     _config(HeadConfig), _config(HeadConfig, kind="mlp"), _config(EncoderConfig), _config(OptimizerConfig),
+    _config(EncoderConfig, factory="own:encoder"),
     _config(AdvisorConfig, batch_size=16), _config(losses.Objective, temperature=0.5), _config(ViewConfig),
     _config(DataConfig, limit=5, limit_seed=0, image_size=32), _config(TrainConfig, chunk=4), _config(SimCLR),
     _config(SupCon), _config(TransFusion), _config(MoCo, queue_size=8), _config(MoCoFeatureTransform),
@@ -222,6 +230,9 @@ CALLS = [
     _call(losses.objective_from_name, name="jsd"),
     *(Call(f"objective {name}", _objective(name), {"features": rows(), "labels": LABELS}) for name in
       ("jsd", "kl_target", "jsd_softmax", "nt_xent", "supcon")),
+    *(Call(f"module {kind.__name__}", _module(kind), {"embeddings": rows(), "labels": LABELS, "temperature": 0.5})
+      for kind in (losses.NTXentLoss, losses.SupConLoss, losses.AffinityJSDLoss)),
+    Call("module on views", _module(losses.NTXentLoss), {"embeddings": rows(), "second": rows(seed=1)}),
     Call("head", _head, {"features": rows(), "views": 2}),
     _call(build_head, config=HeadConfig(), in_dim=4, keeps=("config",)),
     Call("stack", _stack, {"points": rows().double(), "threshold": 0.1, "mixing": 0.5, "condition": 1.0, "power": 1.0,

@@ -6,7 +6,7 @@ AFFINITY_LOSS = (
     *bugs_in("models/losses/jsd.py", "models/losses/affinity models/losses/affinity_dtypes models/losses/objectives",
              ("empty_rows_by_the_formula", "torch.where(affinity.sum(-1) == 0, LN2, rows)",
               "torch.where(affinity.sum(-1) == 0, 0.5 * LN2, rows)"),
-             ("mean_with_the_lonely_rows", "rows, 0.0).sum(-1) / counted.sum()", "rows, 0.0).mean(-1)"),
+             ("mean_with_the_lonely_rows", "rows, 0.0).sum(-1) / counted.sum().clamp_min(1)", "rows, 0.0).mean(-1)"),
              ("slope_of_the_target", "2.0 * affinity / torch.where(affinity > 0, affinity + target, 1.0)",
               "2.0 * target / torch.where(affinity > 0, affinity + target, 1.0)")),
     *bugs_in("models/losses/jsd.py", "models/losses/affinity_dtypes",

@@ -67,7 +67,7 @@ CONTRASTIVE = bugs_in(
     ("positives_averaged_with_the_anchor", "/ counts.clamp_min(1), log_sums", "/ (counts + 1), log_sums"),
     ("tiled_gradient_of_rows_only", "d_keys.addmm_(slope.mT, keys[rows])",
      "d_keys.addmm_(slope.mT, keys[rows], alpha=0.0)"),
-    ("mean_over_all_rows", "rows, 0.0).sum() / anchors.sum()", "rows, 0.0).mean()"),
+    ("mean_over_all_rows", "rows, 0.0).sum() / _number_of(anchors)", "rows, 0.0).mean()"),
 )  # fmt: skip
 
 OTHER_LOSSES = (

@@ -181,11 +181,16 @@ def load_images(config: DataConfig, archives: Mapping[str, Archive] = ARCHIVES) 
         data = load_image_folder(path, size, root / "images", config.skip_unreadable)
         # Resized as they were decoded.
         size, name, source = None, printable(path.resolve().name), printable(str(path.resolve()))
-    return _split(data, config, name, source, size)
+    return split_images(data, config, name, source, size)
 
 
-def _split(data: ImageData, config: DataConfig, name: str, source: str, size: int | None) -> Splits:
-    """Limited, resized, and with validation images held out, unless the source has some of its own."""
+def split_images(data: ImageData, config: DataConfig, name: str, source: str, size: int | None) -> Splits:
+    """Images limited, resized to ``size`` (None: as they are), and with validation images held out, unless the source
+    has some of its own; with their report. Arrays of the source may be overwritten.
+
+    Raises:
+        ValueError: too few images of a class to hold some out.
+    """
     parts = {part: _limited(each, part, config) for part, each in data.parts.items()}
     if "validation" not in parts:
         parts |= _held_out(parts["train"], config, data.classes)

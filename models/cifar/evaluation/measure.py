@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.head_output import HeadOutput, Reading
+from models.head_output import HeadOutput, Reading, unit_or_zero
 from models.losses.common import label_index, others_alike, require_alike, require_rows
 from models.losses.measured import measure_affinity
 from models.tiled import choose_tile_rows, row_tiles
@@ -77,7 +77,7 @@ def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
 def _measure_reading(reading: Reading, index: Tensor, counted: Tensor) -> dict:
     # What the head itself could not tell from round-off must not become a row's only mass.
     resolution = numerical_threshold(reading.queries.dtype)
-    found = measure_affinity(_unit_or_zero(reading.queries) @ _unit_or_zero(reading.keys).mT, index, resolution)
+    found = measure_affinity(_directions(reading.queries) @ _directions(reading.keys).mT, index, resolution)
     integrity = linear_quantile(found.within, LEVEL).item() - linear_quantile(found.cross, 1.0 - LEVEL).item()
     return {
         "sharpness": found.sharpness[counted].mean().item(),
@@ -87,11 +87,9 @@ def _measure_reading(reading: Reading, index: Tensor, counted: Tensor) -> dict:
     }
 
 
-def _unit_or_zero(vectors: Tensor) -> Tensor:
+def _directions(vectors: Tensor) -> Tensor:
     """Unit vectors in float64; those that are zero stay so."""
-    wide = vectors.double()
-    zero = (wide == 0).all(-1, keepdim=True)
-    return torch.where(zero, 0.0, unit_points(torch.where(zero, 1.0, wide)))
+    return unit_or_zero(vectors.double())
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

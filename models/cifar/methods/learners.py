@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from models.cifar.methods.gather import gather_labels, gather_rows
 from models.cifar.methods.settings import (
     LARGEST_QUEUE,
     MethodConfig,
@@ -25,6 +24,7 @@ from models.cifar.methods.settings import (
     SupCon,
     TransFusion,
 )
+from models.devices.gather import gather_labels, gather_rows
 from models.devices.transfer import upload_together
 from models.encoders import EncoderConfig, build_encoder
 from models.feature_transform import (
@@ -34,11 +34,11 @@ from models.feature_transform import (
     interpolate_negatives,
     interpolate_positives,
 )
+from models.head_output import unit_or_zero
 from models.heads import HeadConfig, build_head
 from models.losses import Objective, info_nce, objective_from_name
 from models.losses.common import BatchLabels, widen
 from models.momentum import FeatureQueue, MomentumCopy
-from theory.affinity import unit_points
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,13 @@ class MomentumLearner(Learner):
     def prepare(self, batch: Batch) -> tuple[Tensor, LossOfFeatures]:
         pairs = [(batch.first, batch.second), (batch.second, batch.first)][: 1 + self.config.symmetric]
         with torch.no_grad():
-            keys = [unit_points(widen(self.copies[1](self.copies[0](key)).embeddings)) for _, key in pairs]
+            keys = [unit_or_zero(widen(self.copies[1](self.copies[0](key)).embeddings)) for _, key in pairs]
         self._keys = keys
 
         def loss_of(features: Tensor) -> Tensor:
             output = self.head(features, views=len(pairs))
             streams = [widen(each.embeddings).chunk(len(pairs)) for each in (output, *output.auxiliary)]
-            contrasts = [(unit_points(q), k) for queries in streams for q, k in zip(queries, keys)]
+            contrasts = [(unit_or_zero(q), k) for queries in streams for q, k in zip(queries, keys)]
             negatives, draws = self.queue.features(), self._draws(contrasts, batch)
             losses = [self._contrast(*pair, negatives, draw) for pair, draw in zip(contrasts, draws)]
             return sum(losses[1:], start=losses[0]) / len(losses)
@@ -221,14 +221,21 @@ def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, draws: D
 
 
 def build_learner(
-    method: MethodConfig, encoder: EncoderConfig, head: HeadConfig, generator: torch.Generator
+    method: MethodConfig,
+    encoder: EncoderConfig,
+    head: HeadConfig,
+    generator: torch.Generator,
+    image_size: int | None = None,
 ) -> Learner:
     """A method's networks, initialized from ``generator`` and nothing else.
 
+    Args:
+        image_size: as in build_encoder.
+
     Raises:
-        ValueError: settings that do not fit each other.
+        ValueError: settings that do not fit each other, or a factory that cannot be used.
     """
-    network = build_encoder(encoder, generator)
+    network = build_encoder(encoder, generator, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
         projection = build_head(head, network.feature_dim)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from models.devices.gather import rank, world_size
 from models.environment import resolve_device
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
@@ -20,16 +21,6 @@ if dist.is_available():
     # Its functions take as a default the group that exists when it is imported, and DistributedDataParallel imports it.
     # Imported after a group was joined, it would keep that group's threads alive for good, see leave_group.
     import torch.distributed.nn.functional
-
-
-def rank() -> int:
-    """This process's number, 0 without a group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def world_size() -> int:
-    """How many processes there are, 1 without a group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @dataclass(frozen=True)

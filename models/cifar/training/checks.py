@@ -7,17 +7,19 @@ a setting that has no effect for one that was tried.
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 
 from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import Splits
+from models.cifar.data.views import evaluation_view
 from models.cifar.methods.processes import world_size
 from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
+from models.foreign.encoder_factory import PROBE_ROWS, features_of
 from models.heads import HeadConfig
 
 ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
@@ -68,7 +70,11 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
     if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
         size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
         config = replace(config, method=replace(config.method, queue_size=size))
-    new_learner(config)
+    learner = new_learner(config)
+    if config.encoder.factory is not None and len(splits.train):
+        # On images as they are, before anything is written.
+        images = evaluation_view(splits.train.images[:PROBE_ROWS].to("cpu"), config.view)
+        features_of(learner.encoder, images, config.encoder.factory)
     return config
 
 
@@ -120,6 +126,10 @@ def without_idle(config: TrainConfig) -> TrainConfig:
 
 def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
     method, head = config.method, config.own_head
+    if config.encoder.factory is not None:
+        for each in fields(config.encoder):
+            if each.name not in ("factory", "in_channels"):
+                yield f"encoder.{each.name}", "where encoder.factory makes the encoder"
     behind = f"behind the head {head.kind}"
     for setting, kinds in READERS.items():
         if head.kind not in kinds:

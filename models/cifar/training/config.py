@@ -83,7 +83,7 @@ class TrainConfig:
     """torch.compile the encoder: a start of half a minute, faster steps."""
     check_values: bool = False
     """Debugging: losses look for NaN and zero vectors in every step and name what they find; slow on a GPU, which waits
-    for each answer. Without it the loss and the gradient tell."""
+    for each answer. Without it NaN shows in the loss, and a zero vector is a row without affinity to any other."""
     measure_every: int = 1
     """Epochs between measurements of features: kNN on validation images, affinities, scores, angles."""
     measure_images: int = 512

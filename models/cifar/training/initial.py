@@ -42,7 +42,7 @@ def initialize(state: TrainState, folder: Path, init: Path | None, resume: bool)
         _require_same(record, init, folder)
     if init is None:
         return
-    found = load_trained(init, state.device)
+    found = load_trained(init, state.device, state.config.encoder.factory)
     _take_encoder(state, found.learner, to_plain(found.config.encoder), init)
     taken, left = ["encoder"], ["optimizer", "schedule"]
     shapes = [_shapes(learner.head) for learner in (found.learner, state.learner)]

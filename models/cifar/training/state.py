@@ -19,6 +19,7 @@ from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, refusals
 from models.cifar.training.schema import TABLES, check_optimizer, check_scaler, check_sizes, check_weights
+from models.foreign.encoder_factory import require_consent
 from models.optim import build_optimizer, restore_optimizer
 from theory.numerics.whole_files import to_plain, write_table
 
@@ -84,12 +85,13 @@ def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0
 
 
 def new_learner(config: TrainConfig) -> Learner:
-    """The networks of a configuration before any training, on the CPU.
+    """The networks of a configuration before any training, on the CPU. The encoder's factory, if it names one, is run.
 
     Raises:
-        ValueError: settings that do not fit each other.
+        ValueError: settings that do not fit each other, or a factory that cannot be used.
     """
-    return build_learner(config.method, config.encoder, config.own_head, generator_of(config, Stream.INITIALIZATION))
+    generator = generator_of(config, Stream.INITIALIZATION)
+    return build_learner(config.method, config.encoder, config.own_head, generator, config.data.image_size)
 
 
 def start(
@@ -159,12 +161,16 @@ def _restore(state: TrainState, path: Path) -> None:
         setattr(state, name, stored[name])
 
 
-def load_trained(path: Path, device: torch.device) -> Trained:
+def load_trained(path: Path, device: torch.device, factory: str | None = None) -> Trained:
     """Configuration, trained networks and origin of a checkpoint. Its size is known before any network is built.
 
+    Args:
+        factory: the encoder's, where the training had one (EncoderConfig.factory): its code is run if it is named here
+            as in the file, and no code because a file names it.
+
     Raises:
-        ValueError: not a checkpoint, a damaged one, or one of an earlier version; a field that is not what it should
-            be, named.
+        ValueError: not a checkpoint, a damaged one, or one of an earlier version; another factory than is named; a
+            field that is not what it should be, named.
     """
     stored = load_checkpoint(path)
     try:
@@ -172,11 +178,16 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     except ValueError as error:
         told = str(error).removeprefix(f"{path}: ")
         raise ValueError(f"{path}: {told}") from error
+    require_consent(config.encoder.factory, factory, str(path))
     check_sizes(config, str(path))
-    # Shapes alone: what the settings claim must be in the file before memory is spent on it.
-    with torch.device("meta"):
-        check_weights(stored, new_learner(config).state_dict(), str(path))
+    if factory is None:
+        # Shapes alone: what the settings claim must be in the file before memory is spent on it.
+        with torch.device("meta"):
+            check_weights(stored, new_learner(config).state_dict(), str(path))
     learner = new_learner(config)
+    if factory is not None:
+        # Anybody's code need not run without numbers.
+        check_weights(stored, learner.state_dict(), str(path))
     learner.load_state_dict(stored["learner"])
     return Trained(config, learner.to(device), *(stored[name] for name in ("data", "place", DIGEST, "epoch")))
 

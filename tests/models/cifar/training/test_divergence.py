@@ -9,6 +9,7 @@ import torch
 
 from models.cifar.benchmark import random_images
 from models.cifar.data.images import Splits
+from models.cifar.methods.settings import METHODS
 from models.cifar.training import train
 from models.cifar.training.checkpoint import load_checkpoint
 from models.cifar.training.state import start
@@ -29,6 +30,27 @@ def kept(state):
     """Weights and the optimizer's state."""
     numbers = state.optimizer.state_dict()["state"]
     return copy.deepcopy(([p.detach() for p in state.learner.trained.parameters()], numbers))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_of_zeros_in_mid_training_have_a_loss_and_gradients(method):
+    """A dead layer: the queue has seen zeros too by the second step. With values checked they are named."""
+    for check_values in (False, True):
+        config = configuration(method, None, "small", check_values=check_values)
+        state = start(config, CPU)
+        state.learner.train()
+        for module in (state.learner, *getattr(state.learner, "copies", ())):
+            with torch.no_grad():
+                for weight in module.parameters():
+                    weight.zero_()
+        if check_values and method != "transfusion":
+            with pytest.raises(ValueError, match="zero vector"):
+                training_step(state, state.learner, batch_of(config, 0))
+        for step in range(2 * (not check_values)):
+            found = training_step(state, state.learner, batch_of(config, step))
+            assert math.isfinite(found.loss)
+            assert found.gradient_norm < 1e3
+            assert not state.diverged
 
 
 # fp16's scaler has a switch of its own, by which it skips steps.

@@ -27,6 +27,7 @@ CPU = torch.device("cpu")
 EXEMPT = {
     "method.name": "decides which other settings there are; methods differ by their oracles",
     "encoder.in_channels": "images are red, green and blue: any other number is refused",
+    "encoder.factory": "another encoder altogether (tests/models/foreign)",
     "data.root": "where images are kept",
     "chunk": "memory: the same gradients to rounding (test_train.py)",
     "channels_last": "memory layout: the same numbers to rounding",

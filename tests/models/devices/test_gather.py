@@ -9,9 +9,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.methods.gather import gather_labels, gather_rows
 from models.cifar.methods.gradient_cache import cached_backward
-from models.losses import nt_xent
+from models.devices.gather import gather_labels, gather_rows
+from models.losses import AffinityJSDLoss, NTXentLoss, SupConLoss, nt_xent
 from tests.models.cifar.methods.several_processes import in_processes
 
 WORLD, N, D = 2, 3, 4
@@ -60,9 +60,32 @@ LOSSES = {"all_global": all_global, "own_anchors": own_anchors}
 GATHERS = {"gather_rows": gather_rows, "detached": detached_gather}
 
 
-def refusal(features):
+# Modules that gather themselves, of labels (which stand on other processes too) and of two views.
+CLASSES = torch.tensor([0, 2**40, 1, 2**40, 1, 0])
+MODULES = {kind.__name__: kind for kind in (NTXentLoss, SupConLoss, AffinityJSDLoss)}
+
+
+def module_losses(kind, module, own):
+    """Losses of labels, and of two views."""
+    first, second = (module(view[own]) for view in views())
+    loss = kind(gather=True)
+    return loss(first, CLASSES[own]), loss(first, second)
+
+
+def loss_and_gradients(loss, module):
+    return loss.detach(), list(torch.autograd.grad(loss, list(module.parameters()), retain_graph=True))
+
+
+def mean_of_processes(tensors):
+    """What DistributedDataParallel makes of gradients."""
+    for each in tensors:
+        dist.all_reduce(each)
+    return [each / WORLD for each in tensors]
+
+
+def refusal(features, call=gather_rows):
     try:
-        gather_rows(features)
+        call(features)
     except ValueError as error:
         return str(error)
     return None
@@ -92,6 +115,17 @@ def work(rank):
     halves = gather_rows(views()[0][own].bfloat16())
     found["halves"] = halves
     found["labels"] = gather_labels(EXTREME_LABELS[own])
+    for name, kind in MODULES.items():
+        module = network()
+        for what, loss in zip(("labels", "views"), module_losses(kind, module, own)):
+            value, gradients = loss_and_gradients(loss, module)
+            found[name, what] = (value, mean_of_processes(gradients))
+    uneven = random(N + rank, D)
+    found["uneven"] = [
+        refusal(uneven, lambda rows: NTXentLoss(gather=True)(rows, rows)),
+        refusal(uneven, lambda rows: SupConLoss(gather=True)(rows, torch.zeros(len(rows), dtype=torch.int64))),
+    ]
+    found["wide"] = refusal(views()[0][own], lambda rows: SupConLoss(gather=True)(rows, [2**80, 0, 0]))
     found["refusals"] = [
         refusal(random(N + rank, D)),
         refusal(random(N, D + rank)),
@@ -126,6 +160,24 @@ def test_two_processes_train_as_one(found, loss_name, way):
         assert found[0][loss_name, way][0] == found[1][loss_name, way][0]
     for each in found:
         torch.testing.assert_close(each[loss_name, way][1], gradients, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("what", ["labels", "views"])
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_that_gather_have_the_loss_and_gradient_of_one_process(found, name, what):
+    module = network()
+    losses = dict(zip(("labels", "views"), module_losses(MODULES[name], module, slice(None))))
+    loss, gradients = loss_and_gradients(losses[what], module)
+    for each in found:
+        torch.testing.assert_close(each[name, what], (loss, gradients), rtol=1e-12, atol=1e-12)
+    alone = dict(zip(("labels", "views"), module_losses(MODULES[name], module, slice(0, N))))[what]
+    assert abs(alone - loss) > 1e-3, "other rows matter"
+
+
+def test_modules_refuse_uneven_batches_on_all_ranks_and_wait_for_nobody(found):
+    for each in found:
+        assert all("rank 0 " in message and "rank 1 " in message for message in each["uneven"])
+        assert each["wide"] == "labels: must fit 64 bits where processes compare theirs"
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)

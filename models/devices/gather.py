@@ -14,11 +14,20 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.cifar.methods.processes import rank, world_size
 from models.devices.value_checks import values_are_checked
 
 # Numbers that stand for dtypes while processes compare theirs.
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def rank() -> int:
+    """This process's number, 0 without a group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are, 1 without a group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather_rows(features: Float[Tensor, "n D"]) -> Float[Tensor, "N D"]:

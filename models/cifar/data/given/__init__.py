@@ -1,0 +1,1 @@
+"""Images that a program has in hand: arrays, and datasets of torch."""

@@ -1,0 +1,1 @@
+"""What is not the toolkit's own: encoders that a user names."""
