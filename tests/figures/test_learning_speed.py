@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from models.cifar.compare import learning_rows, main, read_run
 from tests.figures.battery import Draws, case
