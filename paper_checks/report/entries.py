@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from paper_checks.claims import Claim, Finding
+from paper_checks.stages import State
 from paper_checks.statistics.decisions import Answer
 from paper_checks.statistics.family import Standing, standings
 from paper_checks.statistics.sequential import shares
@@ -32,6 +33,7 @@ class Entry:
         seconds: that its tasks took, one after the other.
         own_seconds: its share of them, where claims that need the same task divide its time.
         drawing: the exit status that its figures leave; 0 where they were drawn.
+        readings: how far other readings of the claim are; empty in runs without them.
     """
 
     claim: Claim
@@ -46,6 +48,7 @@ class Entry:
     seconds: float = math.nan
     own_seconds: float = math.nan
     drawing: int = 0
+    readings: tuple[State, ...] = ()
 
 
 @dataclass(frozen=True)

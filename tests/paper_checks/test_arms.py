@@ -57,19 +57,19 @@ def test_no_training_of_any_claim_has_a_setting_that_nothing_reads(tier):
 
 def test_what_the_claims_compare_is_what_their_words_say():
     """F2 to F6, S3 and T9 by the settings that their arms differ in."""
-    transformed = {name: first(arm, QUICK).method for name, arm in feature_transform.TRANSFORMED.items()}
+    transformed = {name: first(arm, QUICK).method for name, arm in feature_transform.MAIN.choices().items()}
     assert transformed == {
         "neither": method_of("moco"),
         "positives": method_of("moco_ft", negatives="none"),
         "negatives": method_of("moco_ft", positives="none"),
         "both": method_of("moco_ft"),
     }
-    assert first(feature_transform.INTERPOLATED, QUICK).method == method_of(
+    assert first(feature_transform._extrapolation(feature_transform.MAIN)["interpolated"], QUICK).method == method_of(
         "moco_ft", positives="interpolate", negatives="none"
     )
-    for given, arm in feature_transform.POSITIVE_BETAS.items():
+    for given, arm in feature_transform.MAIN.positive_betas().items():
         assert first(arm, QUICK).method == method_of("moco_ft", negatives="none", positive_beta=given)
-    for given, arm in feature_transform.NEGATIVE_BETAS.items():
+    for given, arm in feature_transform.MAIN.negative_betas().items():
         assert first(arm, QUICK).method == method_of("moco_ft", positives="none", negative_beta=given)
     queues = feature_transform._queues(QUICK)
     assert {name: {first(arm, QUICK).method.queue_size for arm in arms.values()} for name, arms in queues.items()} == {

@@ -89,7 +89,8 @@ def weights(*networks):
         (train_transfusion, config(TransFusion(), head=BLOCKS)),
         (train_transfusion, config(TransFusion(supervised=True, intermediate=0.3), ADAMW, batch_size=5,
                                    head=replace(BLOCKS, depth=2, num_heads=2, attention_scope="joint"))),
-        (train_transfusion, config(TransFusion(intermediate=0.0, readout="relu"), head=replace(BLOCKS, keep_diagonal=True), epochs=2)),
+        (train_transfusion, config(TransFusion(intermediate=0.0), head=replace(BLOCKS, keep_diagonal=True), epochs=2)),
+        (train_transfusion, config(TransFusion(readout="relu"), head=BLOCKS, epochs=2)),
     ],
     ids=lambda value: "" if callable(value) else f"{value.method.name},{value.optimiser.kind}",
 )  # fmt: skip

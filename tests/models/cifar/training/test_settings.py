@@ -42,7 +42,8 @@ EXEMPT = {
 OTHER = {
     "temperature": 0.9, "normalize": False, "supervised": True, "intermediate": 0.1, "momentum": 0.3, "queue_size": 3,
     "symmetric": True, "positives": "interpolate", "positive_beta": 0.3, "negatives": "none", "negative_beta": 0.3,
-    "weights": "row", "negatives_query": "transformed", "renormalize": True, "readout": "relu", "union": True, "transform_from_epoch": 1,
+    "weights": "row", "negatives_query": "transformed", "renormalize": True, "readout": "relu", "union": True,
+    "transform_from_epoch": 1,
 }  # fmt: skip
 SGD = {"optimiser": OptimizerConfig("sgd", 0.1)}
 DEEP = {"head": HeadChoice("deepfusion", width=8, num_heads=2, depth=1)}
