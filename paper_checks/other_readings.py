@@ -62,7 +62,9 @@ def next_reading(
             if not any(task.name in failures for task in needed):
                 lacking |= dict.fromkeys(needed)
         if lacking:
-            seconds = expected_seconds(tuple(lacking), claims[name].tasks, results)
+            # A claim that has failed leaves no times.
+            done = claims[name].tasks if claims[name].taken else ()
+            seconds = expected_seconds(tuple(lacking), done, results)
             steps.append(Step(claims[name].claim, tier.seeds, tuple(lacking), 1.0, seconds, len(begun)))
     if steps:
         # All first looks promise alike: the shortest.

@@ -111,7 +111,8 @@ def with_readings(entry: Entry, readings: tuple[State, ...], tier: Tier, folder:
     settings = {"claim": entry.claim.id, "wording": f"{entry.claim.wording} By reading.", "answer": "",
                 "tier": tier.name, "sentence": "", "level": "each reading's"}  # fmt: skip
     rows = reading_rows(entry)
-    shown = [{**row, "contrast": f"{row['reading']}: {row['contrast']}"} for row in rows]
+    shown = [{**row, "contrast": f"{row['reading']}: {row['contrast']}"} for row in rows
+             if "contrast" in row]  # fmt: skip
     pictures, drawing = _drawn(folder / CLAIMS / name, settings, {"contrasts": shown, "readings": rows})
     own = tuple(path for path in entry.pictures if path.parent.name != name)
     return replace(entry, pictures=(*own, *pictures), drawing=max(entry.drawing, drawing))
