@@ -84,7 +84,7 @@ MAIN = Way("one weight a coordinate, negatives scored by the plain query, not no
            f"{SMALL}")  # fmt: skip
 # As the command that the authors' code publishes has it.
 AUTHORS = Way(
-    "as in the authors' code: one weight a step, negatives scored by the transformed query, momentum .999",
+    "the authors' code (one weight a step, negatives scored by the transformed query, momentum .999)",
     (("momentum", HIGH_MOMENTUM),),
     (("weights", "step"), ("negatives_query", "transformed")),
 )
@@ -97,7 +97,7 @@ LARGE = Way(HALF, half=True)
 WAYS = (AUTHORS, QUERY, STEP, ROW, NORMALIZED, SLOW, LARGE)
 # Where the queue alone is transformed, at both of its sizes.
 QUEUE_MAIN = "one weight a coordinate, not normalized again, momentum .99"
-STEP_SLOW = Way("as in the authors' code: one weight a step, momentum .999", AUTHORS.moco, STEP.transform)
+STEP_SLOW = Way("the authors' code (one weight a step, momentum .999)", AUTHORS.moco, STEP.transform)
 # Where momentum is varied.
 MOMENTA_MAIN = f"momenta up to .99, {SMALL}"
 TO_HIGH = Way("momenta up to .999", SLOW.moco)

@@ -8,30 +8,31 @@ from paper_checks.stages import State
 from paper_checks.statistics.power import share_words
 
 # Answers in the order of the line, and what it says of them.
-GROUPS = {"reproduced": "holds under", "contradicted": "not under", "no difference": "no difference that matters under",
-          "undecided": "open", "failed": "not run (failed)", "pending": "not yet run"}  # fmt: skip
+GROUPS = {"reproduced": "Holds under", "contradicted": "Not under", "no difference": "No difference that matters under",
+          "undecided": "Open", "failed": "Not run (failed)", "pending": "Not yet run"}  # fmt: skip
+MAIN = "main reading"
 
 
 def holds_words(entry: Entry) -> str:
-    """ "Holds under: as written; not under: momentum .999; open: one weight a step." Empty where no other reading is
-    asked for."""
+    """ "Holds under: main reading; normalized again. Not under: momentum .999. Open: one weight a step." Empty where no
+    other reading is asked for."""
     if not entry.readings:
         return ""
-    answers = [(entry.claim.main, entry.finding.answer)]
+    answers = [(MAIN, entry.finding.answer)]
     answers += [(state.claim.main, state.finding.answer) for state in entry.readings]
     words = []
     for answer, told in GROUPS.items():
         names = [name for name, found in answers if found == answer]
         if names or answer in ("reproduced", "contradicted", "undecided"):
-            words.append(f"{told}: {', '.join(names) or 'none'}")
-    text = "; ".join(words)
-    return f"{text[0].upper()}{text[1:]}."
+            # Names have commas.
+            words.append(f"{told}: {'; '.join(names) or 'none'}.")
+    return " ".join(words)
 
 
 def reading_rows(entry: Entry) -> list[dict]:
     """The differences of the main reading and of all others, one row each, as contrasts.csv has them, with the reading,
     its answer, and the level of its interval; a reading that is not answered yet has a row without numbers."""
-    found = [_rows(entry.claim.main, entry.finding.answer, share_of(entry), entry.finding.rows)]
+    found = [_rows(MAIN, entry.finding.answer, share_of(entry), entry.finding.rows)]
     found += [_rows(state.claim.main, state.finding.answer, state.share, state.finding.rows)
               for state in entry.readings]  # fmt: skip
     return [row for rows in found for row in rows]

@@ -119,9 +119,9 @@ def reading_words(entry: Entry) -> str:
     count = len(entry.claim.readings)
     other = f"{count} other reading{'s' * (count > 1)}"
     if not entry.readings:
-        return f"{entry.claim.main}; {other} not run (--readings)"
+        return f"{entry.claim.main} (main reading); {other} not asked for (--readings)"
     share = "another 5 % of error" if count == 1 else f"1/{count} of another 5 % of error each"
-    return f"{entry.claim.main}; {other} below, by the same rule, with {share}"
+    return f"{entry.claim.main} (main reading); {other} below, by the same rule, with {share}"
 
 
 def looks_words(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from paper_checks import tiers
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Finding, Reading
 from paper_checks.other_readings import next_reading, reading_names, reading_states
+from paper_checks.papers import best_rates
 from paper_checks.report.entries import Entry
 from paper_checks.report.other_readings import fooled, holds_words
 from paper_checks.stages import State
@@ -174,11 +176,11 @@ def entry(own, *answers, labels=True):
 
 def test_a_line_says_under_which_readings_a_claim_holds():
     assert holds_words(entry("reproduced", "contradicted", "undecided", "reproduced")) == (
-        "Holds under: as it is, for nothing; not under: for better; open: for worse."
+        "Holds under: main reading; for nothing. Not under: for better. Open: for worse."
     )
     assert holds_words(entry("undecided", "no difference", "pending", "failed")) == (
-        "Holds under: none; not under: none; no difference that matters under: for better; open: as it is; "
-        "not run (failed): for nothing; not yet run: for worse."
+        "Holds under: none. Not under: none. No difference that matters under: for better. Open: main reading. "
+        "Not run (failed): for nothing. Not yet run: for worse."
     )
     assert holds_words(entry("reproduced")) == "", "nothing was asked"
 
@@ -214,18 +216,18 @@ def test_the_report_has_every_reading(run, capsys):
     assert run("--readings") == 0
     printed = capsys.readouterr().out
     assert "S1 in 2 other readings: 5 seeds, 10 tasks to do" in printed
-    line = "Holds under: as it is, for better; not under: for worse; open: for nothing."
+    line = "Holds under: main reading; for better. Not under: for worse. Open: for nothing."
     for name in ("report.md", "report.html"):
         text = (run.folder / name).read_text()
         assert text.count(line) == 2, "in the table of verdicts, and with the claim"
-        for words in ("as it is; 3 other readings below, by the same rule, with 1/3 of another 5 % of error each",
-                      "98.33 %", "for worse"):  # fmt: skip
+        for words in ("as it is (main reading); 3 other readings below, by the same rule", "98.33 %", "for worse",
+                      "with 1/3 of another 5 % of error each"):  # fmt: skip
             assert words in text, words
     assert line in printed
     with open(run.folder / "readings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["claim"], row["reading"], row["answer"], row["level"]) for row in rows] == [
-        ("S1", "as it is", "reproduced", "95 %"),
+        ("S1", "main reading", "reproduced", "95 %"),
         ("S1", "for better", "reproduced", "98.33 %"),
         ("S1", "for worse", "contradicted", "98.33 %"),
         ("S1", "for nothing", "undecided", "98.33 %"),
@@ -239,7 +241,9 @@ def test_the_report_has_every_reading(run, capsys):
 
 def test_a_run_without_readings_says_so_and_is_not_gone_on_with_others(run, capsys):
     assert run() == 0
-    assert "as it is; 3 other readings not run (--readings)" in (run.folder / "report.md").read_text()
+    assert (
+        "as it is (main reading); 3 other readings not asked for (--readings)" in (run.folder / "report.md").read_text()
+    )
     assert not (run.folder / "readings.csv").exists()
     assert run("--readings", "--resume") == 2
     assert "another set of readings, none, which is settled before a run" in capsys.readouterr().err
@@ -258,6 +262,17 @@ def test_readings_are_settled_before_a_run(run, capsys, monkeypatch):
     monkeypatch.setattr(command, "all_claims", lambda: {"S1": fewer, "S2": comparison("S2", SAME, BASE)})
     assert run("--readings", "--resume") == 2
     assert "another set of readings, S1: for better, for worse, for nothing, which is" in capsys.readouterr().err
+
+
+def test_the_readings_are_those_that_were_registered():
+    text = (Path(command.__file__).parent / "registered" / "readings.md").read_text()
+    lines = [line for line in text.split("## The readings")[1].splitlines() if line.startswith("| ")][2:]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert table == [[claim.id, claim.main, "; ".join(each.name for each in claim.readings)]
+                     for claim in all_claims().values() if claim.readings]  # fmt: skip
+    for factor in ("1/3, 1 and 3 times", "1, 30 and 1000 times"):
+        assert factor in text
+    assert (best_rates.FACTORS, best_rates.SCALES) == ((1 / 3, 1.0, 3.0), (1.0, 30.0, 1000.0))
 
 
 def test_tiers_have_them_or_not():
