@@ -8,10 +8,12 @@ from figures.drawing import draw_whole
 from models.run_folder import whole_folder
 from paper_checks.claims import Claim
 from paper_checks.other_readings import next_reading, reading_states
-from paper_checks.report.entries import Entry, Meta, result_rows
+from paper_checks.report.entries import Entry, Meta, ReadingEntry, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.other_readings import reading_rows
 from paper_checks.report.pages import write_report
+from paper_checks.report.pictures import READINGS
+from paper_checks.report.words import one_line
 from paper_checks.stages import State, Step, costs, next_step, state_of
 from paper_checks.statistics.power import share_words
 from paper_checks.statistics.sequential import looks
@@ -20,6 +22,8 @@ from paper_checks.tiers import Tier
 from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "all"
+# Characters of a reading's name beside a difference.
+ROOM = 30
 
 
 class Study:
@@ -79,12 +83,12 @@ class Study:
 
     def _judge(self, claim: Claim, before: State | None, others: tuple[State, ...]) -> None:
         """Bring a claim's entry up to date; only what has changed is drawn again."""
-        state, readings, entry = self.states[claim.id], self.readings[claim.id], self._entries.get(claim.id)
-        if entry is None or before is None or _progress(before) != _progress(state):
-            entry = judge(state, self.tier, self.folder, self.command(claim.id))
-        if entry.readings != readings or [*map(_progress, others)] != [*map(_progress, readings)]:
-            entry = with_readings(entry, readings, self.tier, self.folder)
-        self._entries[claim.id] = entry
+        state, readings = self.states[claim.id], self.readings[claim.id]
+        new = before is None or _progress(before) != _progress(state)
+        if new:
+            self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
+        if readings and (new or [*map(_progress, others)] != [*map(_progress, readings)]):
+            self._entries[claim.id] = with_readings(self._entries[claim.id], readings, self.tier, self.folder)
 
 
 def _progress(state: State) -> tuple:
@@ -104,14 +108,16 @@ def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
 
 def with_readings(entry: Entry, readings: tuple[State, ...], tier: Tier, folder: Path) -> Entry:
     """The entry with other readings, and their differences beside the claim's own in a folder of their own."""
-    entry = replace(entry, readings=readings)
+    found = tuple(ReadingEntry(state.claim.main, state.finding, state.share, state.taken, state.failures)
+                  for state in readings)  # fmt: skip
+    entry = replace(entry, readings=found)
     if not any(state.taken for state in readings):
         return entry
-    name = f"{entry.claim.id}-readings"
+    name = f"{entry.claim.id}{READINGS}"
     settings = {"claim": entry.claim.id, "wording": f"{entry.claim.wording} By reading.", "answer": "",
                 "tier": tier.name, "sentence": "", "level": "each reading's"}  # fmt: skip
     rows = reading_rows(entry)
-    shown = [{**row, "contrast": f"{row['reading']}: {row['contrast']}"} for row in rows
+    shown = [{**row, "contrast": f"{one_line(row['reading'], ROOM)}: {row['contrast']}"} for row in rows
              if "contrast" in row]  # fmt: skip
     pictures, drawing = _drawn(folder / CLAIMS / name, settings, {"contrasts": shown, "readings": rows})
     own = tuple(path for path in entry.pictures if path.parent.name != name)

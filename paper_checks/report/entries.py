@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args
 
 from paper_checks.claims import Claim, Finding
-from paper_checks.stages import State
 from paper_checks.statistics.decisions import Answer
 from paper_checks.statistics.family import Standing, standings
 from paper_checks.statistics.sequential import shares
@@ -16,6 +15,23 @@ from paper_checks.statistics.sequential import shares
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 SIGNS = {"reproduced": "✓", "contradicted": "✗", "no difference": "=", "undecided": "?", "failed": "!", "pending": "…"}
 LABELS = {"failed": "not run (failed)", "no difference": "no difference that matters", "pending": "not yet run"}
+
+
+@dataclass(frozen=True)
+class ReadingEntry:
+    """Another reading of a claim in the report.
+
+    Attributes:
+        share: of the error rate of a claim, that the look has which the finding is of.
+        taken: looks that were taken.
+        failures: why it could not be judged, or looked at with more seeds.
+    """
+
+    name: str
+    finding: Finding
+    share: float = 1.0
+    taken: int = 1
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Entry:
         seconds: that its tasks took, one after the other.
         own_seconds: its share of them, where claims that need the same task divide its time.
         drawing: the exit status that its figures leave; 0 where they were drawn.
-        readings: how far other readings of the claim are; empty in runs without them.
+        readings: other readings of the claim; empty in runs without them.
     """
 
     claim: Claim
@@ -48,7 +64,7 @@ class Entry:
     seconds: float = math.nan
     own_seconds: float = math.nan
     drawing: int = 0
-    readings: tuple[State, ...] = ()
+    readings: tuple[ReadingEntry, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from paper_checks.report.entries import LABELS, Entry, share_of
+from paper_checks.report.entries import LABELS, Entry, ReadingEntry, share_of
 from paper_checks.report.tables import MISSING, NumberTable, difference_words, number, shown_side
-from paper_checks.stages import State
 from paper_checks.statistics.power import share_words
 
 # Answers in the order of the line, and what it says of them.
@@ -19,7 +18,7 @@ def holds_words(entry: Entry) -> str:
     if not entry.readings:
         return ""
     answers = [(MAIN, entry.finding.answer)]
-    answers += [(state.claim.main, state.finding.answer) for state in entry.readings]
+    answers += [(each.name, each.finding.answer) for each in entry.readings]
     words = []
     for answer, told in GROUPS.items():
         names = [name for name, found in answers if found == answer]
@@ -33,8 +32,8 @@ def reading_rows(entry: Entry) -> list[dict]:
     """The differences of the main reading and of all others, one row each, as contrasts.csv has them, with the reading,
     its answer, and the level of its interval; a reading that is not answered yet has a row without numbers."""
     found = [_rows(MAIN, entry.finding.answer, share_of(entry), entry.finding.rows)]
-    found += [_rows(state.claim.main, state.finding.answer, state.share, state.finding.rows)
-              for state in entry.readings]  # fmt: skip
+    found += [_rows(each.name, each.finding.answer, each.share, each.finding.rows)
+              for each in entry.readings]  # fmt: skip
     return [row for rows in found for row in rows]
 
 
@@ -64,9 +63,9 @@ def reading_table(entry: Entry) -> NumberTable | None:
     return NumberTable(headings, tuple(cells), (False, False, False, True, False, True, True))
 
 
-def found_words(states: Sequence[State]) -> list[tuple[str, str]]:
+def found_words(readings: Sequence[ReadingEntry]) -> list[tuple[str, str]]:
     """What was seen in each reading that was looked at, by its name."""
-    return [(state.claim.main, state.finding.sentence) for state in states if state.taken]
+    return [(each.name, each.finding.sentence) for each in readings if each.taken]
 
 
 def fooled(entries: Sequence[Entry]) -> list[str]:
@@ -75,6 +74,6 @@ def fooled(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if entry.claim.labels:
             found += [entry.claim.id] * (entry.finding.answer == "reproduced")
-            found += [f"{entry.claim.id} ({state.claim.main})" for state in entry.readings
-                      if state.finding.answer == "reproduced"]  # fmt: skip
+            found += [f"{entry.claim.id} ({each.name})" for each in entry.readings
+                      if each.finding.answer == "reproduced"]  # fmt: skip
     return found

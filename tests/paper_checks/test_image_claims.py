@@ -33,7 +33,7 @@ from tests.command_lines import status_of
 GENERATOR = torch.Generator().manual_seed(0)
 ROOT = Path(__file__).parents[2]
 MAIN = feature_transform.MAIN
-CHOICES = MAIN.choices(QUICK)
+CHOICES, INTERPOLATED = MAIN.choices(QUICK), MAIN.positives(QUICK, positives="interpolate")
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
 CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
@@ -117,8 +117,7 @@ def label(arm):
         ("S4b", {"epochs=20": 0.9}, {"epochs=3": 0.9}),
         ("S5", {(t, f): v for t in TRANSFORMATIONS for f, v in (("h", 0.9), ("z", 0.7))}, {("rotation", "z"): 0.9}),
         ("F2", {label(a): 0.9 for name, a in CHOICES.items() if name != "neither"}, {label(CHOICES["both"]): 0.7}),
-        ("F3", {label(CHOICES["positives"]): 0.9},
-         {label(MAIN.positives(QUICK, positives="interpolate")): 0.9}),
+        ("F3", {label(CHOICES["positives"]): 0.9}, {label(INTERPOLATED): 0.9}),
         ("F4", {label(MAIN.plain(QUICK)): 0.7}, {label(MAIN.plain(QUICK)): 0.9}),
         ("F5", {label(a): 0.9 for a in feature_transform._queues(QUICK)["transformed"].values()}, {"moco": 0.9}),
         ("F6", {label(CHOICES["neither"]): 0.6, label(CHOICES["both"]): 0.9}, {label(CHOICES["neither"]): 0.9}),

@@ -14,9 +14,8 @@ from paper_checks.catalogue import all_claims
 from paper_checks.claims import Finding, Reading
 from paper_checks.other_readings import next_reading, reading_names, reading_states
 from paper_checks.papers import best_rates
-from paper_checks.report.entries import Entry
+from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled, holds_words
-from paper_checks.stages import State
 from paper_checks.statistics.decisions import PValues, combined, student_tails
 from paper_checks.statistics.sequential import first_decision, looks
 from paper_checks.tasks import Results
@@ -169,8 +168,7 @@ def finding(answer):
 
 def entry(own, *answers, labels=True):
     claim = replace(CLAIM, labels=labels)
-    others = tuple(State(claim.read_as(each), (5,), 1, finding(answer), ())
-                   for each, answer in zip(claim.readings, answers))  # fmt: skip
+    others = tuple(ReadingEntry(each.name, finding(answer)) for each, answer in zip(claim.readings, answers))
     return Entry(claim, finding(own), (), "", "", readings=others)
 
 

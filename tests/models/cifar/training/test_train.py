@@ -291,26 +291,6 @@ def test_a_configuration_survives_the_checkpoint():
         config_from(TrainConfig, [], "here")
 
 
-def test_a_setting_that_has_another_name_now_is_read():
-    """moco_ft had dimension_wise, yes or no, before it had one weight a step too."""
-    stored = to_plain(config(method=method_of("moco_ft", weights="row")))
-
-    def read(**settings):
-        method = {name: value for name, value in stored["method"].items() if name != "weights"}
-        return config_from(TrainConfig, {**stored, "method": {**method, **settings}}, "here").method
-
-    for before, now in ((True, "coordinate"), (False, "row")):
-        assert read(dimension_wise=before) == method_of("moco_ft", weights=now)
-    assert read() == method_of("moco_ft")
-    with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: is method\.weights, which is given too"):
-        read(dimension_wise=True, weights="row")
-    for wrong in (1, "true", None, ["row"]):
-        with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: cannot be"):
-            read(dimension_wise=wrong)
-    with pytest.raises(ValueError, match="moco has unknown dimension_wise"):
-        config_from(TrainConfig, {**stored, "method": {"name": "moco", "dimension_wise": True}})
-
-
 def test_checkpoints_of_one_configuration_for_all_methods_are_refused(splits, tmp_path, capsys):
     """As earlier versions wrote them: which of the settings were meant is not known."""
     fit(config(epochs=1), splits, CPU, tmp_path)
