@@ -48,6 +48,7 @@ class Tier:
         quick_theory: coarse grids for the synthetic runs.
         device: of the trainings.
         control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
+        readings: whether claims are also asked in other readings (other_readings.py), which takes more trainings.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Tier:
     quick_theory: bool = True
     device: str = "cpu"
     control: Control = "none"
+    readings: bool = True
 
     def __post_init__(self) -> None:
         require_count(self.seeds, "seeds", 1)
@@ -100,6 +102,7 @@ QUICK = Tier(
     epochs=(3, 20),
     small_queue=128,
     limits=LimitSizes(epochs=8, smallest_batch=8, epochs_at_smallest_batch=1),
+    readings=False,
 )
 CPU = Tier(
     name="cpu",
@@ -146,9 +149,15 @@ TIERS = {"quick": QUICK, "cpu": CPU, "gpu": GPU}
 
 
 def tier_of(
-    name: TierName, images: str | None, root: Path | None, device: str | None, control: Control, cap: int | None = None
+    name: TierName,
+    images: str | None,
+    root: Path | None,
+    device: str | None,
+    control: Control,
+    cap: int | None = None,
+    readings: bool | None = None,
 ) -> Tier:
-    """The tier with its images.
+    """The tier with its images; cap and readings are its own unless given.
 
     Raises:
         ValueError: an unknown tier or control; images missing where they are needed; a cap below the first stage.
@@ -162,4 +171,5 @@ def tier_of(
         tier = replace(tier, config=replace(tier.config, data=replace(tier.config.data, dataset=images, root=root)))
     if cap is not None:
         require_count(cap, "--cap", tier.seeds)
+    tier = replace(tier, readings=tier.readings if readings is None else readings)
     return replace(tier, device=device or tier.device, control=control, cap=tier.cap if cap is None else cap)

@@ -20,6 +20,10 @@ from theory.numerics.whole_files import to_plain
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
 WITHOUT_EFFECT = ("data.root", "compile", "check_values")
 PREFIX = "--method."
+# What earlier versions called a method's setting -> its name now, and what its values are now.
+RENAMED: dict[str, dict[str, tuple[str, dict]]] = {
+    "moco_ft": {"dimension_wise": ("weights", {True: "coordinate", False: "row"})},
+}
 Options = TypeVar("Options", bound=TrainConfig)
 
 
@@ -145,6 +149,7 @@ def _method_from(values: Any, where: str) -> MethodConfig:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: method: must be settings by name")
     name = str(values.get("name"))
+    values = _renamed(name, values, where)
     unknown = set(values) - {"name", *setting_names(name)}
     if unknown:
         raise ValueError(
@@ -153,6 +158,25 @@ def _method_from(values: Any, where: str) -> MethodConfig:
         )
     hints = typing.get_type_hints(METHODS[name])
     return method_of(**{each: _value(hints[each], value, where, f"method.{each}") for each, value in values.items()})
+
+
+def _renamed(name: str, values: dict, where: str) -> dict:
+    """The settings of a method under their names of now.
+
+    Raises:
+        ValueError: both an earlier name and that of now, or an earlier value that cannot be.
+    """
+    found = dict(values)
+    for before, (now, meaning) in RENAMED.get(name, {}).items():
+        if before not in found:
+            continue
+        value = found.pop(before)
+        if now in found:
+            raise ValueError(f"{where}: method.{before}: is method.{now}, which is given too")
+        if type(value) is not bool or value not in meaning:
+            raise ValueError(f"{where}: method.{before}: cannot be {value!r:.60}")
+        found[now] = meaning[value]
+    return found
 
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:

@@ -17,7 +17,11 @@ from models.cifar.__main__ import main
 from models.cifar.compare import compare
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluate import main as evaluate_main
+from models.cifar.methods.settings import method_of
 from models.cifar.training.checkpoint import load_checkpoint
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.read_config import config_from
+from theory.numerics.whole_files import to_plain
 
 OLD = Path(__file__).with_name("old_run")
 SETTINGS = ["--method.name", "moco_ft", "--method.queue-size", "16", "--head.kind", "linear", "--head.out-dim", "4",
@@ -97,3 +101,23 @@ def test_a_checkpoint_names_no_module_of_ours(run, tmp_path):
     assert main([*SETTINGS, "--no-figures", "--out", str(out), "--init", str(run / "checkpoint.pt")]) == 0
     for path in (OLD / "checkpoint.pt", out / "checkpoint.pt"):
         assert {name.split(" ")[0].split(".")[0] for name in names_in(path)} == {"collections", "torch"}, path
+
+
+def test_a_setting_that_has_another_name_now_is_read():
+    """moco_ft had dimension_wise, yes or no, before it had one weight a step too."""
+    stored = to_plain(TrainConfig(method=method_of("moco_ft", weights="row")))
+
+    def read(**settings):
+        method = {name: value for name, value in stored["method"].items() if name != "weights"}
+        return config_from(TrainConfig, {**stored, "method": {**method, **settings}}, "here").method
+
+    for before, now in ((True, "coordinate"), (False, "row")):
+        assert read(dimension_wise=before) == method_of("moco_ft", weights=now)
+    assert read() == method_of("moco_ft")
+    with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: is method\.weights, which is given too"):
+        read(dimension_wise=True, weights="row")
+    for wrong in (1, "true", None, ["row"]):
+        with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: cannot be"):
+            read(dimension_wise=wrong)
+    with pytest.raises(ValueError, match="moco has unknown dimension_wise"):
+        config_from(TrainConfig, {**stored, "method": {"name": "moco", "dimension_wise": True}})

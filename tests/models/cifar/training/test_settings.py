@@ -43,7 +43,8 @@ EXEMPT = {
 OTHER = {
     "temperature": 0.9, "normalize": False, "supervised": True, "intermediate": 0.1, "momentum": 0.3, "queue_size": 3,
     "symmetric": True, "positives": "interpolate", "positive_beta": 0.3, "negatives": "none", "negative_beta": 0.3,
-    "dimension_wise": False, "union": True, "transform_from_epoch": 1,
+    "weights": "row", "negatives_query": "transformed", "renormalize": True, "readout": "relu", "union": True,
+    "transform_from_epoch": 1,
 }  # fmt: skip
 SGD = {"optimiser": OptimizerConfig("sgd", 0.1)}
 DEEP = {"head": HeadChoice("deepfusion", width=8, num_heads=2, depth=1)}
@@ -237,6 +238,9 @@ def test_the_command_line_has_the_options_of_the_method(capsys):
         ({"positives": "none", "positive_beta": 5.0}, "positive_beta"),
         ({"negatives": "none", "negative_beta": 5.0}, "negative_beta"),
         ({"negatives": "none", "union": True}, "union"),
+        ({"positives": "none", "negatives_query": "transformed"}, "negatives_query"),
+        ({"weights": "batch"}, "weights"),
+        ({"negatives_query": "key"}, "negatives_query"),
         ({"positives": "none", "negatives": "none"}, "positives, negatives"),
         ({"positives": "outward"}, "positives"),
         ({"negative_beta": 0.0}, "negative_beta"),
