@@ -68,8 +68,8 @@ class TrainConfig:
     """Passes over the training images."""
     view_sizes: tuple[int, ...] = ()
     """Heights of training views, each for an equal share of the epochs, such as 16 24 32: small views cost less and
-    teach much of what large ones do. At most the images' height; the width follows. Features are measured on whole
-    images at their own size. None: that size throughout."""
+    teach much of what large ones do. At most the images' height; the width follows. Of more sizes than epochs the last
+    epoch has the last. Features are measured on whole images at their own size. None: that size throughout."""
     batch_size: int = 256
     """Images a step, over all processes; each gives two views. At most the training images."""
     chunk: int | None = None
@@ -103,8 +103,6 @@ class TrainConfig:
         require_count(self.epochs, "epochs", 1, LARGEST_EPOCHS)
         for size in self.view_sizes:
             require_count(size, "view_sizes", SMALLEST_SIZE, LARGEST_SIZE)
-        if len(self.view_sizes) > self.epochs:
-            raise ValueError(f"view_sizes: at most one an epoch, of {self.epochs}, got {len(self.view_sizes)}")
         require_count(self.batch_size, "batch_size", 2, LARGEST_BATCH)
         if self.chunk is not None:
             require_count(self.chunk, "chunk", 1, LARGEST_BATCH)
@@ -134,7 +132,8 @@ class TrainConfig:
         """Height and width of the views in an epoch, the first being 0, of images of that height and width."""
         if not self.view_sizes:
             return height, width
-        size = self.view_sizes[epoch * len(self.view_sizes) // self.epochs]
+        # By the epoch's end, so that the last epoch has the last size, however few there are.
+        size = self.view_sizes[-(-(epoch + 1) * len(self.view_sizes) // self.epochs) - 1]
         return size, max(1, round(size * width / height))
 
     @property

@@ -287,13 +287,13 @@ IDLE = [
 
 def test_view_sizes_take_equal_shares_of_the_epochs():
     seven = config(epochs=7, view_sizes=(4, 6, 8))
-    # Epoch e begins e/7 of the way through three shares.
-    assert [seven.view_shape(epoch, 8, 12) for epoch in range(7)] == [(4, 6)] * 3 + [(6, 9)] * 2 + [(8, 12)] * 2
+    # Epoch e ends (e + 1)/7 of the way through three shares.
+    assert [seven.view_shape(epoch, 8, 12) for epoch in range(7)] == [(4, 6)] * 2 + [(6, 9)] * 2 + [(8, 12)] * 3
+    assert config(epochs=1, view_sizes=(4, 6, 8)).view_shape(0, 8, 12) == (8, 12)
+    assert [config(epochs=2, view_sizes=(4, 6, 8)).view_shape(epoch, 8, 8)[0] for epoch in (0, 1)] == [6, 8]
     assert config().view_shape(1, 8, 12) == (8, 12)
     with pytest.raises(ValueError, match=r"^view_sizes: must not exceed the images' height of 8, got 9"):
         check(config(view_sizes=(4, 9)), splits(), CPU)
-    with pytest.raises(ValueError, match=r"^view_sizes: at most one an epoch, of 2, got 3"):
-        config(view_sizes=(4, 6, 8))
     with pytest.raises(ValueError, match=r"^view_sizes"):
         config(view_sizes=(3,))
 
