@@ -121,7 +121,7 @@ def below_baselines(rows: list[dict]) -> list[str]:
         ]
         if higher:
             said.append(
-                f"{name} on h {learned:.1%} is below {' and '.join(higher)}: the training lost classes that the images "
-                "show; other views (--view), more epochs or more images may keep them"
+                f"{name} on h {learned:.1%} is below {' and '.join(higher)}: what was learned tells less of the "
+                "classes than what was not; other views (--view), another length or more images may help"
             )
     return said

@@ -5,17 +5,17 @@ from dataclasses import fields, replace
 import pytest
 
 from models.cifar.__main__ import CifarRun, main
-from models.cifar.data.images import DataConfig
+from models.cifar.data.images import DataConfig, load_images
 from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
-from models.cifar.evaluation.baselines import below_baselines
 from models.cifar.methods.settings import SupCon
 from models.cifar.training import recipes
 from models.cifar.training.checks import idle_settings, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
 from models.cifar.training.recipes import DIGITS, fast_lane, recipe
-from tests.models.cifar.tiny import WORDS, write_folder
+from models.cifar.training.train import fit
+from tests.models.cifar.tiny import CPU, WORDS, write_folder
 
 
 def parsed(*words, recipes=True):
@@ -78,14 +78,17 @@ def test_settings_of_a_data_set_are_none_that_somebody_said(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_default_beats_pixels_and_an_untrained_encoder(seed, tmp_path):
-    import torch
-
-    from models.cifar.data.images import load_images
-    from models.cifar.training.train import fit
-
-    config = replace(DIGITS, seed=seed, measure_every=DIGITS.epochs)
-    splits = load_images(config.data)
-    state = fit(config, splits, torch.device("cpu"), tmp_path)
-    assert below_baselines(evaluate(config, state.learner, splits, torch.device("cpu"))) == []
+def test_the_default_beats_an_untrained_encoder_and_the_linear_probe_of_pixels(tmp_path):
+    """Mean of three seeds, on test images."""
+    found = []
+    for seed in range(3):
+        config = replace(DIGITS, seed=seed, measure_every=DIGITS.epochs)
+        splits = load_images(config.data)
+        (tmp_path / str(seed)).mkdir()
+        state = fit(config, splits, CPU, tmp_path / str(seed))
+        rows = evaluate(config, state.learner, splits, CPU)
+        found.append({(row["features"], row["probe"]): row["accuracy"] for row in rows})
+    mean = {name: sum(each[name] for each in found) / 3 for name in found[0]}
+    for kind in ("knn", "linear"):
+        assert mean["h", kind] > mean["untrained", kind]
+    assert mean["h", "linear"] > mean["pixels", "linear"]
