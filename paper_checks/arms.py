@@ -81,8 +81,8 @@ def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device
         write_json(folder / "config.json", config)
     state = fit(config, splits, device, folder)
     if rank() == 0:
-        # Many arms share images, encoder and seed, and their claims compare arms: none reads the baselines.
-        rows = evaluate(config, state.learner, splits, device, state.data, baselines=False)
+        # Claims compare arms by the linear probe: none reads the baselines, nor nearest neighbors.
+        rows = evaluate(config, state.learner, splits, device, state.data, baselines=False, probes=("linear",))
         write_table(folder / "results.csv", rows)
     return state
 

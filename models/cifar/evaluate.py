@@ -26,7 +26,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import torch
 import tyro
@@ -37,7 +37,7 @@ from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.baselines import PIXELS, UNTRAINED, below_baselines, calibrate, pixels_of
 from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
 from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
-from models.cifar.evaluation.probes import ProbeConfig, probe
+from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
 from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import Trained, load_trained, new_learner
@@ -76,6 +76,7 @@ def evaluate(
     data: dict | None = None,
     *,
     baselines: bool = True,
+    probes: tuple[ProbeKind, ...] = get_args(ProbeKind),
 ) -> list[dict]:
     """results.csv: one row for each kind of features and probe, with the hash of the images that were read.
 
@@ -89,6 +90,7 @@ def evaluate(
         data: fingerprint of the images, where it is known; None works it out.
         baselines: also measure them. They depend on images, normalization, encoder and seed alone, and need not be
             measured again for each of many trainings that share these.
+        probes: which; those that nobody reads take longer than a short training.
     """
     view = partial(evaluation_view, config=config.view)
     images, labels = {}, {}
@@ -120,7 +122,7 @@ def evaluate(
     rows = []
     for kind in said:
         found = {name: LabelledFeatures(parts[name][kind].float(), labels[name]) for name in parts}
-        for choice in (ProbeConfig("knn"), ProbeConfig("linear")):
+        for choice in map(ProbeConfig, probes):
             transductive = kind == "z" and learner.head.transductive
             what = {"features": kind, "probe": choice.kind, "transductive": transductive}
             measured, monitored, why = _probe(found, splits, choice)
