@@ -150,13 +150,18 @@ def test_installed_from_a_wheel_the_main_job_runs_beside_the_users_packages(tmp_
     plant(own, "models", "figures.py", "theory", "synthetic", "tests", "tyro.py", "joblib.py")
     words = [fresh / "contrastive-theory", "sweep-noise", *SMALL, "--statements", STATEMENTS, "--out", "run",
              "--backend", "loky", "--jobs", "2"]  # fmt: skip
-    how = {"cwd": own, "capture_output": True, "text": True, "check": False, "env": {"OMP_NUM_THREADS": "1"}}
+    # Other packages of these names, also for the worker processes.
+    first = tmp_path / "first"
+    first.mkdir()
+    plant(first, "models", "theory.py", "synthetic")
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(first)}
+    how = {"cwd": own, "capture_output": True, "text": True, "check": False, "env": environment}
     found = subprocess.run(words, **how)
     assert found.returncode == 0, found.stderr
     assert "Closer at every block: HOLDS" in found.stdout
     assert "Audit: passed" in found.stdout
     assert [*own.glob("run/*.png")]
-    assert ran(own) == []
+    assert ran(own) == ran(first) == []
     library = "import models; from contrastive_theory.models.losses import Objective; print(Objective.__module__)"
     found = subprocess.run([fresh / "python", "-c", library], **how)
     assert found.stdout == "contrastive_theory.models.losses.objectives\n"
