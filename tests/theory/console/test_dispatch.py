@@ -1,5 +1,7 @@
 """The console command: its help, what it refuses, and that a subcommand is the module."""
 
+import os
+
 import pytest
 
 from tests.theory.console.folders import CONSOLE, ROOT, plant, python
@@ -60,7 +62,12 @@ def test_a_subcommand_is_its_module_by_another_name(tmp_path):
     for program, words, status in (
         (["-m", "contrastive_theory"], ["--no-such"], BAD_ARGUMENTS), ([CONSOLE], ["--help"], DONE)
     ):  # fmt: skip
-        own, found = python(ROOT, "-m", "figures", *words), python(tmp_path, *program, "figures", *words)
+        # What is planted comes first on the path, but for the one name.
+        path = os.pathsep.join([str(tmp_path), str(ROOT)])
+        own, found = (
+            python(ROOT, "-m", "figures", *words),
+            python(tmp_path, *program, "figures", *words, PYTHONPATH=path),
+        )
         assert found.returncode == own.returncode == status
         as_module = (found.stdout + found.stderr).replace("python -m contrastive_theory fig", "python -m fig")
         # Frames are as wide as what is in them.

@@ -107,9 +107,15 @@ def test_a_process_knows_the_toolkit_by_one_name(tmp_path, first, then):
 
 
 def test_what_is_not_there_is_missed_by_its_name(tmp_path):
-    for name in ("contrastive_theory.nothing", "contrastive_theory.tests", "contrastive_theory.theory.nothing"):
-        found = python(tmp_path, "-c", f"import {name}")
-        assert found.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named {name!r}"
+    names = ("contrastive_theory.nothing", "contrastive_theory.tests", "contrastive_theory.theory.nothing")
+    code = (
+        "import importlib\n"
+        f"for name in {names}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as error: print(error)"
+    )
+    found = python(tmp_path, "-c", code)
+    assert found.stdout.splitlines() == [f"No module named {name!r}" for name in names]
 
 
 def test_python_m_by_the_long_name_says_how(tmp_path):
@@ -150,13 +156,18 @@ def test_installed_from_a_wheel_the_main_job_runs_beside_the_users_packages(tmp_
     plant(own, "models", "figures.py", "theory", "synthetic", "tests", "tyro.py", "joblib.py")
     words = [fresh / "contrastive-theory", "sweep-noise", *SMALL, "--statements", STATEMENTS, "--out", "run",
              "--backend", "loky", "--jobs", "2"]  # fmt: skip
-    how = {"cwd": own, "capture_output": True, "text": True, "check": False, "env": {"OMP_NUM_THREADS": "1"}}
+    # Other packages of these names, also for the worker processes.
+    first = tmp_path / "first"
+    first.mkdir()
+    plant(first, "models", "theory.py", "synthetic")
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(first)}
+    how = {"cwd": own, "capture_output": True, "text": True, "check": False, "env": environment}
     found = subprocess.run(words, **how)
     assert found.returncode == 0, found.stderr
     assert "Closer at every block: HOLDS" in found.stdout
     assert "Audit: passed" in found.stdout
     assert [*own.glob("run/*.png")]
-    assert ran(own) == []
+    assert ran(own) == ran(first) == []
     library = "import models; from contrastive_theory.models.losses import Objective; print(Objective.__module__)"
     found = subprocess.run([fresh / "python", "-c", library], **how)
     assert found.stdout == "contrastive_theory.models.losses.objectives\n"

@@ -71,9 +71,3 @@ def test_a_command_inside_a_package_of_somebody_elses_says_so(tmp_path):
         assert found.returncode == BAD_ARGUMENTS
         assert f"{tmp_path / module.split('.')[0]} hides the toolkit's package" in found.stderr
         assert f"run `contrastive-theory {name} ...`" in found.stderr
-
-
-def test_where_nothing_is_hidden_nothing_is_said(tmp_path):
-    (tmp_path / "tests").mkdir()
-    found = python(tmp_path, "-m", "figures", "--help")
-    assert (found.returncode, found.stderr) == (0, "")
