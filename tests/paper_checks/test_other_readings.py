@@ -21,6 +21,7 @@ from paper_checks.statistics.sequential import first_decision, looks
 from paper_checks.tasks import Results
 from paper_checks.tiers import CPU, GPU, QUICK
 from tests.command_lines import status_of
+from tests.paper_checks.report.test_report import Page
 from tests.paper_checks.test_stages import BASE, TIER, Arm, comparison, run_tasks, state
 from theory.numerics.whole_files import read_json, write_json
 
@@ -222,6 +223,9 @@ def test_the_report_has_every_reading(run, capsys):
                       "with 1/3 of another 5 % of error each"):  # fmt: skip
             assert words in text, words
     assert line in printed
+    page = Page((run.folder / "report.html").read_text())
+    assert page.open == []
+    assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
     with open(run.folder / "readings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["claim"], row["reading"], row["answer"], row["level"]) for row in rows] == [
