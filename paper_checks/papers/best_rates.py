@@ -6,9 +6,9 @@ rate chosen on validation images", and its test accuracy is unbiased for that, s
 choice. Draws of different seeds are independent, so that paired differences are judged as any others are. What is
 compared costs as many trainings for every arm.
 
-An optimizer whose steps grow with the gradient (SGD) does next to nothing with a loss whose gradients are a hundred or a
-thousand times smaller. For such a loss the grid is of its scale: the rate times f and the weight decay over f are the
-very trainings of the loss times f.
+An optimizer whose steps grow with the gradient (SGD) does next to nothing with a loss whose gradients are a hundred
+times smaller. For such a loss the grid is of its scale: the rate times f and the weight decay over f are the very
+trainings of the loss times f.
 """
 
 from collections import Counter
