@@ -6,7 +6,7 @@ rate chosen on validation images", and its test accuracy is unbiased for that, s
 choice. Draws of different seeds are independent, so that paired differences are judged as any others are. What is
 compared costs as many trainings for every arm.
 
-An optimizer whose steps grow with the gradient (SGD) does next to nothing with a loss whose gradients are a thousand
+An optimizer whose steps grow with the gradient (SGD) does next to nothing with a loss whose gradients are a hundred
 times smaller. For such a loss the grid is of its scale: the rate times f and the weight decay over f are the very
 trainings of the loss times f.
 """
@@ -22,7 +22,7 @@ from paper_checks.tiers import Tier
 
 # Times the tier's rate. AdamW's steps do not depend on the scale of the loss.
 FACTORS = (1 / 3, 1.0, 3.0)
-# For SGD and a loss of gradients a thousand times smaller than NT-Xent's.
+# For SGD and a loss of gradients much smaller than NT-Xent's.
 SCALES = (1.0, 30.0, 1000.0)
 
 
@@ -30,7 +30,7 @@ def rates(tier: Tier, arm: Arm, faint: bool = False) -> dict[float, Arm]:
     """Factor -> the arm with the tier's learning rate times it.
 
     Args:
-        faint: whether its loss has gradients that are a thousand times smaller than NT-Xent's.
+        faint: whether its loss has gradients much smaller than NT-Xent's.
     """
     step = tier.config.optimiser
     scaled = faint and step.kind == "sgd"

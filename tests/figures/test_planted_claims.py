@@ -71,6 +71,15 @@ def test_contrasts_lie_where_their_numbers_are(run_of):
     assert high > 3.0
 
 
+def test_long_names_of_differences_do_not_run_into_each_other(run_of):
+    long = "each at its best learning rate: labels: on every block over the last one only"
+    figure = claim_figures.draw_contrasts(run_of(contrasts=[contrast(long), contrast(f"{long}, again")]))
+    figure.canvas.draw()
+    first, second = (text.get_window_extent() for text in figure.axes[0].get_yticklabels())
+    assert all(text.get_text().count("\n") >= 2 for text in figure.axes[0].get_yticklabels())
+    assert second.y1 <= first.y0
+
+
 def test_the_shade_is_on_the_claimed_side(run_of):
     rows = [contrast(), contrast("either", -0.02, -0.03, -0.01, "below", direction="differs")]
     figure = claim_figures.draw_contrasts(run_of(contrasts=rows))

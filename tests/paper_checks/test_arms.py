@@ -30,6 +30,19 @@ def test_another_method_starts_from_its_own_defaults():
         changed(warm, {"method.queue_size": 9})
 
 
+def test_arms_are_what_differs():
+    assert SIMCLR.label(QUICK) == "base"
+    assert MOCO.with_(method__momentum=0.5).label(QUICK) == "moco,momentum=0.5"
+    assert SIMCLR.with_(epochs=QUICK.config.epochs).trainings(QUICK) == SIMCLR.trainings(QUICK)
+    assert [task.config.seed for task in MOCO.trainings(QUICK)] == list(range(QUICK.seeds))
+    assert changed(QUICK.config, {"view.crop": False, "epochs": 3}).view.crop is False
+    for wrong in ({"color": 1}, {"view.colour": 1}, {"epochs.crop": 1}):
+        with pytest.raises(ValueError, match=r"no such setting|no group"):
+            changed(QUICK.config, wrong)
+    with pytest.raises(ValueError, match=r"^momentum:"):
+        Arm((("method.momentum", 2.0),)).trainings(QUICK)
+
+
 def test_labels_name_the_method_and_what_differs_from_its_defaults():
     assert MOCO.label(QUICK) == "moco"
     assert MOCO.with_(method__momentum=0.5, epochs=3).label(QUICK) == "moco,momentum=0.5,epochs=3"

@@ -66,7 +66,7 @@ def test_the_choice_is_by_validation_images_of_the_seed_and_test_images_take_no_
 
     grid, results = rates(TIER, SIMCLR), Planted(accuracies)
     assert chosen(results, TIER, grid) == {0: 1 / 3, 1: 3.0, 2: 1.0}
-    assert at_chosen(results, TIER, grid) == {0: 0.2, 1: 0.21, 2: 0.22}
+    assert at_chosen(results, TIER, grid) == pytest.approx({0: 0.2, 1: 0.21, 2: 0.22})
     assert rate_words(results, TIER, {"SimCLR": (SIMCLR, False)}) == (
         "SimCLR 21.0% at its best rate (×1/3 1, ×1 1, ×3 1 of 3 seeds), 60.7% at the tier's"
     )
@@ -78,7 +78,7 @@ def test_a_comparison_that_is_the_learning_rates_is_seen_as_one():
     """At the tier's rate TransFusion is 20 points behind; at the best one of each it is 5 points ahead."""
 
     def accuracies(method, factor, seed):
-        noise = 0.001 * ((3 * seed + len(method)) % 5)
+        noise = 0.001 * ((seed * (len(method) // 4)) % 5)
         value = {"transfusion": {0.33: 0.4, 1.0: 0.5, 3.0: 0.75}}.get(method, {0.33: 0.6, 1.0: 0.7, 3.0: 0.65})[factor]
         return value + noise, value + noise
 

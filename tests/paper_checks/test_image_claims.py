@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from figures.run_folder import read_table
 from models.cifar.compare import read_run
 from models.cifar.data.images import DataConfig
 from models.cifar.methods.learners import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import tiers
-from paper_checks.arms import MOCO, SIMCLR, Arm, Training, changed, images
+from paper_checks.arms import SIMCLR, Arm, Training, changed, images
 from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.report.entries import Entry
 from paper_checks.statistics.decisions import NO_EVIDENCE
@@ -203,19 +204,6 @@ def test_chance_is_seldom_taken_for_an_effect(claim, monkeypatch):
     assert sum(answer in ("reproduced", "contradicted") for answer in found) <= 15
 
 
-def test_arms_are_what_differs():
-    assert SIMCLR.label(QUICK) == "base"
-    assert MOCO.with_(method__momentum=0.5).label(QUICK) == "moco,momentum=0.5"
-    assert SIMCLR.with_(epochs=QUICK.config.epochs).trainings(QUICK) == SIMCLR.trainings(QUICK)
-    assert [task.config.seed for task in MOCO.trainings(QUICK)] == list(range(QUICK.seeds))
-    assert changed(QUICK.config, {"view.crop": False, "epochs": 3}).view.crop is False
-    for wrong in ({"color": 1}, {"view.colour": 1}, {"epochs.crop": 1}):
-        with pytest.raises(ValueError, match=r"no such setting|no group"):
-            changed(QUICK.config, wrong)
-    with pytest.raises(ValueError, match=r"^momentum:"):
-        Arm((("method.momentum", 2.0),)).trainings(QUICK)
-
-
 @pytest.mark.parametrize("tier", [QUICK, CPU, GPU, TINY])
 def test_tasks_of_all_claims_have_names_of_their_own(tier):
     tasks = unique(task for claim in CLAIMS.values() for task in claim.tasks(tier))
@@ -275,7 +263,8 @@ def tiny(monkeypatch):
 @pytest.mark.slow
 def test_a_run_with_shuffled_classes_reproduces_nothing_about_them(tiny, tmp_path, capsys):
     out = tmp_path / "run"
-    arguments = ["--only", "D1,F3", "--out", str(out), "--jobs", "1", "--control", "shuffled_labels", "--check"]
+    arguments = ["--only", "D1,F3", "--out", str(out), "--jobs", "1", "--readings", "--control", "shuffled_labels",
+                 "--check"]  # fmt: skip
     assert status_of(command.main, arguments) == 0
     printed = capsys.readouterr().out
     assert "2 claims: 0 reproduced" in printed
@@ -283,6 +272,8 @@ def test_a_run_with_shuffled_classes_reproduces_nothing_about_them(tiny, tmp_pat
     for claim in ("D1", "F3"):
         assert json.loads((out / "claims" / claim / "config.json").read_text())["answer"] != "reproduced"
         assert (out / "claims" / claim / "claim_contrasts.png").exists()
+        assert (out / "claims" / f"{claim}-readings" / "claim_contrasts.png").exists()
+    assert "reproduced" not in {row["answer"] for row in read_table(out / "readings.csv").to_dict("records")}
     begun = (out / "tasks" / "base-seed0" / "results.csv").stat().st_mtime_ns
     assert status_of(command.main, [*arguments, "--resume"]) == 0
     assert "already there" in capsys.readouterr().out

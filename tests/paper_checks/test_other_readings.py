@@ -21,6 +21,7 @@ from paper_checks.statistics.sequential import first_decision, looks
 from paper_checks.tasks import Results
 from paper_checks.tiers import CPU, GPU, QUICK
 from tests.command_lines import status_of
+from tests.paper_checks.report.test_report import Page
 from tests.paper_checks.test_stages import BASE, TIER, Arm, comparison, run_tasks, state
 from theory.numerics.whole_files import read_json, write_json
 
@@ -222,6 +223,9 @@ def test_the_report_has_every_reading(run, capsys):
                       "with 1/3 of another 5 % of error each"):  # fmt: skip
             assert words in text, words
     assert line in printed
+    page = Page((run.folder / "report.html").read_text())
+    assert page.open == []
+    assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
     with open(run.folder / "readings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["claim"], row["reading"], row["answer"], row["level"]) for row in rows] == [
@@ -268,8 +272,8 @@ def test_the_readings_are_those_that_were_registered():
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert table == [[claim.id, claim.main, "; ".join(each.name for each in claim.readings)]
                      for claim in all_claims().values() if claim.readings]  # fmt: skip
-    for factor in ("1/3, 1 and 3 times", "1, 30 and 1000 times"):
-        assert factor in text
+    for factors in ("1/3, 1 and 3 times", "1, 30 and 1000 times"):
+        assert factors in " ".join(text.split())
     assert (best_rates.FACTORS, best_rates.SCALES) == ((1 / 3, 1.0, 3.0), (1.0, 30.0, 1000.0))
 
 
