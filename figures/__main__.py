@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from theory.console.typed import as_typed
 from theory.numerics.commands import exit_status, statuses_in_words
 
 
@@ -30,8 +31,8 @@ def redraw(folder: Annotated[Path, tyro.conf.Positional]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    text = f"{__doc__}\n{statuses_in_words()}"
-    return exit_status(lambda: tyro.cli(redraw, args=arguments, prog="python -m figures", description=text))
+    text, prog = f"{as_typed(__doc__)}\n{statuses_in_words()}", as_typed("python -m figures")
+    return exit_status(lambda: tyro.cli(redraw, args=arguments, prog=prog, description=text))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from figures.sweeps import (
     tightness,
     trials,
 )
-from figures.trainings import ablations, affinity_maps, head_costs, images, training
+from figures.trainings import ablations, affinity_maps, head_costs, images, learning_speed, training
 from theory.numerics.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -52,6 +52,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_curves": (("epochs",), images.draw_curves),
     "image_scores": (("epochs", "scores"), images.draw_scores),
     "image_layers": (("epochs", "layers"), images.draw_layers),
+    "learning_speed": (("learning",), learning_speed.draw),
     "head_costs": (("costs",), head_costs.draw),
     "advice": (("curves",), advisor.draw),
     "advice_checked": (("checked",), advisor.draw_checked),

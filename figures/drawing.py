@@ -4,6 +4,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from theory.console.typed import as_typed
 from theory.numerics.commands import CRASHED, DONE, status_of_error, status_of_figures
 
 
@@ -21,7 +22,8 @@ def draw_whole(folder: Path) -> tuple[list[Path], int]:
     except Exception as error:
         if status_of_error(error) == CRASHED:
             traceback.print_exc()
-        print(f"error: the figures were not drawn; try again with python -m figures {folder}: {error}", file=sys.stderr)
+        again = as_typed("python -m figures")
+        print(f"error: the figures were not drawn; try again with {again} {folder}: {error}", file=sys.stderr)
         return [], status_of_figures(error)
 
 

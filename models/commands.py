@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from theory.console.children import command_words
+from theory.console.typed import as_typed
 from theory.numerics.commands import (
     AUDIT_FAILED,
     BAD_ARGUMENTS,
@@ -56,7 +58,7 @@ Options = TypeVar("Options")
 
 def help_text(description: str | None) -> str:
     """What --help shows: the command's own words, and the table of exit statuses."""
-    return f"{description or ''}\n\n{statuses_in_words()}"
+    return f"{as_typed(description or '')}\n\n{statuses_in_words()}"
 
 
 def words_of(arguments: list[str] | None) -> list[str]:
@@ -95,7 +97,7 @@ def parse(
     default = {}
     if quick is not None and _last_flag(words, "quick"):
         default = {"default": kind(**quick, quick=True)}
-    return tyro.cli(kind, args=words, prog=prog, description=help_text(description), **default)
+    return tyro.cli(kind, args=words, prog=as_typed(prog), description=help_text(description), **default)
 
 
 def _last_flag(words: list[str], name: str) -> bool:
@@ -122,12 +124,12 @@ def draw(folder: Path) -> int:
 
     Figures are another room's business: they read the folder, and never run a model.
     """
-    words = [sys.executable, "-m", "figures", str(folder)]
     try:
-        status = subprocess.run(words, check=False).returncode
+        status = subprocess.run(command_words("figures", str(folder)), check=False).returncode
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         status = status_of_figures(error)
     if status:
-        print(f"error: the figures were not drawn; try again with python -m figures {folder}", file=sys.stderr)
+        again = as_typed("python -m figures")
+        print(f"error: the figures were not drawn; try again with {again} {folder}", file=sys.stderr)
     return status if status in (DONE, OUT_OF_MEMORY, LIMIT_REACHED, INTERRUPTED, TERMINATED) else NOT_DRAWN

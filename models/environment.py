@@ -12,6 +12,8 @@ import numpy as np
 import scipy
 import torch
 
+from theory.console.typed import program
+
 # What rows may depend on, beside the settings; python and the hardware are told, and not held against a resumed run.
 VERSIONS = ("code", "numpy", "scipy", "torch")
 # figures/ only draws what others have computed.
@@ -54,7 +56,7 @@ def environment(device: torch.device) -> dict:
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", _module_name(), *sys.argv[1:]],
+        "command": [*(program() or f"python -m {_module_name()}").split(), *sys.argv[1:]],
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changed is None else bool(changed),
         "code": code_digest(),

@@ -13,8 +13,8 @@ Weights are drawn by the caller: 1 + draw_beta(a, a, ...) to extrapolate, draw_b
 sample, or one a coordinate ("dimension-wise").
 
 Results are not normalized again unless asked for: the identity above needs them as they are. Pass them on with
-normalize=False then (models/momentum.py), or the transformation is partly undone. Whether the paper normalizes is not
-settled here, so this is an option and no claim about it.
+normalize=False then (models/momentum.py), or the transformation is partly undone. The authors' code has both, and the
+command that it publishes does not normalize, so this is an option and no claim about it.
 """
 
 import torch

@@ -9,6 +9,7 @@ undecided at this scale.
     python -m paper_checks --hours 2 --out runs/p              begin nothing after two hours, and report
     python -m paper_checks --out runs/p --resume               continue a run that was stopped
     python -m paper_checks --list                              claims and rules, nothing is run
+    python -m paper_checks --readings                          also where a paper leaves a choice open: other choices
     python -m paper_checks --control shuffled_labels           a planted error: nothing about classes may come out
 
 Every claim is looked at with the seeds of the first stage. Then seeds are added only for the arms of claims that are
@@ -42,14 +43,17 @@ from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim
 from paper_checks.limits.trainings import LimitTraining
+from paper_checks.other_readings import reading_names
 from paper_checks.report.entries import Entry
+from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
-from paper_checks.stages import Step, in_words, next_step, plan_of
+from paper_checks.stages import Step, in_words, plan_of
 from paper_checks.study import TASKS, Study
 from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
+from theory.console.typed import as_typed
 from theory.numerics.inputs import require_count, require_number
 from theory.numerics.limits import LARGEST_SEEDS
 from theory.numerics.whole_files import to_plain
@@ -89,6 +93,11 @@ class PaperChecks:
     that, and which."""
     control: Control = "none"
     """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
+    readings: bool = False
+    """Ask claims in other readings too, where their paper leaves a choice open, after everything else. Tiers cpu and
+    gpu always do, unless --main-only."""
+    main_only: bool = False
+    """Ask no claim in other readings."""
     check: bool = False
     """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is."""
     list: bool = False
@@ -101,6 +110,13 @@ class PaperChecks:
             require_count(self.cap, "cap", 1, LARGEST_SEEDS)
         if self.hours is not None:
             require_number(self.hours, "hours", 0.0, MOST_HOURS, closed="right")
+        if self.readings and self.main_only:
+            raise ValueError("readings: cannot be asked for with --main-only")
+
+    @property
+    def asked_readings(self) -> bool | None:
+        """Whether other readings are asked for; None leaves it to the tier."""
+        return True if self.readings else False if self.main_only else None
 
 
 def chosen_claims(only: str | None) -> list[Claim]:
@@ -130,17 +146,21 @@ def run(options: PaperChecks) -> int:
     if options.list:
         print("\n\n".join(_listed(claim) for claim in claims))
         return 0
-    tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap)
+    tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap,
+                   options.asked_readings)  # fmt: skip
     device = resolve_device(tier.device)
     _backend(options.jobs, device)
     tasks = unique(task for claim in claims for task in sorted(claim.tasks(tier), key=_seed))
     # All that may ever be computed: two tasks of one name are noticed before anything is.
-    unique(task for claim in claims for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
+    asked = [
+        each for claim in claims for each in (claim, *(map(claim.read_as, claim.readings) if tier.readings else ()))
+    ]
+    unique(task for claim in asked for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
     if any(isinstance(task, ON_IMAGES) for task in tasks):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"
-    settings = {**to_plain(tier), "claims": [claim.id for claim in claims]}
+    settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}
     with open_run_folder(name, options.out, options.resume, settings, device, "tier.json", _other_run,
                          options.accept_other_version) as folder:  # fmt: skip
         return _run_in(folder, claims, tasks, tier, device, options)
@@ -157,7 +177,7 @@ def _run_in(
         failures = carry_out_all(tasks, folder / TASKS, backend, device, until)
         while True:
             entries = study.report(failures)
-            step = next_step(study.states.values(), tier, study.results, failures)
+            step = study.next_step(failures)
             if step is None or (until is not None and time.time() > until):
                 break
             print(_announced(step), flush=True)
@@ -177,31 +197,39 @@ def _run_in(
 def _listed(claim: Claim) -> str:
     words = worth_words(claim)
     worth = f"\n    Smallest effect worth deciding: {words}" if words else ""
+    if claim.readings:
+        worth += f"\n    Read as: {claim.main}. Other readings: {'; '.join(each.name for each in claim.readings)}"
     return f"{claim.id} ({claim.paper}, {claim.place}; {claim.kind}): {claim.wording}\n    Rule: {claim.rule}{worth}"
 
 
 def _announced(step: Step) -> str:
-    return (
-        f"{step.claim.id} is undecided: {step.seeds} seeds, {len(step.tasks)} tasks to do, about "
-        f"{step.seconds / 60.0:.0f} min of computing; a decision has a chance of about {step.chance:.0%}"
-    )
+    cost = f"{step.seeds} seeds, {len(step.tasks)} tasks to do, about {step.seconds / 60.0:.0f} min of computing"
+    if step.readings:
+        return f"{step.claim.id} in {step.readings} other reading{'s' * (step.readings > 1)}: {cost}"
+    # Another reading goes by its own name.
+    name = step.claim.id if step.claim.readings or not step.claim.main else f"{step.claim.id}, {step.claim.main},"
+    return f"{name} is undecided: {cost}; a decision has a chance of about {step.chance:.0%}"
 
 
 def _other_run(stored: dict, asked: dict) -> list[str]:
     # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
-    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], **stored}
+    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, **stored}
     if stored["claims"] != asked["claims"]:
         # The error rate over all claims is over those that were asked before the run.
         return [f"set of claims, {','.join(stored['claims'])}, which is settled before a run"]
+    if stored["readings"] != asked["readings"]:
+        # So is that over a claim's readings.
+        names = "; ".join(f"{name}: {', '.join(each)}" for name, each in stored["readings"].items()) or "none"
+        return [f"set of readings, {names}, which is settled before a run (--readings, --main-only)"]
     return ["tier, images, device, control or cap"] if differing(stored, asked) else []
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
-    if any(entry.finding.answer == "failed" or entry.failures for entry in entries):
+    found = [each for entry in entries for each in (entry, *entry.readings)]
+    if any(each.finding.answer == "failed" or each.failures for each in found):
         return WORKERS_LOST
-    failed = [e for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
-    fooled = [e for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
-    wrong = failed + (fooled if options.control != "none" else [])
+    failed = [e.claim.id for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]
+    wrong = failed + (fooled(entries) if options.control != "none" else [])
     return CHECK_FAILED if options.check and wrong else max(entry.drawing for entry in entries)
 
 
@@ -283,10 +311,11 @@ def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
 def _command(options: PaperChecks, only: str | None = None) -> str:
     """As it is typed, for all claims that were asked for or for one."""
     only = only or options.only
-    words = ["python -m paper_checks", f"--tier {options.tier}"]
+    words = [as_typed("python -m paper_checks"), f"--tier {options.tier}"]
     words += ["--images PATH"] if options.images else []
     words += [f"--cap {options.cap}"] if options.cap is not None else []
     words += [f"--only {only}"] if only else []
+    words += ["--readings"] if options.readings else ["--main-only"] if options.main_only else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
 

@@ -42,6 +42,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A claim read otherwise, where its paper leaves a choice open: the same rule, with other arms.
+
+    Attributes:
+        name: what is chosen otherwise, in words; a claim's readings have names of their own.
+        tasks, judge: as a claim's; the contrasts are of the claim's measures.
+    """
+
+    name: str
+    tasks: Callable[[Tier], list[Task]]
+    judge: Callable[[Results, Tier], Finding]
+
+
+@dataclass(frozen=True)
 class Claim:
     """One claim of a paper, and how it is checked.
 
@@ -59,6 +73,11 @@ class Claim:
         why: these, in a few words.
         equivalence: whether it can come out as "no difference that matters". Not where the arms of a contrast are the
             same training in some seeds: differences that are 0 by construction look far more certain than they are.
+        main: what the claim itself chooses, in words, where its paper leaves a choice open.
+        readings: other choices. Each is answered by the same rule at its share of another 5 % (registered/readings.md);
+            the claim's own answer does not depend on them.
+
+    Raises ValueError for readings without a word for the main one, or two of one name.
     """
 
     id: str
@@ -73,6 +92,17 @@ class Claim:
     worth: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
     equivalence: bool = True
+    main: str = ""
+    readings: tuple[Reading, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [self.main, *(each.name for each in self.readings)]
+        if self.readings and (not self.main or len(set(names)) < len(names)):
+            raise ValueError(f"{self.id}: readings need names of their own, the main one too, got {names}")
+
+    def read_as(self, reading: Reading) -> "Claim":
+        """The claim in another reading of it."""
+        return replace(self, tasks=reading.tasks, judge=reading.judge, main=reading.name, readings=())
 
     def look(self, results: Results, tier: Tier, share: float = 1.0) -> Finding:
         """What the seeds of a tier say, as a look of its own with a share of the error rate (statistics/sequential.py).

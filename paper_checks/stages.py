@@ -32,6 +32,7 @@ class State:
         tasks: that these looks needed; of a claim without any look those that the first one needs.
         failures: why a task that it needs failed, or its judge.
         look: that the finding is of, from 0.
+        portion: of the error rate of a claim, that all looks together have: 1, or less for one of several readings.
     """
 
     claim: Claim
@@ -41,6 +42,17 @@ class State:
     tasks: tuple[Task, ...]
     failures: tuple[str, ...] = ()
     look: int = 0
+    portion: float = 1.0
+
+    @property
+    def settled(self) -> bool:
+        """Decided, or no look is left."""
+        return self.finding.answer in DECIDED or self.taken == len(self.plan)
+
+    @property
+    def share(self) -> float:
+        """Of the error rate of a claim, that the look has which the finding is of."""
+        return shares(self.plan)[self.look] * self.portion
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Step:
         tasks: that are not done.
         chance: of deciding the claim, roughly.
         seconds: that the tasks will take, one after the other, roughly.
+        readings: of the claim, that are looked at for the first time; 0 where it is a look at one.
     """
 
     claim: Claim
@@ -59,6 +72,7 @@ class Step:
     tasks: tuple[Task, ...]
     chance: float
     seconds: float
+    readings: int = 0
 
 
 def plan_of(claim: Claim, tier: Tier) -> tuple[int, ...]:
@@ -70,15 +84,20 @@ def plan_of(claim: Claim, tier: Tier) -> tuple[int, ...]:
     return looks(tier.seeds, tier.cap) if grows else (tier.seeds,)
 
 
-def state_of(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, str]) -> State:
+def state_of(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, str], portion: float = 1.0) -> State:
     """How far a claim is, from the tasks that are done.
 
     Args:
         failures: of tasks, by their names.
+        portion: of the error rate, in (0, 1], that all looks together have.
 
     Raises:
         ValueError: a folder belongs to another task.
     """
+    return replace(_state(claim, tier, results, failures, portion), portion=portion)
+
+
+def _state(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, str], portion: float) -> State:
     plan = plan_of(claim, tier)
     found: list[Finding] = []
     tasks: tuple[Task, ...] = ()
@@ -91,7 +110,7 @@ def state_of(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, 
                 return _settled(claim, plan, found, tasks, failed)
             return State(claim, plan, 0, _without_look(claim, needed, lacking, failed), needed, failed)
         try:
-            found.append(claim.look(results, tier.at(seeds), share))
+            found.append(_at_portion(claim.look(results, tier.at(seeds), share * portion), portion))
         except Exception as error:
             words = "Nothing is said: the results of its tasks cannot be read."
             finding = replace(_nothing(claim, words), answer="failed")
@@ -100,6 +119,14 @@ def state_of(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, 
         if _settled(claim, plan, found, tasks).finding.answer in DECIDED:
             break
     return _settled(claim, plan, found, tasks)
+
+
+def _at_portion(finding: Finding, portion: float) -> Finding:
+    """With p-values, and the answer that they give, at a portion of the error rate."""
+    if portion == 1.0 or finding.p_values is None:
+        return finding
+    values = finding.p_values.at_share(portion)
+    return replace(finding, answer=values.answer, p_values=values)
 
 
 def _settled(
@@ -131,12 +158,17 @@ def in_words(error: Exception) -> str:
 
 
 def next_step(
-    states: Iterable[State], tier: Tier, results: Results, failures: Mapping[str, str] | None = None
+    states: Iterable[State],
+    tier: Tier,
+    results: Results,
+    failures: Mapping[str, str] | None = None,
+    least: float = 0.0,
 ) -> Step | None:
     """The look that promises most: by the chance of a decision for the time that it takes; None where none is left.
 
     Args:
         failures: tasks, by their names, that are not tried again.
+        least: chance below which a look is not worth taking.
     """
     steps = []
     for state in states:
@@ -145,7 +177,9 @@ def next_step(
         seeds, share = state.plan[state.taken], shares(state.plan)[state.taken]
         lacking = tuple(missing(state.claim.tasks(tier.at(seeds)), results.root))
         if not any(task.name in (failures or {}) for task in lacking):
-            likely = chance(state.finding.rows, seeds, share)
+            likely = chance(state.finding.rows, seeds, share * state.portion)
+            if likely < least:
+                continue
             steps.append(Step(state.claim, seeds, lacking, likely, expected_seconds(lacking, state.tasks, results)))
     # Of equal promise, the shortest; what is there already costs nothing.
     return max(steps, key=lambda step: (step.chance / max(step.seconds, 1.0), -step.seconds), default=None)

@@ -7,11 +7,14 @@ from pathlib import Path
 from figures.drawing import draw_whole
 from models.run_folder import whole_folder
 from paper_checks.claims import Claim
-from paper_checks.report.entries import Entry, Meta, result_rows, share_of
+from paper_checks.other_readings import next_reading, reading_states
+from paper_checks.report.entries import Entry, Meta, ReadingEntry, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
+from paper_checks.report.other_readings import reading_rows
 from paper_checks.report.pages import write_report
-from paper_checks.stages import State, costs, state_of
-from paper_checks.statistics.decisions import DECIDED
+from paper_checks.report.pictures import READINGS
+from paper_checks.report.words import one_line
+from paper_checks.stages import State, Step, costs, next_step, state_of
 from paper_checks.statistics.power import share_words
 from paper_checks.statistics.sequential import looks
 from paper_checks.tasks import Results
@@ -19,6 +22,8 @@ from paper_checks.tiers import Tier
 from theory.numerics.whole_files import read_json, write_json, write_table
 
 TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "all"
+# Characters of a reading's name beside a difference.
+ROOM = 30
 
 
 class Study:
@@ -26,6 +31,7 @@ class Study:
 
     Attributes:
         states: by claim.
+        readings: by claim, the states of its other readings.
         results: of the tasks.
         drawing: the exit status that the figure of all claims leaves; 0 where it was drawn.
     """
@@ -34,13 +40,23 @@ class Study:
         self.claims, self.tier, self.folder, self.command = claims, tier, folder, command
         self.results = Results(folder / TASKS)
         self.states: dict[str, State] = {}
+        self.readings: dict[str, tuple[State, ...]] = {}
         self._entries: dict[str, Entry] = {}
         self.drawing = 0
 
     @property
     def tasks(self) -> int:
         """How many the claims have asked for so far."""
-        return len({task for state in self.states.values() for task in state.tasks})
+        return len({task for state in (*self.states.values(), *self._other) for task in state.tasks})
+
+    @property
+    def _other(self) -> list[State]:
+        return [state for states in self.readings.values() for state in states]
+
+    def next_step(self, failures: dict[str, str]) -> Step | None:
+        """What to compute next: for claims themselves, and only then for other readings of them."""
+        step = next_step(self.states.values(), self.tier, self.results, failures)
+        return step or next_reading(self.readings, self.states, self.tier, self.results, failures)
 
     def report(self, failures: dict[str, str]) -> list[Entry]:
         """Find out how far every claim is, and write the report; only claims that have changed are drawn again.
@@ -49,21 +65,34 @@ class Study:
             failures: of tasks, by their names.
         """
         for claim in self.claims:
-            before = self.states.get(claim.id)
-            if before is not None and (before.finding.answer in DECIDED or before.taken == len(before.plan)):
-                continue
-            state = state_of(claim, self.tier, self.results, failures)
-            if before is None or (before.taken, before.failures) != (state.taken, state.failures):
-                self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
-            self.states[claim.id] = state
+            before, others = self.states.get(claim.id), self.readings.get(claim.id, ())
+            if before is None or not before.settled:
+                self.states[claim.id] = state_of(claim, self.tier, self.results, failures)
+            self.readings[claim.id] = reading_states(claim, self.tier, self.results, failures, others)
+            self._judge(claim, before, others)
         spent = costs(list(self.states.values()), self.results)
+        own = {task for state in self.states.values() for task in state.tasks if state.taken}
+        more = {task for state in self._other for task in state.tasks if state.taken} - own
         entries = [replace(self._entries[claim.id], seconds=spent[claim.id][0], own_seconds=spent[claim.id][1])
                    for claim in self.claims]  # fmt: skip
-        seconds = sum(own for _, own in spent.values())
+        seconds = sum(own for _, own in spent.values()) + sum(map(self.results.seconds, more))
         meta = meta_of(self.command(), self.tier, self.folder, seconds)
         picture, self.drawing = overview(entries, self.tier, self.folder)
         write_report(entries, meta, self.folder, picture)
         return entries
+
+    def _judge(self, claim: Claim, before: State | None, others: tuple[State, ...]) -> None:
+        """Bring a claim's entry up to date; only what has changed is drawn again."""
+        state, readings = self.states[claim.id], self.readings[claim.id]
+        new = before is None or _progress(before) != _progress(state)
+        if new:
+            self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
+        if readings and (new or [*map(_progress, others)] != [*map(_progress, readings)]):
+            self._entries[claim.id] = with_readings(self._entries[claim.id], readings, self.tier, self.folder)
+
+
+def _progress(state: State) -> tuple:
+    return state.taken, state.failures
 
 
 def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
@@ -72,9 +101,27 @@ def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
     own, place = folder / CLAIMS / claim.id, f"{CLAIMS}/{claim.id}"
     entry = Entry(claim, finding, (), place, command, state.failures, state.plan, state.taken, state.look)
     settings = {"claim": claim.id, "wording": claim.wording, "answer": finding.answer, "tier": tier.name,
-                "sentence": finding.sentence, "level": share_words(share_of(entry))}  # fmt: skip
+                "sentence": finding.sentence, "level": share_words(state.share)}  # fmt: skip
     pictures, drawing = _drawn(own, settings, {"contrasts": finding.rows, **finding.tables})
     return replace(entry, pictures=(*pictures, *finding.pictures), drawing=drawing)
+
+
+def with_readings(entry: Entry, readings: tuple[State, ...], tier: Tier, folder: Path) -> Entry:
+    """The entry with other readings, and their differences beside the claim's own in a folder of their own."""
+    found = tuple(ReadingEntry(state.claim.main, state.finding, state.share, state.taken, state.failures)
+                  for state in readings)  # fmt: skip
+    entry = replace(entry, readings=found)
+    if not any(state.taken for state in readings):
+        return entry
+    name = f"{entry.claim.id}{READINGS}"
+    settings = {"claim": entry.claim.id, "wording": f"{entry.claim.wording} By reading.", "answer": "",
+                "tier": tier.name, "sentence": "", "level": "each reading's"}  # fmt: skip
+    rows = reading_rows(entry)
+    shown = [{**row, "contrast": f"{one_line(row['reading'], ROOM)}: {row['contrast']}"} for row in rows
+             if "contrast" in row]  # fmt: skip
+    pictures, drawing = _drawn(folder / CLAIMS / name, settings, {"contrasts": shown, "readings": rows})
+    own = tuple(path for path in entry.pictures if path.parent.name != name)
+    return replace(entry, pictures=(*own, *pictures), drawing=max(entry.drawing, drawing))
 
 
 def overview(entries: list[Entry], tier: Tier, folder: Path) -> tuple[Path | None, int]:

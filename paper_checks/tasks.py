@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Protocol, runtime_checkable
 
 from figures.run_folder import read_table
 from models.run_folder import whole_folder
+from theory.console.children import command_words
 from theory.judging.verdicts import Status
 from theory.numerics.commands import CHECK_FAILED, DONE, NOT_DRAWN
 from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
@@ -97,7 +97,7 @@ class Command:
         Raises:
             TaskFailedError: it ended with another status than 0 and 1, or its verdicts do not bear its status out.
         """
-        command = [sys.executable, "-m", self.module, *self.arguments, "--out", str(folder)]
+        command = command_words(self.module, *self.arguments, "--out", str(folder))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment

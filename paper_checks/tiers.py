@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from models.cifar.data.images import DIGITS, DataConfig
 from models.cifar.training.config import HeadChoice, TrainConfig
+from models.cifar.training.recipes import fast_lane
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
 from theory.numerics.inputs import require_choice, require_count
@@ -48,6 +49,7 @@ class Tier:
         quick_theory: coarse grids for the synthetic runs.
         device: of the trainings.
         control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
+        readings: whether claims are also asked in other readings (other_readings.py), which takes more trainings.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Tier:
     quick_theory: bool = True
     device: str = "cpu"
     control: Control = "none"
+    readings: bool = True
 
     def __post_init__(self) -> None:
         require_count(self.seeds, "seeds", 1)
@@ -100,26 +103,27 @@ QUICK = Tier(
     epochs=(3, 20),
     small_queue=128,
     limits=LimitSizes(epochs=8, smallest_batch=8, epochs_at_smallest_batch=1),
+    readings=False,
 )
+FAST = fast_lane()
 CPU = Tier(
     name="cpu",
-    config=TrainConfig(
-        # Half of CIFAR's resolution is a quarter of the time; and bf16 would take ten times longer on processors
-        # without instructions for it.
-        data=DataConfig(image_size=16, limit=300),
-        encoder=EncoderConfig("small"),
-        optimiser=OptimizerConfig("adamw", learning_rate=2e-3, weight_decay=0.01),
-        epochs=6,
-        batch_size=128,
-        measure_every=6,
+    # The fast lane for few epochs, so that a night holds hundreds of trainings. Features are as wide as the last stage:
+    # probes of wider ones would take longer than the training.
+    config=replace(
+        FAST,
+        encoder=replace(FAST.encoder, features=None),
+        epochs=4,
+        view_sizes=(16, 24),
+        measure_every=4,
     ),
     seeds=5,
     # Looks at 5, 10 and 20: a point takes 15 to 21 seeds where differences deviate by one (statistics/power.py).
     cap=20,
     batch_sizes=(32, 512),
-    epochs=(2, 12),
-    small_queue=256,
-    limits=LimitSizes(epochs=6, smallest_batch=8, epochs_at_smallest_batch=1),
+    epochs=(2, 8),
+    small_queue=1024,
+    limits=LimitSizes(epochs=4, smallest_batch=32, epochs_at_smallest_batch=1),
     quick_theory=False,
 )
 GPU = Tier(
@@ -146,9 +150,15 @@ TIERS = {"quick": QUICK, "cpu": CPU, "gpu": GPU}
 
 
 def tier_of(
-    name: TierName, images: str | None, root: Path | None, device: str | None, control: Control, cap: int | None = None
+    name: TierName,
+    images: str | None,
+    root: Path | None,
+    device: str | None,
+    control: Control,
+    cap: int | None = None,
+    readings: bool | None = None,
 ) -> Tier:
-    """The tier with its images.
+    """The tier with its images; cap and readings are its own unless given.
 
     Raises:
         ValueError: an unknown tier or control; images missing where they are needed; a cap below the first stage.
@@ -162,4 +172,5 @@ def tier_of(
         tier = replace(tier, config=replace(tier.config, data=replace(tier.config.data, dataset=images, root=root)))
     if cap is not None:
         require_count(cap, "--cap", tier.seeds)
+    tier = replace(tier, readings=tier.readings if readings is None else readings)
     return replace(tier, device=device or tier.device, control=control, cap=tier.cap if cap is None else cap)

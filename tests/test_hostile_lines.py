@@ -2,6 +2,7 @@
 
 import os
 import time
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from synthetic import over_fusion, phase_diagram, sharpening_map, sweep_batch, sweep_noise, train_stack
 from tests.command_lines import status_of
 from tests.hostile_lines import COMMANDS, LONG, Line, lines, options_of, sample
+from theory.console.completion import options_of as completed_options
+from theory.console.table import MODULES, import_name
 from theory.numerics.commands import BAD_ARGUMENTS, DONE, NOT_WRITTEN
 
 # On a machine that does much else.
@@ -61,6 +64,20 @@ def test_the_battery_has_every_option_of_every_command():
         assert not {option for option in untried if option.removeprefix("--") in ("depth", "rounds", "seed", "sizes")}
     assert sum(line.refused for line in cases) > 2000
     assert any(LONG in line.words for line in cases)
+
+
+def test_completion_in_the_shell_has_every_option_of_every_command():
+    by_main = {import_module(import_name(module)).main: module for module in MODULES}
+    for command in COMMANDS.values():
+        found = {*completed_options(by_main.pop(command.main))}
+        fields = {option for option, _ in options_of(command.kind)}
+        turned_off = {"--" + ".".join([*parts[:-1], f"no-{parts[-1]}"]) for option in fields
+                      for parts in [option.removeprefix("--").split(".")]}  # fmt: skip
+        assert fields <= found
+        assert found - fields <= {"--help"} | turned_off
+    # It takes a folder, and has no options to be given a wrong value.
+    assert list(by_main.values()) == ["figures"]
+    assert completed_options("figures") == ("--help",)
 
 
 def test_some_wrong_lines_are_refused_or_done(scratch, capsys):

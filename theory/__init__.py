@@ -5,3 +5,7 @@ what a stack did to them, numerics/ arguments, tolerances, quadrature and files.
 accept NumPy arrays and torch tensors alike (array API). The statements and proofs are this toolkit's own, for the
 architecture of TransFusion (arXiv 2403.18681).
 """
+
+from theory.console.start import start
+
+start(__name__, __path__)

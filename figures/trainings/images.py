@@ -12,14 +12,18 @@ from matplotlib.ticker import MaxNLocator
 from figures.run_folder import RunFolder
 from figures.ticks import plain_numbers_if_few
 
+# Rows of results.csv that learned features are held against.
+BASELINES = (("pixels", "raw pixels", "--"), ("untrained", "untrained encoder", ":"))
+
 
 def draw_curves(run: RunFolder) -> Figure:
-    """Loss and gradient norm; and where they were measured kNN accuracy on validation images, angles of views beside
-    Theorem 2b's ceiling, and the critical strength beside the one in use."""
+    """Loss and gradient norm; and where they were measured kNN accuracy on validation images, with that of the pixels
+    and of the untrained encoder, angles of views beside Theorem 2b's ceiling, and the critical strength beside the one
+    in use."""
     epochs = run.tables["epochs"].sort_values("epoch")
     panels = [_curve("loss", "loss")]
     if _measured(epochs, "knn"):
-        panels.append(_curve("knn", "kNN accuracy, validation"))
+        panels.append(lambda ax, epochs: draw_knn(ax, epochs, run.tables.get("results")))
     if _measured(epochs, "gradient_norm"):
         panels.append(_curve("gradient_norm", "gradient norm"))
     if _measured(epochs, "phi_q50"):
@@ -45,13 +49,26 @@ def _curve(column: str, name: str) -> Callable[[Axes, pd.DataFrame], None]:
         part = epochs[epochs[column].notna()]
         ax.plot(part["epoch"], part[column], marker="o", markersize=3)
         ax.set_title(name)
-        if column == "knn":
-            ax.set_ylim(0.0, 1.0)
         if column == "gradient_norm":
             ax.set_yscale("log")
             plain_numbers_if_few(ax.yaxis)
 
     return draw_panel
+
+
+def draw_knn(ax: Axes, epochs: pd.DataFrame, results: pd.DataFrame | None = None) -> None:
+    """kNN accuracy of h on validation images by epoch, and of the baselines with the same k and temperature; results of
+    earlier versions have none."""
+    _curve("knn", "kNN accuracy, validation")(ax, epochs)
+    ax.set_ylim(0.0, 1.0)
+    if results is None or "monitor_accuracy" not in results:
+        return
+    levels = results[results["probe"] == "knn"].set_index("features")["monitor_accuracy"].dropna()
+    for kind, name, look in BASELINES:
+        if kind in levels:
+            ax.axhline(levels[kind], color="0.3", linewidth=1, linestyle=look, label=f"{name} {levels[kind]:.1%}")
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(fontsize=7, loc="lower right")
 
 
 def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:

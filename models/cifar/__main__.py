@@ -4,6 +4,7 @@
     python -m models.cifar --method.name transfusion              or supcon, moco, moco_ft, deepfusion
     python -m models.cifar --method.name moco_ft --help           the options of one of them; others are refused
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
+    python -m models.cifar --recipe fast --data.dataset cifar10   ten minutes on two CPU cores
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
     python -m models.cifar --encoder.factory my_encoders:vit      an encoder of yours: a function that returns a module
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
@@ -26,6 +27,7 @@ from models.cifar.methods.processes import device_of_process, first_process_firs
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training, refusals
+from models.cifar.training.recipes import RecipeName
 from models.cifar.training.state import other_images
 from models.cifar.training.train import DivergedError, fit
 from models.commands import DIVERGED, draw, exit_status, help_text, words_of
@@ -37,6 +39,9 @@ from theory.numerics.whole_files import write_json, write_table
 class CifarRun(TrainConfig):
     """Command line of the trainer: what is trained, and where and how."""
 
+    recipe: RecipeName = "auto"
+    """What settings are that are not said. auto: digits for scikit-learn's digits, else plain, the defaults of the
+    settings. fast: for CIFAR-10 on two CPU cores, ten minutes (models/README.md)."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1. With torchrun, cpu or cuda."""
     out: Path | None = None
@@ -138,7 +143,9 @@ def _tensorboard() -> type:
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     return exit_status(
-        lambda: run(parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__))),
+        lambda: run(
+            parse_training(CifarRun, words_of(arguments), "python -m models.cifar", help_text(__doc__), recipes=True)
+        ),
         {DivergedError: DIVERGED},
     )
 

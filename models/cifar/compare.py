@@ -2,11 +2,13 @@
 
     python -m models.cifar.compare runs/simclr-0 runs/simclr-1 runs/moco-0 runs/moco-1
     python -m models.cifar.compare runs/* --out comparison.csv
+    python -m models.cifar.compare runs/fast-* runs/plain-* --names fast plain --curves comparison
 
 Runs that differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest lower and the
 largest upper end of their 95 % intervals. They must have the same settings, images (by their fingerprint, wherever they
 lie) and weights to start from; whatever differs between rows stands below the table, and in columns of the CSV. Runs of
-earlier versions, which kept no fingerprint, are a row each.
+earlier versions, which kept no fingerprint, are a row each. Baselines of the same images (raw pixels, the untrained
+encoder) stand below the table once, with the rows that they belong to; runs of earlier versions have none.
 
 Exit status: as in all commands (--help), never 1.
 """
@@ -20,18 +22,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
+from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
-from models.commands import command
+from models.commands import command, draw
+from models.run_folder import open_run_folder
 from theory.numerics.whole_files import read_json, write_table
 
-COLUMNS = (("h", "knn"), ("h", "linear"), ("z", "knn"), ("z", "linear"))
+PROBES = ("knn", "linear")
+COLUMNS = tuple((features, probe) for features in ("h", "z") for probe in PROBES)
+BASELINE_COLUMNS = tuple((features, probe) for features in BASELINES for probe in PROBES)
 # Columns that every row has; the others are settings in which rows differ.
 MEASURED = {"name", "seeds", "encoder_parameters", "head_parameters", "seconds"} | {
-    f"{features}_{probe}{end}" for features, probe in COLUMNS for end in ("", "_low", "_high")
+    f"{features}_{probe}{end}" for features, probe in (*COLUMNS, *BASELINE_COLUMNS) for end in ("", "_low", "_high")
 }
 
 
@@ -43,6 +50,10 @@ class CompareOptions:
     """Run folders."""
     out: Path | None = None
     """Also write the table, as CSV, to this file."""
+    names: tuple[str, ...] = ()
+    """What rows are called instead of by their method, in the order of the table."""
+    curves: Path | None = None
+    """Also draw accuracy against minutes, into this folder, which must be new or empty."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,8 @@ def read_run(folder: Path) -> FinishedRun:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
     except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
-    if {(r.get("features"), r.get("probe")) for r in tables[0]} != set(COLUMNS) or "method" not in config:
+    found = {(r.get("features"), r.get("probe")) for r in tables[0]}
+    if not set(COLUMNS) <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
     data = read_fingerprint(folder)
     init = read_json(folder / INIT_FILE).get("sha256") if (folder / INIT_FILE).exists() else None
@@ -97,9 +109,8 @@ def name_of(config: dict) -> str:
     return name if config["head"]["kind"] == "auto" else f"{name}, head {config['head']['kind']}"
 
 
-def compare(folders: tuple[Path, ...]) -> list[dict]:
-    """One row a group of runs that differ in their seed alone. Settings in which rows differ are columns of all rows,
-    by their dotted names; a setting that a row does not have is empty there.
+def grouped(folders: tuple[Path, ...]) -> list[list[FinishedRun]]:
+    """Runs that differ in their seed alone, together.
 
     Raises:
         ValueError: as ``read_run``; no folders.
@@ -110,11 +121,27 @@ def compare(folders: tuple[Path, ...]) -> list[dict]:
     for folder in folders:
         found = read_run(folder)
         groups.setdefault(json.dumps(distinguishing(found), sort_keys=True), []).append(found)
-    rows, settings = [_row(runs) for runs in groups.values()], [distinguishing(runs[0]) for runs in groups.values()]
+    return list(groups.values())
+
+
+def compare(folders: tuple[Path, ...]) -> list[dict]:
+    """One row a group of runs that differ in their seed alone, with the baselines of those that have any (else NaN).
+    Settings in which rows differ are columns of all rows, by their dotted names; a setting that a row does not have is
+    empty there.
+
+    Raises:
+        ValueError: as ``read_run``; no folders.
+    """
+    return table_of(grouped(folders))
+
+
+def table_of(groups: list[list[FinishedRun]]) -> list[dict]:
+    """``compare`` of runs that are grouped already."""
+    rows, settings = [_row(runs) for runs in groups], [distinguishing(runs[0]) for runs in groups]
     for name in dict.fromkeys(name for each in settings for name in each):
         values = [each.get(name) for each in settings]
         if any(value != values[0] for value in values):
-            for row, runs, value in zip(rows, groups.values(), values):
+            for row, runs, value in zip(rows, groups, values):
                 row[name] = f"{runs[0].data['name']} {value}" if name == "images" and runs[0].data else value
     return rows
 
@@ -148,13 +175,73 @@ def _row(runs: list[FinishedRun]) -> dict:
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for run in runs for e in run.epochs) / len(runs),
     }
-    for features, probe in COLUMNS:
+    for features, probe in (*COLUMNS, *BASELINE_COLUMNS):
         found = [r for run in runs for r in run.results if (r["features"], r["probe"]) == (features, probe)]
-        # A cell without a number is empty.
+        # A cell without a number is empty, and runs of earlier versions have no baselines.
         accuracies, lows, highs = ([float(r[name] or "nan") for r in found] for name in ("accuracy", "low", "high"))
-        row[f"{features}_{probe}"] = sum(accuracies) / len(found)
-        row |= {f"{features}_{probe}_low": min(lows), f"{features}_{probe}_high": max(highs)}
+        row[f"{features}_{probe}"] = sum(accuracies) / len(found) if found else math.nan
+        row |= {f"{features}_{probe}_low": min(lows, default=math.nan)}
+        row |= {f"{features}_{probe}_high": max(highs, default=math.nan)}
     return row
+
+
+def baseline_lines(rows: list[dict]) -> list[str]:
+    """Each baseline once, with the numbers of the rows of ``compare`` that it belongs to: rows of the same images,
+    normalization and seeds share the pixels, and those of the same encoder too the untrained one."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for number, row in enumerate(rows, start=1):
+        for kind in BASELINES:
+            names = [f"{kind}_{probe}" for probe in PROBES]
+            if not all(math.isnan(row[name]) for name in names):
+                cells = "  ".join(f"{_cell(row, name):<20}" for name in names)
+                lines.setdefault((kind, cells), []).append(str(number))
+    places = {kind: place for place, kind in enumerate(BASELINES)}
+    found = sorted(lines.items(), key=lambda item: places[item[0][0]])
+    return [f"{BASELINE_NAMES[kind]:<18} {f'(of {_shared(numbers)})':<20} {cells}" for (kind, cells), numbers in found]
+
+
+def _shared(numbers: list[str]) -> str:
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+
+
+def learning_rows(groups: list[list[FinishedRun]], names: list[str]) -> list[dict]:
+    """Accuracy of kNN on validation images after every epoch that it was measured, and the minutes of training until
+    then, measurements apart. One row a run and epoch; ``chance`` is that of classes that are equally frequent."""
+    rows = []
+    for name, runs in zip(names, groups):
+        for run in runs:
+            classes = len(run.data["class_names"]) if run.data else 0
+            minutes = 0.0
+            for epoch in run.epochs:
+                minutes += float(epoch["seconds"]) / 60.0
+                knn = float(epoch.get("knn") or "nan")
+                if not math.isnan(knn):
+                    rows.append(
+                        {
+                            "name": name,
+                            "run": str(run.folder),
+                            "epoch": int(epoch["epoch"]),
+                            "minutes": minutes,
+                            "knn": knn,
+                            "chance": 1.0 / classes if classes else math.nan,
+                        }
+                    )
+    return rows  # fmt: skip
+
+
+def draw_learning(options: CompareOptions, rows: list[dict]) -> int:
+    """The folder with its table and figure; returns what drawing leaves of the exit status.
+
+    Raises:
+        ValueError: nothing was measured; a folder that cannot be used.
+        OSError: a file could not be written.
+    """
+    if not rows:
+        raise ValueError("--curves: none of the runs has measured kNN accuracy after an epoch")
+    settings = {"folders": [str(folder) for folder in options.folders], "names": list(options.names)}
+    with open_run_folder("comparison", options.curves, False, settings, torch.device("cpu")) as folder:
+        write_table(folder / "learning.csv", rows)
+        return draw(folder)
 
 
 def _cell(row: dict, name: str) -> str:
@@ -175,13 +262,23 @@ def run(options: CompareOptions) -> int:
         ValueError: folders that are no finished runs.
         OSError: the table could not be written.
     """
-    rows = compare(options.folders)
+    groups = grouped(options.folders)
+    rows = table_of(groups)
+    if options.names and (len(options.names) != len(rows) or len(set(options.names)) != len(rows)):
+        raise ValueError(f"--names: must be {len(rows)} different names, one a row, got {len(options.names)}")
+    for row, name in zip(rows, options.names):
+        row["name"] = name
     titles = "  ".join(f"{f'{features}, {probe}':^20}" for features, probe in COLUMNS)
     print(f"   method                 seeds  head parameters  seconds  {titles}")
     for number, row in enumerate(rows, start=1):
         cells = "  ".join(f"{_cell(row, f'{features}_{probe}'):<20}" for features, probe in COLUMNS)
         numbers = f"{row['seeds']:5d} {row['head_parameters']:16,d} {row['seconds']:8.0f}"
         print(f"{number:<2} {row['name']:<22} {numbers}  {cells}")
+    baselines = baseline_lines(rows)
+    if baselines:
+        print(f"\nbaselines{'':<30} {'  '.join(f'{probe:^20}' for probe in PROBES)}")
+    for line in baselines:
+        print(line.rstrip())
     differing = [name for name in rows[0] if name not in MEASURED]
     if differing:
         print("\nrows differ in:")
@@ -190,6 +287,11 @@ def run(options: CompareOptions) -> int:
         print(f"  {name}  {values}")
     if options.out is not None:
         write_table(options.out, rows)
+    if options.curves is not None:
+        names = [row["name"] for row in rows]
+        # Rows of one method are told apart by their numbers in the table.
+        told = [name if names.count(name) == 1 else f"{number} {name}" for number, name in enumerate(names, start=1)]
+        return draw_learning(options, learning_rows(groups, told))
     return 0
 
 

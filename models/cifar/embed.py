@@ -28,6 +28,7 @@ from models.cifar.training.state import load_trained
 from models.cifar.training.stored_images import read_images
 from models.commands import command
 from models.environment import resolve_device
+from theory.console.typed import as_typed
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_BATCH
 from theory.numerics.whole_files import replacing
@@ -86,7 +87,7 @@ def run(options: EmbedOptions) -> int:
     write_features(options.out, found)
     levels = ", ".join(f"{level:g}" for level in found.strengths)
     whose = f"{options.part} images of {data['name']} (SHA-256 {data['sha256'][:8]})"
-    print(f"{found.num_rows:,} {whose} at strengths {levels}: python -m models.advisor {options.out}")
+    print(f"{found.num_rows:,} {whose} at strengths {levels}: {as_typed('python -m models.advisor')} {options.out}")
     return 0
 
 

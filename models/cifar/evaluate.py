@@ -1,11 +1,15 @@
 """Probes of a trained encoder and head.
 
-    python -m models.cifar.evaluate runs/simclr/checkpoint.pt                 kNN and linear probe on h and z
+    python -m models.cifar.evaluate runs/simclr/checkpoint.pt                 kNN and linear probe on h, z, baselines
     python -m models.cifar.evaluate runs/simclr/checkpoint.pt --device cuda
     python -m models.cifar.evaluate runs/simclr/checkpoint.pt --dataset PATH  on other images
 
 Every choice is made on validation images, then the test images are read once. For heads that attend over the batch z
 depends on the other images: those figures are labeled transductive.
+
+Two baselines stand beside them: the pixels (at most 16 x 16, averaged) and the encoder at the weights that the seed
+gives it before any training (also for a training with --init), with batch normalization by the training images'
+statistics. Where learned features tell less of the classes than either, a line says so.
 
 The images must be those of the training, whose fingerprint the checkpoint keeps; they are found from any folder.
 --dataset reads others, split, sized and limited as the training's settings say. results.csv beside the checkpoint is of
@@ -30,11 +34,13 @@ import tyro
 from models.cifar.data.fingerprint import fingerprint, listed, printable
 from models.cifar.data.images import Splits
 from models.cifar.data.views import evaluation_view
-from models.cifar.evaluation.features import LabelledFeatures, encode_set
+from models.cifar.evaluation.baselines import PIXELS, UNTRAINED, below_baselines, calibrate, pixels_of
+from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
+from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.methods.learners import Learner
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.state import Trained, load_trained
+from models.cifar.training.state import Trained, load_trained, new_learner
 from models.cifar.training.stored_images import read_images
 from models.commands import command
 from models.environment import resolve_device
@@ -63,25 +69,38 @@ class EvaluateOptions:
 
 
 def evaluate(
-    config: TrainConfig, learner: Learner, splits: Splits, device: torch.device, data: dict | None = None
+    config: TrainConfig,
+    learner: Learner,
+    splits: Splits,
+    device: torch.device,
+    data: dict | None = None,
+    *,
+    baselines: bool = True,
 ) -> list[dict]:
     """results.csv: one row for each kind of features and probe, with the hash of the images that were read.
+
+    Features are h and z, then pixels and untrained (evaluation/baselines.py). ``monitor_accuracy`` of kNN is on
+    validation images with the fixed k and temperature of the epochs' monitor: what epochs.csv has of every epoch.
 
     Images are shuffled first: folders hold one class after the other, and a head that attends over the batch could tell
     the class of a batch from its company. What cannot be measured is NaN, and ``left_out`` says why.
 
     Args:
         data: fingerprint of the images, where it is known; None works it out.
+        baselines: also measure them. They depend on images, normalization, encoder and seed alone, and need not be
+            measured again for each of many trainings that share these.
     """
     view = partial(evaluation_view, config=config.view)
-    parts, labels = {}, {}
-    for name, images in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
-        if not len(images):
+    images, labels = {}, {}
+    for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+        if not len(part):
             continue
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(config.seed))
-        size = min(config.batch_size, len(images))
-        parts[name] = encode_set(learner.encoder, learner.head, images.images[order], view, size, device)
-        labels[name] = images.labels[order]
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(config.seed))
+        images[name], labels[name] = part.images[order], part.labels[order].to(device)
+    parts = {}
+    for name, shuffled in images.items():
+        size = min(config.batch_size, len(shuffled))
+        parts[name] = encode_set(learner.encoder, learner.head, shuffled, view, size, device)
     sizes = {
         "test_images": len(splits.test),
         "encoder_parameters": count_parameters(learner.encoder),
@@ -89,38 +108,52 @@ def evaluate(
         "dataset": printable(splits.train.name),
         "data_sha256": (data or fingerprint(splits))["sha256"],
     }
+    said = dict.fromkeys(("h", "z"), "")
+    if baselines:
+        pixels, said[PIXELS] = pixels_of(*images.values())
+        said[UNTRAINED] = ""
+        untrained = new_learner(config).encoder.to(device, memory_format=config.memory_format)
+        calibrate(untrained, images["train"], view, config.batch_size, device)
+        for kind, encoder in ((PIXELS, pixels), (UNTRAINED, untrained)):
+            for name, shuffled in images.items():
+                parts[name][kind] = encode_features(encoder, shuffled, view, config.batch_size, device)
     rows = []
-    for kind in ("h", "z"):
-        found = {name: LabelledFeatures(parts[name][kind].float(), labels[name].to(device)) for name in parts}
+    for kind in said:
+        found = {name: LabelledFeatures(parts[name][kind].float(), labels[name]) for name in parts}
         for choice in (ProbeConfig("knn"), ProbeConfig("linear")):
             transductive = kind == "z" and learner.head.transductive
             what = {"features": kind, "probe": choice.kind, "transductive": transductive}
-            measured, said = _probe(found, splits, choice)
-            rows.append(what | measured | sizes | {"left_out": said})
+            measured, monitored, why = _probe(found, splits, choice)
+            told = "; ".join(each for each in (said[kind], why) if each)
+            rows.append(what | measured | sizes | {"left_out": told, "monitor_accuracy": monitored})
     return rows
 
 
-def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, str]:
-    """A probe's columns, and what it left out; NaN, and why, where it has nothing to measure with or nothing to fit."""
+def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, float, str]:
+    """A probe's columns, the monitor's accuracy, and what the probe left out; NaN, and why, where it has nothing to
+    measure with or nothing to fit."""
     nothing = dict.fromkeys(NUMBERS, math.nan)
     classes = splits.train.labels.unique().tolist()
     if len(classes) < 2:
         names = listed([splits.train.class_names[label] for label in classes])
-        return nothing | {"chosen": "none"}, f"probes need at least 2 classes, all images are of class {names}"
+        why = f"probes need at least 2 classes, all images are of class {names}"
+        return nothing | {"chosen": "none"}, math.nan, why
     if "validation" not in found:
-        return nothing | {"chosen": "none"}, "probes choose on validation images, there are none"
+        return nothing | {"chosen": "none"}, math.nan, "probes choose on validation images, there are none"
     try:
         result = probe(found["train"], found["validation"], found.get("test"), config)
     except (ArithmeticError, ValueError) as error:
-        return nothing | {"chosen": f"none: {error}"}, str(error)
+        return nothing | {"chosen": f"none: {error}"}, math.nan, str(error)
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
     missing = () if "test" in found else ("there are no test images to read (test/CLASS/FILE)",)
     measured = {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
-    return measured, "; ".join((*result.left_out, *missing))
+    monitored = result.candidates.get((NEIGHBOURS, TEMPERATURE), math.nan)
+    return measured, monitored, "; ".join((*result.left_out, *missing))
 
 
 def print_results(rows: list[dict]) -> None:
-    """One line a probe, then what could not be measured or used."""
+    """One line a probe, then what could not be measured or used, and where a baseline tells more than what was
+    learned."""
     print("features  probe    accuracy [95 % interval]      validation   chosen")
     for row in rows:
         note = "  (transductive)" if row["transductive"] else ""
@@ -135,6 +168,8 @@ def print_results(rows: list[dict]) -> None:
             said.setdefault(row["left_out"], []).append(f"{row['probe']} on {row['features']}")
     for what, where in said.items():
         print(f"{', '.join(where)}: {what}")
+    for line in below_baselines(rows):
+        print(line)
 
 
 def results_path(folder: Path, trained: Trained, data: dict) -> Path:

@@ -1,14 +1,14 @@
 """Deep Fusion (the revision of arXiv 2403.18681): a softmax transformer over the batch as projection head."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 
 from models.encoders import build_encoder
 from models.heads import HeadConfig, build_head, count_parameters
 from paper_checks.arms import SIMCLR, Arm, changed
-from paper_checks.claims import Claim, Finding, judged
+from paper_checks.claims import Claim, Finding, Reading, judged
 from paper_checks.reading import (
     accuracies,
     accuracy_contrast,
@@ -20,21 +20,24 @@ from paper_checks.reading import (
     tasks_of,
 )
 from paper_checks.statistics.decisions import Contrast
-from paper_checks.tasks import Results
+from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 
 DEEP_FUSION = SIMCLR.with_(method__name="deepfusion")
+# Rows of one view attend to each other, or rows of both views.
+JOINT = DEEP_FUSION.with_(head__attention_scope="joint")
+PER_VIEW_WORDS, JOINT_WORDS = "attention within each view", "joint attention over both views"
 TEMPERATURES = (0.1, 2.0)
 WEIGHT_DECAYS = (1e-4, 0.3)
 
 
-def _heads(tier: Tier) -> dict[str, Arm]:
+def _heads(tier: Tier, fusion: Arm = DEEP_FUSION) -> dict[str, Arm]:
     """Deep Fusion, the usual MLP, and an MLP whose hidden units give it as many parameters as Deep Fusion."""
-    return _heads_of(tier.at(1))
+    return {"Deep Fusion": fusion, "MLP": SIMCLR, "MLP of its size": _same_size(tier.at(1))}
 
 
 @lru_cache
-def _heads_of(tier: Tier) -> dict[str, Arm]:
+def _same_size(tier: Tier) -> Arm:
     config = changed(tier.config, dict(DEEP_FUSION.changes))
     choice = config.head.resolve(config.method.name)
     # Only sizes are asked for: no weights are made.
@@ -47,21 +50,21 @@ def _heads_of(tier: Tier) -> dict[str, Arm]:
         wanted = size(choice)
         one, two = (size(replace(choice, kind="mlp", hidden_dim=units)) for units in (1, 2))
     units = 1 + max(0, round((wanted - one) / (two - one)))
-    return {"Deep Fusion": DEEP_FUSION, "MLP": SIMCLR, "MLP of its size": SIMCLR.with_(head__hidden_dim=units)}
+    return SIMCLR.with_(head__hidden_dim=units)
 
 
-def _judge_head(results: Results, tier: Tier) -> Finding:
-    heads = _heads(tier)
+def _judge_head(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) -> Finding:
+    heads = _heads(tier, fusion)
     rows = points(results, tier, heads, "head")
     sizes = {row["value"]: row["head_parameters"] for row in rows}
     cost = ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
-    contrasts = [accuracy_contrast(results, tier, f"Deep Fusion over {name}", DEEP_FUSION, arm)
-                 for name, arm in heads.items() if arm != DEEP_FUSION]  # fmt: skip
+    contrasts = [accuracy_contrast(results, tier, f"Deep Fusion over {name}", fusion, arm)
+                 for name, arm in heads.items() if arm != fusion]  # fmt: skip
     return judged(f"{accuracies(results, tier, heads)}; parameters of the head: {cost}.", contrasts, points=rows)
 
 
-def _judge_attention(results: Results, tier: Tier) -> Finding:
-    values = block_values(results, tier, DEEP_FUSION, "attention", "class_mass")
+def _judge_attention(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) -> Finding:
+    values = block_values(results, tier, fusion, "attention", "class_mass")
     contrasts = step_contrasts(values, "attention inside the class", "attention mass")
     means = [mean({seed: each[i] for seed, each in values.items()}) for i in range(len(contrasts) + 1)]
     words = ", ".join(f"{value:.3f}" for value in means)
@@ -69,18 +72,22 @@ def _judge_attention(results: Results, tier: Tier) -> Finding:
                   blocks=block_rows(values, "Deep Fusion", "attention inside the class"))  # fmt: skip
 
 
-def _factors(tier: Tier) -> dict[str, dict]:
+def _factors(tier: Tier, fusion: Arm = DEEP_FUSION) -> dict[str, dict]:
     """Factor -> value -> arm, from the smallest to the largest."""
     return {
-        "batch size": {size: DEEP_FUSION.with_(batch_size=size) for size in tier.batch_sizes},
-        "temperature": {value: DEEP_FUSION.with_(method__temperature=value) for value in TEMPERATURES},
-        "weight decay": {value: DEEP_FUSION.with_(optimiser__weight_decay=value) for value in WEIGHT_DECAYS},
+        "batch size": {size: fusion.with_(batch_size=size) for size in tier.batch_sizes},
+        "temperature": {value: fusion.with_(method__temperature=value) for value in TEMPERATURES},
+        "weight decay": {value: fusion.with_(optimiser__weight_decay=value) for value in WEIGHT_DECAYS},
     }
 
 
-def _judge_sensitivity(results: Results, tier: Tier) -> Finding:
+def _factor_tasks(tier: Tier, fusion: Arm = DEEP_FUSION) -> list[Task]:
+    return tasks_of(tier, *(arm for arms in _factors(tier, fusion).values() for arm in arms.values()))
+
+
+def _judge_sensitivity(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) -> Finding:
     contrasts, rows = [], []
-    for factor, arms in _factors(tier).items():
+    for factor, arms in _factors(tier, fusion).items():
         low, high = arms
         contrasts.append(Contrast(f"{factor} {low:g} against {high:g}", "accuracy", arms[low].values(results, tier),
                                   arms[high].values(results, tier), "differs"))  # fmt: skip
@@ -101,6 +108,9 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *_heads(tier).values()), _judge_head, labels=True,
         worth={"accuracy": 0.01},
         why="less does not pay for a head of many times the parameters",
+        main=PER_VIEW_WORDS,
+        readings=(Reading(JOINT_WORDS, lambda tier: tasks_of(tier, *_heads(tier, JOINT).values()),
+                          partial(_judge_head, fusion=JOINT)),),
     ),
     Claim(
         "D2", "Deep Fusion", "analysis of the layers",
@@ -111,6 +121,8 @@ CLAIMS = (
         lambda tier: tasks_of(tier, DEEP_FUSION), _judge_attention, labels=True,
         worth={"attention mass": 0.01},
         why="a hundredth of a row's attention; chance gives a class of ten a tenth",
+        main=PER_VIEW_WORDS,
+        readings=(Reading(JOINT_WORDS, lambda tier: tasks_of(tier, JOINT), partial(_judge_attention, fusion=JOINT)),),
     ),
     Claim(
         "D3", "Deep Fusion", "ablations",
@@ -118,9 +130,11 @@ CLAIMS = (
         "comparison",
         "Linear probe on h at a small and a large value of each; every difference away from 0, on whichever side, "
         "paired over seeds; all three. Nothing contradicts the claim; a factor may make no difference that matters.",
-        lambda tier: tasks_of(tier, *(arm for arms in _factors(tier).values() for arm in arms.values())),
-        _judge_sensitivity, labels=True,
+        _factor_tasks, _judge_sensitivity, labels=True,
         worth={"accuracy": 0.02},
         why="from one end of a wide range to the other: less need not be tuned",
+        main=PER_VIEW_WORDS,
+        readings=(Reading(JOINT_WORDS, partial(_factor_tasks, fusion=JOINT),
+                          partial(_judge_sensitivity, fusion=JOINT)),),
     ),
 )  # fmt: skip

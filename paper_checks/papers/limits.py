@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from models.cifar.training.checks import without_idle
 from paper_checks.arms import changed, seeded
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.limits.curves import (
@@ -41,7 +42,8 @@ def _training(tier: Tier, seed: int, label: str, asks: Question, epochs: int, **
     config = changed(tier.config, {name.replace("__", "."): value for name, value in settings.items()})
     data = replace(config.data, validation_share=VALIDATION_SHARE)
     config = replace(config, epochs=epochs, measure_every=epochs, data=data)
-    return LimitTraining(label, seeded(config, seed), asks, EMBEDDED, tier.device, tier.control)
+    # A tier has sizes for all heads; what this one does not read would be refused.
+    return LimitTraining(label, seeded(without_idle(config), seed), asks, EMBEDDED, tier.device, tier.control)
 
 
 def strength_training(tier: Tier, method: str, strength: float, seed: int) -> LimitTraining:

@@ -4,6 +4,7 @@ from itertools import combinations
 
 from paper_checks.arms import SIMCLR, Arm
 from paper_checks.claims import Claim, Finding, judged
+from paper_checks.papers.best_rates import at_chosen
 from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
@@ -64,19 +65,9 @@ def _judge_heads(results: Results, tier: Tier) -> Finding:
     )
 
 
-def _best_by_validation(results: Results, tier: Tier, arms: dict[float, Arm]) -> dict[int, float]:
-    """By seed, the test accuracy at the temperature that validation images prefer."""
-    chosen = {}
-    for seed in tier.all_seeds:
-        validation = {value: arm.values(results, tier, "validation_accuracy")[seed] for value, arm in arms.items()}
-        best = max(validation, key=lambda value: validation[value])
-        chosen[seed] = arms[best].values(results, tier)[seed]
-    return chosen
-
-
 def _judge_loss(results: Results, tier: Tier) -> Finding:
-    best = _best_by_validation(results, tier, NORMALIZED)
-    others = _best_by_validation(results, tier, INNER_PRODUCTS)
+    best = at_chosen(results, tier, NORMALIZED)
+    others = at_chosen(results, tier, INNER_PRODUCTS)
     plain = NORMALIZED[1.0].values(results, tier)
     contrasts = [Contrast("cosines over inner products, each at its best temperature", "accuracy", best, others),
                  Contrast("cosines: best temperature over 1", "accuracy", best, plain)]  # fmt: skip

@@ -1,7 +1,11 @@
 """TransFusion (arXiv 2403.18681) trained on images: blocks, accuracy, cost, intermediate supervision, other heads."""
 
+from collections.abc import Callable
+from functools import partial
+
 from paper_checks.arms import SIMCLR, Arm
-from paper_checks.claims import Claim, Finding, judged
+from paper_checks.claims import Claim, Finding, Reading, judged
+from paper_checks.papers.best_rates import best_contrast, rate_tasks, rate_words
 from paper_checks.reading import (
     accuracies,
     accuracy_contrast,
@@ -12,7 +16,8 @@ from paper_checks.reading import (
     step_contrasts,
     tasks_of,
 )
-from paper_checks.tasks import Results
+from paper_checks.statistics.decisions import Contrast
+from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 
 TRANSFUSION = SIMCLR.with_(method__name="transfusion")
@@ -20,15 +25,35 @@ LABELLED = TRANSFUSION.with_(method__supervised=True)
 SUPCON = SIMCLR.with_(method__name="supcon")
 REST_OF_LABELS = {"TransFusion, labels": LABELLED, "SupCon": SUPCON}
 REST_OF_PAIRS = {"TransFusion": TRANSFUSION, "SimCLR": SIMCLR}
-HEADS = {"TransFusion": TRANSFUSION,
-         "ReLUFormer": SIMCLR.with_(head__kind="reluformer"),
-         "BatchFormer": SIMCLR.with_(head__kind="batchformer")}  # fmt: skip
+REST_OF_HEADS = {"ReLUFormer": SIMCLR.with_(head__kind="reluformer"),
+                 "BatchFormer": SIMCLR.with_(head__kind="batchformer")}  # fmt: skip
+HEADS = {"TransFusion": TRANSFUSION, **REST_OF_HEADS}
 SUPERVISIONS = {"labels": LABELLED, "view pairs": TRANSFUSION}
 
 
-def _judge_blocks(results: Results, tier: Tier) -> Finding:
+def _plain(arm: Arm) -> Arm:
+    return arm.with_(method__readout="relu")
+
+
+def _without(arm: Arm) -> Arm:
+    return arm.with_(method__intermediate=0.0)
+
+
+# What the paper leaves open of the method: reading -> how it changes TransFusion's arms.
+Change = Callable[[Arm], Arm]
+MAIN = "squared affinities, loss on every block, the learning rate of all methods"
+BEST = "each at its best learning rate"
+BEST_OF: dict[str, Change] = {
+    BEST: lambda arm: arm,
+    f"plain affinities, {BEST}": _plain,
+    f"loss on the last block only, {BEST}": _without,
+}
+
+
+def _judge_blocks(results: Results, tier: Tier, change: Change = lambda arm: arm) -> Finding:
     contrasts, rows = [], []
-    for name, arm in SUPERVISIONS.items():
+    for name, each in SUPERVISIONS.items():
+        arm = change(each)
         values = block_values(results, tier, arm, "reading", "sharpness")
         contrasts += step_contrasts(values, name, "affinity sharpness")
         rows += block_rows(values, name, "affinity sharpness")
@@ -50,13 +75,65 @@ def _judge_accuracy(results: Results, tier: Tier) -> Finding:
     return judged(f"{found}. Parameters of the head and training time: {cost}.", contrasts, points=rows)
 
 
-def _without(arm: Arm) -> Arm:
-    return arm.with_(method__intermediate=0.0)
+def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Callable, Callable]:
+    """Tasks and judge of "the first is more accurate than the second", for all pairs, each at its best learning rate.
+
+    Args:
+        pairs: name -> TransFusion and what it is compared with.
+        faint: whether what it is compared with has an affinity loss too.
+    """
+    arms = {arm: faint or i == 0 for pair in pairs.values() for i, arm in enumerate(pair)}
+
+    def judge(results: Results, tier: Tier) -> Finding:
+        contrasts = [best_contrast(results, tier, name, (first, True), (second, faint))
+                     for name, (first, second) in pairs.items()]  # fmt: skip
+        words = {arm.label(tier): (arm, small) for arm, small in arms.items()}
+        told = f"{rate_words(results, tier, words)}. {_gradient_words(results, tier, pairs)}"
+        plain = [accuracy_contrast(results, tier, name, *pair) for name, pair in pairs.items()]
+        worth = ", ".join(f"{100.0 * (_gain(best) - _gain(same)):+.1f}" for best, same in zip(contrasts, plain))
+        return judged(f"{told} Choosing rates moves the differences by {worth} points.", contrasts)
+
+    return lambda tier: rate_tasks(tier, arms), judge
 
 
-def _judge_supervision(results: Results, tier: Tier) -> Finding:
+def _gain(contrast: Contrast) -> float:
+    return mean(contrast.first) - mean(contrast.second)
+
+
+def _gradient_words(results: Results, tier: Tier, pairs: dict[str, tuple[Arm, Arm]]) -> str:
+    """Norms of gradients through training, at the tier's rate."""
+    arms = dict.fromkeys(arm for pair in pairs.values() for arm in pair)
+
+    def norm(arm: Arm) -> float:
+        tables = arm.tables(results, tier, "epochs").values()
+        return sum(sum(row["gradient_norm"] for row in rows) / len(rows) for rows in tables) / len(tables)
+
+    return f"Mean norm of the gradient: {', '.join(f'{arm.label(tier)} {norm(arm):.2g}' for arm in arms)}."
+
+
+def _accuracy_pairs(change: Change) -> dict[str, tuple[Arm, Arm]]:
+    return {"view pairs: TransFusion over SimCLR": (change(TRANSFUSION), SIMCLR),
+            "labels: TransFusion over SupCon": (change(LABELLED), SUPCON)}  # fmt: skip
+
+
+def _head_pairs(change: Change) -> dict[str, tuple[Arm, Arm]]:
+    return {f"TransFusion over {name}": (change(TRANSFUSION), arm) for name, arm in REST_OF_HEADS.items()}
+
+
+def _supervision_tasks(tier: Tier, change: Change = lambda arm: arm) -> list[Task]:
+    arms = [change(arm) for arm in SUPERVISIONS.values()]
+    return tasks_of(tier, *(each for arm in arms for each in (arm, _without(arm))))
+
+
+SUPERVISION_PAIRS = {
+    f"{name}: on every block over last only": (arm, _without(arm)) for name, arm in SUPERVISIONS.items()
+}
+
+
+def _judge_supervision(results: Results, tier: Tier, change: Change = lambda arm: arm) -> Finding:
     contrasts, rows = [], []
-    for name, arm in SUPERVISIONS.items():
+    for name, each in SUPERVISIONS.items():
+        arm = change(each)
         contrasts.append(accuracy_contrast(results, tier, f"{name}: on every block over last only", arm, _without(arm)))
         arms = {"every block": arm, "last block": _without(arm)}
         rows += points(results, tier, arms, "loss on", curve=name)
@@ -80,6 +157,11 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *SUPERVISIONS.values()), _judge_blocks, labels=True,
         worth={"affinity sharpness": 0.01},
         why="a hundredth of a row's weight moves between classes",
+        main="squared affinities, loss on every block",
+        readings=tuple(
+            Reading(name, lambda tier, change=change: tasks_of(tier, *map(change, SUPERVISIONS.values())),
+                    partial(_judge_blocks, change=change))
+            for name, change in (("plain affinities", _plain), ("loss on the last block only", _without))),
     ),
     Claim(
         "T8", "TransFusion", "abstract; experiments on real data",
@@ -90,6 +172,8 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy, labels=True,
         worth={"accuracy": 0.01},
         why="methods that are called better differ by that much",
+        main=MAIN,
+        readings=tuple(Reading(name, *_best_of(_accuracy_pairs(change))) for name, change in BEST_OF.items()),
     ),
     Claim(
         "T9", "TransFusion", "training",
@@ -97,10 +181,13 @@ CLAIMS = (
         "comparison",
         "Linear probe on h with the loss on every block minus that on the last alone, with labels and with view pairs; "
         "both, paired over seeds.",
-        lambda tier: tasks_of(tier, *(each for arm in SUPERVISIONS.values() for each in (arm, _without(arm)))),
-        _judge_supervision, labels=True,
+        _supervision_tasks, _judge_supervision, labels=True,
         worth={"accuracy": 0.01},
         why="as between methods: less does not pay for a term of the loss",
+        main="squared affinities, the learning rate of all methods",
+        readings=(Reading(BEST, *_best_of(SUPERVISION_PAIRS, faint=True)),
+                  Reading("plain affinities", partial(_supervision_tasks, change=_plain),
+                          partial(_judge_supervision, change=_plain))),
     ),
     Claim(
         "T10", "TransFusion", "comparison of heads",
@@ -112,5 +199,7 @@ CLAIMS = (
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
         worth={"accuracy": 0.01},
         why="as between methods",
+        main=MAIN,
+        readings=tuple(Reading(name, *_best_of(_head_pairs(change))) for name, change in BEST_OF.items()),
     ),
 )  # fmt: skip

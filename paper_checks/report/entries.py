@@ -18,6 +18,23 @@ LABELS = {"failed": "not run (failed)", "no difference": "no difference that mat
 
 
 @dataclass(frozen=True)
+class ReadingEntry:
+    """Another reading of a claim in the report.
+
+    Attributes:
+        share: of the error rate of a claim, that the look has which the finding is of.
+        taken: looks that were taken.
+        failures: why it could not be judged, or looked at with more seeds.
+    """
+
+    name: str
+    finding: Finding
+    share: float = 1.0
+    taken: int = 1
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Entry:
     """A claim in the report.
 
@@ -32,6 +49,7 @@ class Entry:
         seconds: that its tasks took, one after the other.
         own_seconds: its share of them, where claims that need the same task divide its time.
         drawing: the exit status that its figures leave; 0 where they were drawn.
+        readings: other readings of the claim; empty in runs without them.
     """
 
     claim: Claim
@@ -46,6 +64,7 @@ class Entry:
     seconds: float = math.nan
     own_seconds: float = math.nan
     drawing: int = 0
+    readings: tuple[ReadingEntry, ...] = ()
 
 
 @dataclass(frozen=True)

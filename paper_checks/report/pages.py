@@ -1,7 +1,7 @@
 """The report of a run: every claim with its rule, its answer, and the numbers and figures behind it.
 
 report.html is one file, for a browser and for paper; report.md says the same, with the figures in pictures/;
-results.csv has the numbers.
+results.csv has the numbers, and readings.csv those of other readings.
 """
 
 import shutil
@@ -14,6 +14,7 @@ import jinja2
 
 from paper_checks.report.entries import LABELS, SIGNS, Entry, Meta, counts, result_rows, share_of, standings_of
 from paper_checks.report.forest import forest_rows, forest_words
+from paper_checks.report.other_readings import all_reading_rows, fooled, found_words, holds_words, reading_table
 from paper_checks.report.pictures import PICTURES, Picture, shrunk
 from paper_checks.report.tables import number_tables
 from paper_checks.report.words import (
@@ -29,6 +30,7 @@ from paper_checks.report.words import (
     one_line,
     outlook_words,
     p_words,
+    reading_words,
     seed_words,
     standing_words,
     used_seeds,
@@ -43,7 +45,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_report(entries: Sequence[Entry], meta: Meta, folder: Path, overview: Path | None = None) -> None:
-    """Small copies of the figures, results.csv, report.md and report.html; each is whole or what it was before.
+    """Small copies of the figures, the tables, report.md and report.html; each is whole or what it was before.
 
     Args:
         overview: the figure of all claims, as a PNG; None where no claim has a difference to draw.
@@ -61,6 +63,9 @@ def write_report(entries: Sequence[Entry], meta: Meta, folder: Path, overview: P
     for picture in (each for found in pictures.values() for each in found if each.content):
         write_whole(folder / picture.path, picture.content)
     write_table(folder / "results.csv", result_rows(entries))
+    readings = all_reading_rows(entries)
+    if readings:
+        write_table(folder / "readings.csv", readings)
     write_whole(folder / "report.md", markdown)
     write_whole(folder / "report.html", html)
 
@@ -79,7 +84,6 @@ def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[s
                             "label": lambda answer: LABELS.get(answer, answer),
                             "name": lambda answer: answer.replace(" ", "-")}  # fmt: skip
     found = standings_of(entries)
-    fooled = [e.claim.id for e in entries if e.claim.labels and e.finding.answer == "reproduced"]
     return environment.get_template(template).render(
         entries=entries,
         papers=[(paper, list(each)) for paper, each in groupby(entries, lambda entry: entry.claim.paper)],
@@ -97,14 +101,18 @@ def _render(template: str, entries: Sequence[Entry], meta: Meta, figures: dict[s
         stands={entry.claim.id: standing_words(entry, found.get(entry.claim.id)) for entry in entries},
         family=family_words(entries, found) if found else "",
         duration=duration(meta.seconds),
-        fooled=fooled,
+        fooled=fooled(entries),
+        holds={entry.claim.id: holds_words(entry) for entry in entries},
+        readings={entry.claim.id: reading_table(entry) for entry in entries},
+        found_in={entry.claim.id: found_words(entry.readings) for entry in entries},
     )
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
     """What is said of a claim's design and cost, where there is something to say."""
-    facts = (("Smallest effect worth deciding", worth_words(entry.claim)), ("Looks", looks_words(entry)),
-             ("What would change the answer", outlook_words(entry)), ("Cost", cost_words(entry)))  # fmt: skip
+    facts = (("Read as", reading_words(entry)), ("Smallest effect worth deciding", worth_words(entry.claim)),
+             ("Looks", looks_words(entry)), ("What would change the answer", outlook_words(entry)),
+             ("Cost", cost_words(entry)))  # fmt: skip
     return [(name, words) for name, words in facts if words]
 
 
@@ -117,6 +125,8 @@ def print_summary(entries: Sequence[Entry]) -> None:
         line = one_line(entry.finding.sentence, room)
         word = LABELS.get(entry.finding.answer, entry.finding.answer)
         print(f"{entry.claim.id:<{widest}}  {word:<{answer}}  {line}".rstrip())
+        if entry.readings:
+            print(f"{'':<{widest}}  {holds_words(entry)}")
     total, found = len(entries), standings_of(entries)
     words = ", ".join(f"{n} {LABELS.get(name, name)}" for name, n in counts(entries).items())
     print(f"{total} claim{'s' * (total != 1)}: {words}")

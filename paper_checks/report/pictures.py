@@ -20,6 +20,8 @@ CAPTIONS = {
     "claim_floor": "accuracy by batch size beside the floors that were predicted",
 }
 PICTURES = "pictures"
+# Behind a claim's id, of the folder with the differences of all its readings.
+READINGS = "-readings"
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ def shrunk(path: Path, claim: str) -> Picture:
     caption = _caption(path)
     alt = f"{claim}: {caption}"
     # Two runs of one command have figures of one name.
-    run = "" if path.parent.name == claim else f"{path.parent.name}-"
-    copy = f"{PICTURES}/{claim}-{run}{path.name}"
+    own = path.parent.name in (claim, f"{claim}{READINGS}")
+    copy = f"{PICTURES}/{'' if own else f'{claim}-'}{path.parent.name}-{path.name}"
     try:
         with Image.open(path) as image:
             image.load()
@@ -74,4 +76,5 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _caption(path: Path) -> str:
-    return CAPTIONS.get(path.stem, path.stem.replace("_", " "))
+    caption = CAPTIONS.get(path.stem, path.stem.replace("_", " "))
+    return f"{caption}, by reading" if path.parent.name.endswith(READINGS) else caption

@@ -43,21 +43,35 @@ def number_tables(rows: Sequence[dict], level: str = "95 %") -> list[NumberTable
 
 
 def _contrast_cells(row: dict) -> tuple[str, ...]:
-    percent = row.get("measure") == "accuracy"
-    ends = [row.get(name) for name in ("difference", "low", "high")]
-    scale = 100.0 if percent else 1.0
-    decimals = 2 if percent else _decimals([*ends, row.get("first"), row.get("second")])
-    middle, low, high = (_fixed(end, decimals, scale, sign=True) for end in ends)
-    interval = f"[{low}, {high}]" if MISSING not in (low, high) else "[no interval]"
-    unit = " points" if percent and middle != MISSING else ""
-    arms = [_fixed(row.get(name), 1 if percent else decimals, scale) for name in ("first", "second")]
-    if percent:
+    scale, decimals = _scale(row)
+    arms = [_fixed(row.get(name), 1 if scale > 1.0 else decimals, scale) for name in ("first", "second")]
+    if scale > 1.0:
         arms = [arm if arm == MISSING else f"{arm} %" for arm in arms]
+    return (str(row["contrast"]), difference_words(row), shown_side(row),
+            *arms, str(row.get("measure", MISSING)), number(row.get("seeds")))  # fmt: skip
+
+
+def difference_words(row: dict) -> str:
+    """ "+2.11 points [−0.40, +4.62]": a difference with its interval."""
+    scale, decimals = _scale(row)
+    middle, low, high = (_fixed(row.get(name), decimals, scale, sign=True) for name in ("difference", "low", "high"))
+    interval = f"[{low}, {high}]" if MISSING not in (low, high) else "[no interval]"
+    return f"{middle}{' points' if scale > 1.0 and middle != MISSING else ''} {interval}"
+
+
+def shown_side(row: dict) -> str:
+    """Where a difference lies, and whether it matters."""
     side = side_words(row.get("side"), row.get("direction"))
     if row.get("inside") is True:
-        side = "does not matter" if side == "undecided" else f"{side}, does not matter"
-    return (str(row["contrast"]), f"{middle}{unit} {interval}", side,
-            *arms, str(row.get("measure", MISSING)), number(row.get("seeds")))  # fmt: skip
+        return "does not matter" if side == "undecided" else f"{side}, does not matter"
+    return side
+
+
+def _scale(row: dict) -> tuple[float, int]:
+    """Accuracies are shown in per cent; and the decimals of all of a row's numbers."""
+    if row.get("measure") == "accuracy":
+        return 100.0, 2
+    return 1.0, _decimals([row.get(name) for name in ("difference", "low", "high", "first", "second")])
 
 
 def side_words(side: str | None, direction: str | None) -> str:

@@ -111,6 +111,19 @@ def _points(size: float) -> str:
     return f"{number(POINTS * size)} {'point' if POINTS * size == 1.0 else 'points'} of accuracy"
 
 
+def reading_words(entry: Entry) -> str:
+    """What the claim's own answer chooses where its paper leaves it open, and what is asked of other choices; empty
+    where nothing is open."""
+    if not entry.claim.readings:
+        return ""
+    count = len(entry.claim.readings)
+    other = f"{count} other reading{'s' * (count > 1)}"
+    if not entry.readings:
+        return f"{entry.claim.main} (main reading); {other} not asked for (--readings)"
+    share = "another 5 % of error" if count == 1 else f"1/{count} of another 5 % of error each"
+    return f"{entry.claim.main} (main reading); {other} below, by the same rule, with {share}"
+
+
 def looks_words(entry: Entry) -> str:
     """Which looks were planned, and which one the finding is of; empty where one is all."""
     if len(entry.plan) < 2 or not entry.taken:

@@ -116,6 +116,11 @@ class PValues:
     contradicted: float | None
     same: float | None = None
 
+    def at_share(self, share: float) -> "PValues":
+        """The same, held against a share in (0, 1] of every level: divided by it."""
+        values = (self.reproduced, self.contradicted, self.same)
+        return PValues(*(None if each is None else min(1.0, each / share) for each in values))
+
     @property
     def hypotheses(self) -> tuple[tuple[Answer, float, float], ...]:
         """The answer that rejecting each gives, its p-value, and its weight: at level 5 % times that it is rejected."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from figures.drawing import draw_and_tell
 from synthetic.runs.backends import BackendOptions
+from theory.console.typed import as_typed
 from theory.judging.verdicts import Status, Verdict
 from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.manifest import settle
@@ -56,7 +57,7 @@ def finish(folder: Path, verdicts: list[Verdict], figures: bool, replay: str = R
         replay: what to put before a counterexample's path to see it again.
     """
     for path in sorted(folder.glob("counterexample-*.npz")):
-        print(f"Counterexample: {path} (see it again with {replay} {path})")
+        print(f"Counterexample: {path} (see it again with {as_typed(replay)} {path})")
     status = draw_and_tell(folder) if figures else DONE
     settle(folder)
     return CHECK_FAILED if any(verdict.status is Status.VIOLATED for verdict in verdicts) else status

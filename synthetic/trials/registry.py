@@ -58,7 +58,10 @@ def load_statements(paths: Iterable[Path]) -> None:
         before = len(_TRIALS)
         try:
             spec = importlib.util.spec_from_file_location(path.stem, path)
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+            module = importlib.util.module_from_spec(spec)
+            # Its imports of the toolkit mean this very copy, by whatever name it was loaded (contrastive_theory.py).
+            vars(module)["__builtins__"] = __builtins__
+            spec.loader.exec_module(module)
         except Exception as error:
             raise ValueError(f"--statements {path}: {type(error).__name__}: {error}") from error
         if len(_TRIALS) == before:

@@ -77,6 +77,28 @@ def test_losses_probes_and_angles(draw):
 
 
 @case("image_curves")
+def test_baselines_are_levels_of_the_kNN_panel(draw):
+    """As the monitor measures them; the probe's own numbers, of test images or of its best candidate, are others."""
+    tables = image_tables(Draws(8))
+    names = [(features, probe) for features in ("h", "z", "pixels", "untrained") for probe in ("knn", "linear")]
+    tables["results"] = pd.DataFrame(names, columns=["features", "probe"])
+    for column, levels in (("accuracy", Draws(9)(8)), ("validation_accuracy", Draws(10)(8))):
+        tables["results"][column] = levels
+    monitored = {("pixels", "knn"): 0.625, ("untrained", "knn"): 0.375, ("h", "knn"): 0.25, ("z", "knn"): 0.125}
+    tables["results"]["monitor_accuracy"] = [monitored.get(name, np.nan) for name in names]
+    loss, knn, *_ = draw(CONFIG, **tables).axes
+    samples = legend(knn)
+    assert horizontals(knn) == [
+        (0.625, samples["raw pixels 62.5%"]), (0.375, samples["untrained encoder 37.5%"])
+    ]  # fmt: skip
+    assert len(curves(knn)) == 1
+    assert not horizontals(loss)
+    # A set without labels has none, and neither has a run of an earlier version (all other tests).
+    tables["results"]["monitor_accuracy"] = np.nan
+    assert not horizontals(draw(CONFIG, **tables).axes[1])
+
+
+@case("image_curves")
 def test_a_ceiling_of_zero_says_why(draw):
     tables = image_tables(Draws(2))
     tables["epochs"]["ceiling"] = 0.0

@@ -75,7 +75,7 @@ def test_shapes(kind, norm, size):
     assert stages == expected
 
 
-def reference(network, kind, x):
+def reference(network, kind, x, stem_stride=1):
     """Evaluation from the state dict, one operation after the other."""
     state = network.state_dict()
 
@@ -89,7 +89,7 @@ def reference(network, kind, x):
         )
         return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
 
-    x = normalize(convolve(x, "conv"), "norm").clamp_min(0)
+    x = normalize(convolve(x, "conv", stem_stride), "norm").clamp_min(0)
     number = 0
     for stage, depth in enumerate(DEPTHS[kind]):
         for index in range(depth):
@@ -103,12 +103,15 @@ def reference(network, kind, x):
             if f"{name}.shortcut.0.weight" in state:
                 x = normalize(convolve(x, f"{name}.shortcut.0", stride), f"{name}.shortcut.1")
             x = (hidden + x).clamp_min(0)
+    if "widening.0.weight" in state:
+        x = normalize(convolve(x, "widening.0"), "widening.1").clamp_min(0)
     return x.flatten(2).mean(-1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_is_its_formula(kind):
-    network = encoder(kind)
+@pytest.mark.parametrize("options", [{}, {"stem_stride": 2, "features": 5}], ids=["usual", "strided and widened"])
+def test_the_network_is_its_formula(kind, options):
+    network = encoder(kind, **options)
     for _ in range(3):
         network(images(8, 9, seed=1))
     for parameter in network.parameters():
@@ -117,8 +120,9 @@ def test_the_network_is_its_formula(kind):
         )
     network.eval()
     # Odd sizes tell strides and paddings apart.
-    expected = reference(network, kind, images(3, 9))
+    expected = reference(network, kind, images(3, 9), options.get("stem_stride", 1))
     assert expected.std() > 1e-3
+    assert expected.shape == (3, network.feature_dim)
     torch.testing.assert_close(network(images(3, 9)), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -134,8 +138,9 @@ def test_rows_see_each_other_by_batch_norm_in_training_only(kind):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_parameter_learns(kind, norm):
-    network, x = encoder(kind, norm=norm), images().requires_grad_()
+@pytest.mark.parametrize("options", [{}, {"stem_stride": 2, "features": 8}], ids=["usual", "strided and widened"])
+def test_every_parameter_learns(kind, norm, options):
+    network, x = encoder(kind, norm=norm, **options), images(size=17).requires_grad_()
     features = network(x)
     (torch.randn(features.shape, generator=torch.Generator().manual_seed(1)) * features).sum().backward()
     for name, values in (("images", x), *network.named_parameters()):
@@ -252,6 +257,9 @@ def test_the_small_encoder_learns_on_a_cpu():
         (lambda: EncoderConfig(norm="layer"), "norm"),
         (lambda: EncoderConfig(width=0), "width"),
         (lambda: EncoderConfig(in_channels=0), "in_channels"),
+        (lambda: EncoderConfig(stem_stride=0), "stem_stride"),
+        (lambda: EncoderConfig(stem_stride=3), "stem_stride"),
+        (lambda: EncoderConfig(features=0), "features"),
         (lambda: encoder()(images()[0]), "images"),
         (lambda: encoder()(images(channels=1)), "images"),
         (lambda: encoder()(images()[:0]), "images"),

@@ -23,6 +23,7 @@ from tests.mutants import leash
 from tests.mutants.bugs import Bug, with_bug
 
 PARTS = (
+    "contrastive_theory.py",
     "theory",
     "models",
     "synthetic",

@@ -5,10 +5,11 @@ import pytest
 from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
 from models.cifar.training.checks import idle_settings
 from paper_checks.arms import MOCO, SIMCLR, Arm, changed
-from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
+from paper_checks.papers import deep_fusion, feature_transform, limits, simclr, transfusion_training
+from paper_checks.tasks import unique
 from paper_checks.tiers import CPU, GPU, QUICK
 
-FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
+FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform, limits)
 
 
 def first(arm, tier):
@@ -48,36 +49,39 @@ def test_sizes_that_an_arms_head_does_not_read_make_no_other_training():
 
 @pytest.mark.parametrize("tier", [QUICK, CPU, GPU], ids=lambda tier: tier.name)
 def test_no_training_of_any_claim_has_a_setting_that_nothing_reads(tier):
-    trainings = [
-        task for family in FAMILIES for claim in family.CLAIMS for task in claim.tasks(tier) if hasattr(task, "config")
-    ]
+    claims = [claim for family in FAMILIES for claim in family.CLAIMS]
+    claims += [claim.read_as(reading) for claim in claims for reading in claim.readings]
+    # Names of tasks are those of folders: another training of the same name would be refused.
+    trainings = unique(task for claim in claims for task in claim.tasks(tier.at(1)) if hasattr(task, "config"))
     assert len(trainings) > 100
     assert not [task.name for task in trainings if idle_settings(task.config)]
 
 
 def test_what_the_claims_compare_is_what_their_words_say():
     """F2 to F6, S3 and T9 by the settings that their arms differ in."""
-    transformed = {name: first(arm, QUICK).method for name, arm in feature_transform.TRANSFORMED.items()}
+    main, queue = feature_transform.MAIN, {"queue_size": QUICK.small_queue}
+    transformed = {name: first(arm, QUICK).method for name, arm in main.choices(QUICK).items()}
     assert transformed == {
-        "neither": method_of("moco"),
-        "positives": method_of("moco_ft", negatives="none"),
-        "negatives": method_of("moco_ft", positives="none"),
-        "both": method_of("moco_ft"),
+        "neither": method_of("moco", **queue),
+        "positives": method_of("moco_ft", negatives="none", **queue),
+        "negatives": method_of("moco_ft", positives="none", **queue),
+        "both": method_of("moco_ft", **queue),
     }
-    assert first(feature_transform.INTERPOLATED, QUICK).method == method_of(
-        "moco_ft", positives="interpolate", negatives="none"
-    )
-    for given, arm in feature_transform.POSITIVE_BETAS.items():
-        assert first(arm, QUICK).method == method_of("moco_ft", negatives="none", positive_beta=given)
-    for given, arm in feature_transform.NEGATIVE_BETAS.items():
-        assert first(arm, QUICK).method == method_of("moco_ft", positives="none", negative_beta=given)
+    interpolated = feature_transform._extrapolation(QUICK, main)["interpolated"]
+    assert first(interpolated, QUICK).method == method_of("moco_ft", positives="interpolate", negatives="none", **queue)
+    for given, arm in main.positive_betas(QUICK).items():
+        assert first(arm, QUICK).method == method_of("moco_ft", negatives="none", positive_beta=given, **queue)
+    for given, arm in main.negative_betas(QUICK).items():
+        assert first(arm, QUICK).method == method_of("moco_ft", positives="none", negative_beta=given, **queue)
     queues = feature_transform._queues(QUICK)
     assert {name: {first(arm, QUICK).method.queue_size for arm in arms.values()} for name, arms in queues.items()} == {
         name: {QUICK.small_queue, None} for name in ("original", "transformed", "union")
     }
     assert all(first(arm, QUICK).method.union for arm in queues["union"].values())
     starts = [first(arm, QUICK).method for arm in feature_transform._starts(QUICK).values()]
-    assert starts == [method_of("moco_ft"), method_of("moco_ft", transform_from_epoch=5), method_of("moco")]
+    assert starts == [
+        method_of("moco_ft", **queue), method_of("moco_ft", transform_from_epoch=5, **queue), method_of("moco", **queue)
+    ]  # fmt: skip
     inner = [first(arm, QUICK).method for arm in simclr.INNER_PRODUCTS.values()]
     assert inner == [SimCLR(temperature=t, normalize=False) for t in (0.5, 1.0, 10.0)]
     assert [first(arm, QUICK).method for arm in simclr.NORMALIZED.values()] == [
@@ -89,3 +93,33 @@ def test_what_the_claims_compare_is_what_their_words_say():
         assert first(transfusion_training._without(arm), QUICK).method == method_of(
             "transfusion", intermediate=0.0, **options
         )
+
+
+def test_what_the_readings_compare_is_what_their_words_say():
+    """Feature transformation, TransFusion and Deep Fusion, by the settings that arms have and those of the main reading
+    have not."""
+    ways, queue = feature_transform, {"queue_size": QUICK.small_queue}
+    slow, step = {"momentum": 0.999}, {"weights": "step"}
+    told = {
+        ways.AUTHORS: {**slow, **step, "negatives_query": "transformed"},
+        ways.QUERY: {"negatives_query": "transformed"},
+        ways.STEP: step, ways.ROW: {"weights": "row"}, ways.NORMALIZED: {"renormalize": True}, ways.SLOW: slow,
+    }  # fmt: skip
+    for way, settings in told.items():
+        both = first(way.choices(QUICK)["both"], QUICK).method
+        assert both == method_of("moco_ft", **settings, **queue)
+        base = {name: value for name, value in settings.items() if name == "momentum"}
+        assert first(way.plain(QUICK), QUICK).method == method_of("moco", **base, **queue)
+        own = {name: value for name, value in settings.items() if name != "negatives_query"}
+        assert first(way.negatives(QUICK), QUICK).method == method_of("moco_ft", positives="none", **own, **queue)
+    assert first(ways.LARGE.choices(QUICK)["both"], QUICK).method == method_of("moco_ft")
+    assert list(ways.MAIN.momenta(QUICK)) == list(ways.LARGE.momenta(QUICK)) == [0.0, 0.5, 0.9, 0.99]
+    assert list(ways.TO_HIGH.momenta(QUICK)) == [0.0, 0.5, 0.9, 0.99, 0.999]
+    for value, arm in ways.TO_HIGH.momenta(QUICK).items():
+        assert first(arm, QUICK).method == method_of("moco", momentum=value, **queue)
+    assert {first(arm, QUICK).head.attention_scope for arm in (deep_fusion.JOINT,)} == {"joint"}
+    changes = {name: first(change(transfusion_training.TRANSFUSION), QUICK).method
+               for name, change in transfusion_training.BEST_OF.items()}  # fmt: skip
+    assert list(changes.values()) == [
+        method_of("transfusion"), method_of("transfusion", readout="relu"), method_of("transfusion", intermediate=0.0)
+    ]  # fmt: skip

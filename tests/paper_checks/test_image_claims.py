@@ -32,6 +32,8 @@ from tests.command_lines import status_of
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROOT = Path(__file__).parents[2]
+MAIN = feature_transform.MAIN
+CHOICES, INTERPOLATED = MAIN.choices(QUICK), MAIN.positives(QUICK, positives="interpolate")
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
 CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
@@ -114,12 +116,11 @@ def label(arm):
         ("S4a", {label(simclr._sizes(QUICK)[512]): 0.9}, {label(simclr._sizes(QUICK)[32]): 0.9}),
         ("S4b", {"epochs=20": 0.9}, {"epochs=3": 0.9}),
         ("S5", {(t, f): v for t in TRANSFORMATIONS for f, v in (("h", 0.9), ("z", 0.7))}, {("rotation", "z"): 0.9}),
-        ("F2", {label(a): 0.9 for a in (feature_transform.BOTH, feature_transform.POSITIVES,
-                                        feature_transform.NEGATIVES)}, {label(feature_transform.BOTH): 0.7}),
-        ("F3", {label(feature_transform.POSITIVES): 0.9}, {label(feature_transform.INTERPOLATED): 0.9}),
-        ("F4", {"moco": 0.7}, {"moco": 0.9}),
+        ("F2", {label(a): 0.9 for name, a in CHOICES.items() if name != "neither"}, {label(CHOICES["both"]): 0.7}),
+        ("F3", {label(CHOICES["positives"]): 0.9}, {label(INTERPOLATED): 0.9}),
+        ("F4", {label(MAIN.plain(QUICK)): 0.7}, {label(MAIN.plain(QUICK)): 0.9}),
         ("F5", {label(a): 0.9 for a in feature_transform._queues(QUICK)["transformed"].values()}, {"moco": 0.9}),
-        ("F6", {"moco": 0.6, label(feature_transform.BOTH): 0.9}, {"moco": 0.9}),
+        ("F6", {label(CHOICES["neither"]): 0.6, label(CHOICES["both"]): 0.9}, {label(CHOICES["neither"]): 0.9}),
     ],
 )  # fmt: skip
 def test_planted_effects_are_found_and_reversed_ones_contradicted(claim, better, worse):
@@ -167,7 +168,7 @@ def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
 
 
 def test_steadiness_that_goes_with_accuracy_is_found():
-    momenta = {label(arm): value for value, arm in feature_transform.MOMENTA.items()}
+    momenta = {label(arm): value for value, arm in MAIN.momenta(QUICK).items()}
 
     class Steady(Planted):
         sign = 1.0

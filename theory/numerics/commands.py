@@ -46,6 +46,8 @@ STATUSES = {
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EAGAIN)
 # Paths that no file can have, whether it is read or written.
 NO_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+# The environment's word for Python's option -P.
+SAFE_PATH = "PYTHONSAFEPATH"
 # How libraries say that memory ran out where they raise no MemoryError.
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory",
              "failed to map segment", "cannot allocate write+execute memory")  # fmt: skip
@@ -134,7 +136,7 @@ def exit_status(work: Callable[[], int | None], others: Mapping[type[Exception],
     """
     open_streams()
     try:
-        with _termination_interrupts():
+        with _termination_interrupts(), _safe_children():
             status = DONE if (found := work()) is None else int(found)
     except SystemExit as leaving:
         status = _status_of_exit(leaving.code)
@@ -251,6 +253,21 @@ def _termination_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def _safe_children() -> Iterator[None]:
+    """Every Python that is started within leaves the current folder out of its path, whose files are the user's; what
+    libraries start for themselves, too."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
+
+
 # --- before a command begins -----------------------------------------------------------------------------------------
 
 
@@ -302,11 +319,16 @@ def commands_in(package: str, folder: Path) -> list[str]:
     return found
 
 
+def status_before_start(error: BaseException) -> int:
+    """The exit status of an error while a command's modules are imported: nothing was asked of a user's arguments yet,
+    nor was anything to be written."""
+    status = status_of_error(error)
+    return CRASHED if status in (BAD_ARGUMENTS, NOT_WRITTEN) else status
+
+
 def _end_by_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Instead of Python's own hook, after which the status is 1."""
-    status = status_of_error(error)
-    # Nothing was asked of a user's arguments yet, nor was anything to be written.
-    status = CRASHED if status in (BAD_ARGUMENTS, NOT_WRITTEN) else status
+    status = status_before_start(error)
     tell(error, status)
     for stream in (sys.stdout, sys.stderr):
         _finish(stream)

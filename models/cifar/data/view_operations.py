@@ -28,9 +28,24 @@ def crop_maps(crop: Float[Tensor, "n 4"], flipped: Bool[Tensor, " n"]) -> Float[
     return torch.stack(rows, dim=1)
 
 
-def crop_and_mirror(images: Float[Tensor, "n 3 H W"], maps: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 H W"]:
-    """The images under their maps (crop_maps), resized to their own size; bilinear."""
-    grid = F.affine_grid(maps.unflatten(1, (2, 3)), list(images.shape), align_corners=False)
+def turned_maps(maps: Float[Tensor, "n 6"], turn: Float[Tensor, " n"], aspect: float) -> Float[Tensor, "n 6"]:
+    """The maps of views (crop_maps) of images that are turned clockwise about the crop's center first.
+
+    Args:
+        turn: in radians.
+        aspect: width over height of the images: angles are kept in pixels, not in shares of the sides.
+    """
+    across, _, x, _, down, y = maps.unbind(dim=1)
+    cosine, sine = turn.cos(), turn.sin()
+    rows = [across * cosine, down * sine / aspect, x, -across * sine * aspect, down * cosine, y]
+    return torch.stack(rows, dim=1)
+
+
+def crop_and_mirror(
+    images: Float[Tensor, "n 3 H W"], maps: Float[Tensor, "n 6"], size: tuple[int, int]
+) -> Float[Tensor, "n 3 h w"]:
+    """The images under their maps (crop_maps), resized to height and width; bilinear."""
+    grid = F.affine_grid(maps.unflatten(1, (2, 3)), [*images.shape[:2], *size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

@@ -2,13 +2,14 @@
 
 Every image has parameters of its own. They are drawn first, all of them from the given generator and in one go, so
 that they depend on nothing else: not on what the images show, nor on which augmentations are switched on. Two
-configurations with one seed therefore see the same crops, and differ only in what they are told to do.
+configurations with one seed therefore see the same crops, and differ only in what they are told to do. Rotations came
+later: they are drawn in a second go, where they are switched on, so that all other seeds mean what they always did.
 
 A view's strength S scales all of them together, from 0 (the image itself) over 1 (what the settings say) to the largest
 that they leave room for. With one seed a stronger view is the same view carried further.
 
-Order: crop, flip, color jitter (its four operations in an order drawn for each image), grayscale, blur, noise,
-normalization.
+Order: rotation about the crop's center, crop, flip, color jitter (its four operations in an order drawn for each
+image), grayscale, blur, noise, normalization.
 
 Nothing here asks the device for a number: every image goes through every operation, those that are not meant for it
 with a factor that changes nothing, so that shapes depend on the configuration alone. What a batch is told to do is
@@ -25,9 +26,18 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from models.cifar.data.view_operations import HUE, blur, crop_and_mirror, crop_maps, gray, jitter, jitter_steps
+from models.cifar.data.view_operations import (
+    HUE,
+    blur,
+    crop_and_mirror,
+    crop_maps,
+    gray,
+    jitter,
+    jitter_steps,
+    turned_maps,
+)
 from models.devices.transfer import upload
-from theory.numerics.inputs import require_flags, require_number, require_values
+from theory.numerics.inputs import require_count, require_flags, require_number, require_values
 
 # Width over height of a crop lies between these, uniformly on a logarithmic scale.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -38,6 +48,8 @@ JITTER_PROBABILITY = 0.8
 # Ranges at strength 1: factors 1 +- 0.8, and +- 0.2 of a full turn of hue.
 JITTER_RANGE, HUE_RANGE = 0.8, 0.2
 LARGEST_STRENGTH = 2.5
+# In degrees.
+LARGEST_ROTATION = 180.0
 BLUR_SIGMAS = (0.1, 2.0)
 # Bytes of float32 images that are worked on at a time on a CPU.
 CPU_PART_BYTES = 512 * 2**10
@@ -61,6 +73,9 @@ class ViewConfig:
     """In (0, 1]: the smallest share of the image's area that a crop keeps; the largest is all of it."""
     flip: bool = True
     """Mirror left and right, with probability 0.5."""
+    rotation: float = 0.0
+    """In [0, 180]: the largest turn in degrees, uniform to either side; beyond its edges an image goes on as they are.
+    Part of the same resampling as the crop."""
     color_jitter: float = 0.5
     """Strength s in [0, 2.5], applied with probability 0.8; 0 switches it off. Factors of brightness, contrast and
     saturation are uniform in 1 +- 0.8 s (never negative), the turn of hue in +- 0.2 s of the full circle."""
@@ -79,6 +94,7 @@ class ViewConfig:
     def __post_init__(self) -> None:
         require_flags(self)
         require_number(self.min_area, "min_area", 0.0, 1.0, closed="right")
+        require_number(self.rotation, "rotation", 0.0, LARGEST_ROTATION)
         require_number(self.color_jitter, "color_jitter", 0.0, LARGEST_STRENGTH)
         for name in ("grayscale", "blur"):
             require_number(getattr(self, name), name, 0.0, 1.0)
@@ -94,7 +110,7 @@ class ViewConfig:
 
     def _check_strength(self) -> None:
         require_number(self.strength, "strength", 0.0, math.inf, closed="left")
-        largest = {"color_jitter": LARGEST_STRENGTH, "grayscale": 1.0, "blur": 1.0}
+        largest = {"rotation": LARGEST_ROTATION, "color_jitter": LARGEST_STRENGTH, "grayscale": 1.0, "blur": 1.0}
         for name, most in largest.items():
             if self.scaled(name) > most:
                 limit = f"at most {most / getattr(self, name):.4g}"
@@ -104,7 +120,7 @@ class ViewConfig:
             raise ValueError(f"strength: must be {limit}, where crops have no area left, got {self.strength:g}")
 
     def scaled(self, name: str) -> float:
-        """color_jitter, grayscale, blur, noise_level or min_area at this strength."""
+        """rotation, color_jitter, grayscale, blur, noise_level or min_area at this strength."""
         if name == "min_area":
             # In this form exact at strengths 0 and 1.
             return self.min_area + (1.0 - self.strength) * (1.0 - self.min_area)
@@ -118,6 +134,7 @@ class ViewParameters:
     Attributes:
         crop: left, top, width and height in shares of the image's width and height.
         flipped: mirrored or not.
+        turn: of the image, in radians, clockwise; all 0 where rotations are switched off.
         jittered: color jitter or not.
         jitter: factors of brightness, contrast and saturation, and the turn of hue in radians.
         order: of these four, by their column in ``jitter``.
@@ -128,6 +145,7 @@ class ViewParameters:
 
     crop: Float32[Tensor, "n 4"]
     flipped: Bool[Tensor, " n"]
+    turn: Float32[Tensor, " n"]
     jittered: Bool[Tensor, " n"]
     jitter: Float32[Tensor, "n 4"]
     order: Int64[Tensor, "n 4"]
@@ -155,27 +173,36 @@ def make_view(
 
 
 def make_views(
-    images: UInt8[Tensor, "n 3 H W"], config: ViewConfig, generators: Sequence[torch.Generator]
-) -> tuple[Float32[Tensor, "n 3 H W"], ...]:
+    images: UInt8[Tensor, "n 3 H W"],
+    config: ViewConfig,
+    generators: Sequence[torch.Generator],
+    size: tuple[int, int] | None = None,
+) -> tuple[Float32[Tensor, "n 3 h w"], ...]:
     """As many random views of each image as there are generators, each as ``make_view`` makes it, but in one go: with
     one transfer to the device, or two where there is noise.
 
+    Args:
+        size: height and width of the views; the crop's resampling makes them. None: the images' own.
+
     Raises:
-        ValueError: images of another shape or dtype.
+        ValueError: images of another shape or dtype, a size below 1.
     """
     _require_images(images)
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
+    high, wide = (height, width) if size is None else size
+    require_count(high, "size", 1)
+    require_count(wide, "size", 1)
     if n == 0:
-        return tuple(evaluation_view(images, config) for _ in generators)
+        return tuple(torch.zeros(0, channels, high, wide, device=images.device) for _ in generators)
     tables, noises = [], []
     for generator in generators:
-        tables.append(_table(draw_parameters(n, width / height, config, generator), config))
+        tables.append(_table(draw_parameters(n, width / height, config, generator), config, width / height))
         if config.scaled("noise_level") > 0.0:
-            drawn = torch.randn(images.shape, generator=generator, device=generator.device)
+            drawn = torch.randn(n, channels, high, wide, generator=generator, device=generator.device)
             noises.append(drawn.mul_(config.scaled("noise_level")))
     noise = upload(torch.cat(noises), images.device) if noises else None
     images = torch.cat([images] * len(generators)) if len(generators) > 1 else images
-    views = _apply(images, upload(torch.cat(tables), images.device), config, noise)
+    views = _apply(images, upload(torch.cat(tables), images.device), config, noise, (high, wide))
     return views.chunk(len(generators))
 
 
@@ -200,11 +227,16 @@ def draw_parameters(n: int, aspect: float, config: ViewConfig, generator: torch.
     color_jitter = config.scaled("color_jitter")
     reach = JITTER_RANGE * color_jitter
     low, high = max(0.0, 1.0 - reach), 1.0 + reach
-    turn = 2.0 * math.pi * min(0.5, HUE_RANGE * color_jitter)
-    jitter = torch.cat([low + (high - low) * factors[:, :3], turn * (2.0 * factors[:, 3:] - 1.0)], dim=1)
+    hue = 2.0 * math.pi * min(0.5, HUE_RANGE * color_jitter)
+    jitter = torch.cat([low + (high - low) * factors[:, :3], hue * (2.0 * factors[:, 3:] - 1.0)], dim=1)
+    turn = torch.zeros(n, device=generator.device)
+    if config.scaled("rotation") > 0.0:
+        drawn = torch.rand(n, generator=generator, device=generator.device)
+        turn = math.radians(config.scaled("rotation")) * (2.0 * drawn - 1.0)
     return ViewParameters(
         crop=_crops(areas, ratios, place, aspect, config.scaled("min_area")),
         flipped=rest[:, 0] < FLIP_PROBABILITY * min(1.0, config.strength),
+        turn=turn,
         jittered=rest[:, 1] < JITTER_PROBABILITY,
         jitter=jitter,
         order=order.argsort(dim=1),
@@ -249,7 +281,8 @@ def apply_parameters(
     Args:
         noise: added before normalization.
     """
-    return _apply(images, upload(_table(parameters, config), images.device), config, noise)
+    table = _table(parameters, config, images.shape[3] / images.shape[2])
+    return _apply(images, upload(table, images.device), config, noise, tuple(images.shape[2:]))
 
 
 # The columns of a table, in this order, and how many each has.
@@ -257,12 +290,14 @@ COLUMNS = {"map": 6, "flip": 1, "factor": 6, "toward_gray": 6, "toward_mean": 6,
            "sigma": 1}  # fmt: skip
 
 
-def _table(parameters: ViewParameters, config: ViewConfig) -> Float32[Tensor, "n columns"]:
+def _table(parameters: ViewParameters, config: ViewConfig, aspect: float) -> Float32[Tensor, "n columns"]:
     """What is done to each image as numbers that the operations take, so that one transfer carries all of it."""
     flip = parameters.flipped & config.flip
     factor, toward_gray, toward_mean = jitter_steps(parameters.order, parameters.jitter, parameters.jittered)
+    crop = parameters.crop if config.crop else _uncropped(parameters.crop)
+    maps = crop_maps(crop, flip)
     columns = {
-        "map": crop_maps(parameters.crop, flip),
+        "map": turned_maps(maps, parameters.turn, aspect) if config.rotation > 0.0 else maps,
         "flip": flip[:, None],
         "factor": factor,
         "toward_gray": toward_gray,
@@ -275,29 +310,37 @@ def _table(parameters: ViewParameters, config: ViewConfig) -> Float32[Tensor, "n
     return torch.cat([columns[name].to(torch.float32) for name in COLUMNS], dim=1)
 
 
+def _uncropped(crop: Float32[Tensor, "n 4"]) -> Float32[Tensor, "n 4"]:
+    """Boxes that are the images."""
+    return torch.cat([torch.zeros_like(crop[:, :2]), torch.ones_like(crop[:, 2:])], dim=1)
+
+
 def _apply(
     images: UInt8[Tensor, "n 3 H W"],
     table: Float32[Tensor, "n columns"],
     config: ViewConfig,
-    noise: Float32[Tensor, "n 3 H W"] | None,
-) -> Float32[Tensor, "n 3 H W"]:
+    noise: Float32[Tensor, "n 3 h w"] | None,
+    size: tuple[int, int],
+) -> Float32[Tensor, "n 3 h w"]:
     layout = _memory_format(images)
-    if config.strength == 0.0:
+    if config.strength == 0.0 and size == images.shape[2:]:
         # Resampling and unit factors would still round.
         return evaluation_view(images, config).contiguous(memory_format=layout)
     # On a CPU a few images at a time, which its caches hold; a GPU takes them all.
     each = 4 * images[0].numel()
     count = max(1, CPU_PART_BYTES // each) if images.device.type == "cpu" else len(images)
     noises = [None] * math.ceil(len(images) / count) if noise is None else noise.split(count)
-    parts = [_apply_to_part(*part, config) for part in zip(images.split(count), table.split(count), noises)]
+    parts = [_apply_to_part(*part, config, size) for part in zip(images.split(count), table.split(count), noises)]
     return (torch.cat(parts) if len(parts) > 1 else parts[0]).contiguous(memory_format=layout)
 
 
-def _apply_to_part(images: Tensor, table: Tensor, noise: Tensor | None, config: ViewConfig) -> Tensor:
+def _apply_to_part(
+    images: Tensor, table: Tensor, noise: Tensor | None, config: ViewConfig, size: tuple[int, int]
+) -> Tensor:
     todo = dict(zip(COLUMNS, table.split(list(COLUMNS.values()), dim=1)))
     views = _scaled(images)
-    if config.crop:
-        views = crop_and_mirror(views, todo["map"])
+    if config.crop or config.rotation > 0.0 or size != images.shape[2:]:
+        views = crop_and_mirror(views, todo["map"], size)
     elif config.flip:
         views = torch.where(todo["flip"][:, :, None, None] > 0.0, views.flip(-1), views)
     if config.color_jitter > 0.0:

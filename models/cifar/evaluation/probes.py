@@ -8,7 +8,7 @@ fitted again to training and validation rows together, and reads the test rows o
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -88,6 +88,8 @@ class ProbeResult:
     """Of the chosen candidate on the validation rows; the best of several, so it flatters."""
     left_out: tuple[str, ...] = ()
     """What the probe could not use, in words."""
+    candidates: dict = field(default_factory=dict)
+    """Validation accuracy of every candidate: (k, temperature), or the L2 weight."""
 
 
 def probe(
@@ -138,10 +140,10 @@ def probe(
         chosen = {"l2_weight": weight}
         scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
     if not tested:
-        return ProbeResult(config.kind, *[math.nan] * 3, 0, 0, chosen, accuracy, said)
+        return ProbeResult(config.kind, *[math.nan] * 3, 0, 0, chosen, accuracy, said, accuracies)
     correct, trials = _correct(scores, test), len(test.labels)
     low, high = clopper_pearson(correct, trials)
-    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said)
+    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said, accuracies)
 
 
 # --- nearest neighbours -----------------------------------------------------------------------------------------------

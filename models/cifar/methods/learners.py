@@ -154,15 +154,16 @@ class MomentumLearner(Learner):
         return [Draws(*(None if each is None else next(there) for each in draw)) for draw in drawn]
 
     def _contrast(self, queries: Tensor, keys: Tensor, negatives: Tensor, draws: "Draws | None") -> Tensor:
-        """InfoNCE; a pair is scored by the transformed features, negatives by the query itself."""
-        pair, config = (queries, keys), self.config
+        """InfoNCE; a pair is scored by the transformed features, negatives by the query itself or the transformed."""
+        pair, against, config = (queries, keys), queries, self.config
         if draws is not None:
             assert isinstance(config, MoCoFeatureTransform)
             pair = _transformed_pair(config, queries, keys, draws)
+            against = pair[0] if config.negatives_query == "transformed" else queries
             negatives = _transformed_queue(config, negatives, draws)
         # Autocast would narrow the product of queries and negatives.
         with torch.autocast(queries.device.type, enabled=False):
-            scores = (pair[0] * pair[1]).sum(-1), queries @ negatives.mT
+            scores = (pair[0] * pair[1]).sum(-1), against @ negatives.mT
         return info_nce(*scores, config.temperature)
 
     @torch.no_grad()
@@ -199,7 +200,9 @@ def _draw(config: MoCoFeatureTransform, queries: Tensor, queued: int, generator:
 
 
 def _weights(config: MoCoFeatureTransform, beta: float, rows: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    return draw_beta(beta, beta, (rows, like.shape[1]) if config.dimension_wise else (rows,), generator, like.dtype)
+    shape = {"coordinate": (rows, like.shape[1]), "row": (rows,), "step": (1,)}[config.weights]
+    drawn = draw_beta(beta, beta, shape, generator, like.dtype)
+    return drawn.repeat(rows) if config.weights == "step" else drawn
 
 
 def _transformed_pair(
@@ -209,14 +212,14 @@ def _transformed_pair(
     if weights is None:
         return queries, keys
     if config.positives == "extrapolate":
-        return extrapolate_positives(queries, keys, 1.0 + weights)
-    return interpolate_positives(queries, keys, weights)
+        return extrapolate_positives(queries, keys, 1.0 + weights, normalize=config.renormalize)
+    return interpolate_positives(queries, keys, weights, normalize=config.renormalize)
 
 
 def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, draws: Draws) -> Tensor:
     if draws.negative is None:
         return negatives
-    mixed = interpolate_negatives(negatives, draws.negative, draws.partners)
+    mixed = interpolate_negatives(negatives, draws.negative, draws.partners, normalize=config.renormalize)
     return torch.cat([negatives, mixed]) if config.union else mixed
 
 
@@ -247,7 +250,7 @@ def build_learner(
 
 def _objective(method: MethodConfig) -> Objective:
     if isinstance(method, TransFusion):
-        return objective_from_name("jsd", intermediate=method.intermediate)
+        return objective_from_name("jsd", intermediate=method.intermediate, readout=method.readout)
     assert isinstance(method, PairContrast)
     name = "supcon" if isinstance(method, SupCon) else "nt_xent"
     return objective_from_name(name, normalize=method.normalize, temperature=method.temperature)

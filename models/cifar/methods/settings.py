@@ -89,7 +89,7 @@ class TransFusion(MethodConfig):
     """TransFusion (arXiv 2403.18681): the affinity of every block against the ideal one.
 
     Raises:
-        ValueError: intermediate negative or infinite.
+        ValueError: intermediate negative or infinite, an unknown readout.
     """
 
     name: MethodName = "transfusion"
@@ -97,10 +97,13 @@ class TransFusion(MethodConfig):
     """The target affinity comes from the labels instead of the view pairs."""
     intermediate: float = 1.0
     """Weight of the loss on every block before the last, whose weight is 1; needs a head of several blocks."""
+    readout: Literal["squared_relu", "relu"] = "squared_relu"
+    """The affinity that the loss reads off cosines: their positive parts, squared or as they are, over row sums."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number(self.intermediate, "intermediate", 0.0, math.inf, closed="left")
+        require_choice(self.readout, "readout", ("squared_relu", "relu"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +145,13 @@ class MoCo(MomentumContrast):
 class MoCoFeatureTransform(MomentumContrast):
     """MoCo with feature transformation (arXiv 2108.02982).
 
+    The authors' code (github.com/DTennant/CL-Visualizing-Feature-Transformation, with the command that its README
+    gives) has momentum .999, weights step and negatives_query transformed, and does not normalize again.
+
     Raises:
         ValueError: an unknown choice, a Beta parameter not positive, or a setting of what is not done: positive_beta
-            where positives are left as they are, negative_beta and union where negatives are; both as they are, which
-            is moco.
+            and negatives_query where positives are left as they are, negative_beta and union where negatives are; both
+            as they are, which is moco.
     """
 
     name: MethodName = "moco_ft"
@@ -157,8 +163,13 @@ class MoCoFeatureTransform(MomentumContrast):
     """What is done to the queue."""
     negative_beta: float = 1.6
     """b of Beta(b, b)."""
-    dimension_wise: bool = True
-    """A weight for every coordinate instead of one a row."""
+    weights: Literal["coordinate", "row", "step"] = "coordinate"
+    """Of the transformations: drawn for every coordinate, once a row, or once for all rows of a step (of each view, if
+    symmetric), for pairs and for the queue apart."""
+    negatives_query: Literal["plain", "transformed"] = "plain"
+    """Negatives are scored by the query as it is, or by the transformed one that its key is scored by."""
+    renormalize: bool = False
+    """Transformed queries, keys and negatives are normalized again, so that all scores are cosines."""
     union: bool = False
     """The untransformed queue serves as negatives too."""
     transform_from_epoch: int = 0
@@ -168,12 +179,15 @@ class MoCoFeatureTransform(MomentumContrast):
         super().__post_init__()
         require_choice(self.positives, "positives", ("extrapolate", "interpolate", "none"))
         require_choice(self.negatives, "negatives", ("interpolate", "none"))
+        require_choice(self.weights, "weights", ("coordinate", "row", "step"))
+        require_choice(self.negatives_query, "negatives_query", ("plain", "transformed"))
         for name in ("positive_beta", "negative_beta"):
             require_number(getattr(self, name), name, 0.0, math.inf, closed="neither")
         require_count(self.transform_from_epoch, "transform_from_epoch", 0, LARGEST_EPOCHS)
         if self.positives == self.negatives == "none":
             raise ValueError("positives, negatives: one must be transformed; without either the method is moco")
-        for side, setting in (("positives", "positive_beta"), ("negatives", "negative_beta"), ("negatives", "union")):
+        for side, setting in (("positives", "positive_beta"), ("positives", "negatives_query"),
+                              ("negatives", "negative_beta"), ("negatives", "union")):  # fmt: skip
             if getattr(self, side) == "none" and getattr(self, setting) != getattr(type(self), setting):
                 raise ValueError(f"{setting}: nothing reads it where {side} is none")
 

@@ -17,13 +17,14 @@ from models.cifar.data.views import evaluation_view
 from models.cifar.methods.processes import world_size
 from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCon, TransFusion
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
 from models.foreign.encoder_factory import PROBE_ROWS, features_of
 from models.heads import HeadConfig
 
 ATTENTION = ("transfusion", "reluformer", "deepfusion", "batchformer")
 # What a view's strength scales, and nothing reads at strength 0.
-AUGMENTATIONS = ("crop", "min_area", "flip", "color_jitter", "grayscale", "blur", "noise_level")
+AUGMENTATIONS = ("crop", "min_area", "flip", "rotation", "color_jitter", "grayscale", "blur", "noise_level")
 # Heads that read a setting.
 READERS: dict[str, tuple[str, ...]] = {
     "out_dim": ("linear", "mlp", "deepfusion", "reluformer", "batchformer"),
@@ -59,6 +60,9 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         raise ValueError(
             f"batch_size: must not exceed the {len(splits.train)} training images, got {config.batch_size}"
         )
+    height = splits.train.images.shape[2]
+    if max(config.view_sizes, default=0) > height:
+        raise ValueError(f"view_sizes: must not exceed the images' height of {height}, got {max(config.view_sizes)}")
     if config.batch_size % world_size():
         raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
     if config.chunk is not None and world_size() > 1:
@@ -87,12 +91,14 @@ def _require_labels(config: TrainConfig, splits: Splits) -> None:
 
 
 def idle_settings(config: TrainConfig) -> dict[str, str]:
-    """Dotted names of the settings that nothing reads although they are not as they are by default, and why."""
-    found = {}
+    """Dotted names of the settings that nothing reads although they are not as they are by default, nor as the recipes
+    for these images have them (recipes.py), and why."""
+    found, usual = {}, (recipe("auto", config.data.dataset), fast_lane())
     for name, why in _unread(config):
         group, _, setting = name.rpartition(".")
-        part = getattr(config, group) if group else config
-        if getattr(part, setting) != getattr(type(part), setting):
+        part, *others = (getattr(each, group) if group else each for each in (config, *usual))
+        default = getattr(type(part), setting)
+        if getattr(part, setting) not in (default, *(getattr(each, setting, default) for each in others)):
             found[name] = why
     return found
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from models.cifar.data.images import DataConfig
+from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE, DataConfig
 from models.cifar.data.views import ViewConfig
 from models.cifar.evaluation.strengths import check_view_strengths
 from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
@@ -66,6 +66,10 @@ class TrainConfig:
     loss are a thousand times smaller than NT-Xent's."""
     epochs: int = 20
     """Passes over the training images."""
+    view_sizes: tuple[int, ...] = ()
+    """Heights of training views, each for an equal share of the epochs, such as 16 24 32: small views cost less and
+    teach much of what large ones do. At most the images' height; the width follows. Features are measured on whole
+    images at their own size. None: that size throughout."""
     batch_size: int = 256
     """Images a step, over all processes; each gives two views. At most the training images."""
     chunk: int | None = None
@@ -97,6 +101,10 @@ class TrainConfig:
         require_flags(self)
         require_choice(self.precision, "precision", get_args(Precision))
         require_count(self.epochs, "epochs", 1, LARGEST_EPOCHS)
+        for size in self.view_sizes:
+            require_count(size, "view_sizes", SMALLEST_SIZE, LARGEST_SIZE)
+        if len(self.view_sizes) > self.epochs:
+            raise ValueError(f"view_sizes: at most one an epoch, of {self.epochs}, got {len(self.view_sizes)}")
         require_count(self.batch_size, "batch_size", 2, LARGEST_BATCH)
         if self.chunk is not None:
             require_count(self.chunk, "chunk", 1, LARGEST_BATCH)
@@ -121,6 +129,13 @@ class TrainConfig:
     def own_head(self) -> HeadConfig:
         """The projection head, with its kind named."""
         return self.head.resolve(self.method.name)
+
+    def view_shape(self, epoch: int, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the views in an epoch, the first being 0, of images of that height and width."""
+        if not self.view_sizes:
+            return height, width
+        size = self.view_sizes[epoch * len(self.view_sizes) // self.epochs]
+        return size, max(1, round(size * width / height))
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -3,7 +3,7 @@
 import sys
 import types
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,27 +11,48 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.recipes import RecipeName, recipe
 from models.run_folder import differing
+from theory.console.typed import as_typed
+from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import to_plain
 
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
 WITHOUT_EFFECT = ("data.root", "compile", "check_values")
 PREFIX = "--method."
+# What earlier versions called a method's setting -> its name now, and what its values are now.
+RENAMED: dict[str, dict[str, tuple[str, dict]]] = {
+    "moco_ft": {"dimension_wise": ("weights", {True: "coordinate", False: "row"})},
+}
 Options = TypeVar("Options", bound=TrainConfig)
 
 
-def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, description: str | None) -> Options:
+def parse_training(
+    kind: type[Options],
+    arguments: list[str] | None,
+    prog: str,
+    description: str | None,
+    *,
+    recipes: bool = False,
+) -> Options:
     """Options with the settings of the method that is named among them.
 
     Args:
         kind: a training's configuration, and what a command adds to it.
         arguments: None takes those of the process.
+        recipes: what is not said is as the recipe has it that --recipe names, or auto; else as ``kind`` has it.
 
     Raises:
-        ValueError: an unknown method, or a setting that another method has.
+        ValueError: an unknown method or recipe, or a setting that another method has.
     """
     words = sys.argv[1:] if arguments is None else arguments
     default = kind()
+    if recipes:
+        dataset = _last(words, "--data.dataset", default.data.dataset)
+        name = _last(words, "--recipe", "auto")
+        require_choice(name, "--recipe", typing.get_args(RecipeName))
+        usual = recipe(name, dataset)
+        default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
     name = _method_name(words, default.method.name)
     known = setting_names(name)
     for word in words:
@@ -40,25 +61,32 @@ def parse_training(kind: type[Options], arguments: list[str] | None, prog: str, 
         if option.startswith(PREFIX) and setting not in ("name", *known):
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
-        default = kind(method=METHODS[name]())
-    return tyro.cli(kind, args=words, prog=prog, description=description, default=default)
+        default = replace(default, method=METHODS[name]())
+    return tyro.cli(kind, args=words, prog=as_typed(prog), description=description, default=default)
 
 
 def _method_name(words: list[str], default: str) -> str:
-    """The last one that is named, as for any option.
+    """The one that is named.
 
     Raises:
         ValueError: an unknown one.
     """
-    name, option = default, f"{PREFIX}name"
-    for word, following in zip(words, [*words[1:], ""]):
-        if word == option:
-            name = following
-        elif word.startswith(f"{option}="):
-            name = word.partition("=")[2]
+    option = f"{PREFIX}name"
+    name = _last(words, option, default)
     if name not in METHODS:
         raise ValueError(f"{option}: must be one of {', '.join(METHODS)}, got {name!r}")
     return name
+
+
+def _last(words: list[str], option: str, default: str) -> str:
+    """What an option is given: the last time, as for any option."""
+    value = default
+    for word, following in zip(words, [*words[1:], ""]):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def config_from(kind: type, values: Any, where: str = "configuration") -> Any:
@@ -121,6 +149,7 @@ def _method_from(values: Any, where: str) -> MethodConfig:
     if not isinstance(values, dict):
         raise ValueError(f"{where}: method: must be settings by name")
     name = str(values.get("name"))
+    values = _renamed(name, values, where)
     unknown = set(values) - {"name", *setting_names(name)}
     if unknown:
         raise ValueError(
@@ -129,6 +158,25 @@ def _method_from(values: Any, where: str) -> MethodConfig:
         )
     hints = typing.get_type_hints(METHODS[name])
     return method_of(**{each: _value(hints[each], value, where, f"method.{each}") for each, value in values.items()})
+
+
+def _renamed(name: str, values: dict, where: str) -> dict:
+    """The settings of a method under their names of now.
+
+    Raises:
+        ValueError: both an earlier name and that of now, or an earlier value that cannot be.
+    """
+    found = dict(values)
+    for before, (now, meaning) in RENAMED.get(name, {}).items():
+        if before not in found:
+            continue
+        value = found.pop(before)
+        if now in found:
+            raise ValueError(f"{where}: method.{before}: is method.{now}, which is given too")
+        if type(value) is not bool or value not in meaning:
+            raise ValueError(f"{where}: method.{before}: cannot be {value!r:.60}")
+        found[now] = meaning[value]
+    return found
 
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:

@@ -199,7 +199,7 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     place = step * world_size() + rank()
     images = train.images[index].contiguous(memory_format=config.memory_format)
     streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
-    views = make_views(images, config.view, streams)
+    views = make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
     # Transformed queues must be the same in all processes.
     return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 

@@ -160,7 +160,7 @@ def test_figures_of_another_process_leave_the_same(monkeypatch, capsys, tmp_path
     answer = subprocess.CompletedProcess([], status)
     monkeypatch.setattr(subprocess, "run", lambda words, **_: given.append(words[1:]) or answer)
     assert draw(tmp_path) == left
-    assert given == [["-m", "figures", str(tmp_path)]]
+    assert given == [["-P", str(ROOT / "contrastive_theory.py"), "figures", str(tmp_path)]]
     assert ("try again with python -m figures" in capsys.readouterr().err) == (left != 0)
 
 

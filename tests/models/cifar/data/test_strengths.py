@@ -63,6 +63,7 @@ def test_a_weaker_view_is_the_same_view_less_far():
         ({"crop": False}, 5.1, "strength: must be at most 5, which carries (color_jitter to 2.5|grayscale to 1)"),
         ({"crop": False, "color_jitter": 0.0}, 5.1, "strength: must be at most 5, which carries grayscale to 1"),
         ({"crop": False, "blur": 0.8}, 1.3, "strength: must be at most 1.25, which carries blur to 1"),
+        ({"crop": False, "rotation": 100.0}, 1.9, "strength: must be at most 1.8, which carries rotation to 180"),
         ({}, -0.1, "strength: must lie in"),
         ({}, float("nan"), "strength: "),
     ],

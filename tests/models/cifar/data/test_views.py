@@ -3,6 +3,7 @@
 import colorsys
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,13 +67,19 @@ def hue(image, angle):
     return turned
 
 
-def crop(image, box, flipped):
+def crop(image, box, flipped, turn=0.0):
+    """The image, turned about the box's center, in the box."""
     height, width, _ = image.shape
     across = (np.arange(width) + 0.5) / width
     across = 1 - across if flipped else across
     columns = (box[0] + across * box[2]) * width - 0.5
     rows = (box[1] + (np.arange(height) + 0.5) / height * box[3]) * height - 0.5
-    places = np.meshgrid(rows, columns, indexing="ij")
+    rows, columns = np.meshgrid(rows, columns, indexing="ij")
+    # In pixels from the center, which is where angles are kept.
+    center = (box[1] + box[3] / 2) * height - 0.5, (box[0] + box[2] / 2) * width - 0.5
+    down, right = rows - center[0], columns - center[1]
+    places = [center[0] + down * math.cos(turn) - right * math.sin(turn),
+              center[1] + right * math.cos(turn) + down * math.sin(turn)]  # fmt: skip
     channels = [scipy.ndimage.map_coordinates(image[..., c], places, order=1, mode="nearest") for c in range(3)]
     return np.stack(channels, axis=-1)
 
@@ -88,8 +95,9 @@ def blur(image, sigma, radius):
 def reference(image, parameters, i, config, blur_radius=1):
     image = image.permute(1, 2, 0).double().numpy() / 255
     flipped = config.flip and bool(parameters.flipped[i])
-    if config.crop:
-        image = crop(image, parameters.crop[i].double().numpy(), flipped)
+    if config.crop or config.rotation:
+        box = parameters.crop[i].double().numpy() if config.crop else (0, 0, 1, 1)
+        image = crop(image, box, flipped, float(parameters.turn[i]))
     elif flipped:
         image = image[:, ::-1]
     if config.color_jitter and parameters.jittered[i]:
@@ -115,8 +123,10 @@ def reference(image, parameters, i, config, blur_radius=1):
         ViewConfig(**{**OFF, "color_jitter": 2.5}),
         ViewConfig(**{**OFF, "grayscale": 0.5}),
         ViewConfig(**{**OFF, "blur": 0.5}),
+        ViewConfig(**{**OFF, "rotation": 180.0}),
+        ViewConfig(**{**OFF, "rotation": 40.0, "crop": True, "flip": True}),
     ],
-    ids=["default", "all", "crop", "crop and flip", "flip", "jitter", "gray", "blur"],
+    ids=["default", "all", "crop", "crop and flip", "flip", "jitter", "gray", "blur", "turn", "crop, flip and turn"],
 )
 @pytest.mark.parametrize("size", [(12, 12), (10, 13)])
 def test_views_are_those_of_the_slow_reference(config, size):
@@ -128,6 +138,23 @@ def test_views_are_those_of_the_slow_reference(config, size):
         wanted = reference(images[i], parameters, i, config)
         scale = 1 / min(config.std)
         torch.testing.assert_close(views[i].double(), wanted, rtol=0, atol=ROUNDING * scale, msg=f"image {i}")
+
+
+def test_a_quarter_turn_is_clockwise():
+    images, config = random_images(3), ViewConfig(**{**OFF, "rotation": 90.0})
+    parameters = replace(draw_parameters(3, 1.0, config, seeded()), turn=torch.full((3,), math.pi / 2))
+    wanted = images.rot90(-1, (2, 3)) / 255
+    torch.testing.assert_close(apply_parameters(images, parameters, config), wanted, rtol=0, atol=ROUNDING)
+
+
+def test_turns_are_uniform_to_both_sides_and_leave_all_else_as_it_was():
+    bare, drawn = (draw_parameters(N, 1.0, ViewConfig(rotation=turn), seeded()) for turn in (0.0, 30.0))
+    assert not bare.turn.any()
+    assert stats.kstest(drawn.turn.double().numpy() / (math.pi / 6), "uniform", (-1, 2)).pvalue > LEVEL
+    for name in ("crop", "flipped", "jittered", "jitter", "order", "gray", "blurred", "blur_sigma"):
+        assert torch.equal(getattr(bare, name), getattr(drawn, name)), name
+    half = draw_parameters(N, 1.0, ViewConfig(rotation=30.0, strength=0.5), seeded())
+    torch.testing.assert_close(half.turn, drawn.turn / 2)
 
 
 def test_the_blurs_kernel_grows_with_the_image():
@@ -359,8 +386,9 @@ def test_other_images_are_refused(images, as_users_call):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("min_area", 0.0), ("min_area", 1.1), ("color_jitter", -0.1), ("color_jitter", 2.6), ("grayscale", 1.1),
-        ("grayscale", -0.1), ("blur", 2.0), ("noise_level", -1.0), ("noise_level", math.inf), ("noise_level", math.nan),
+        ("min_area", 0.0), ("min_area", 1.1), ("rotation", -1.0), ("rotation", 181.0),
+        ("color_jitter", -0.1), ("color_jitter", 2.6), ("grayscale", 1.1), ("grayscale", -0.1),
+        ("blur", 2.0), ("noise_level", -1.0), ("noise_level", math.inf), ("noise_level", math.nan),
         ("std", (1.0, 0.0, 1.0)), ("std", (1.0, 1.0)), ("mean", (math.nan, 0.0, 0.0)), ("mean", (0.0,)),
     ],
 )  # fmt: skip

@@ -11,8 +11,8 @@ is symmetric each view is query once and key once: the loss is the mean of both,
 
 Feature transformation pulls a pair apart before it is scored, q' = w q + (1 - w) k and k' = w k + (1 - w) q with
 w = 1 + Beta(a, a) in [1, 2] (extrapolation; w = Beta(a, a) would push it together), and mixes the negatives in pairs,
-n'_j = w n_j + (1 - w) n_p(j) with w = Beta(b, b). Weights are one a coordinate, or one a row. Queries meet the
-negatives untransformed.
+n'_j = w n_j + (1 - w) n_p(j) with w = Beta(b, b). Weights are one a coordinate, one a row, or one for all rows. Queries
+meet the negatives untransformed, or as q'. What is transformed may be made unit again.
 """
 
 import copy
@@ -30,9 +30,9 @@ def unit(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-def beta_draws(a: float, like: Tensor, per_coordinate: bool, draws: torch.Generator) -> Tensor:
+def beta_draws(a: float, like: Tensor, one_for: str, draws: torch.Generator) -> Tensor:
     """Beta(a, a) as X/(X + Y) of two Gamma(a); Gamma(a) is Gamma(a + 1) U^(1/a)."""
-    shape = like.shape if per_coordinate else (len(like), 1)
+    shape = {"coordinate": tuple(like.shape), "row": (len(like), 1), "step": (1, 1)}[one_for]
 
     def gamma() -> Tensor:
         u = 1 - torch.rand(shape, generator=draws, dtype=torch.float64)
@@ -46,20 +46,22 @@ def transformed_pair(q: Tensor, k: Tensor, method: MoCoFeatureTransform, draws: 
     """q' and k'."""
     if method.positives == "none":
         return q, k
-    w = beta_draws(method.positive_beta, q, method.dimension_wise, draws)
+    w = beta_draws(method.positive_beta, q, method.weights, draws)
     if method.positives == "extrapolate":
         w = 1 + w
-    return w * q + (1 - w) * k, w * k + (1 - w) * q
+    pair = w * q + (1 - w) * k, w * k + (1 - w) * q
+    return (unit(pair[0]), unit(pair[1])) if method.renormalize else pair
 
 
 def transformed_queue(queue: Tensor, method: MoCoFeatureTransform, draws: torch.Generator) -> Tensor:
     """Every negative mixed with the one before it in a random circle; with union, the unmixed ones too."""
     if method.negatives == "none" or len(queue) < 2:
         return queue
-    w = beta_draws(method.negative_beta, queue, method.dimension_wise, draws)
+    w = beta_draws(method.negative_beta, queue, method.weights, draws).expand_as(queue)
     circle = torch.randperm(len(queue), generator=draws).tolist()
     before = {circle[i]: circle[i - 1] for i in range(len(circle))}
     mixed = torch.stack([w[j] * queue[j] + (1 - w[j]) * queue[before[j]] for j in range(len(queue))])
+    mixed = unit(mixed) if method.renormalize else mixed
     return torch.cat([queue, mixed]) if method.union else mixed
 
 
@@ -79,13 +81,14 @@ def train_moco(config: TrainConfig, images: Tensor, labels: Tensor, encoder: nn.
         losses = []
         for q, k in zip(unit(z).chunk(len(views)), keys):
             negatives = torch.stack(queue) if queue else k[:0]
-            q_scored, k_scored = q, k
+            q_scored, k_scored, asked = q, k, q
             if isinstance(method, MoCoFeatureTransform) and epoch >= method.transform_from_epoch:
                 q_scored, k_scored = transformed_pair(q, k, method, draws)
                 negatives = transformed_queue(negatives, method, draws)
+                asked = q_scored if method.negatives_query == "transformed" else q
             for i in range(len(q)):
                 own = q_scored[i] @ k_scored[i] / method.temperature
-                others = [q[i] @ n / method.temperature for n in negatives]
+                others = [asked[i] @ n / method.temperature for n in negatives]
                 losses.append(torch.stack([own, *others]).logsumexp(0) - own)
         new_keys[:] = [row for k in keys for row in k]
         return sum(losses) / len(losses)

@@ -4,7 +4,8 @@ Every block of the head gives unit queries and keys, one a row. With cosines C_i
 
     Y_ij = ReLU(C_ij)^2 / sum over l != i of ReLU(C_il)^2    for j != i,    Y_ii = 0,
 
-averaged over attention heads before rows are divided by their sums (theory.md, section 0). The ideal affinity T spreads
+averaged over attention heads before rows are divided by their sums (theory.md, section 0); the readout relu leaves out
+the square. The ideal affinity T spreads
 row i evenly over the other rows of its name: the views of one image, or with labels all rows of one class. The loss of
 a block is the mean over rows of the Jensen-Shannon divergence
 
@@ -39,10 +40,10 @@ def jsd_of_row(y: list[Tensor], t: list[float]) -> Tensor | float:
     return total
 
 
-def affinity_loss(queries: Tensor, keys: Tensor, names: list[int]) -> Tensor:
+def affinity_loss(queries: Tensor, keys: Tensor, names: list[int], power: int) -> Tensor:
     """The loss of one block from its queries and keys (heads, n, d)."""
     # A cosine below the smallest that counts is none (theory.md, section 0).
-    raw = (queries @ keys.mT - numerical_threshold(torch.float64)).relu().square().mean(0)
+    raw = (queries @ keys.mT - numerical_threshold(torch.float64)).relu().pow(power).mean(0)
     rows, losses = range(len(names)), []
     for i in rows:
         others = [j for j in rows if j != i]
@@ -66,7 +67,8 @@ def train_transfusion(
         blocks = head(encoder(torch.cat([first, second])), views=2).readings
         names = classes.tolist() if method.supervised else list(range(len(first)))
         weights = [method.intermediate] * (len(blocks) - 1) + [1.0]
-        losses = [affinity_loss(block.queries, block.keys, names + names) for block in blocks]
+        power = {"squared_relu": 2, "relu": 1}[method.readout]
+        losses = [affinity_loss(block.queries, block.keys, names + names, power) for block in blocks]
         return sum(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
 
     return train(config, images, labels, [encoder, head], loss_of)

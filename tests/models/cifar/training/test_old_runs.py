@@ -17,12 +17,20 @@ from models.cifar.__main__ import main
 from models.cifar.compare import compare
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluate import main as evaluate_main
+from models.cifar.methods.settings import method_of
 from models.cifar.training.checkpoint import load_checkpoint
+from models.cifar.training.config import TrainConfig
+from models.cifar.training.read_config import config_from
+from theory.numerics.whole_files import to_plain
 
 OLD = Path(__file__).with_name("old_run")
 SETTINGS = ["--method.name", "moco_ft", "--method.queue-size", "16", "--head.kind", "linear", "--head.out-dim", "4",
             "--encoder.width", "1", "--epochs", "2", "--batch-size", "16", "--data.limit", "24",
-            "--data.image-size", "8", "--measure-images", "20", "--no-channels-last", "--seed", "3"]  # fmt: skip
+            "--data.image-size", "8", "--measure-images", "20", "--no-channels-last", "--seed", "3",
+            # What digits were trained with when they had no settings of their own (recipes.py).
+            "--view.min-area", "0.2", "--view.flip", "--view.rotation", "0", "--view.color-jitter", "0.5",
+            "--view.grayscale", "0.2", "--view.mean", "0.4914", "0.4822", "0.4465", "--view.std", "0.247", "0.2435",
+            "0.2616", "--optimiser.learning-rate", "0.001", "--measure-every", "1"]  # fmt: skip
 
 
 @pytest.fixture
@@ -36,7 +44,7 @@ def table(path):
 
 
 # Columns of results.csv that later versions added.
-LATER = ["dataset", "data_sha256", "left_out"]
+LATER = ["dataset", "data_sha256", "left_out", "monitor_accuracy"]
 
 
 def test_it_does_not_go_on_with_other_images_held_out(run, tmp_path, capsys):
@@ -50,7 +58,9 @@ def test_it_does_not_go_on_with_other_images_held_out(run, tmp_path, capsys):
     assert main([*SETTINGS, "--no-figures", "--out", str(out), "--init", str(run / "checkpoint.pt")]) == 0
     # Tables have the old columns, and those of later versions behind them.
     assert list(table(out / "epochs.csv")[0]) == [*table(OLD / "epochs.csv")[0], "closer"]
-    assert [list(row) for row in table(out / "results.csv")] == [[*row, *LATER] for row in table(OLD / "results.csv")]
+    found = table(out / "results.csv")
+    assert {tuple(row) for row in found} == {(*row, *LATER) for row in table(OLD / "results.csv")}
+    assert [row["features"] for row in found[:4]] == [row["features"] for row in table(OLD / "results.csv")]
     assert load_checkpoint(out / "checkpoint.pt")["data"] == read_fingerprint(out)
 
 
@@ -70,7 +80,9 @@ def test_it_is_evaluated_and_compared(run, capsys):
     assert (run / "results.csv").read_bytes() == before
     (path,) = run.glob("results-digits-*.csv")
     found = table(path)
-    assert [(row["features"], row["probe"]) for row in found] == [(f, p) for f in "hz" for p in ("knn", "linear")]
+    assert [(row["features"], row["probe"]) for row in found] == [
+        (features, probe) for features in ("h", "z", "pixels", "untrained") for probe in ("knn", "linear")
+    ]
     assert {row["encoder_parameters"] for row in found} == {"367"}
     assert len(compare((OLD, run))) == 2, "nor that two runs have seen the same"
     (row,) = compare((OLD,))
@@ -89,3 +101,23 @@ def test_a_checkpoint_names_no_module_of_ours(run, tmp_path):
     assert main([*SETTINGS, "--no-figures", "--out", str(out), "--init", str(run / "checkpoint.pt")]) == 0
     for path in (OLD / "checkpoint.pt", out / "checkpoint.pt"):
         assert {name.split(" ")[0].split(".")[0] for name in names_in(path)} == {"collections", "torch"}, path
+
+
+def test_a_setting_that_has_another_name_now_is_read():
+    """moco_ft had dimension_wise, yes or no, before it had one weight a step too."""
+    stored = to_plain(TrainConfig(method=method_of("moco_ft", weights="row")))
+
+    def read(**settings):
+        method = {name: value for name, value in stored["method"].items() if name != "weights"}
+        return config_from(TrainConfig, {**stored, "method": {**method, **settings}}, "here").method
+
+    for before, now in ((True, "coordinate"), (False, "row")):
+        assert read(dimension_wise=before) == method_of("moco_ft", weights=now)
+    assert read() == method_of("moco_ft")
+    with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: is method\.weights, which is given too"):
+        read(dimension_wise=True, weights="row")
+    for wrong in (1, "true", None, ["row"]):
+        with pytest.raises(ValueError, match=r"^here: method\.dimension_wise: cannot be"):
+            read(dimension_wise=wrong)
+    with pytest.raises(ValueError, match="moco has unknown dimension_wise"):
+        config_from(TrainConfig, {**stored, "method": {"name": "moco", "dimension_wise": True}})

@@ -43,7 +43,8 @@ EXEMPT = {
 OTHER = {
     "temperature": 0.9, "normalize": False, "supervised": True, "intermediate": 0.1, "momentum": 0.3, "queue_size": 3,
     "symmetric": True, "positives": "interpolate", "positive_beta": 0.3, "negatives": "none", "negative_beta": 0.3,
-    "dimension_wise": False, "union": True, "transform_from_epoch": 1,
+    "weights": "row", "negatives_query": "transformed", "renormalize": True, "readout": "relu", "union": True,
+    "transform_from_epoch": 1,
 }  # fmt: skip
 SGD = {"optimiser": OptimizerConfig("sgd", 0.1)}
 DEEP = {"head": HeadChoice("deepfusion", width=8, num_heads=2, depth=1)}
@@ -66,6 +67,8 @@ CASES: list[tuple[str, object, dict]] = [
     ("encoder.width", 8, {}),
     ("encoder.norm", "batch", {}),
     ("encoder.zero_last_norm", True, {}),
+    ("encoder.stem_stride", 2, {}),
+    ("encoder.features", 6, {}),
     ("view.strength", 0.4, {}),
     ("view.crop", False, {}),
     ("view.min_area", 0.8, {}),
@@ -84,6 +87,7 @@ CASES: list[tuple[str, object, dict]] = [
     ("optimiser.schedule", "constant", {}),
     ("optimiser.nesterov", True, SGD),
     ("epochs", 3, {}),
+    ("view_sizes", (5, 8), {}),
     ("batch_size", 5, {}),
     ("precision", "bf16", {}),
     ("seed", 1, {}),
@@ -234,6 +238,9 @@ def test_the_command_line_has_the_options_of_the_method(capsys):
         ({"positives": "none", "positive_beta": 5.0}, "positive_beta"),
         ({"negatives": "none", "negative_beta": 5.0}, "negative_beta"),
         ({"negatives": "none", "union": True}, "union"),
+        ({"positives": "none", "negatives_query": "transformed"}, "negatives_query"),
+        ({"weights": "batch"}, "weights"),
+        ({"negatives_query": "key"}, "negatives_query"),
         ({"positives": "none", "negatives": "none"}, "positives, negatives"),
         ({"positives": "outward"}, "positives"),
         ({"negative_beta": 0.0}, "negative_beta"),
@@ -276,6 +283,19 @@ IDLE = [
     (config(advise_strengths=(0.0, 0.5)), "advise_strengths"),
     (config(optimiser=OptimizerConfig("sgd", 0.1, warmup_epochs=2, schedule="constant")), "optimiser.schedule"),
 ]  # fmt: skip
+
+
+def test_view_sizes_take_equal_shares_of_the_epochs():
+    seven = config(epochs=7, view_sizes=(4, 6, 8))
+    # Epoch e begins e/7 of the way through three shares.
+    assert [seven.view_shape(epoch, 8, 12) for epoch in range(7)] == [(4, 6)] * 3 + [(6, 9)] * 2 + [(8, 12)] * 2
+    assert config().view_shape(1, 8, 12) == (8, 12)
+    with pytest.raises(ValueError, match=r"^view_sizes: must not exceed the images' height of 8, got 9"):
+        check(config(view_sizes=(4, 9)), splits(), CPU)
+    with pytest.raises(ValueError, match=r"^view_sizes: at most one an epoch, of 2, got 3"):
+        config(view_sizes=(4, 6, 8))
+    with pytest.raises(ValueError, match=r"^view_sizes"):
+        config(view_sizes=(3,))
 
 
 @pytest.mark.parametrize(("options", "names"), IDLE, ids=[names.split()[0] for _, names in IDLE])

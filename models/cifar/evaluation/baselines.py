@@ -1,0 +1,127 @@
+"""What no training has to be thanked for: the pixels themselves, and the encoder at the weights that the seed gives it.
+
+Learned features that tell less of the classes than either have lost it in training.
+
+Pixels are those of the evaluation view, flattened; gray images have one channel. Images of more than 16 pixels a side
+are averaged down to that first, and to 8 where there are many training images (VALUES): what natural images tell by
+their pixels is in their coarse colors, and probes of 3,072 values would take longer than those of a network's features.
+
+An untrained encoder in evaluation mode would normalize by mean 0 and variance 1, which no trained one does. Its batch
+normalization therefore takes the statistics of the training images, by going over up to ``CALIBRATED`` of them once;
+nothing else of it changes. A training that starts from a checkpoint is held against the seed's random weights too.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from models.cifar.evaluation.features import evaluating
+
+PIXELS, UNTRAINED = "pixels", "untrained"
+BASELINES = (PIXELS, UNTRAINED)
+# Their names in sentences and figures.
+BASELINE_NAMES = {PIXELS: "raw pixels", UNTRAINED: "untrained encoder"}
+# The largest side that pixels are read at; the next where training images would have more than VALUES values.
+SIDES = (16, 8)
+VALUES = 2**24
+CALIBRATED = 4096
+# Images that are looked at together for their colors.
+READ_AT_ONCE = 256
+
+View = Callable[[Tensor], Tensor]
+
+
+class Pixels(nn.Module):
+    """Views to rows: averaged down to at most ``side`` pixels a side, flattened.
+
+    Attributes:
+        gray: read one channel, because all are alike.
+    """
+
+    def __init__(self, gray: bool, side: int = SIDES[0]) -> None:
+        super().__init__()
+        self.gray, self.side = gray, side
+
+    def forward(self, views: Float[Tensor, "n C H W"]) -> Float[Tensor, "n d"]:
+        """One row an image."""
+        channels = views[:, :1] if self.gray else views
+        size = [min(side, self.side) for side in channels.shape[2:]]
+        return F.adaptive_avg_pool2d(channels, size).flatten(1)
+
+
+def pixels_of(*parts: UInt8[Tensor, "_ C H W"]) -> tuple[Pixels, str]:
+    """How the pixels of some sets of images, of which the first is trained on, are read; and in words what that leaves
+    out (nothing: empty)."""
+    height, width = parts[0].shape[2:]
+    some = (images for part in parts for images in part.split(READ_AT_ONCE))
+    gray = all(bool((images == images[:, :1]).all()) for images in some)
+    count = len(parts[0]) * (1 if gray else parts[0].shape[1])
+    side = next((side for side in SIDES if count * min(side, height) * min(side, width) <= VALUES), SIDES[-1])
+    if max(height, width) <= side:
+        return Pixels(gray, side), ""
+    return Pixels(gray, side), f"{height} x {width} pixels are averaged to {min(side, height)} x {min(side, width)}"
+
+
+@torch.no_grad()
+def calibrate(
+    encoder: nn.Module,
+    images: UInt8[Tensor, "N C H W"],
+    view: View,
+    batch_size: int,
+    device: torch.device | str,
+) -> nn.Module:
+    """Give batch normalization the statistics of some images, averaged over their batches; returns the encoder.
+
+    Args:
+        encoder: on ``device``; its weights stay.
+        images: the first CALIBRATED are read, in whole batches.
+        view: as for ``encode_set``.
+
+    Raises:
+        ValueError: images that are not uint8 of that shape, none, batch_size below 1.
+    """
+    norms = [part for part in encoder.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return encoder
+    size = min(batch_size, len(images))
+    count = max(size, min(CALIBRATED, len(images)) // size * size)
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(encoder):
+        for norm in norms:
+            norm.reset_running_stats()
+            # The mean over all batches.
+            norm.momentum = None
+            norm.train()
+        _pass_through(encoder, images[:count], view, size, device)
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+    return encoder
+
+
+def _pass_through(encoder: nn.Module, images: Tensor, view: View, size: int, device: torch.device | str) -> None:
+    for batch in images.split(size):
+        encoder(view(batch.to(device)))
+
+
+def below_baselines(rows: list[dict]) -> list[str]:
+    """A line for each probe by which learned features h tell less of the classes than a baseline: of test images, or of
+    validation images where there are none to test on. Rows without numbers are below nothing."""
+    said = []
+    column = "accuracy" if any(row["accuracy"] == row["accuracy"] for row in rows) else "validation_accuracy"
+    found = {(row["features"], row["probe"]): row[column] for row in rows}
+    for kind, name in (("knn", "kNN"), ("linear", "linear probe")):
+        learned = found.get(("h", kind))
+        higher = [
+            f"{BASELINE_NAMES[each]} {found[each, kind]:.1%}"
+            for each in BASELINES
+            if learned is not None and (each, kind) in found and learned < found[each, kind]
+        ]
+        if higher:
+            said.append(
+                f"{name} on h {learned:.1%} is below {' and '.join(higher)}: the training lost classes that the images "
+                "show; other views (--view), more epochs or more images may keep them"
+            )
+    return said

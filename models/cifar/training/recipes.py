@@ -1,0 +1,63 @@
+"""Recipes: what a training is told where its command line says nothing, because one setting does not suit all.
+
+Each was tuned for SimCLR on validation images, and is the same for every method; models/README.md has what its settings
+gave.
+
+plain   the settings' own defaults.
+digits  Digits are 8 x 8 pixels, gray and never mirrored: SimCLR's views of photographs destroy them, and features end
+        below the pixels.
+fast    CIFAR-10 on two CPU cores in ten minutes, or with three times the epochs in thirty: a narrow network behind a
+        strided stem, views that grow during the training, and bf16 where the processor multiplies it.
+auto    digits for scikit-learn's digits, else plain.
+"""
+
+from typing import Literal
+
+from models.cifar.data import images
+from models.cifar.data.views import ViewConfig
+from models.cifar.methods.settings import SimCLR
+from models.cifar.training.config import TrainConfig
+from models.devices.processor import multiplies_bf16
+from models.encoders import EncoderConfig
+from models.optim import OptimizerConfig
+
+DIGITS = TrainConfig(
+    method=SimCLR(temperature=0.2),
+    data=images.DataConfig(dataset=images.DIGITS, image_size=8),
+    view=ViewConfig(
+        min_area=0.5, flip=False, rotation=15.0, color_jitter=0.0, grayscale=0.0, mean=(0.0,) * 3, std=(1.0,) * 3
+    ),
+    optimiser=OptimizerConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
+    epochs=60,
+    measure_every=5,
+)
+
+
+# What a recipe may be called.
+RecipeName = Literal["auto", "plain", "digits", "fast"]
+
+
+def fast_lane() -> TrainConfig:
+    """The fast lane, in the precision that suits this processor."""
+    return TrainConfig(
+        method=SimCLR(temperature=0.2),
+        encoder=EncoderConfig("small", width=32, stem_stride=2, features=512),
+        optimiser=OptimizerConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
+        epochs=30,
+        batch_size=128,
+        view_sizes=(16, 24, 32),
+        precision="bf16" if multiplies_bf16() else "float32",
+        measure_every=5,
+    )
+
+
+def recipe(name: RecipeName, dataset: str) -> TrainConfig:
+    """The settings that a command line starts from.
+
+    Args:
+        dataset: name or path of its images, which auto goes by.
+    """
+    if name == "fast":
+        return fast_lane()
+    of_digits = name == "digits" or (name == "auto" and dataset == images.DIGITS)
+    return DIGITS if of_digits else TrainConfig()
