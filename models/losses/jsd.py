@@ -38,12 +38,18 @@ def entry_slope(affinity: Tensor, target: Tensor | float) -> Tensor:
 class DenseDivergence(torch.autograd.Function):
     """The mean over rows, from the matrices themselves; float32 or float64, both alike.
 
-    The slope is made of operations that autograd knows, so that it can be differentiated again.
+    The slope is made of operations that autograd knows, so that it can be differentiated again, and mapped and
+    differentiated by torch.func.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, affinity, target):
-        ctx.save_for_backward(affinity, target)
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(affinity, target):
         rows = 0.5 * entry_divergence(affinity, target).sum(-1)
         # NaN is to stay NaN.
         rows = torch.where(affinity.sum(-1) == 0, LN2, rows)

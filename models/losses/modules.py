@@ -39,8 +39,8 @@ class BatchLoss(nn.Module):
         gather: the rows of all processes of torch.distributed's default group take part, each of which computes the
             loss of the global batch. Gradients are right where they are averaged over the processes, as
             DistributedDataParallel does (models/devices/gather.py). All processes must bring equally many rows, of one
-            dtype: shapes are exchanged before the rows, and a difference is a ValueError in all of them. Without a
-            group nothing is gathered.
+            dtype: shapes are exchanged before the rows, and a difference is a ValueError in all of them. (What else is
+            wrong with one process's arguments is raised there alone.) Without a group nothing is gathered.
         check_values: look for NaN, infinity, zero rows and batches without positives, and refuse them by name; on a GPU
             the host then waits for the answers.
 

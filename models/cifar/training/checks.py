@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import torch
+from torch.nn.functional import interpolate
 
 from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import Splits
@@ -72,9 +73,10 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         config = replace(config, method=replace(config.method, queue_size=size))
     learner = new_learner(config)
     if config.encoder.factory is not None and len(splits.train):
-        # On images as they are, before anything is written.
+        # On images as they are, and as large as views will be, before anything is written.
         images = evaluation_view(splits.train.images[:PROBE_ROWS].to("cpu"), config.view)
-        features_of(learner.encoder, images, config.encoder.factory)
+        for each in (images, *(interpolate(images, size) for size in config.view_sizes)):
+            features_of(learner.encoder, each, config.encoder.factory)
     return config
 
 

@@ -12,6 +12,7 @@ import tyro
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import RecipeName, recipe
+from models.encoders import EncoderConfig
 from models.run_folder import differing
 from theory.console.typed import as_typed
 from theory.numerics.inputs import require_choice
@@ -53,6 +54,9 @@ def parse_training(
         require_choice(name, "--recipe", typing.get_args(RecipeName))
         usual = recipe(name, dataset)
         default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
+        if _last(words, "--encoder.factory", "None") != "None":
+            # A recipe's encoder is another one.
+            default = replace(default, encoder=EncoderConfig())
     name = _method_name(words, default.method.name)
     known = setting_names(name)
     for word in words:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from models.cifar import embed, evaluate
-from models.cifar.__main__ import main
+from models.cifar.__main__ import CifarRun, main
 from models.cifar.methods.settings import method_of
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from models.cifar.training.checks import check
+from models.cifar.training.read_config import parse_training
 from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.train import fit
 from models.encoders import EncoderConfig, build_encoder
@@ -158,6 +159,16 @@ def test_settings_of_the_own_encoders_are_refused_beside_a_factory():
         options = replace(tiny(), encoder=EncoderConfig(factory="own:Means", **{setting: value}))
         with pytest.raises(ValueError, match=rf"encoder\.{setting}: nothing reads it where encoder.factory makes"):
             check(options, three_colors(), CPU)
+
+
+def test_a_recipe_leaves_the_encoder_to_the_factory_and_views_of_all_sizes_are_tried():
+    words = ["--recipe", "fast", "--encoder.factory", "own:Fixed"]
+    found = parse_training(CifarRun, words, "train", None, recipes=True)
+    assert found.encoder == EncoderConfig(factory="own:Fixed")
+    assert found.view_sizes
+    with pytest.raises(ValueError, match=r"own:Fixed: its module failed on images \(2, 3, 4, 4\) with RuntimeError"):
+        check(foreign("own:Fixed", view_sizes=(4, 8), epochs=2), three_colors(), CPU)
+    check(foreign("own:Means", view_sizes=(4, 8), epochs=2), three_colors(), CPU)
 
 
 # --- from the command line, and back from a checkpoint ----------------------------------------------------------------
