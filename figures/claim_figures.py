@@ -39,11 +39,10 @@ def draw_contrasts(run: RunFolder) -> Figure | None:
     table = table[table["difference"].notna()]
     panels = [part for _, part in table.groupby("measure", sort=False)]
     heights = [len(part) + 1.6 for part in panels]
-    # Two lines of a name have room in a row; where a name has more, all rows are higher.
-    row = 0.18 * max(2, *(len(_name_lines(name)) for name in table["contrast"]))
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(WIDTH, 0.5 + row * sum(heights)), squeeze=False, height_ratios=heights
-    )
+    # Where a name takes more than two lines all rows are higher.
+    row = 0.18 * max(2, *(len(textwrap.wrap(name, 34)) for name in table["contrast"].astype(str)))
+    size = (WIDTH, 0.5 + row * sum(heights))
+    figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, height_ratios=heights)
     seen = [side for ax, part in zip(axes[:, 0], panels) for side in _draw_forest(ax, part)]
     handles = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
                for side, (color, marker, fill) in SIDES.items() if side in seen]  # fmt: skip
@@ -78,14 +77,10 @@ def _draw_forest(ax: Axes, rows: pd.DataFrame) -> list[str]:
     ax.axvline(0.0, color="0.2", linewidth=1)
     ax.set_xlim(*limits)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_yticks(range(len(rows)), ["\n".join(_name_lines(name)) for name in rows["contrast"]])
+    ax.set_yticks(range(len(rows)), [textwrap.fill(str(name), 34) for name in rows["contrast"]])
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("difference of accuracy, percentage points" if measure == ACCURACY else f"difference: {measure}")
     return seen
-
-
-def _name_lines(name: object) -> list[str]:
-    return textwrap.wrap(str(name), 34)
 
 
 def _side(side: str, differs: bool) -> str:
