@@ -3,8 +3,8 @@
 from itertools import combinations
 
 from paper_checks.arms import SIMCLR, Arm
+from paper_checks.best_rates import at_chosen
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.papers.best_rates import at_chosen
 from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task

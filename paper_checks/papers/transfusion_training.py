@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from paper_checks.arms import SIMCLR, Arm
+from paper_checks.best_rates import best_contrast, rate_tasks, rate_words
 from paper_checks.claims import Claim, Finding, Reading, judged
-from paper_checks.papers.best_rates import best_contrast, rate_tasks, rate_words
 from paper_checks.reading import (
     accuracies,
     accuracy_contrast,

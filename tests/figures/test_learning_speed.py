@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from figures.catalogue import FIGURES
+from figures.trainings import learning_speed
 from models.cifar.compare import learning_rows, main, read_run
 from tests.figures.battery import Draws, case
 from tests.figures.reading import curves, horizontals, legend
@@ -17,6 +19,10 @@ def learning_table(draws):
     table = pd.DataFrame(rows)
     table["minutes"], table["knn"] = table["epoch"] * 1.5 + draws(len(rows), 0.0, 0.4), draws(len(rows), 0.1, 0.9)
     return draws.shuffled(table, "name", "run")
+
+
+def test_the_figure_is_in_the_catalogue_under_its_name():
+    assert FIGURES["learning_speed"] == (("learning",), learning_speed.draw)
 
 
 @case("learning_speed")

@@ -7,7 +7,7 @@ VIEWS = bugs_in(
     ("strength_of_crops_ignored", "self.min_area + (1.0 - self.strength) * (1.0 - self.min_area)", "self.min_area"),
     ("strength_ignored", "return self.strength * getattr(self, name)", "return getattr(self, name)"),
     ("flips_at_any_strength", "FLIP_PROBABILITY * min(1.0, config.strength)", "FLIP_PROBABILITY"),
-    ("images_resampled_at_strength_0", "if config.strength == 0.0:", "if config.strength < 0.0:"),
+    ("images_resampled_at_strength_0", "if config.strength == 0.0 and", "if config.strength < 0.0 and"),
     ("crops_without_area", 'self.scaled("min_area") <= 0.0', 'self.scaled("min_area") < 0.0'),
 )  # fmt: skip
 

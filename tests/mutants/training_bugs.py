@@ -75,7 +75,7 @@ EVALUATION = (
              "models/cifar/parts models/cifar/evaluation/features models/cifar/training/train",
              ("validation_and_test_swapped_by_the_probes", 'found["validation"], found.get("test")',
               'found["test"], found["validation"]'),
-             ("labels_not_shuffled_along", "labels[name] = images.labels[order]", "labels[name] = images.labels")),
+             ("labels_not_shuffled_along", "part.labels[order].to(device)", "part.labels.to(device)")),
     *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/parts models/cifar/training/train",
              ("monitor_shows_the_training_images", "splits.validation if len(splits.validation) else splits.train",
               "splits.train"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from paper_checks.arms import SIMCLR
+from paper_checks.best_rates import at_chosen, best_contrast, chosen, rate_tasks, rate_words, rates
 from paper_checks.papers import transfusion_training
-from paper_checks.papers.best_rates import at_chosen, best_contrast, chosen, rate_tasks, rate_words, rates
 from paper_checks.papers.transfusion_training import BEST, LABELLED, SUPCON, TRANSFUSION
 from paper_checks.statistics.decisions import decide
 from paper_checks.tiers import GPU, QUICK

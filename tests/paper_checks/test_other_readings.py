@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from paper_checks import __main__ as command
-from paper_checks import tiers
+from paper_checks import best_rates, tiers
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Finding, Reading
 from paper_checks.other_readings import next_reading, reading_names, reading_states
-from paper_checks.papers import best_rates
 from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled, holds_words
 from paper_checks.statistics.decisions import PValues, combined, student_tails

@@ -73,6 +73,7 @@ CASES: list[tuple[str, object, dict]] = [
     ("view.crop", False, {}),
     ("view.min_area", 0.8, {}),
     ("view.flip", False, {}),
+    ("view.rotation", 20.0, {}),
     ("view.color_jitter", 0.0, {}),
     ("view.grayscale", 1.0, {}),
     ("view.blur", 1.0, {}),
