@@ -15,7 +15,7 @@ from theory.console.table import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "theory/README.md", "synthetic/README.md", "models/README.md",
-         "models/advisor/README.md", "models/foreign/README.md", "paper_checks/README.md",
+         "models/advisor/README.md", "models/cifar/README.md", "models/foreign/README.md", "paper_checks/README.md",
          "figures/gallery/README.md"]  # fmt: skip
 # Blocks that need libraries that the toolkit does not: tests/models/advisor/test_recipes.py reads them.
 FOREIGN = re.compile(r"^(import|from) (timm|transformers|lightning)", re.MULTILINE)

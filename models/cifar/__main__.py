@@ -4,7 +4,7 @@
     python -m models.cifar --method.name transfusion              or supcon, moco, moco_ft, deepfusion
     python -m models.cifar --method.name moco_ft --help           the options of one of them; others are refused
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
-    python -m models.cifar --recipe fast --data.dataset cifar10   ten minutes on two CPU cores
+    python -m models.cifar --recipe fast --data.dataset cifar10   nine minutes on two CPU cores
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
     python -m models.cifar --encoder.factory my_encoders:vit      an encoder of yours: a function that returns a module
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
@@ -41,7 +41,7 @@ class CifarRun(TrainConfig):
 
     recipe: RecipeName = "auto"
     """What settings are that are not said. auto: digits for scikit-learn's digits, else plain, the defaults of the
-    settings. fast: for CIFAR-10 on two CPU cores, ten minutes (models/README.md)."""
+    settings. fast: for CIFAR-10 on two CPU cores, nine minutes (models/cifar/README.md)."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1. With torchrun, cpu or cuda."""
     out: Path | None = None

@@ -62,8 +62,8 @@ class TrainConfig:
     optimiser: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig("adamw", learning_rate=1e-3, weight_decay=0.01)
     )
-    """The optimizer. By default AdamW, which takes the gradients of all losses, however small: those of the affinity
-    loss are a thousand times smaller than NT-Xent's."""
+    """The optimizer. By default AdamW, whose steps do not depend on the scale of a loss: gradients of the affinity loss
+    are smaller than NT-Xent's (on digits 28 times in the first epoch, 7 times in the last)."""
     epochs: int = 20
     """Passes over the training images."""
     view_sizes: tuple[int, ...] = ()
