@@ -14,6 +14,7 @@ from paper_checks.tiers import Tier
 
 # The last is no paper's: what this toolkit predicts of real data.
 Paper = Literal["TransFusion", "Deep Fusion", "SimCLR", "Feature transformation", "The limits on real data"]
+OWN: Paper = "The limits on real data"
 Kind = Literal["theorem", "trend", "comparison"]
 
 
