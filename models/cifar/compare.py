@@ -92,7 +92,9 @@ def read_run(folder: Path) -> FinishedRun:
     except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
         raise ValueError(f"{folder}: not a run folder, or a damaged one ({error})") from error
     found = {(r.get("features"), r.get("probe")) for r in tables[0]}
-    if not set(COLUMNS) <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
+    # Trainings of paper_checks are read by the linear probe alone.
+    needed = {(features, "linear") for features in ("h", "z")}
+    if not needed <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
     data = read_fingerprint(folder)
     init = read_json(folder / INIT_FILE).get("sha256") if (folder / INIT_FILE).exists() else None

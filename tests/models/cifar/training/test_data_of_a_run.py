@@ -61,7 +61,10 @@ def stopped(*arguments, **options):
 def test_the_report_is_printed_and_kept_before_the_training(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trainer, "fit", stopped)
     out = tmp_path / "run"
-    assert trainer.main(["--data.limit", "8", "--batch-size", "8", "--no-figures", "--out", str(out)]) == 130
+    assert (
+        trainer.main(["--recipe", "plain", "--data.limit", "8", "--batch-size", "8", "--no-figures", "--out", str(out)])
+        == 130
+    )
     report = load_images(DataConfig(limit=8)).report
     assert json.loads((out / "data.json").read_text()) == to_plain(report)
     assert "\n".join(report.lines()) in capsys.readouterr().out

@@ -59,8 +59,8 @@ def test_a_wait_that_comes_back_is_noticed(monkeypatch):
     monkeypatch.undo()
     true = train.make_views
 
-    def picking(images, config, generators):
-        views = true(images, config, generators)
+    def picking(images, config, generators, size):
+        views = true(images, config, generators, size)
         return tuple(view[view.amax((1, 2, 3)) > -math.inf] for view in views)
 
     monkeypatch.setattr(train, "make_views", picking)
