@@ -101,6 +101,8 @@ class TrainConfig:
         require_flags(self)
         require_choice(self.precision, "precision", get_args(Precision))
         require_count(self.epochs, "epochs", 1, LARGEST_EPOCHS)
+        if not isinstance(self.view_sizes, (tuple, list)):
+            raise ValueError(f"view_sizes: must be a tuple of whole numbers, got {type(self.view_sizes).__name__}")
         for size in self.view_sizes:
             require_count(size, "view_sizes", SMALLEST_SIZE, LARGEST_SIZE)
         require_count(self.batch_size, "batch_size", 2, LARGEST_BATCH)

@@ -23,8 +23,8 @@ def run(tmp_path_factory):
     """One epoch of SimCLR on a few digits, at strength .5."""
     out = tmp_path_factory.mktemp("run") / "run"
     arguments = ["--recipe", "plain", "--epochs", "1", "--batch-size", "64", "--data.limit", "60",
-                 "--data.image-size", "8", "--data.validation-share", "0.4", "--encoder.width", "4", "--view.strength", "0.5",
-                 "--measure-images", "40", "--no-figures", "--out", str(out)]  # fmt: skip
+                 "--data.image-size", "8", "--data.validation-share", "0.4", "--encoder.width", "4",
+                 "--view.strength", "0.5", "--measure-images", "40", "--no-figures", "--out", str(out)]  # fmt: skip
     assert train_main(arguments) == 0
     return out / "checkpoint.pt"
 
