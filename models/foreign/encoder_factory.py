@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.devices.modes import evaluating
+
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 LONGEST_NAME = 200
 # Rows and pixels of the images that tell D where nothing else does.
@@ -101,16 +103,15 @@ def features_of(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], name: str)
         ValueError: it fails, or returns anything but finite floating features (n, D), D its ``feature_dim`` if it has
             one.
     """
-    training, shape = encoder.training, tuple(images.shape)
+    shape = tuple(images.shape)
     try:
-        features = encoder.eval()(images)
+        with evaluating(encoder):
+            features = encoder(images)
     except Exception as error:  # anybody's code
         hint = "; give the module an attribute feature_dim, or set --data.image-size" if not images.any() else ""
         raise _refused(
             name, f"its module failed on images {shape} with {type(error).__name__}: {error}{hint}"
         ) from error
-    finally:
-        encoder.train(training)
     if not isinstance(features, Tensor) or not features.is_floating_point():
         found = f"{features.dtype}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
         raise _refused(name, f"its module must return floating features (n, D), returned {found}")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from models.cifar.evaluation.features import evaluating
+from models.devices.modes import evaluating
 
 PIXELS, UNTRAINED = "pixels", "untrained"
 BASELINES = (PIXELS, UNTRAINED)

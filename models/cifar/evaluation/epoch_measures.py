@@ -14,10 +14,11 @@ from torch import Tensor
 from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import ImageSet, Splits
 from models.cifar.data.views import ViewConfig, evaluation_view, make_view
-from models.cifar.evaluation.features import encode_features, evaluating
+from models.cifar.evaluation.features import encode_features
 from models.cifar.evaluation.measure import affinity_report, angle_report, ceiling_report, score_report
 from models.cifar.evaluation.probes import knn_scores
 from models.cifar.methods.learners import Learner
+from models.devices.modes import evaluating
 from models.head_output import HeadOutput
 
 # The kNN monitor's neighbours and temperature; the final probes choose theirs (probes.py).

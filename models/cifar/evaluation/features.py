@@ -1,13 +1,13 @@
 """A whole set of images through a frozen encoder and head, and features with their classes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from models.devices.modes import evaluating
 from models.devices.transfer import upload
 from models.heads import Head
 from models.losses.common import require_rows
@@ -117,15 +117,3 @@ def _encode(encoder: nn.Module, view: Callable[[Tensor], Tensor], batch: Tensor)
     if features.ndim != 2 or len(features) != len(batch):
         raise ValueError(f"encoder: must return features ({len(batch)}, d_h), got {tuple(features.shape)}")
     return features
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every submodule is in the mode that it was in, frozen ones included."""
-    before = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training
