@@ -19,6 +19,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
 
@@ -212,23 +213,13 @@ def learning_rows(groups: list[list[FinishedRun]], names: list[str]) -> list[dic
     rows = []
     for name, runs in zip(names, groups):
         for run in runs:
-            classes = len(run.data["class_names"]) if run.data else 0
-            minutes = 0.0
-            for epoch in run.epochs:
-                minutes += float(epoch["seconds"]) / 60.0
-                knn = float(epoch.get("knn") or "nan")
-                if not math.isnan(knn):
-                    rows.append(
-                        {
-                            "name": name,
-                            "run": str(run.folder),
-                            "epoch": int(epoch["epoch"]),
-                            "minutes": minutes,
-                            "knn": knn,
-                            "chance": 1.0 / classes if classes else math.nan,
-                        }
-                    )
-    return rows  # fmt: skip
+            chance = 1.0 / len(run.data["class_names"]) if run.data else math.nan
+            minutes = accumulate(float(epoch["seconds"]) / 60.0 for epoch in run.epochs)
+            rows += [{"name": name, "run": str(run.folder), "epoch": int(epoch["epoch"]), "minutes": so_far,
+                      "knn": float(epoch["knn"]), "chance": chance}
+                     for epoch, so_far in zip(run.epochs, minutes)
+                     if epoch.get("knn") and not math.isnan(float(epoch["knn"]))]  # fmt: skip
+    return rows
 
 
 def draw_learning(options: CompareOptions, rows: list[dict]) -> int:

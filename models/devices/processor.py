@@ -1,11 +1,13 @@
 """What this machine's processor can do."""
 
+from functools import cache
 from pathlib import Path
 
 # Instructions that multiply bfloat16 numbers, as Linux names them: AVX512-BF16 and AMX.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
+@cache
 def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies bfloat16 numbers itself. Without such instructions autocast to bf16 is slower
     than float32, by far where convolutions have no vectorized code for it.

@@ -50,9 +50,9 @@ def parse_training(
     default = kind()
     if recipes:
         dataset = _last(words, "--data.dataset", default.data.dataset)
-        name = _last(words, "--recipe", "auto")
-        require_choice(name, "--recipe", typing.get_args(RecipeName))
-        usual = recipe(name, dataset)
+        named = _last(words, "--recipe", "auto")
+        require_choice(named, "--recipe", typing.get_args(RecipeName))
+        usual = recipe(named, dataset)
         default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
         if _last(words, "--encoder.factory", "None") != "None":
             # A recipe's encoder is another one.

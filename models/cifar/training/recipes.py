@@ -1,7 +1,7 @@
 """Recipes: what a training is told where its command line says nothing, because one setting does not suit all.
 
-Each was tuned for SimCLR on validation images, and is the same for every method; models/README.md has what its settings
-gave.
+Each was tuned for SimCLR on validation images, and is the same for every method; models/cifar/README.md has what its
+settings gave.
 
 plain   the settings' own defaults.
 digits  Digits are 8 x 8 pixels, gray and never mirrored: SimCLR's views of photographs destroy them, and features end
