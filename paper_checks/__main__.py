@@ -28,6 +28,8 @@ computes failed ones again.
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +52,7 @@ from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
 from paper_checks.stages import Step, in_words, plan_of
 from paper_checks.study import TASKS, Study
-from paper_checks.tasks import Task, TaskFailedError, carry_out, missing, unique
+from paper_checks.tasks import Command, Task, TaskFailedError, carry_out, end_commands, missing, unique
 from paper_checks.tiers import Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
 from theory.console.typed import as_typed
@@ -161,7 +163,7 @@ def run(options: PaperChecks) -> int:
     claims = asked_claims(options.only, tier)
     device = resolve_device(tier.device)
     _backend(options.jobs, device)
-    tasks = unique(task for claim in claims for task in sorted(claim.tasks(tier), key=_seed))
+    tasks = in_order(claims, tier)
     # All that may ever be computed: two tasks of one name are noticed before anything is.
     asked = [
         each for claim in claims for each in (claim, *(map(claim.read_as, claim.readings) if tier.readings else ()))
@@ -175,6 +177,17 @@ def run(options: PaperChecks) -> int:
     with open_run_folder(name, options.out, options.resume, settings, device, "tier.json", _other_run,
                          options.accept_other_version) as folder:  # fmt: skip
         return _run_in(folder, claims, tasks, tier, device, options)
+
+
+def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
+    """What the first looks need: always the claim next that needs least beside what those before it need, so that in
+    whatever time there is most claims are answered."""
+    needed = {claim.id: unique(claim.tasks(tier)) for claim in claims}
+    found: dict[Task, None] = {}
+    while needed:
+        name = min(needed, key=lambda each: sum(task not in found for task in needed[each]))
+        found |= dict.fromkeys(sorted(needed.pop(name), key=_seed))
+    return unique(found)
 
 
 def _run_in(
@@ -224,7 +237,7 @@ def _announced(step: Step) -> str:
 
 def _other_run(stored: dict, asked: dict) -> list[str]:
     # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
-    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, **stored}
+    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, "shown_arms": True, **stored}
     if stored["claims"] != asked["claims"]:
         # The error rate over all claims is over those that were asked before the run.
         return [f"set of claims, {','.join(stored['claims'])}, which is settled before a run"]
@@ -276,6 +289,7 @@ def carry_out_all(
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
     shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
+    commands = [task for task in alone if isinstance(task, Command)]
     attempt = partial(_attempt, root=root, until=until)
     failures: dict[str, str] = {}
     with tqdm(total=len(todo), disable=None, unit="task") as bar:
@@ -286,6 +300,9 @@ def carry_out_all(
                 tqdm.write(f"error: {why}", file=sys.stderr)
             bar.update()
 
+        # First, for they tell whether theorems hold, and the longest of them last longer than a training.
+        for task, why in _beside_each_other(commands, attempt, options.processes):
+            note(task, why)
         waiting = dict(enumerate(shared))
         try:
             with warnings.catch_warnings(), open_backend(options, device) as backend:
@@ -297,8 +314,24 @@ def carry_out_all(
             for task in waiting.values():
                 note(task, f"{task.name}: {error}")
         for task in alone:
-            note(task, attempt(task))
+            if task not in commands:
+                note(task, attempt(task))
     return failures
+
+
+def _beside_each_other(
+    commands: list[Command], attempt: Callable[[Task], str | None], count: int
+) -> Iterator[tuple[Task, str | None]]:
+    """Commands, each a process of one thread, so many at a time, as they end; stopped, they end too."""
+    with ThreadPoolExecutor(count) as pool:
+        running = {pool.submit(attempt, task): task for task in commands}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_commands()
+            raise
 
 
 def _seed(task: Task) -> int:

@@ -29,6 +29,8 @@ from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
 from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
+# Commands that run, each for a thread that waits for it.
+_RUNNING: set[subprocess.Popen] = set()
 # Of what a failed task said, so many of the last lines are reported.
 LAST_LINES = 12
 
@@ -102,15 +104,24 @@ class Command:
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
         ) as process:
+            _RUNNING.add(process)
             try:
                 error = process.communicate()[1]
             except BaseException:
                 # Asked to end, it ends its own processes too; killed, it could not.
                 process.terminate()
                 raise
+            finally:
+                _RUNNING.discard(process)
         why = _no_result(process.returncode, folder / VERDICTS)
         if why is not None:
             raise TaskFailedError("\n".join(filter(None, (f"{self.line}: {why}", last_lines(error)))))
+
+
+def end_commands() -> None:
+    """Ask all commands that run in other threads to end; what they were for fails."""
+    for process in tuple(_RUNNING):
+        process.terminate()
 
 
 def _no_result(status: int, verdicts: Path) -> str | None:

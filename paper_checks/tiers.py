@@ -51,6 +51,7 @@ class Tier:
         control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
         own_claims: whether this toolkit's own claims (L1, L2) are asked where none are named.
         readings: whether claims are also asked in other readings (other_readings.py), which takes more trainings.
+        shown_arms: whether arms are trained that are shown and decide nothing: S1's other pairs, F5's unions.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Tier:
     control: Control = "none"
     readings: bool = True
     own_claims: bool = True
+    shown_arms: bool = True
 
     def __post_init__(self) -> None:
         require_count(self.seeds, "seeds", 1)
@@ -108,6 +110,7 @@ QUICK = Tier(
     limits=LimitSizes(epochs=8, smallest_batch=8, epochs_at_smallest_batch=1),
     readings=False,
     own_claims=False,
+    shown_arms=False,
 )
 FAST = fast_lane()
 CPU = Tier(
@@ -129,6 +132,9 @@ CPU = Tier(
     small_queue=1024,
     limits=LimitSizes(epochs=4, smallest_batch=32, epochs_at_smallest_batch=1),
     quick_theory=False,
+    # Both take a third of the time, and decide nothing that a paper claims.
+    own_claims=False,
+    shown_arms=False,
 )
 GPU = Tier(
     name="gpu",

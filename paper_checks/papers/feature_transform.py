@@ -205,8 +205,8 @@ def _queues(tier: Tier, way: Way = MAIN) -> dict[str, dict[str, Arm]]:
     """Which queue -> its size -> arm."""
 
     def arms(each: Way) -> dict[str, Arm]:
-        return {"original": each.plain(tier), "transformed": each.negatives(tier),
-                "union": each.negatives(tier, union=True)}  # fmt: skip
+        union = {"union": each.negatives(tier, union=True)} if tier.shown_arms else {}
+        return {"original": each.plain(tier), "transformed": each.negatives(tier), **union}
 
     small, large = arms(replace(way, half=False)), arms(replace(way, half=True))
     return {name: {f"{tier.small_queue}": small[name], "full": large[name]} for name in small}

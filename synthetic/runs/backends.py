@@ -70,6 +70,11 @@ class BackendOptions:
                 raise ValueError("--scheduler: is required with --backend dask, such as tcp://HOST:8786")
             _require_address(self.scheduler)
 
+    @property
+    def processes(self) -> int:
+        """Of this machine, that compute tasks."""
+        return self.jobs or joblib.cpu_count() if self.backend == "loky" else 1
+
 
 def _require_address(address: str) -> None:
     try:
@@ -137,9 +142,12 @@ class Backend:
             backend = DaskBackend(self._client, str(self._options.scheduler))
             return joblib.Parallel(backend=backend, pre_dispatch="all", **how)
         # Loky's own thread fails noisily when it is stopped with more tasks waiting than its processes can queue.
-        jobs = 1 if self.in_process else self._options.jobs or joblib.cpu_count()
         return joblib.Parallel(
-            n_jobs=jobs, backend="loky", pre_dispatch="2*n_jobs", initializer=_leave_interrupts, **how
+            n_jobs=self._options.processes,
+            backend="loky",
+            pre_dispatch="2*n_jobs",
+            initializer=_leave_interrupts,
+            **how,
         )
 
     def close(self) -> None:

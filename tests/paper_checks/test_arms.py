@@ -1,5 +1,7 @@
 """Arms: a tier is a pattern for trainings of all methods and heads; each training has the settings that it reads."""
 
+from dataclasses import replace
+
 import pytest
 
 from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
@@ -86,7 +88,8 @@ def test_what_the_claims_compare_is_what_their_words_say():
         assert first(arm, QUICK).method == method_of("moco_ft", negatives="none", positive_beta=given, **queue)
     for given, arm in main.negative_betas(QUICK).items():
         assert first(arm, QUICK).method == method_of("moco_ft", positives="none", negative_beta=given, **queue)
-    queues = feature_transform._queues(QUICK)
+    assert set(feature_transform._queues(QUICK)) == {"original", "transformed"}, "what is shown alone is not trained"
+    queues = feature_transform._queues(replace(QUICK, shown_arms=True))
     assert {name: {first(arm, QUICK).method.queue_size for arm in arms.values()} for name, arms in queues.items()} == {
         name: {QUICK.small_queue, None} for name in ("original", "transformed", "union")
     }
