@@ -150,8 +150,8 @@ def _is_guide(line: Line2D, ax: Axes) -> bool:
     if any(line in each[1] for each in ax.containers if isinstance(each, ErrorbarContainer)):
         return True
     points = _points(line)
-    straight = len(points) == 2 and (points[0] == points[1]).any()
-    return line.get_marker() in NONE and (straight or _is_diagonal(points))
+    bare = line.get_marker() in NONE and str(line.get_label()).startswith("_")
+    return bare and len(points) == 2 and (bool((points[0] == points[1]).any()) or _is_diagonal(points))
 
 
 def _is_diagonal(points: np.ndarray) -> bool:
@@ -237,7 +237,7 @@ def _maps(ax: Axes) -> list[str]:
             continue
         about = f" of {plain(cells.colorbar.ax.get_ylabel())}" if cells.colorbar else ""
         first, last = (f"{_rounded(values[at])}{_cell(ax, cells, at)}" for pick in (np.nanargmin, np.nanargmax)
-                       for at in [np.unravel_index(pick(values), values.shape)])  # fmt: skip
+                       for at in [tuple(map(int, np.unravel_index(pick(values), values.shape)))])  # fmt: skip
         below = f"; {(known < 0.0).sum()} below 0, {(known > 0.0).sum()} above" if known.min() < 0.0 else ""
         told.append(f"{known.size} cells{about.rstrip()}, from {first} to {last}{below}")
     return told
