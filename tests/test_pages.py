@@ -65,8 +65,8 @@ def test_a_picture_without_words_is_found_out():
         "Recovery over noise and batch size",
         "Phase diagram " * 20,
     ):
-        [(found, path)] = IMAGE.findall(f"see ![{words}](../figures/gallery/phase_diagram.png)")
-        assert not says_what_is_seen(found, path)
+        [(found, _)] = IMAGE.findall(f"see ![{words}](../figures/gallery/phase_diagram.png)")
+        assert not says_what_is_seen(found)
     assert len(IMAGE.findall(TEXTS["README.md"])) == 3
     assert "<img" not in "".join(TEXTS.values()), "then their words would be looked for there too"
 
