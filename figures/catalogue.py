@@ -29,6 +29,7 @@ from figures.sweeps import (
     trials,
 )
 from figures.trainings import ablations, affinity_maps, head_costs, images, learning_speed, training
+from figures.words import DESCRIPTION, seen
 from theory.numerics.whole_files import replacing
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -76,6 +77,8 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
 def draw_all(path: Path) -> list[Path]:
     """Draw every figure that the run folder has the tables for, as PNG and PDF; returns the PNG paths.
 
+    What is seen in a figure goes with it: as the description of the PNG, as the subject of the PDF.
+
     Raises:
         DamagedFileError: the folder or a table is not what it should be.
         OSError: a figure could not be written.
@@ -95,9 +98,9 @@ def draw_all(path: Path) -> list[Path]:
                 ) from error
             if figure is None:
                 continue
-            for suffix in (".pdf", ".png"):
+            for suffix, keyword in ((".pdf", "Subject"), (".png", DESCRIPTION)):
                 with replacing(run.path / f"{name}{suffix}") as temporary:
-                    figure.savefig(temporary, format=suffix[1:])
+                    figure.savefig(temporary, format=suffix[1:], metadata={keyword: seen(figure)})
             plt.close(figure)
             drawn.append(run.path / f"{name}.png")
     return drawn

@@ -43,6 +43,34 @@ def test_links_lead_somewhere(page):
             assert anchor in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, link
 
 
+IMAGE = re.compile(r"!\[([^\]]*)\]\(<?([^)>]+)>?\)")
+
+
+def says_what_is_seen(words: str) -> bool:
+    """Whether an alternative text is more than a name: as long as a sentence, and with numbers off the picture."""
+    return len(words.split()) >= 20 and len(re.findall(r"\d", words)) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_are_in_words_what_they_are(page):
+    for words, path in IMAGE.findall(TEXTS[page]):
+        assert says_what_is_seen(words), f"{page}: the picture {path} says of itself only: {words!r}"
+
+
+def test_a_picture_without_words_is_found_out():
+    for words in (
+        "",
+        "phase_diagram.png",
+        "phase_diagram",
+        "Recovery over noise and batch size",
+        "Phase diagram " * 20,
+    ):
+        [(found, _)] = IMAGE.findall(f"see ![{words}](../figures/gallery/phase_diagram.png)")
+        assert not says_what_is_seen(found)
+    assert len(IMAGE.findall(TEXTS["README.md"])) == 3
+    assert "<img" not in "".join(TEXTS.values()), "then their words would be looked for there too"
+
+
 @cache
 def help_of(module: str) -> str:
     """What ``python -m MODULE --help`` says."""
@@ -63,7 +91,11 @@ def commands_of(text: str) -> list[tuple[str, list[str]]]:
     found = re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)*)([^`\n|]*)", text) + [
         (module, rest) for module, rest in re.findall(r"torchrun [^`\n]*?-m ([a-z_.]+)([^`\n|]*)", text)
     ]
-    return [(module, shlex.split(rest.split("#")[0].replace("'", ""))) for module, rest in found if module != "pytest"]
+    return [
+        (module, shlex.split(rest.split("#")[0].replace("'", "")))
+        for module, rest in found
+        if module not in ("pytest", "venv")
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES)

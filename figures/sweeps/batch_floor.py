@@ -75,11 +75,25 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float)
     ax.set_ylim(-0.03, 1.06)
 
 
-def draw_floors(run: RunFolder) -> Figure:
-    """Left: proved, simulated and heuristic floors over the measured one. Right: squared over signed floors."""
+def draw_floors(run: RunFolder) -> Figure | None:
+    """Left: proved, simulated and heuristic floors over the measured one. Right, where both were measured: squared over
+    signed floors. None where recovery never turned, so that nothing was measured."""
     floors = run.tables["floors"]
     floors = floors[floors["measured"].notna()]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.4), width_ratios=(1.6, 1))
+    if floors.empty:
+        return None
+    keys = ["subspace_dim", "principal_angle_deg", "noise_level"]
+    pairs = floors[floors["affinity"] == "signed"].merge(floors[floors["affinity"] == "squared"], on=keys)
+    widths = [5.0] if pairs.empty else [5.0, 3.2]
+    figure, axes = plt.subplots(1, len(widths), figsize=(sum(widths), 3.4), width_ratios=widths, squeeze=False)
+    _draw_ratios(axes[0][0], floors)
+    if not pairs.empty:
+        _draw_savings(axes[0][1], pairs)
+    return figure
+
+
+def _draw_ratios(left: Axes, floors: pd.DataFrame) -> None:
+    """Every floor over the measured one, the noise-free groups if there are some."""
     clean = floors[floors["noise_level"] == 0]
     clean = floors if clean.empty else clean
     names = [f"r={r:g}, {a:g}°\n{k}" for r, a, k in
@@ -98,8 +112,10 @@ def draw_floors(run: RunFolder) -> Figure:
     left.set_ylim(bottom=0)
     left.legend(fontsize=7)
     left.set_title("Noise-free groups" if len(clean) < len(floors) else "All groups", fontsize=9)
-    keys = ["subspace_dim", "principal_angle_deg", "noise_level"]
-    pairs = floors[floors["affinity"] == "signed"].merge(floors[floors["affinity"] == "squared"], on=keys)
+
+
+def _draw_savings(right: Axes, pairs: pd.DataFrame) -> None:
+    """Floors of squared affinities over those of signed ones."""
     for name, marker in (("proved", "s"), ("measured", "o")):
         right.plot(pairs[f"{name}_x"], pairs[f"{name}_y"] / pairs[f"{name}_x"], linestyle="", marker=marker, label=name)
     right.axhline(0.5, color="0.4", linewidth=0.9, linestyle="--")
@@ -110,7 +126,6 @@ def draw_floors(run: RunFolder) -> Figure:
     right.set_ylabel("squared / signed")
     right.legend()
     right.set_title("What ignoring signs saves (dashes: half)", fontsize=9)
-    return figure
 
 
 def draw_denoising(run: RunFolder) -> Figure:

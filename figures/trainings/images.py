@@ -14,6 +14,8 @@ from figures.ticks import plain_numbers_if_few
 
 # Rows of results.csv that learned features are held against.
 BASELINES = (("pixels", "raw pixels", "--"), ("untrained", "untrained encoder", ":"))
+# Of a panel's height, a line of a legend in small letters.
+LEGEND_LINE = 0.09
 
 
 def draw_curves(run: RunFolder) -> Figure:
@@ -89,8 +91,10 @@ def draw_angles(ax: Axes, epochs: pd.DataFrame) -> None:
     else:
         ax.plot([], [], linestyle="none", label=does_not_apply(epochs))
     ax.set_title("angular noise of views, degrees")
-    ax.set_ylim(bottom=0.0)
-    ax.legend(fontsize=7)
+    # The legend has the upper part to itself: wherever the band runs, it does not lie over it.
+    lines = sum(1 + label.count("\n") for label in ax.get_legend_handles_labels()[1])
+    ax.set_ylim(0.0, np.nanmax([degrees["phi_q95"].max(), ceiling.max()]) / (1.0 - LEGEND_LINE * (lines + 0.5)))
+    ax.legend(fontsize=7, loc="upper left")
 
 
 def draw_strengths(ax: Axes, epochs: pd.DataFrame) -> None:

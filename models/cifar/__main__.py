@@ -26,6 +26,7 @@ from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.initial import require_encoder
 from models.cifar.training.read_config import parse_training, refusals
 from models.cifar.training.recipes import RecipeName
 from models.cifar.training.state import other_images
@@ -82,6 +83,8 @@ def run(options: CifarRun) -> int:
             fit(config, splits, device, options.out or Path(), options.resume, init=options.init)
             return 0
         writer_in = _tensorboard() if options.tensorboard else None
+        if options.init is not None and not options.resume:
+            require_encoder(options.init, config)
         data = fingerprint(splits)
         other = partial(_other_run, options, data)
         folder = held.enter_context(

@@ -31,8 +31,9 @@ from typing import Annotated, get_args
 import torch
 import tyro
 
-from models.cifar.data.fingerprint import fingerprint, listed, printable
+from models.cifar.data.fingerprint import fingerprint, listed
 from models.cifar.data.images import Splits
+from models.cifar.data.names import printable
 from models.cifar.data.views import evaluation_view
 from models.cifar.evaluation.baselines import PIXELS, UNTRAINED, below_baselines, calibrate, pixels_of
 from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from figures.words import DESCRIPTION
 
 # Pictures are embedded no wider than that, in so many colors, and shown at 100 pixels an inch of the figure.
 PIXELS, COLORS, SHOWN = 1100, 64, 700
@@ -29,6 +32,7 @@ class Picture:
     """A figure of the report; without content where its file cannot be read.
 
     Attributes:
+        alt: what is seen in it, which the file says itself; of figures of earlier versions, what it is of.
         path: of its copy, from the run folder.
         content: a PNG.
         width, height: at which it is shown where there is room.
@@ -57,7 +61,7 @@ def shrunk(path: Path, claim: str) -> Picture:
     try:
         with Image.open(path) as image:
             image.load()
-            full = _on_white(image)
+            words, full = image.info.get(DESCRIPTION, ""), _on_white(image)
     except OSError:
         # The numbers are worth a page without the figure; the page says that it is missing.
         return Picture(caption, alt, copy)
@@ -66,7 +70,10 @@ def shrunk(path: Path, claim: str) -> Picture:
     size = (min(PIXELS, full.width), max(1, round(full.height * min(PIXELS, full.width) / full.width)))
     small = full.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE)
     data = io.BytesIO()
-    small.save(data, format="PNG", optimize=True)
+    described = PngInfo()
+    described.add_text(DESCRIPTION, words)
+    small.save(data, format="PNG", optimize=True, pnginfo=described if words else None)
+    alt = f"{claim}: {words.removeprefix(f'{claim}: ')}" if words else alt
     return Picture(caption, alt, copy, data.getvalue(), shown, max(1, round(full.height * shown / full.width)))
 
 

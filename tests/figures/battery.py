@@ -1,6 +1,7 @@
 """The battery over the catalogue of figures: a planted table goes in, and every test reads back what is drawn."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from figures.catalogue import FIGURES
 from figures.run_folder import RunFolder
+from figures.words import seen
 from tests.figures.reading import assert_inside
 
 
@@ -31,14 +33,19 @@ def draw_figure(name: str, config: dict, tables: dict[str, pd.DataFrame], leaves
     """A figure of the catalogue, from tables that went through CSV as a run's do.
 
     Raises:
-        AssertionError: a table that the catalogue asks for is missing, or something is drawn outside its panel.
+        AssertionError: a table that the catalogue asks for is missing, something is drawn outside its panel, or the
+            figure has nothing to say of a panel.
     """
     needed, draw = FIGURES[name]
     assert set(needed) <= set(tables), f"{name} needs {needed}"
     read = {key: pd.read_csv(io.StringIO(table.to_csv(index=False)), engine="python") for key, table in tables.items()}
     figure = draw(RunFolder(Path("run"), config, read))
-    if figure is not None and not leaves:
-        assert_inside(figure)
+    if figure is not None:
+        if not leaves:
+            assert_inside(figure)
+        words = seen(figure)
+        assert len(re.findall(r"\d", words)) > 3, f"{name} says nothing of its numbers: {words}"
+        assert "nan" not in words, words
     return figure
 
 

@@ -141,6 +141,19 @@ def test_floors_over_the_measured_one(draw, clean):
     assert left.get_ylim()[0] == 0.0
 
 
+@case("floors")
+@pytest.mark.parametrize("measured", [True, False])
+def test_floors_of_one_affinity_are_compared_with_no_other(draw, measured):
+    """Sweeps of one affinity have no savings, and where recovery never turned there is nothing to divide by."""
+    _, floors = batch_tables(Draws(4))
+    floors = floors[floors["affinity"] == "signed"].assign(**({} if measured else {"measured": np.nan}))
+    figure = draw(floors=floors)
+    assert (figure is not None) == measured
+    if measured:
+        (ax,) = figure.axes
+        assert named(ax)["simulated"].x.tolist() == list(range(len(floors[floors["noise_level"] == 0])))
+
+
 @case("denoising")
 def test_noise_left_in_fused_points(draw):
     draws = Draws(5)

@@ -72,6 +72,10 @@ def test_losses_probes_and_angles(draw):
     np.testing.assert_allclose([low, high], [degrees["phi_q05"], degrees["phi_q95"]], rtol=1e-14)
     assert color == names["5 to 95 %"]
     assert angles.get_ylim()[0] == 0.0
+    figure.draw_without_rendering()
+    box = angles.get_legend().get_window_extent()
+    (shade,) = angles.collections
+    assert shade.get_window_extent().y1 < box.y0, "the legend lies above the band"
     assert {ax.get_xlabel() for ax in figure.axes} == {"epoch"}
     assert figure.get_suptitle() == TITLE
 

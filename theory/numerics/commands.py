@@ -183,10 +183,20 @@ def _say(text: str) -> None:
         print(visible(text), file=sys.stderr, flush=True)
 
 
-def visible(text: str) -> str:
-    """Text in which control characters, which could move a terminal's cursor or turn a line around, are spelt out; line
-    ends and tabs stay."""
-    return "".join(c if c in "\n\t" or c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)
+def visible(text: str, keep: str = "\n\t\u00a0") -> str:
+    r"""Text in which control characters, which could move a terminal's cursor or turn a line around, are spelt out, and
+    bytes of a file's name that are no text are \x...
+
+    Args:
+        keep: what stays nevertheless; nothing makes it one line.
+    """
+    return "".join(each if each in keep or each.isprintable() else _spelt(each) for each in text)
+
+
+def _spelt(character: str) -> str:
+    # Python has bytes that are no text as these surrogates.
+    byte = ord(character) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
 
 
 def _status_of_exit(code: object) -> int:

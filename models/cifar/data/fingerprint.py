@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from models.cifar.data.images import ImageSet, Splits
+from models.cifar.data.names import printable
 from theory.numerics.whole_files import DamagedFileError, read_json
 
 FINGERPRINT_FILE = "fingerprint.json"
@@ -93,11 +94,6 @@ def listed(names: list[str]) -> str:
     """Names as a message or a table can show them: on one line, the first few."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(map(printable, names[:LISTED])) + more
-
-
-def printable(name: str) -> str:
-    """A name on one line: folders may be called anything, line breaks included."""
-    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def check_fingerprint(value: object, where: str) -> dict:

@@ -1,7 +1,8 @@
 """Names of files, folders and classes: which are hidden, which are parts, how two are compared and how one is shown."""
 
-import os
 import unicodedata
+
+from theory.numerics.commands import visible
 
 Place = tuple[str, ...]
 
@@ -37,9 +38,8 @@ def class_name(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    r"""A name with \x.. for bytes that are no text, and for characters that would move a terminal's cursor."""
-    text = os.fsencode(name).decode(errors="backslashreplace") if not name.isascii() else name
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    """A name on one line, whatever is in it."""
+    return visible(name, keep="")
 
 
 def shortened(text: str, width: int) -> str:

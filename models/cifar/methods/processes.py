@@ -122,6 +122,14 @@ def largest_of_all(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def range_of_all(number: int, device: torch.device) -> tuple[int, int]:
+    """The smallest and the largest of all processes' numbers, in each of them."""
+    if world_size() == 1:
+        return number, number
+    ends = largest_of_all(torch.tensor([-number, number], device=device)).tolist()
+    return -ends[0], ends[1]
+
+
 def everywhere(flag: bool, device: torch.device) -> bool:
     """Whether it is so in all processes; they agree before any of them goes on."""
     if world_size() == 1:

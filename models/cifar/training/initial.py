@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from models.cifar.methods.learners import Learner, MomentumLearner
 from models.cifar.methods.processes import rank
 from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint
+from models.cifar.training.config import TrainConfig
 from models.cifar.training.schema import check_init
-from models.cifar.training.state import TrainState, load_trained
+from models.cifar.training.state import Trained, TrainState, load_trained, new_learner
 from models.run_folder import differing
 from theory.numerics.whole_files import read_json, to_plain, write_json
 
@@ -43,7 +45,8 @@ def initialize(state: TrainState, folder: Path, init: Path | None, resume: bool)
     if init is None:
         return
     found = load_trained(init, state.device, state.config.encoder.factory)
-    _take_encoder(state, found.learner, to_plain(found.config.encoder), init)
+    _require_alike(found, state.learner, state.config, init)
+    state.learner.encoder.load_state_dict(found.learner.encoder.state_dict())
     taken, left = ["encoder"], ["optimizer", "schedule"]
     shapes = [_shapes(learner.head) for learner in (found.learner, state.learner)]
     if shapes[0] and shapes[0] == shapes[1]:
@@ -63,12 +66,21 @@ def initialize(state: TrainState, folder: Path, init: Path | None, resume: bool)
         print(f"--init {init}, after {found.epoch} epochs: {told}", file=sys.stderr)
 
 
-def _take_encoder(state: TrainState, source: Learner, settings: dict, init: Path) -> None:
-    values = differing(settings, to_plain(state.config.encoder))
-    if _shapes(source.encoder) != _shapes(state.learner.encoder):
+def require_encoder(init: Path, config: TrainConfig) -> None:
+    """Whether a training may start from a checkpoint, asked before it has a folder.
+
+    Raises:
+        ValueError: not a checkpoint, or one with another encoder.
+    """
+    found = load_trained(init, torch.device("cpu"), config.encoder.factory)
+    _require_alike(found, new_learner(config), config, init)
+
+
+def _require_alike(found: Trained, own: Learner, config: TrainConfig, init: Path) -> None:
+    if _shapes(found.learner.encoder) != _shapes(own.encoder):
+        values = differing(to_plain(found.config.encoder), to_plain(config.encoder))
         told = ", ".join(f"encoder.{name} {one} (now {other})" for name, (one, other) in values.items())
         raise ValueError(f"--init {init}: its encoder is another one: {told}")
-    state.learner.encoder.load_state_dict(source.encoder.state_dict())
 
 
 def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

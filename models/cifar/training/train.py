@@ -25,7 +25,7 @@ from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.evaluation.strengths import critical_columns
 from models.cifar.methods.gradient_cache import cached_backward
 from models.cifar.methods.learners import Batch, Learner
-from models.cifar.methods.processes import everywhere, largest_of_all, rank, world_size
+from models.cifar.methods.processes import everywhere, largest_of_all, range_of_all, rank, world_size
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import initialize
@@ -73,7 +73,7 @@ def fit(
 
     Raises:
         ValueError: a batch larger than the training images, settings that do not fit each other; other images than the
-            run's, says what differs; a checkpoint that cannot be used.
+            run's, says what differs; a checkpoint that cannot be used, or that not all processes see.
         DivergedError: the loss is not finite; the state is in diverged.pt.
         OSError: a file could not be written.
     """
@@ -81,6 +81,13 @@ def fit(
     data = data or fingerprint(splits)
     state = start(config, device, folder if resume else None, data)
     initialize(state, folder, init, resume)
+    first, last = range_of_all(state.epoch, device)
+    if first < last:
+        # They would wait for each other for hours.
+        raise ValueError(
+            f"--resume {folder}: some processes found the run after epoch {last} there, others after epoch {first}: "
+            "with several machines it must be a folder that all of them see"
+        )
     if rank() == 0:
         write_json(folder / FINGERPRINT_FILE, data)
     train = splits.train.to(device)

@@ -132,6 +132,12 @@ def test_a_crash_in_one_line_of_words_shows_no_control_characters(capsys):
     assert visible("a\nb\u00a0c") == "a\nb\u00a0c"
 
 
+def test_a_name_is_one_line_whatever_is_in_it():
+    name = "caf\u00e9\n\t\u00a0\x1b" + os.fsdecode(b"\xff\xe9") + "\ud800"
+    assert visible(name, keep="") == r"café\n\t\xa0\x1b\xff\xe9\ud800"
+    assert visible(name) == "café\n\t\u00a0" + r"\x1b\xff\xe9\ud800"
+
+
 def test_another_handler_of_termination_stays():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))

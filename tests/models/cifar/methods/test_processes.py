@@ -5,6 +5,7 @@ import math
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,14 @@ from models.cifar.methods.processes import (
     join_group,
     largest_of_all,
     leave_group,
+    range_of_all,
     rank,
     world_size,
 )
 from models.cifar.training.state import start
-from models.cifar.training.train import make_batch, training_step
+from models.cifar.training.train import fit, make_batch, training_step
 from tests.models.cifar.methods.several_processes import in_processes
+from tests.models.cifar.tiny import three_colors, tiny
 from tests.stand_in.steps import IMAGES, configuration
 
 CPU = torch.device("cpu")
@@ -40,7 +43,7 @@ def agree(number):
         time.sleep(0.5 * (1 - number))
         turn = time.monotonic()
     flags = [everywhere(flag, CPU) for flag in (True, False, number == 0)]
-    largest = largest_of_all(torch.tensor(float(number))).item()
+    largest = [largest_of_all(torch.tensor(float(number))).item(), *range_of_all(7 - 2 * number, CPU)]
     stopped = [diverge_in_the_second(number, check_values) for check_values in (False, True)]
     return {"turn": turn, "flags": flags, "place": [rank(), world_size()], "largest": largest, "stopped": stopped}
 
@@ -64,9 +67,28 @@ def test_processes_agree_and_take_turns(tmp_path):
     assert first["flags"] == second["flags"] == [True, False, False]
     assert first["turn"] < second["turn"]
     assert (first["place"], second["place"]) == ([0, 2], [1, 2])
-    assert first["largest"] == second["largest"] == 1.0
+    assert first["largest"] == second["largest"] == [1.0, 5, 7]
     assert first["stopped"] == [[True, True]] * 2
     assert second["stopped"] == [[False, True]] * 2
+
+
+def resumed(folders, number):
+    """What a process is told that resumes in a folder of its own, of which the first has a checkpoint."""
+    fit(tiny(), three_colors(), CPU, folders[0])
+    try:
+        fit(tiny(), three_colors(), CPU, folders[number], resume=True)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_processes_that_do_not_see_one_run_folder_do_not_wait_for_each_other(tmp_path):
+    """As on two machines without a common disk: only the first has written checkpoints."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    for told in in_processes(2, partial(resumed, folders), tmp_path):
+        assert "some processes found the run after epoch 1 there, others after epoch 0" in told
 
 
 def test_one_process_is_alone(monkeypatch):

@@ -156,6 +156,19 @@ def test_another_encoder_is_refused_with_both_values(source, tmp_path):
         fit(tiny(), three_colors(), CPU, tmp_path, init=tmp_path / "nowhere.pt")
 
 
+def test_what_cannot_be_started_from_leaves_no_run_folder(source, tmp_path, capsys):
+    """A command that begins nothing has begun nothing: the same line with the right name needs no other folder."""
+    out = tmp_path / "run"
+    words = [*WORDS, "--data.dataset", str(write_folder(tmp_path / "images", "abc")), "--out", str(out)]
+    for init, wider, says in ((tmp_path / "NOTHING.pt", [], "NOTHING.pt: there is no such checkpoint"),
+                              (source, ["--encoder.width", "4"], "its encoder is another one")):  # fmt: skip
+        assert main([*words, "--init", str(init), *wider]) == 2
+        assert says in capsys.readouterr().err
+        assert not out.exists()
+    assert main([*words, "--init", str(source)]) == 0
+    assert (out / INIT_FILE).exists()
+
+
 def test_a_run_goes_on_from_the_weights_that_it_started_with(source, tmp_path):
     """With or without --init, and not with that of another checkpoint; before the first epoch only with it."""
     options, splits, moved = tiny(), three_colors(), tmp_path / "moved.pt"
