@@ -6,30 +6,49 @@ tiles; feature losses read the embeddings and pay for nothing else.
 Both classes are nodes of torch's trees: torch.export and torch.func look through them at their tensors.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.export
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from theory.affinity import unit_points
 from theory.numerics.precision import widen
 
 
-def unit_or_zero(
-    rows: Float[Tensor, "*heads n d"], unit: Callable[[Tensor], Tensor] = unit_points
-) -> Float[Tensor, "*heads n d"]:
-    """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
-    gradient (that of a norm is NaN or without bound there). NaN stays NaN.
+class _Directions(torch.autograd.Function):
+    """Rows divided by their norms, without overflow or underflow on the way.
 
-    Args:
-        unit: how rows are divided that are not zero.
+    The slope, (g - (g.u) u)/|x|, is made of operations that autograd knows, of the rows and of the result, so that it
+    can be differentiated again, and mapped and differentiated by torch.func.
     """
-    zero = (rows == 0).all(-1, keepdim=True)
-    return unit(torch.where(zero, 1.0, rows)).masked_fill(zero, 0.0)
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def forward(rows):
+        largest = rows.abs().amax(-1, keepdim=True)
+        zero = largest == 0
+        scaled = rows / largest.masked_fill(zero, 1.0)
+        return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).masked_fill(zero, 1.0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        rows, unit = ctx.saved_tensors
+        # |x| = x.u, whose terms are all positive.
+        norm = (rows * unit).sum(-1, keepdim=True)
+        across = gradient - unit * (unit * gradient).sum(-1, keepdim=True)
+        return across / norm.masked_fill(norm == 0, torch.inf)
+
+
+def unit_or_zero(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
+    """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
+    gradient (that of a norm is NaN or without bound there). NaN stays NaN. Half precision comes back as float32."""
+    return _Directions.apply(widen(rows))
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class Reading:
     @staticmethod
     def of_tokens(tokens: Float[Tensor, "n d"]) -> "Reading":
         """The cosines of the tokens themselves, as one head; of half precision in float32."""
-        unit = unit_or_zero(widen(tokens), normalized).unsqueeze(0)
+        unit = unit_or_zero(widen(tokens)).unsqueeze(0)
         return Reading(unit, unit)
 
 
@@ -78,11 +97,6 @@ class HeadOutput:
     ) -> "HeadOutput":
         """The output of a head whose only reading is of its embeddings, and what anybody's embeddings are taken for."""
         return HeadOutput(embeddings, (Reading.of_tokens(embeddings),), attentions)
-
-
-def normalized(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
-    """torch's own division by the norm."""
-    return F.normalize(rows, dim=-1)
 
 
 # Nodes of torch's trees.

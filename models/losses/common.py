@@ -120,7 +120,7 @@ class BatchLabels:
     """The labels of a batch, read once for all losses of it.
 
     Attributes:
-        index: what is compared; equal where the labels are.
+        index: equal where the labels are, and below the number of rows.
         others: how many other rows have the row's own label. Some number is above 0.
         host: the same index on the host, if it is known there; whoever needs it otherwise downloads it, and waits.
     """
@@ -146,7 +146,7 @@ class BatchLabels:
         index = labels.long().repeat(views)
         ordered = index.sort().values
         first, last = (torch.searchsorted(ordered, index, right=right) for right in (False, True))
-        return BatchLabels(index, last - first - 1)
+        return BatchLabels(first, last - first - 1)
 
     @cached_property
     def on_host(self) -> np.ndarray:

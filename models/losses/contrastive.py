@@ -27,6 +27,7 @@ from models.losses.common import (
     rows_of_tiles,
     widen,
 )
+from models.losses.symmetric import Exponential, pull, row_sums
 from models.tiled import row_tiles
 from theory.numerics.inputs import Array, require_count, require_flag, require_number
 
@@ -113,9 +114,17 @@ def supcon(
             largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
             require_logits(temperature, largest, len(keys), keys.dtype)
         rows = rows_of_tiles(keys, tile_rows)
+        if normalize and _is_mild(temperature, keys):
+            return _UnitContrast.apply(keys, index, counts, float(temperature), None if tile_rows is None else rows)[0]
         if rows is None:
             return _dense_contrast(keys, index, counts, float(temperature))
         return _TiledContrast.apply(keys, index, counts, float(temperature), rows)
+
+
+def _is_mild(temperature: float, keys: Float[Tensor, "n D"]) -> bool:
+    """Whether exp(C/t) of all cosines C, their sums and the sums' inverses are ordinary numbers, so that nothing need be
+    subtracted from the exponents. Of two rows alone the loss is to be exactly 0, which needs that."""
+    return len(keys) > 2 and 2.0 / temperature <= 0.5 * math.log(torch.finfo(keys.dtype).max)
 
 
 def _dense_contrast(keys: Tensor, index: Tensor, counts: Tensor, temperature: float) -> Tensor:
@@ -150,6 +159,63 @@ def _anchor_losses(logits: Tensor, positives: Tensor, counts: Tensor, first: int
     return log_sums - torch.where(positives, logits, 0.0).sum(-1) / counts.clamp_min(1), log_sums
 
 
+def _slope_of_matrices(keys: Tensor, index: Tensor, counts: Tensor, temperature: float, gradient: Tensor) -> Tensor:
+    """``gradient`` times the loss's gradient by operations that can be differentiated again, from whole matrices."""
+    own = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+    softmax = (keys @ keys.mT / temperature).masked_fill(own, -math.inf).softmax(-1)
+    shares = _positives(index, slice(0, len(keys))) / counts.clamp_min(1).to(keys.dtype)[:, None]
+    anchors = counts > 0
+    weights = anchors * (gradient / temperature / _number_of(anchors))
+    slope = (softmax - shares) * weights[:, None]
+    return (slope + slope.mT) @ keys
+
+
+class _UnitContrast(torch.autograd.Function):
+    """The mean over anchors where logits are bounded: sums of exponentials by half of the matrix (symmetric.py), and
+    positives by the sums over labels, so that nothing asks of a pair whether it is one.
+
+    With s_i = sum_{a != i} exp(z_i.z_a/t), P_i the sum of anchor i's positives and w_i = 1/s_i for anchors, 0 otherwise,
+    t anchors dz_i = sum_a exp(z_i.z_a/t) (w_i + w_a) z_a - 2 P_i/|P(i)|: equal labels have equally many positives.
+    """
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        keys, index, counts, ctx.temperature, ctx.tile_rows = inputs
+        _, sums, positives, *kept = output
+        ctx.mark_non_differentiable(sums, positives, *kept)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(keys, index, counts, sums, positives, *kept)
+
+    @staticmethod
+    def forward(keys, index, counts, temperature, tile_rows):
+        sums, kept = row_sums(keys, Exponential(1.0 / temperature), tile_rows)
+        # Labels are places below n.
+        alike = torch.zeros_like(keys).index_add_(0, index, keys).index_select(0, index)
+        positives = alike.sub_(keys).div_(counts.clamp_min(1).unsqueeze(1))
+        anchors = counts > 0
+        losses = sums.log() - (keys * positives).sum(1).div_(temperature)
+        # NaN stays NaN; a logarithm may be rounded to less than one of its terms.
+        loss = (losses.masked_fill_(~anchors, 0.0).sum() / _number_of(anchors)).clamp_min_(0.0)
+        return loss, sums, positives, *kept
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        if gradient is None:
+            return None, None, None, None, None
+        keys, index, counts, sums, positives, *kept = ctx.saved_tensors
+        # The backward pass may run inside somebody's autocast.
+        with torch.autocast(keys.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                d_keys = _slope_of_matrices(keys, index, counts, ctx.temperature, gradient)
+            else:
+                anchors = counts > 0
+                weights = (1.0 / sums).masked_fill_(~anchors, 0.0)
+                d_keys = pull(keys, Exponential(1.0 / ctx.temperature), weights, ctx.tile_rows, kept)
+                d_keys.sub_(positives.masked_fill(~anchors.unsqueeze(1), 0.0), alpha=2.0)
+                d_keys.mul_(gradient / ctx.temperature / _number_of(anchors))
+        return d_keys, None, None, None, None
+
+
 class _TiledContrast(torch.autograd.Function):
     """The mean over anchors in row tiles. The forward pass keeps the keys and each row's log-sum, O(n D); the backward
     pass computes each tile again.
@@ -174,9 +240,7 @@ class _TiledContrast(torch.autograd.Function):
         keys, index, counts, log_sums = ctx.saved_tensors
         if torch.is_grad_enabled():
             with torch.autocast(keys.device.type, enabled=False):
-                loss = _dense_contrast(keys, index, counts, ctx.temperature)
-                (d_keys,) = torch.autograd.grad(loss, keys, gradient, create_graph=True)
-            return d_keys, None, None, None, None
+                return _slope_of_matrices(keys, index, counts, ctx.temperature, gradient), None, None, None, None
         anchors = counts > 0
         # A number times a count would be float32.
         weights = anchors * (gradient / ctx.temperature / _number_of(anchors))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.head_output import HeadOutput, Reading, normalized, unit_or_zero
+from models.head_output import HeadOutput, Reading, unit_or_zero
 from models.losses.affinity import affinity_jsd_from_points
 from models.losses.common import BatchLabels, labels_of_batch, require_rows, widen
 from models.losses.contrastive import supcon
@@ -166,7 +166,7 @@ def _output_of(output: HeadOutput | Tensor) -> HeadOutput:
 def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
     """In float32 at least; vectors that were normalized in half precision are normalized again."""
     wide = widen(vectors)
-    return wide if wide.dtype == vectors.dtype else unit_or_zero(wide, normalized)
+    return wide if wide.dtype == vectors.dtype else unit_or_zero(wide)
 
 
 def _require_view_pairs(index: np.ndarray) -> None:
