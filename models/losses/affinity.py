@@ -26,9 +26,8 @@ from models.head_output import unit_or_zero
 from models.losses.common import BatchLabels, as_matrix, widen
 from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
-from models.tiled import choose_tile_rows
 from theory.affinity import effective_threshold
-from theory.batches.clusters import group_rows
+from theory.batches.clusters import ClusterLayout, group_rows
 from theory.numerics.inputs import Array, require_array, require_count, require_number, require_points
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name
 
@@ -63,9 +62,9 @@ def affinity_jsd_from_points(
 ) -> Float[Tensor, ""]:
     """``affinity_jsd`` of ReLU(C - cut)^power, rows normalized, zero diagonal, against the labels' target.
 
-    Computed in row tiles, forward and backward: memory O(n (D + tile_rows)), no n x n matrix; a backward pass with
-    create_graph, for second derivatives, needs O(n^2). cut = max(threshold, tau_num). For the truncated output of a
-    stack pass its layer-L ``tokens``.
+    Computed in tiles of half of the matrix, forward and backward: memory O(n (D + tile_rows)) beyond the limits of
+    models/stack.py; a backward pass with create_graph, for second derivatives, needs O(n^2). cut = max(threshold,
+    tau_num). For the truncated output of a stack pass its layer-L ``tokens``.
 
     Args:
         points: any norms; half precision is computed, cut and returned as float32.
@@ -95,12 +94,24 @@ def affinity_jsd_from_points(
         raise ValueError(f"labels: expected integers of shape ({points.shape[-2]},), got {layout.num_points} of them")
     if values_are_checked() and max(layout.sizes) < 2:
         raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
-    rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
+    rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     with torch.autocast(points.device.type, enabled=False):
-        keys = unit_or_zero(points)
-        if layout.order is not None:
-            keys = keys[upload(torch.tensor(layout.order), keys.device) if read is None else read.order]
-        return TiledDivergence.apply(keys, layout, cut, float(power), rows)
+        return jsd_of_keys(unit_or_zero(points), layout if read is None else read, cut, float(power), rows)
+
+
+def jsd_of_keys(
+    keys: Float[Tensor, "n D"],
+    labels: ClusterLayout | BatchLabels,
+    cut: float,
+    power: float,
+    tile_rows: int | None = None,
+) -> Float[Tensor, ""]:
+    """``affinity_jsd_from_points`` of rows of norm 1 or 0, with the cut that is applied; arguments are trusted."""
+    if isinstance(labels, BatchLabels):
+        layout, order = labels.layout, labels.order
+    else:
+        layout, order = labels, None if labels.order is None else upload(torch.tensor(labels.order), keys.device)
+    return TiledDivergence.apply(keys, layout, order, cut, power, tile_rows)[0]
 
 
 def prepare_affinities(
