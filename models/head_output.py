@@ -13,42 +13,62 @@ import torch.export
 from jaxtyping import Float
 from torch import Tensor
 
+from models.devices.functions import signed
 from theory.numerics.precision import widen
 
 
-class _Directions(torch.autograd.Function):
-    """Rows divided by their norms, without overflow or underflow on the way.
+def directions(rows: Float[Tensor, "*heads n d"]) -> tuple[Float[Tensor, "*heads n d"], Float[Tensor, "*heads n 1"]]:
+    """Rows divided by their norms, without overflow or underflow on the way, and what ``across`` divides by: the norms,
+    infinity for zero rows. Not for autograd, which ``unit_or_zero`` is for."""
+    largest = rows.abs().amax(-1, keepdim=True)
+    zero = largest == 0
+    scaled = rows / largest.masked_fill(zero, 1.0)
+    length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    return scaled / length.masked_fill(zero, 1.0), (largest * length).masked_fill(zero, torch.inf)
 
-    The slope, (g - (g.u) u)/|x|, is made of operations that autograd knows, of the rows and of the result, so that it
-    can be differentiated again, and mapped and differentiated by torch.func.
-    """
+
+def across(
+    gradient: Float[Tensor, "*heads n d"], unit: Float[Tensor, "*heads n d"], norm: Float[Tensor, "*heads n 1"]
+) -> Float[Tensor, "*heads n d"]:
+    """The gradient in rows from that in their directions: what is across the direction, over the norm."""
+    return torch.addcmul(gradient, unit, (unit * gradient).sum(-1, keepdim=True), value=-1.0) / norm
+
+
+def differentiable_norm(rows: Float[Tensor, "*heads n d"], unit: Float[Tensor, "*heads n d"]) -> Tensor:
+    """The second of ``directions`` as a function of both, for second derivatives: |x| = x.u, a sum of positive terms."""
+    norm = (rows * unit).sum(-1, keepdim=True)
+    return norm.masked_fill(norm == 0, torch.inf)
+
+
+@signed
+class _Directions(torch.autograd.Function):
+    """``directions`` under autograd. A backward pass that is to be differentiated (create_graph, torch.func) is made of
+    operations that autograd knows, of the rows and of the result."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs, output)
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *output)
 
     @staticmethod
     def forward(rows):
-        largest = rows.abs().amax(-1, keepdim=True)
-        zero = largest == 0
-        scaled = rows / largest.masked_fill(zero, 1.0)
-        return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).masked_fill(zero, 1.0)
+        return directions(rows)
 
     @staticmethod
-    def backward(ctx, gradient):
-        rows, unit = ctx.saved_tensors
-        # |x| = x.u, whose terms are all positive.
-        norm = (rows * unit).sum(-1, keepdim=True)
-        across = gradient - unit * (unit * gradient).sum(-1, keepdim=True)
-        return across / norm.masked_fill(norm == 0, torch.inf)
+    def backward(ctx, gradient, _):
+        if gradient is None:
+            return None
+        rows, unit, norm = ctx.saved_tensors
+        return across(gradient, unit, differentiable_norm(rows, unit) if torch.is_grad_enabled() else norm)
 
 
 def unit_or_zero(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
     """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
     gradient (that of a norm is NaN or without bound there). NaN stays NaN. Half precision comes back as float32."""
-    return _Directions.apply(widen(rows))
+    return _Directions.apply(widen(rows))[0]
 
 
 @dataclass(frozen=True)

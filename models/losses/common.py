@@ -123,11 +123,13 @@ class BatchLabels:
         index: equal where the labels are, and below the number of rows.
         others: how many other rows have the row's own label. Some number is above 0.
         host: the same index on the host, if it is known there; whoever needs it otherwise downloads it, and waits.
+        views: the rows are so many views of samples, all of one view before the next; None where that is not known.
     """
 
     index: Int64[Tensor, " n"]
     others: Int64[Tensor, " n"]
     host: np.ndarray | None = None
+    views: int | None = None
     _targets: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -138,12 +140,12 @@ class BatchLabels:
         """Which sample each row shows, all of one view before the next (``view_pair_labels``)."""
         samples = torch.arange(num_samples, device=device)
         others = torch.full((views * num_samples,), views - 1, device=device)
-        return BatchLabels(samples.repeat(views), others, np.tile(np.arange(num_samples), views))
+        return BatchLabels(samples.repeat(views), others, views=views)
 
     @staticmethod
     def of_classes(labels: Int[Tensor, " N"], views: int) -> "BatchLabels":
         """The classes of N samples, for the rows of two or more views; on the labels' device."""
-        index = labels.long().repeat(views)
+        index = labels.long() if views == 1 else labels.long().repeat(views)
         ordered = index.sort().values
         first, last = (torch.searchsorted(ordered, index, right=right) for right in (False, True))
         return BatchLabels(first, last - first - 1)
@@ -151,6 +153,8 @@ class BatchLabels:
     @cached_property
     def on_host(self) -> np.ndarray:
         """Labels 0..K-1, (n,)."""
+        if self.views is not None:
+            return np.tile(np.arange(len(self) // self.views), self.views)
         return index_labels(self.index)[1] if self.host is None else self.host
 
     @cached_property

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.functions import signed
 from models.devices.value_checks import values_are_checked
-from models.head_output import unit_or_zero
+from models.head_output import across, differentiable_norm, directions, unit_or_zero
 from models.losses.common import (
     BatchLabels,
     labels_of_batch,
@@ -108,14 +109,15 @@ def supcon(
         keys = widen(features)
         if normalize:
             require_nonzero(features, "features")
-            keys = unit_or_zero(keys)
         if normalize or values_are_checked():
             # |z_i.z_j| <= max |z|^2.
             largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
             require_logits(temperature, largest, len(keys), keys.dtype)
         rows = rows_of_tiles(keys, tile_rows)
         if normalize and _is_mild(temperature, keys):
-            return _UnitContrast.apply(keys, index, counts, float(temperature), None if tile_rows is None else rows)[0]
+            own_rows = None if tile_rows is None else rows
+            return _UnitContrast.apply(keys, index, counts, labels.views == 2, float(temperature), own_rows)[0]
+        keys = unit_or_zero(keys) if normalize else keys
         if rows is None:
             return _dense_contrast(keys, index, counts, float(temperature))
         return _TiledContrast.apply(keys, index, counts, float(temperature), rows)
@@ -131,11 +133,12 @@ def _dense_contrast(keys: Tensor, index: Tensor, counts: Tensor, temperature: fl
     logits = keys @ keys.mT / temperature
     rows = _anchor_losses(logits, _positives(index, slice(0, len(keys))), counts, 0)[0]
     anchors = counts > 0
-    return torch.where(anchors, rows, 0.0).sum() / _number_of(anchors)
+    return (rows * anchors).sum() / _number_of(anchors)
 
 
 def _number_of(anchors: Tensor) -> Tensor:
-    """What a sum over anchors is divided by: without any the sum is 0, and the mean is to be."""
+    """What a sum over anchors is divided by: without any the sum is 0, and the mean is to be. (Products with 0 leave
+    NaN what it is.)"""
     return anchors.sum().clamp_min(1)
 
 
@@ -170,50 +173,61 @@ def _slope_of_matrices(keys: Tensor, index: Tensor, counts: Tensor, temperature:
     return (slope + slope.mT) @ keys
 
 
+@signed
 class _UnitContrast(torch.autograd.Function):
-    """The mean over anchors where logits are bounded: sums of exponentials by half of the matrix (symmetric.py), and
-    positives by the sums over labels, so that nothing asks of a pair whether it is one.
+    """The mean over anchors from rows of any norms, where logits are mild: sums of exponentials by half of the matrix
+    (symmetric.py), and positives by the sums over labels, so that nothing asks of a pair whether it is one.
 
-    With s_i = sum_{a != i} exp(z_i.z_a/t), P_i the sum of anchor i's positives and w_i = 1/s_i for anchors, 0 otherwise,
-    t anchors dz_i = sum_a exp(z_i.z_a/t) (w_i + w_a) z_a - 2 P_i/|P(i)|: equal labels have equally many positives.
+    With s_i = sum_{a != i} exp(z_i.z_a/t), P_i the mean of anchor i's positives and w_i = 1/s_i for anchors, 0
+    otherwise, t anchors dz_i = sum_a exp(z_i.z_a/t) (w_i + w_a) z_a - 2 P_i: equal labels have equally many positives.
+
+    ``apply`` returns the loss first, and then what the backward pass needs.
     """
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        keys, index, counts, ctx.temperature, ctx.tile_rows = inputs
-        _, sums, positives, *kept = output
-        ctx.mark_non_differentiable(sums, positives, *kept)
+        features, index, counts, ctx.pairs, ctx.temperature, ctx.tile_rows = inputs
+        ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(keys, index, counts, sums, positives, *kept)
+        ctx.save_for_backward(features, index, counts, *output[1:])
 
     @staticmethod
-    def forward(keys, index, counts, temperature, tile_rows):
+    def forward(features, index, counts, pairs, temperature, tile_rows):
+        keys, norm = directions(features)
         sums, kept = row_sums(keys, Exponential(1.0 / temperature), tile_rows)
-        # Labels are places below n.
-        alike = torch.zeros_like(keys).index_add_(0, index, keys).index_select(0, index)
-        positives = alike.sub_(keys).div_(counts.clamp_min(1).unsqueeze(1))
         anchors = counts > 0
-        losses = sums.log() - (keys * positives).sum(1).div_(temperature)
-        # NaN stays NaN; a logarithm may be rounded to less than one of its terms.
-        loss = (losses.masked_fill_(~anchors, 0.0).sum() / _number_of(anchors)).clamp_min_(0.0)
-        return loss, sums, positives, *kept
+        scores = (keys * _mean_positives(keys, index, counts, pairs)).sum(1)
+        losses = sums.log().sub_(scores, alpha=1.0 / temperature)
+        # A logarithm may be rounded to less than one of its terms.
+        loss = losses.mul_(anchors).sum().div_(_number_of(anchors)).clamp_min_(0.0)
+        return loss, keys, norm, sums, *kept
 
     @staticmethod
     def backward(ctx, gradient, *_):
         if gradient is None:
-            return None, None, None, None, None
-        keys, index, counts, sums, positives, *kept = ctx.saved_tensors
+            return None, None, None, None, None, None
+        features, index, counts, keys, norm, sums, *kept = ctx.saved_tensors
         # The backward pass may run inside somebody's autocast.
         with torch.autocast(keys.device.type, enabled=False):
             if torch.is_grad_enabled():
+                keys = unit_or_zero(features)
                 d_keys = _slope_of_matrices(keys, index, counts, ctx.temperature, gradient)
+                norm = differentiable_norm(features, keys)
             else:
                 anchors = counts > 0
-                weights = (1.0 / sums).masked_fill_(~anchors, 0.0)
-                d_keys = pull(keys, Exponential(1.0 / ctx.temperature), weights, ctx.tile_rows, kept)
-                d_keys.sub_(positives.masked_fill(~anchors.unsqueeze(1), 0.0), alpha=2.0)
+                d_keys = pull(keys, Exponential(1.0 / ctx.temperature), anchors / sums, ctx.tile_rows, kept)
+                d_keys.sub_(_mean_positives(keys, index, counts, ctx.pairs), alpha=2.0)
                 d_keys.mul_(gradient / ctx.temperature / _number_of(anchors))
-        return d_keys, None, None, None, None
+            return across(d_keys, keys, norm), None, None, None, None, None
+
+
+def _mean_positives(keys: Tensor, index: Tensor, counts: Tensor, pairs: bool) -> Float[Tensor, "n D"]:
+    """P_i, zero where there are none."""
+    if pairs:
+        return keys.roll(len(keys) // 2, 0)
+    # Labels are places below n; of a row that is alone with its own nothing is left.
+    alike = torch.zeros_like(keys).index_add_(0, index, keys).index_select(0, index)
+    return alike.sub_(keys).div_(counts.clamp_min(1).unsqueeze(1))
 
 
 class _TiledContrast(torch.autograd.Function):
@@ -230,7 +244,7 @@ class _TiledContrast(torch.autograd.Function):
         for rows in row_tiles(len(keys), tile_rows):
             logits = (keys[rows] @ keys.mT).div_(temperature)
             losses, log_sums[rows] = _anchor_losses(logits, _positives(index, rows), counts[rows], rows.start)
-            total += torch.where(counts[rows] > 0, losses, 0.0).sum()
+            total += (losses * (counts[rows] > 0)).sum()
         ctx.save_for_backward(keys, index, counts, log_sums)
         ctx.temperature, ctx.tile_rows = temperature, tile_rows
         return total / _number_of(counts > 0)

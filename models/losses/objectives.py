@@ -87,7 +87,7 @@ class Objective:
             _require_view_pairs(read.on_host)
         with torch.autocast(output.embeddings.device.type, enabled=False):
             streams = [self._of_stream(stream, read) for stream in (output, *output.auxiliary)]
-            return sum(streams[1:], start=streams[0]) / len(streams)
+            return streams[0] if len(streams) == 1 else sum(streams[1:], start=streams[0]) / len(streams)
 
     @property
     def effective_temperature(self) -> float:

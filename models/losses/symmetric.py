@@ -113,9 +113,9 @@ def row_sums(
     for tile in upper_tiles(keys, tile_rows):
         base = tile.base(keys, kernel)
         value = kernel.value(base)
-        sums[tile.rows] += value.sum(1)
+        sums[tile.rows].add_(value.sum(1))
         if tile.below < value.shape[1]:
-            sums[tile.columns][tile.below :] += value[:, tile.below :].sum(0)
+            sums[tile.columns][tile.below :].add_(value[:, tile.below :].sum(0))
         if keep:
             kept.append(base)
     return sums, tuple(kept)

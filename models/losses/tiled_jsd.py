@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from models.devices.functions import signed
 from models.devices.transfer import upload
 from models.losses.common import target_of_index
 from models.losses.jsd import LN2, clip_divergence, entry_divergence, entry_slope
@@ -23,6 +24,7 @@ from theory.batches.clusters import ClusterLayout
 BLOCK_ENTRIES = CPU_TILE_BYTES // 8
 
 
+@signed
 class TiledDivergence(torch.autograd.Function):
     """The loss from unit keys, in any order; ``apply`` returns it first, and then what the backward pass needs.
 
@@ -41,7 +43,8 @@ class TiledDivergence(torch.autograd.Function):
     def forward(keys, layout, order, cut, power, tile_rows):
         kernel = PowerOfRelu(cut, power)
         mass, kept = row_sums(keys, kernel, tile_rows)
-        total = keys.new_zeros(())
+        # NaN shows, whatever rows are counted.
+        total = 0.0 * mass.sum()
         for block in cluster_blocks(keys, layout, order):
             own = kernel.value(block.base(keys, kernel))
             total += _block_divergence(own, block.whole_mass(mass, own))
