@@ -35,7 +35,7 @@ def across(
 
 
 def differentiable_norm(rows: Float[Tensor, "*heads n d"], unit: Float[Tensor, "*heads n d"]) -> Tensor:
-    """The second of ``directions`` as a function of both, for second derivatives: |x| = x.u, a sum of positive terms."""
+    """The norms of ``directions`` as a function of both, for second derivatives: |x| = x.u, all terms positive."""
     norm = (rows * unit).sum(-1, keepdim=True)
     return norm.masked_fill(norm == 0, torch.inf)
 

@@ -20,14 +20,12 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
-from models.devices.transfer import upload
 from models.devices.value_checks import values_are_checked
 from models.head_output import unit_or_zero
-from models.losses.common import BatchLabels, as_matrix, widen
+from models.losses.common import BatchLabels, as_matrix, read_labels, widen
 from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
 from theory.affinity import effective_threshold
-from theory.batches.clusters import ClusterLayout, group_rows
 from theory.numerics.inputs import Array, require_array, require_count, require_number, require_points
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name
 
@@ -88,30 +86,14 @@ def affinity_jsd_from_points(
     require_number(threshold, "threshold", 0.0, 1.0, closed="left")
     require_number(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
-    read = labels if isinstance(labels, BatchLabels) else None
-    layout = group_rows(labels) if read is None else read.layout
-    if layout.num_points != points.shape[-2]:
-        raise ValueError(f"labels: expected integers of shape ({points.shape[-2]},), got {layout.num_points} of them")
-    if values_are_checked() and max(layout.sizes) < 2:
+    read = labels if isinstance(labels, BatchLabels) else read_labels(labels, len(points), points.device)
+    if len(read) != len(points):
+        raise ValueError(f"labels: expected integers of shape ({len(points)},), got {len(read)} of them")
+    if values_are_checked() and max(read.layout.sizes) < 2:
         raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
     rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     with torch.autocast(points.device.type, enabled=False):
-        return jsd_of_keys(unit_or_zero(points), layout if read is None else read, cut, float(power), rows)
-
-
-def jsd_of_keys(
-    keys: Float[Tensor, "n D"],
-    labels: ClusterLayout | BatchLabels,
-    cut: float,
-    power: float,
-    tile_rows: int | None = None,
-) -> Float[Tensor, ""]:
-    """``affinity_jsd_from_points`` of rows of norm 1 or 0, with the cut that is applied; arguments are trusted."""
-    if isinstance(labels, BatchLabels):
-        layout, order = labels.layout, labels.order
-    else:
-        layout, order = labels, None if labels.order is None else upload(torch.tensor(labels.order), keys.device)
-    return TiledDivergence.apply(keys, layout, order, cut, power, tile_rows)[0]
+        return TiledDivergence.apply(unit_or_zero(points), read, cut, float(power), rows)[0]
 
 
 def prepare_affinities(

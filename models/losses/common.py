@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.devices.transfer import upload
 from models.devices.value_checks import values_are_checked
+from models.losses.cluster_blocks import ClusterBlock, cluster_blocks
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
 from theory.batches.clusters import ClusterLayout, group_rows, index_labels
@@ -21,8 +22,8 @@ from theory.numerics.inputs import Array, require_array, require_count
 from theory.numerics.precision import widen
 
 __all__ = [
-    "BatchLabels", "as_matrix", "label_index", "labels_of_batch", "others_alike", "require_alike", "require_logits",
-    "require_nonzero", "require_rows", "rows_of_tiles", "target_of_index", "widen",
+    "BatchLabels", "as_matrix", "label_index", "labels_of_batch", "others_alike", "read_labels", "require_alike",
+    "require_logits", "require_nonzero", "require_rows", "rows_of_tiles", "target_of_index", "widen",
 ]  # fmt: skip
 
 FLOAT64_MAX = torch.finfo(torch.float64).max
@@ -163,10 +164,9 @@ class BatchLabels:
         return group_rows(self.on_host)
 
     @cached_property
-    def order(self) -> Int64[Tensor, " n"] | None:
-        """``layout.order`` on the labels' device."""
-        order = self.layout.order
-        return None if order is None else upload(torch.tensor(order), self.index.device)
+    def blocks(self) -> tuple[ClusterBlock, ...]:
+        """All pairs of rows that share a label, on the labels' device."""
+        return cluster_blocks(self.layout, self.index.device)
 
     def target(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
         """The ideal affinity (target_of_index), formed once."""
@@ -185,11 +185,20 @@ def labels_of_batch(labels: Array | BatchLabels, num_points: int, device: torch.
         if len(labels) != num_points:
             raise ValueError(f"labels: expected integers of shape ({num_points},), got {len(labels)} of them")
         return labels
-    index = index_labels(labels, num_points)[1]
-    others = np.bincount(index)[index] - 1
-    if not (others > 0).any():
+    read = read_labels(labels, num_points, device)
+    if np.bincount(read.host).max() < 2:
         raise ValueError("labels: some label must occur at least twice, every one occurs once")
-    both = upload(torch.from_numpy(np.stack([index, others])), device)
+    return read
+
+
+def read_labels(labels: Array, num_points: int, device: torch.device | str) -> BatchLabels:
+    """Labels of any integer values, on ``device``.
+
+    Raises:
+        ValueError: labels of another shape or type.
+    """
+    index = index_labels(labels, num_points)[1]
+    both = upload(torch.from_numpy(np.stack([index, np.bincount(index)[index] - 1])), device)
     return BatchLabels(both[0], both[1], index)
 
 

@@ -124,8 +124,8 @@ def supcon(
 
 
 def _is_mild(temperature: float, keys: Float[Tensor, "n D"]) -> bool:
-    """Whether exp(C/t) of all cosines C, their sums and the sums' inverses are ordinary numbers, so that nothing need be
-    subtracted from the exponents. Of two rows alone the loss is to be exactly 0, which needs that."""
+    """Whether exp(C/t) of all cosines C, their sums and the sums' inverses are ordinary numbers, so that nothing need
+    be subtracted from the exponents. Of two rows alone the loss is to be exactly 0, which needs that."""
     return len(keys) > 2 and 2.0 / temperature <= 0.5 * math.log(torch.finfo(keys.dtype).max)
 
 

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.head_output import HeadOutput, Reading, unit_or_zero
-from models.losses.affinity import jsd_of_keys
 from models.losses.common import BatchLabels, labels_of_batch, require_rows, widen
 from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence
 from models.losses.legacy import symnsq_legacy
 from models.losses.readout import Readout, read_affinity, require_cosines
+from models.losses.tiled_jsd import TiledDivergence
 from models.stack import fits_dense
 from theory.numerics.inputs import Array, require_choice, require_flags, require_number
 from theory.numerics.precision import numerical_threshold
@@ -98,7 +98,8 @@ class Objective:
         if isinstance(output, HeadOutput):
             return output
         if not isinstance(output, Tensor):
-            raise ValueError(f"output: expected what a head returns, or embeddings (n, d), got a {type(output).__name__}")
+            kind = type(output).__name__
+            raise ValueError(f"output: expected what a head returns, or embeddings (n, d), got a {kind}")
         require_rows(output, "output")
         # Cosines are read by affinities alone.
         return HeadOutput.of_embeddings(output) if self.kind == "affinity" else HeadOutput(output, ())
@@ -127,7 +128,7 @@ class Objective:
         if self._tiles(reading):
             require_cosines(queries.square().sum(-1))
             power = 2.0 if self.readout == "squared_relu" else 1.0
-            return jsd_of_keys(queries[0], labels, numerical_threshold(queries.dtype), power)
+            return TiledDivergence.apply(queries[0], labels, numerical_threshold(queries.dtype), power, None)[0]
         affinity = read_affinity(reading.cosines(), self.readout, temperature=self.effective_temperature)
         return affinity_divergence(affinity, labels.target(affinity.dtype), self.divergence, self.smoothing)
 

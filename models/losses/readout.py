@@ -61,8 +61,8 @@ def read_affinity(
 
 
 def require_cosines(cosines: Float[Tensor, "*any"]) -> None:
-    """Refuse numbers outside [-1, 1], up to what their dtype rounds, where values are checked. Of rows' squared norms it
-    says the same of the rows' cosines, the largest of which lie on the diagonal.
+    """Refuse numbers outside [-1, 1], up to what their dtype rounds, where values are checked. Of rows' squared norms
+    it says that of their cosines, the largest of which lie on the diagonal.
 
     Raises:
         ValueError: NaN, or outside.

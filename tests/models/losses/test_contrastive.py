@@ -128,7 +128,8 @@ def test_large_batches_go_in_tiles_and_small_ones_do_not(monkeypatch):
         x = random(n, 2, dtype=torch.float32).requires_grad_()
         supcon(x, np.arange(n) // 2, normalize=False)
         assert bool(used) == tiled
-        assert (saved_entries(supcon(x, np.arange(n) // 2)) == 2 * n) == tiled, "tiles are kept where matrices would fit"
+        kept = saved_entries(supcon(x, np.arange(n) // 2)) > 2 * n
+        assert kept != tiled, "tiles are kept where matrices would fit"
 
 
 def test_a_temperature_that_is_not_mild_goes_the_other_way():

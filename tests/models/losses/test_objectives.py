@@ -20,7 +20,7 @@ from models.losses import (
     target_of_labels,
     view_pair_labels,
 )
-from models.losses.affinity import jsd_of_keys
+from models.losses.tiled_jsd import TiledDivergence
 from tests.stand_in import DEVICE, PretendDevice
 
 N = 6
@@ -182,7 +182,8 @@ def test_labels_of_any_library(name):
 def test_what_tiles_can_do_goes_in_tiles(name, monkeypatch):
     """On a CPU always, on a device where the matrix would be large."""
     calls = []
-    monkeypatch.setattr(objectives, "jsd_of_keys", lambda *a: calls.append(a[3]) or jsd_of_keys(*a, tile_rows=5))
+    apply = TiledDivergence.apply
+    monkeypatch.setattr(TiledDivergence, "apply", lambda *a: calls.append(a[3]) or apply(*a[:-1], 5))
 
     def value_and_gradient(x):
         value = OBJECTIVES[name](embedded(x), CLASSES)
