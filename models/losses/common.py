@@ -168,6 +168,14 @@ class BatchLabels:
         """All pairs of rows that share a label, on the labels' device."""
         return cluster_blocks(self.layout, self.index.device)
 
+    def anchor_weights(self, dtype: torch.dtype) -> Float[Tensor, " n"]:
+        """What the mean over anchors, the rows with positives, multiplies each row with; 0 where there are none."""
+        if self.views is not None:
+            share = 1.0 / len(self) if self.views > 1 else 0.0
+            return torch.full(self.index.shape, share, dtype=dtype, device=self.index.device)
+        anchors = self.others > 0
+        return anchors.to(dtype) / anchors.sum().clamp_min(1)
+
     def target(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
         """The ideal affinity (target_of_index), formed once."""
         if dtype not in self._targets:

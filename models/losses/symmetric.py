@@ -103,7 +103,7 @@ def upper_tiles(keys: Float[Tensor, "n D"], tile_rows: int | None) -> list[Tile]
 def row_sums(
     keys: Float[Tensor, "n D"], kernel: Kernel, tile_rows: int | None
 ) -> tuple[Float[Tensor, " n"], tuple[Tensor, ...]]:
-    """sum_{j != i} f(z_i.z_j) of every row, and what ``pull`` may have again instead of forming it anew.
+    """sum_{j != i} f(z_i.z_j) of every row, and what ``add_pull`` may have again instead of forming it anew.
 
     Args:
         tile_rows: None chooses, and keeps the tiles where the whole matrix would fit.
@@ -121,20 +121,20 @@ def row_sums(
     return sums, tuple(kept)
 
 
-def pull(
+def add_pull(
+    total: Float[Tensor, "n D"],
     keys: Float[Tensor, "n D"],
     kernel: Kernel,
     weights: Float[Tensor, " n"],
     tile_rows: int | None,
     kept: Sequence[Tensor] = (),
 ) -> Float[Tensor, "n D"]:
-    """sum_{j != i} (w_i + w_j) f'(z_i.z_j) z_j, up to the kernel's constant factor: the gradient of
+    """Adds sum_{j != i} (w_i + w_j) f'(z_i.z_j) z_j to ``total``, up to the kernel's constant factor: the gradient of
     sum_i w_i sum_{j != i} f(z_i.z_j).
 
     Args:
         kept: of ``row_sums``, of the same keys, kernel and rows.
     """
-    total = torch.zeros_like(keys)
     for number, tile in enumerate(upper_tiles(keys, tile_rows)):
         base = kept[number] if kept else tile.base(keys, kernel)
         pairs = (weights[tile.rows, None] + weights[tile.columns]).mul_(kernel.slope(base))

@@ -15,7 +15,7 @@ from models.devices.functions import signed
 from models.losses.cluster_blocks import ClusterBlock
 from models.losses.common import BatchLabels, target_of_index
 from models.losses.jsd import LN2, clip_divergence, entry_divergence, entry_slope
-from models.losses.symmetric import PowerOfRelu, pull, row_sums
+from models.losses.symmetric import PowerOfRelu, add_pull, row_sums
 
 
 @signed
@@ -69,7 +69,7 @@ class TiledDivergence(torch.autograd.Function):
             pairs = slope.sub_(0.5 * LN2).mul_(kernel.slope(inside.base)).mul_(scale.unsqueeze(-1))
             more[rows] += pairs @ inside.keys[members]
             more[members] += pairs.mT @ inside.keys[rows]
-        return pull(keys, kernel, weights[:-1], ctx.tile_rows, kept).add_(more[:-1])
+        return add_pull(more[:-1], keys, kernel, weights[:-1], ctx.tile_rows, kept)
 
 
 class _Inside:
