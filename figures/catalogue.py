@@ -28,7 +28,7 @@ from figures.sweeps import (
     tightness,
     trials,
 )
-from figures.trainings import ablations, affinity_maps, head_costs, images, learning_speed, training
+from figures.trainings import ablations, affinity_maps, head_costs, images, learning_speed, peers, training
 from figures.words import DESCRIPTION, seen
 from theory.numerics.whole_files import replacing
 
@@ -55,6 +55,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_layers": (("epochs", "layers"), images.draw_layers),
     "learning_speed": (("learning",), learning_speed.draw),
     "head_costs": (("costs",), head_costs.draw),
+    "peers": (("peer_losses",), peers.draw),
     "advice": (("curves",), advisor.draw),
     "advice_checked": (("checked",), advisor.draw_checked),
     "trials": (("trials", "attacks"), trials.draw),

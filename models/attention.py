@@ -178,8 +178,14 @@ class TransFusionBlock(nn.Module):
         mass = row_mass.unsqueeze(-1)
         occupied = mass > 0
         own = points if tile is None else points[..., tile.rows, :]
-        fused = (affinity @ points) / torch.where(occupied, mass, 1.0)
-        return torch.lerp(own, torch.where(occupied, fused, own), self.mixing)
+        fused = affinity @ points
+        # A row without neighbours keeps its point. (Two numbers alone would be float32 to torch.where.)
+        weight = torch.where(occupied, self.mixing, torch.zeros_like(mass))
+        mass = torch.where(occupied, mass, 1.0)
+        if torch.is_grad_enabled():
+            return torch.lerp(own, fused / mass, weight)
+        # Memory that is asked for anew costs more than the arithmetic.
+        return torch.lerp(own, fused.div_(mass), weight, out=fused)
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         affinity, row_mass = self.affinity(self.attend(points))

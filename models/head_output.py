@@ -6,30 +6,69 @@ tiles; feature losses read the embeddings and pay for nothing else.
 Both classes are nodes of torch's trees: torch.export and torch.func look through them at their tensors.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.export
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from theory.affinity import unit_points
+from models.devices.functions import signed
 from theory.numerics.precision import widen
 
 
-def unit_or_zero(
-    rows: Float[Tensor, "*heads n d"], unit: Callable[[Tensor], Tensor] = unit_points
-) -> Float[Tensor, "*heads n d"]:
-    """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
-    gradient (that of a norm is NaN or without bound there). NaN stays NaN.
+def directions(rows: Float[Tensor, "*heads n d"]) -> tuple[Float[Tensor, "*heads n d"], Float[Tensor, "*heads n 1"]]:
+    """Rows divided by their norms, without overflow or underflow on the way, and what ``across`` divides by: the norms,
+    infinity for zero rows. Not for autograd, which ``unit_or_zero`` is for."""
+    largest = rows.abs().amax(-1, keepdim=True)
+    zero = largest == 0
+    scaled = rows / largest.masked_fill(zero, 1.0)
+    length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    return scaled / length.masked_fill(zero, 1.0), (largest * length).masked_fill(zero, torch.inf)
 
-    Args:
-        unit: how rows are divided that are not zero.
-    """
-    zero = (rows == 0).all(-1, keepdim=True)
-    return unit(torch.where(zero, 1.0, rows)).masked_fill(zero, 0.0)
+
+def across(
+    gradient: Float[Tensor, "*heads n d"], unit: Float[Tensor, "*heads n d"], norm: Float[Tensor, "*heads n 1"]
+) -> Float[Tensor, "*heads n d"]:
+    """The gradient in rows from that in their directions: what is across the direction, over the norm."""
+    return torch.addcmul(gradient, unit, (unit * gradient).sum(-1, keepdim=True), value=-1.0) / norm
+
+
+def differentiable_norm(rows: Float[Tensor, "*heads n d"], unit: Float[Tensor, "*heads n d"]) -> Tensor:
+    """The norms of ``directions`` as a function of both, for second derivatives: |x| = x.u, all terms positive."""
+    norm = (rows * unit).sum(-1, keepdim=True)
+    return norm.masked_fill(norm == 0, torch.inf)
+
+
+@signed
+class _Directions(torch.autograd.Function):
+    """``directions`` under autograd. A backward pass that is to be differentiated (create_graph, torch.func) is made of
+    operations that autograd knows, of the rows and of the result."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *output)
+
+    @staticmethod
+    def forward(rows):
+        return directions(rows)
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        if gradient is None:
+            return None
+        rows, unit, norm = ctx.saved_tensors
+        return across(gradient, unit, differentiable_norm(rows, unit) if torch.is_grad_enabled() else norm)
+
+
+def unit_or_zero(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
+    """Rows divided by their norms. A zero row has no direction: it stays zero, its cosines are 0, and it has no
+    gradient (that of a norm is NaN or without bound there). NaN stays NaN. Half precision comes back as float32."""
+    return _Directions.apply(widen(rows))[0]
 
 
 @dataclass(frozen=True)
@@ -51,7 +90,7 @@ class Reading:
     @staticmethod
     def of_tokens(tokens: Float[Tensor, "n d"]) -> "Reading":
         """The cosines of the tokens themselves, as one head; of half precision in float32."""
-        unit = unit_or_zero(widen(tokens), normalized).unsqueeze(0)
+        unit = unit_or_zero(widen(tokens)).unsqueeze(0)
         return Reading(unit, unit)
 
 
@@ -78,11 +117,6 @@ class HeadOutput:
     ) -> "HeadOutput":
         """The output of a head whose only reading is of its embeddings, and what anybody's embeddings are taken for."""
         return HeadOutput(embeddings, (Reading.of_tokens(embeddings),), attentions)
-
-
-def normalized(rows: Float[Tensor, "*heads n d"]) -> Float[Tensor, "*heads n d"]:
-    """torch's own division by the norm."""
-    return F.normalize(rows, dim=-1)
 
 
 # Nodes of torch's trees.

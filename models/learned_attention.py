@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.head_output import Reading, normalized, unit_or_zero
+from models.head_output import Reading, unit_or_zero
 from theory.numerics.inputs import require_count, require_number
 from theory.numerics.precision import numerical_threshold
 
@@ -71,7 +71,7 @@ class CosineQueryKey(nn.Module):
 
     def _unit(self, projected: Float[Tensor, "n width"]) -> Float[Tensor, "heads n d"]:
         heads = split_heads(projected, self.num_heads)
-        return unit_or_zero(heads.to(torch.promote_types(heads.dtype, torch.float32)), normalized)
+        return unit_or_zero(heads.to(torch.promote_types(heads.dtype, torch.float32)))
 
     def cut(self) -> float:
         """The cosine up to which there is only round-off: that of the projections' dtype."""

@@ -305,7 +305,8 @@ def ordinary_sizes(dim: int, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def _require_ordinary_size(points: Float[np.ndarray | Tensor, "*trials n D"], dtype: torch.dtype) -> None:
-    largest = torch.as_tensor(points).detach().abs().amax(-1)
+    points = torch.as_tensor(points).detach()
+    largest = torch.maximum(points.amax(-1), -points.amin(-1))
     low, high = ordinary_sizes(points.shape[-1], dtype)
     outside = (largest < low) | (largest > high)
     if bool(outside.any()):

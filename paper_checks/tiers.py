@@ -115,8 +115,8 @@ QUICK = Tier(
 FAST = fast_lane()
 CPU = Tier(
     name="cpu",
-    # The fast lane for few epochs of small views, so that a night holds hundreds of trainings (55.7 % by the linear probe
-    # on validation images after two minutes of one core; half of the epochs at 24 pixels: 55.7 % too, for more time).
+    # The fast lane for few epochs of small views, so that a night holds hundreds of trainings: 55.7 % by the linear
+    # probe on validation images after two minutes of one core; with half of the epochs at 24 pixels 55.7 % too.
     # Features are as wide as the last stage: probes of wider ones would take longer than the training.
     config=replace(
         FAST,

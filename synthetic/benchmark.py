@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from models.cifar.benchmark.stacks import bare_products
 from models.stack import AttentionStack
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
@@ -79,15 +80,6 @@ def obvious_trial(points: np.ndarray, labels: np.ndarray, threshold: float, mixi
         })  # fmt: skip
         points = np.where(mass > 0, (1 - mixing) * points + mixing * (normalized @ points), points)
     return layers
-
-
-def bare_products(points: torch.Tensor, depth: int) -> torch.Tensor:
-    """The products that any implementation needs: n x D x n for the cosines, n x n x D for mixing, at every layer."""
-    for layer in range(depth + 1):
-        gram = points @ points.mT
-        if layer < depth:
-            points = gram @ points * 1e-3
-    return points
 
 
 def make_batches(shape: tuple[int, int, int], noise: float) -> tuple[np.ndarray, np.ndarray, float]:

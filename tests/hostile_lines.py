@@ -16,8 +16,8 @@ from typing import Any, Literal
 from models.advisor import __main__ as advisor
 from models.advisor.coverage import __main__ as coverage
 from models.cifar import __main__ as cifar
-from models.cifar import benchmark as cifar_benchmark
 from models.cifar import compare, embed, evaluate, prospective
+from models.cifar.benchmark import __main__ as cifar_benchmark
 from paper_checks import __main__ as paper_checks
 from synthetic import (
     adversary,

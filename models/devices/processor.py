@@ -1,5 +1,6 @@
 """What this machine's processor can do."""
 
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -21,3 +22,14 @@ def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     flags = [line.partition(":")[2].split() for line in lines if line.startswith("flags")]
     return bool(flags) and all(not BF16_FLAGS.isdisjoint(each) for each in flags)
+
+
+@cache
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name as Linux tells it, elsewhere as Python does; the architecture where nobody does."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, [*names, platform.processor(), platform.machine()]), "unknown processor")

@@ -20,15 +20,12 @@ import torch
 from jaxtyping import Float, Real, Shaped
 from torch import Tensor
 
-from models.devices.transfer import upload
 from models.devices.value_checks import values_are_checked
 from models.head_output import unit_or_zero
-from models.losses.common import BatchLabels, as_matrix, widen
+from models.losses.common import BatchLabels, as_matrix, read_labels, widen
 from models.losses.jsd import DenseDivergence
 from models.losses.tiled_jsd import TiledDivergence
-from models.tiled import choose_tile_rows
 from theory.affinity import effective_threshold
-from theory.batches.clusters import group_rows
 from theory.numerics.inputs import Array, require_array, require_count, require_number, require_points
 from theory.numerics.precision import UNIT_SUM_TOLERANCE, dtype_name
 
@@ -63,9 +60,9 @@ def affinity_jsd_from_points(
 ) -> Float[Tensor, ""]:
     """``affinity_jsd`` of ReLU(C - cut)^power, rows normalized, zero diagonal, against the labels' target.
 
-    Computed in row tiles, forward and backward: memory O(n (D + tile_rows)), no n x n matrix; a backward pass with
-    create_graph, for second derivatives, needs O(n^2). cut = max(threshold, tau_num). For the truncated output of a
-    stack pass its layer-L ``tokens``.
+    Computed in tiles of half of the matrix, forward and backward: memory O(n (D + tile_rows)) beyond the limits of
+    models/stack.py; a backward pass with create_graph, for second derivatives, needs O(n^2). cut = max(threshold,
+    tau_num). For the truncated output of a stack pass its layer-L ``tokens``.
 
     Args:
         points: any norms; half precision is computed, cut and returned as float32.
@@ -89,18 +86,14 @@ def affinity_jsd_from_points(
     require_number(threshold, "threshold", 0.0, 1.0, closed="left")
     require_number(power, "power", 1.0, math.inf, closed="left")
     cut = effective_threshold(float(threshold), points.dtype, condition)
-    read = labels if isinstance(labels, BatchLabels) else None
-    layout = group_rows(labels) if read is None else read.layout
-    if layout.num_points != points.shape[-2]:
-        raise ValueError(f"labels: expected integers of shape ({points.shape[-2]},), got {layout.num_points} of them")
-    if values_are_checked() and max(layout.sizes) < 2:
+    read = labels if isinstance(labels, BatchLabels) else read_labels(labels, len(points), points.device)
+    if len(read) != len(points):
+        raise ValueError(f"labels: expected integers of shape ({len(points)},), got {len(read)} of them")
+    if values_are_checked() and max(read.layout.sizes) < 2:
         raise ValueError("labels: some cluster needs at least 2 points, every one has 1")
-    rows = choose_tile_rows(points) if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
+    rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
     with torch.autocast(points.device.type, enabled=False):
-        keys = unit_or_zero(points)
-        if layout.order is not None:
-            keys = keys[upload(torch.tensor(layout.order), keys.device) if read is None else read.order]
-        return TiledDivergence.apply(keys, layout, cut, float(power), rows)
+        return TiledDivergence.apply(unit_or_zero(points), read, cut, float(power), rows)[0]
 
 
 def prepare_affinities(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.devices.transfer import upload
 from models.devices.value_checks import values_are_checked
+from models.losses.cluster_blocks import ClusterBlock, cluster_blocks
 from models.stack import fits_dense
 from models.tiled import choose_tile_rows
 from theory.batches.clusters import ClusterLayout, group_rows, index_labels
@@ -21,8 +22,8 @@ from theory.numerics.inputs import Array, require_array, require_count
 from theory.numerics.precision import widen
 
 __all__ = [
-    "BatchLabels", "as_matrix", "label_index", "labels_of_batch", "others_alike", "require_alike", "require_logits",
-    "require_nonzero", "require_rows", "rows_of_tiles", "target_of_index", "widen",
+    "BatchLabels", "as_matrix", "label_index", "labels_of_batch", "others_alike", "read_labels", "require_alike",
+    "require_logits", "require_nonzero", "require_rows", "rows_of_tiles", "target_of_index", "widen",
 ]  # fmt: skip
 
 FLOAT64_MAX = torch.finfo(torch.float64).max
@@ -120,14 +121,16 @@ class BatchLabels:
     """The labels of a batch, read once for all losses of it.
 
     Attributes:
-        index: what is compared; equal where the labels are.
+        index: equal where the labels are, and below the number of rows.
         others: how many other rows have the row's own label. Some number is above 0.
         host: the same index on the host, if it is known there; whoever needs it otherwise downloads it, and waits.
+        views: the rows are so many views of samples, all of one view before the next; None where that is not known.
     """
 
     index: Int64[Tensor, " n"]
     others: Int64[Tensor, " n"]
     host: np.ndarray | None = None
+    views: int | None = None
     _targets: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -138,19 +141,21 @@ class BatchLabels:
         """Which sample each row shows, all of one view before the next (``view_pair_labels``)."""
         samples = torch.arange(num_samples, device=device)
         others = torch.full((views * num_samples,), views - 1, device=device)
-        return BatchLabels(samples.repeat(views), others, np.tile(np.arange(num_samples), views))
+        return BatchLabels(samples.repeat(views), others, views=views)
 
     @staticmethod
     def of_classes(labels: Int[Tensor, " N"], views: int) -> "BatchLabels":
         """The classes of N samples, for the rows of two or more views; on the labels' device."""
-        index = labels.long().repeat(views)
+        index = labels.long() if views == 1 else labels.long().repeat(views)
         ordered = index.sort().values
         first, last = (torch.searchsorted(ordered, index, right=right) for right in (False, True))
-        return BatchLabels(index, last - first - 1)
+        return BatchLabels(first, last - first - 1)
 
     @cached_property
     def on_host(self) -> np.ndarray:
         """Labels 0..K-1, (n,)."""
+        if self.views is not None:
+            return np.tile(np.arange(len(self) // self.views), self.views)
         return index_labels(self.index)[1] if self.host is None else self.host
 
     @cached_property
@@ -159,10 +164,17 @@ class BatchLabels:
         return group_rows(self.on_host)
 
     @cached_property
-    def order(self) -> Int64[Tensor, " n"] | None:
-        """``layout.order`` on the labels' device."""
-        order = self.layout.order
-        return None if order is None else upload(torch.tensor(order), self.index.device)
+    def blocks(self) -> tuple[ClusterBlock, ...]:
+        """All pairs of rows that share a label, on the labels' device."""
+        return cluster_blocks(self.layout, self.index.device)
+
+    def anchor_weights(self, dtype: torch.dtype) -> Float[Tensor, " n"]:
+        """What the mean over anchors, the rows with positives, multiplies each row with; 0 where there are none."""
+        if self.views is not None:
+            share = 1.0 / len(self) if self.views > 1 else 0.0
+            return torch.full(self.index.shape, share, dtype=dtype, device=self.index.device)
+        anchors = self.others > 0
+        return anchors.to(dtype) / anchors.sum().clamp_min(1)
 
     def target(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
         """The ideal affinity (target_of_index), formed once."""
@@ -181,11 +193,20 @@ def labels_of_batch(labels: Array | BatchLabels, num_points: int, device: torch.
         if len(labels) != num_points:
             raise ValueError(f"labels: expected integers of shape ({num_points},), got {len(labels)} of them")
         return labels
-    index = index_labels(labels, num_points)[1]
-    others = np.bincount(index)[index] - 1
-    if not (others > 0).any():
+    read = read_labels(labels, num_points, device)
+    if np.bincount(read.host).max() < 2:
         raise ValueError("labels: some label must occur at least twice, every one occurs once")
-    both = upload(torch.from_numpy(np.stack([index, others])), device)
+    return read
+
+
+def read_labels(labels: Array, num_points: int, device: torch.device | str) -> BatchLabels:
+    """Labels of any integer values, on ``device``.
+
+    Raises:
+        ValueError: labels of another shape or type.
+    """
+    index = index_labels(labels, num_points)[1]
+    both = upload(torch.from_numpy(np.stack([index, np.bincount(index)[index] - 1])), device)
     return BatchLabels(both[0], both[1], index)
 
 

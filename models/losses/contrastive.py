@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.devices.functions import signed
 from models.devices.value_checks import values_are_checked
-from models.head_output import unit_or_zero
+from models.head_output import across, differentiable_norm, directions, unit_or_zero
 from models.losses.common import (
     BatchLabels,
     labels_of_batch,
@@ -27,6 +28,7 @@ from models.losses.common import (
     rows_of_tiles,
     widen,
 )
+from models.losses.symmetric import Exponential, add_pull, row_sums
 from models.tiled import row_tiles
 from theory.numerics.inputs import Array, require_count, require_flag, require_number
 
@@ -102,37 +104,40 @@ def supcon(
     require_rows(features, "features")
     require_number(temperature, "temperature", 0.0, math.inf, closed="neither")
     labels = labels_of_batch(labels, len(features), features.device)
-    index, counts = labels.index, labels.others
     with torch.autocast(features.device.type, enabled=False):
         keys = widen(features)
         if normalize:
             require_nonzero(features, "features")
-            keys = unit_or_zero(keys)
         if normalize or values_are_checked():
             # |z_i.z_j| <= max |z|^2.
             largest = 1.0 if normalize else float(keys.detach().square().sum(-1).max())
             require_logits(temperature, largest, len(keys), keys.dtype)
         rows = rows_of_tiles(keys, tile_rows)
+        if normalize and _is_mild(temperature, keys):
+            own_rows = None if tile_rows is None else rows
+            return _UnitContrast.apply(keys, labels, float(temperature), own_rows)[0]
+        keys = unit_or_zero(keys) if normalize else keys
         if rows is None:
-            return _dense_contrast(keys, index, counts, float(temperature))
-        return _TiledContrast.apply(keys, index, counts, float(temperature), rows)
+            return _dense_contrast(keys, labels, float(temperature))
+        return _TiledContrast.apply(keys, labels, float(temperature), rows)
 
 
-def _dense_contrast(keys: Tensor, index: Tensor, counts: Tensor, temperature: float) -> Tensor:
+def _is_mild(temperature: float, keys: Float[Tensor, "n D"]) -> bool:
+    """Whether exp(C/t) of all cosines C, their sums and the sums' inverses are ordinary numbers, so that nothing need
+    be subtracted from the exponents. Of two rows alone the loss is to be exactly 0, which needs that."""
+    return len(keys) > 2 and 2.0 / temperature <= 0.5 * math.log(torch.finfo(keys.dtype).max)
+
+
+def _dense_contrast(keys: Tensor, labels: BatchLabels, temperature: float) -> Tensor:
     logits = keys @ keys.mT / temperature
-    rows = _anchor_losses(logits, _positives(index, slice(0, len(keys))), counts, 0)[0]
-    anchors = counts > 0
-    return torch.where(anchors, rows, 0.0).sum() / _number_of(anchors)
+    losses = _anchor_losses(logits, _positives(labels, slice(0, len(keys))), labels.others, 0)[0]
+    # NaN times 0 shows.
+    return (losses * labels.anchor_weights(keys.dtype)).sum()
 
 
-def _number_of(anchors: Tensor) -> Tensor:
-    """What a sum over anchors is divided by: without any the sum is 0, and the mean is to be."""
-    return anchors.sum().clamp_min(1)
-
-
-def _positives(index: Int[Tensor, " n"], rows: slice) -> Tensor:
+def _positives(labels: BatchLabels, rows: slice) -> Tensor:
     """Which columns are positives of ``rows``, as booleans (rows, n)."""
-    alike = index[rows, None] == index
+    alike = labels.index[rows, None] == labels.index
     alike.diagonal(rows.start).fill_(False)
     return alike
 
@@ -142,12 +147,79 @@ def _anchor_losses(logits: Tensor, positives: Tensor, counts: Tensor, first: int
 
     Args:
         logits: (rows, n), z_i.z_a/t.
+        counts: positives of each row.
         first: the first row's own column.
     """
     own = torch.zeros_like(positives)
     own.diagonal(first).fill_(True)
     log_sums = logits.masked_fill(own, -math.inf).logsumexp(-1)
     return log_sums - torch.where(positives, logits, 0.0).sum(-1) / counts.clamp_min(1), log_sums
+
+
+def _slope_of_matrices(keys: Tensor, labels: BatchLabels, temperature: float, gradient: Tensor) -> Tensor:
+    """``gradient`` times the loss's gradient by operations that can be differentiated again, from whole matrices."""
+    own = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+    softmax = (keys @ keys.mT / temperature).masked_fill(own, -math.inf).softmax(-1)
+    shares = _positives(labels, slice(0, len(keys))) / labels.others.clamp_min(1).to(keys.dtype)[:, None]
+    weights = labels.anchor_weights(keys.dtype) * (gradient / temperature)
+    slope = (softmax - shares) * weights[:, None]
+    return (slope + slope.mT) @ keys
+
+
+@signed
+class _UnitContrast(torch.autograd.Function):
+    """The mean over anchors from rows of any norms, where logits are mild: sums of exponentials by half of the matrix
+    (symmetric.py), and positives by the sums over labels, so that nothing asks of a pair whether it is one.
+
+    With s_i = sum_{a != i} exp(z_i.z_a/t), P_i the mean of anchor i's positives and w_i = 1/(t anchors) for anchors, 0
+    otherwise, dz_i = sum_a exp(z_i.z_a/t) (w_i/s_i + w_a/s_a) z_a - 2 w_i P_i, as equal labels have equally many.
+
+    ``apply`` returns the loss first, and then what the backward pass needs.
+    """
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        features, ctx.labels, ctx.temperature, ctx.tile_rows = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(features, *output[1:])
+
+    @staticmethod
+    def forward(features, labels, temperature, tile_rows):
+        keys, norm = directions(features)
+        sums, kept = row_sums(keys, Exponential(1.0 / temperature), tile_rows)
+        scores = (keys * _mean_positives(keys, labels)).sum(1)
+        losses = sums.log().sub_(scores, alpha=1.0 / temperature)
+        # A logarithm may be rounded to less than one of its terms.
+        loss = losses.mul_(labels.anchor_weights(keys.dtype)).sum().clamp_min_(0.0)
+        return loss, keys, norm, sums, *kept
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        if gradient is None:
+            return None, None, None, None
+        features, keys, norm, sums, *kept = ctx.saved_tensors
+        # The backward pass may run inside somebody's autocast.
+        with torch.autocast(keys.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                keys = unit_or_zero(features)
+                d_keys = _slope_of_matrices(keys, ctx.labels, ctx.temperature, gradient)
+                norm = differentiable_norm(features, keys)
+            else:
+                weights = ctx.labels.anchor_weights(keys.dtype) * (gradient / ctx.temperature)
+                apart = _mean_positives(keys, ctx.labels).mul_((-2.0 * weights).unsqueeze(1))
+                kernel = Exponential(1.0 / ctx.temperature)
+                d_keys = add_pull(apart, keys, kernel, weights / sums, ctx.tile_rows, kept)
+            return across(d_keys, keys, norm), None, None, None
+
+
+def _mean_positives(keys: Float[Tensor, "n D"], labels: BatchLabels) -> Float[Tensor, "n D"]:
+    """P_i, zero where there are none."""
+    if labels.views == 2:
+        return keys.roll(len(keys) // 2, 0)
+    # Labels are places below n; of a row that is alone with its own nothing is left.
+    alike = torch.zeros_like(keys).index_add_(0, labels.index, keys).index_select(0, labels.index)
+    return alike.sub_(keys).div_(labels.others.clamp_min(1).unsqueeze(1))
 
 
 class _TiledContrast(torch.autograd.Function):
@@ -159,35 +231,32 @@ class _TiledContrast(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, keys, index, counts, temperature, tile_rows):
+    def forward(ctx, keys, labels, temperature, tile_rows):
         log_sums, total = torch.empty_like(keys[:, 0]), keys.new_zeros(())
+        weights = labels.anchor_weights(keys.dtype)
         for rows in row_tiles(len(keys), tile_rows):
             logits = (keys[rows] @ keys.mT).div_(temperature)
-            losses, log_sums[rows] = _anchor_losses(logits, _positives(index, rows), counts[rows], rows.start)
-            total += torch.where(counts[rows] > 0, losses, 0.0).sum()
-        ctx.save_for_backward(keys, index, counts, log_sums)
-        ctx.temperature, ctx.tile_rows = temperature, tile_rows
-        return total / _number_of(counts > 0)
+            losses, log_sums[rows] = _anchor_losses(logits, _positives(labels, rows), labels.others[rows], rows.start)
+            total += (losses * weights[rows]).sum()
+        ctx.save_for_backward(keys, log_sums)
+        ctx.labels, ctx.temperature, ctx.tile_rows = labels, temperature, tile_rows
+        return total
 
     @staticmethod
     def backward(ctx, gradient):
-        keys, index, counts, log_sums = ctx.saved_tensors
+        keys, log_sums = ctx.saved_tensors
         if torch.is_grad_enabled():
             with torch.autocast(keys.device.type, enabled=False):
-                loss = _dense_contrast(keys, index, counts, ctx.temperature)
-                (d_keys,) = torch.autograd.grad(loss, keys, gradient, create_graph=True)
-            return d_keys, None, None, None, None
-        anchors = counts > 0
-        # A number times a count would be float32.
-        weights = anchors * (gradient / ctx.temperature / _number_of(anchors))
-        shares = 1.0 / counts.clamp_min(1).to(keys.dtype)
+                return _slope_of_matrices(keys, ctx.labels, ctx.temperature, gradient), None, None, None
+        weights = ctx.labels.anchor_weights(keys.dtype) * (gradient / ctx.temperature)
+        shares = 1.0 / ctx.labels.others.clamp_min(1).to(keys.dtype)
         d_keys = torch.zeros_like(keys)
         # The backward pass may run inside somebody's autocast.
         with torch.autocast(keys.device.type, enabled=False):
             for rows in row_tiles(len(keys), ctx.tile_rows):
                 slope = (keys[rows] @ keys.mT).div_(ctx.temperature).sub_(log_sums[rows, None])
                 slope.diagonal(rows.start).fill_(-math.inf)
-                slope.exp_().sub_(_positives(index, rows) * shares[rows, None]).mul_(weights[rows, None])
+                slope.exp_().sub_(_positives(ctx.labels, rows) * shares[rows, None]).mul_(weights[rows, None])
                 d_keys[rows] += slope @ keys
                 d_keys.addmm_(slope.mT, keys[rows])
-        return d_keys, None, None, None, None
+        return d_keys, None, None, None

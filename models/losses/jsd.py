@@ -54,7 +54,8 @@ class DenseDivergence(torch.autograd.Function):
         # NaN is to stay NaN.
         rows = torch.where(affinity.sum(-1) == 0, LN2, rows)
         counted = target.sum(-1) > 0
-        return clip_divergence(torch.where(counted, rows, 0.0).sum(-1) / counted.sum().clamp_min(1))
+        # NaN is to show where no row is counted, too.
+        return clip_divergence((rows * counted).sum(-1) / counted.sum().clamp_min(1))
 
     @staticmethod
     def backward(ctx, gradient):

@@ -86,12 +86,12 @@ class BatchLoss(nn.Module):
         require_rows(second, "labels, the second view", 1)
         require_nonzero(second, "labels, the second view")
         dtype = torch.promote_types(first.dtype, second.dtype)
-        views = torch.stack([first.to(dtype), second.to(dtype)])
+        rows = torch.cat([first.to(dtype), second.to(dtype)])
         if self._gathers():
             # One message for both: a rank's views lie one behind the other in it.
-            ranks = _gathered(views.flatten(0, 1)).unflatten(0, (world_size(), 2, len(first)))
-            views = ranks.transpose(0, 1).flatten(1, 2)
-        return self._of_rows(views.flatten(0, 1), BatchLabels.of_views(views.shape[1], 2, views.device))
+            ranks = _gathered(rows).unflatten(0, (world_size(), 2, len(first)))
+            rows = ranks.transpose(0, 1).flatten(0, 2)
+        return self.objective(rows, BatchLabels.of_views(len(rows) // 2, 2, rows.device))
 
     def _of_labels(self, embeddings: Tensor, labels: Array) -> Tensor:
         require_rows(embeddings, "embeddings")
@@ -99,13 +99,8 @@ class BatchLoss(nn.Module):
         if self._gathers():
             embeddings, labels = _gathered(embeddings), gather_labels(labels)
         if self.check_values:
-            return self._of_rows(embeddings, labels_of_batch(labels, len(embeddings), embeddings.device))
-        return self._of_rows(embeddings, BatchLabels.of_classes(labels, 1))
-
-    def _of_rows(self, rows: Tensor, labels: BatchLabels) -> Tensor:
-        loss = self.objective(rows, labels)
-        # Rows that are not finite show even where no anchor is left to see them.
-        return loss + (rows.detach() * 0.0).sum(dtype=loss.dtype)
+            return self.objective(embeddings, labels_of_batch(labels, len(embeddings), embeddings.device))
+        return self.objective(embeddings, BatchLabels.of_classes(labels, 1))
 
     def _gathers(self) -> bool:
         return self.gather and world_size() > 1

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.head_output import HeadOutput, Reading, normalized, unit_or_zero
-from models.losses.affinity import affinity_jsd_from_points
+from models.head_output import HeadOutput, Reading, unit_or_zero
 from models.losses.common import BatchLabels, labels_of_batch, require_rows, widen
 from models.losses.contrastive import supcon
 from models.losses.divergence import Divergence, affinity_divergence
 from models.losses.legacy import symnsq_legacy
-from models.losses.readout import Readout, read_affinity
+from models.losses.readout import Readout, read_affinity, require_cosines
+from models.losses.tiled_jsd import TiledDivergence
 from models.stack import fits_dense
 from theory.numerics.inputs import Array, require_choice, require_flags, require_number
+from theory.numerics.precision import numerical_threshold
 
 ObjectiveKind = Literal["affinity", "nt_xent", "supcon", "symnsq_legacy"]
 
@@ -66,7 +67,7 @@ class Objective:
         """The loss of one batch, averaged over the output and its auxiliary streams; in float32 at least.
 
         Affinities of large batches are n x n matrices, except where one head compares its tokens directly and JSD reads
-        squared_relu or relu: those are computed in row tiles, and so are nt_xent and supcon.
+        squared_relu or relu: those are computed in tiles, and so are nt_xent and supcon.
 
         Args:
             output: of n rows; or embeddings (n, d) themselves, whose affinity is read off their own cosines. Embeddings
@@ -77,21 +78,31 @@ class Objective:
         Raises:
             ValueError: output that is neither; labels of another shape or type, or without any label that occurs
                 twice; for symnsq_legacy labels other than N different ones and the same again; an affinity asked of an
-                output without readings; embeddings or cosines with NaN or infinity, or with a zero vector where they
-                are normalized or go in tiles.
+                output without readings; embeddings or cosines with NaN or infinity, or embeddings with a zero vector
+                where they are normalized.
         """
-        output = _output_of(output)
+        output = self._output_of(output)
         read = labels_of_batch(labels, len(output.embeddings), output.embeddings.device)
         if self.kind == "symnsq_legacy":
             _require_view_pairs(read.on_host)
         with torch.autocast(output.embeddings.device.type, enabled=False):
             streams = [self._of_stream(stream, read) for stream in (output, *output.auxiliary)]
-            return sum(streams[1:], start=streams[0]) / len(streams)
+            return streams[0] if len(streams) == 1 else sum(streams[1:], start=streams[0]) / len(streams)
 
     @property
     def effective_temperature(self) -> float:
         """temperature, or what None stands for."""
         return TEMPERATURES[self.kind] if self.temperature is None else float(self.temperature)
+
+    def _output_of(self, output: HeadOutput | Tensor) -> HeadOutput:
+        if isinstance(output, HeadOutput):
+            return output
+        if not isinstance(output, Tensor):
+            kind = type(output).__name__
+            raise ValueError(f"output: expected what a head returns, or embeddings (n, d), got a {kind}")
+        require_rows(output, "output")
+        # Cosines are read by affinities alone.
+        return HeadOutput.of_embeddings(output) if self.kind == "affinity" else HeadOutput(output, ())
 
     def _of_stream(self, output: HeadOutput, labels: BatchLabels) -> Tensor:
         if self.kind == "affinity":
@@ -115,15 +126,18 @@ class Objective:
         queries = _unit(reading.queries)
         reading = Reading(queries, queries if same else _unit(reading.keys))
         if self._tiles(reading):
+            require_cosines(queries.square().sum(-1))
             power = 2.0 if self.readout == "squared_relu" else 1.0
-            return affinity_jsd_from_points(queries[0], labels, power=power)
+            return TiledDivergence.apply(queries[0], labels, numerical_threshold(queries.dtype), power, None)[0]
         affinity = read_affinity(reading.cosines(), self.readout, temperature=self.effective_temperature)
         return affinity_divergence(affinity, labels.target(affinity.dtype), self.divergence, self.smoothing)
 
     def _tiles(self, reading: Reading) -> bool:
+        """Where labels are on the host for nothing, or the whole matrix is too large to be formed."""
         heads, n, _ = reading.queries.shape
         tiled = self.divergence == "jsd" and self.readout in ("squared_relu", "relu")
-        return tiled and heads == 1 and reading.queries is reading.keys and not fits_dense(n, reading.queries)
+        large = reading.queries.device.type == "cpu" or not fits_dense(n, reading.queries)
+        return tiled and heads == 1 and reading.queries is reading.keys and large
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -154,19 +168,10 @@ def objective_from_name(name: str, **changes: object) -> Objective:
     return replace(OBJECTIVES[name], **changes)
 
 
-def _output_of(output: HeadOutput | Tensor) -> HeadOutput:
-    if isinstance(output, HeadOutput):
-        return output
-    if not isinstance(output, Tensor):
-        raise ValueError(f"output: expected what a head returns, or embeddings (n, d), got a {type(output).__name__}")
-    require_rows(output, "output")
-    return HeadOutput.of_embeddings(output)
-
-
 def _unit(vectors: Float[Tensor, "heads n d"]) -> Float[Tensor, "heads n d"]:
     """In float32 at least; vectors that were normalized in half precision are normalized again."""
     wide = widen(vectors)
-    return wide if wide.dtype == vectors.dtype else unit_or_zero(wide, normalized)
+    return wide if wide.dtype == vectors.dtype else unit_or_zero(wide)
 
 
 def _require_view_pairs(index: np.ndarray) -> None:

@@ -42,10 +42,7 @@ def read_affinity(
         raise ValueError(f"cosines: expected a floating dtype, got {cosines.dtype}")
     if cosines.ndim != 3 or cosines.shape[1] != cosines.shape[2] or cosines.shape[1] < 2 or len(cosines) == 0:
         raise ValueError(f"cosines: expected shape (heads, n, n) with n >= 2, got {tuple(cosines.shape)}")
-    if values_are_checked():
-        largest = float(cosines.detach().abs().max())
-        if not largest <= 1.0 + UNIT_SUM_TOLERANCE[dtype_name(cosines.dtype)]:
-            raise ValueError(f"cosines: must lie in [-1, 1], the largest absolute value is {largest:g}")
+    require_cosines(cosines)
     cosines = widen(cosines, "cosines")
     cut = numerical_threshold(cosines.dtype)
     own = torch.eye(cosines.shape[-1], dtype=torch.bool, device=cosines.device)
@@ -61,3 +58,17 @@ def read_affinity(
     raw = raw.masked_fill(own, 0.0).mean(0)
     mass = raw.sum(-1, keepdim=True)
     return raw / torch.where(mass > 0, mass, 1.0)
+
+
+def require_cosines(cosines: Float[Tensor, "*any"]) -> None:
+    """Refuse numbers outside [-1, 1], up to what their dtype rounds, where values are checked. Of rows' squared norms
+    it says that of their cosines, the largest of which lie on the diagonal.
+
+    Raises:
+        ValueError: NaN, or outside.
+    """
+    if not values_are_checked():
+        return
+    largest = float(cosines.detach().abs().max())
+    if not largest <= 1.0 + UNIT_SUM_TOLERANCE[dtype_name(cosines.dtype)]:
+        raise ValueError(f"cosines: must lie in [-1, 1], the largest absolute value is {largest:g}")

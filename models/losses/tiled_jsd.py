@@ -1,139 +1,142 @@
-"""The affinity loss in row tiles, forward and backward: memory O(n (D + tile)), never an n x n matrix.
+"""The affinity loss in tiles, forward and backward: memory O(n (D + tile)), never an n x n matrix.
 
-Definitions: models/losses/affinity.py.
+Definitions: models/losses/affinity.py. Outside the own cluster T is 0: the divergence is ln 2/2 for each unit of mass
+and its slope ln 2/2 everywhere. What all pairs need is therefore a row's mass (symmetric.py); logarithms are taken
+inside clusters (cluster_blocks.py).
 """
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.losses.common import target_of_index
-from models.losses.jsd import LN2, DenseDivergence, clip_divergence, entry_divergence, entry_slope
-from models.tiled import row_tiles
-from theory.batches.clusters import ClusterLayout
-from theory.batches.tiled_measurements import Segment, tile_segments
+from models.devices.functions import signed
+from models.losses.cluster_blocks import ClusterBlock
+from models.losses.common import BatchLabels, target_of_index
+from models.losses.jsd import LN2, clip_divergence, entry_divergence, entry_slope
+from models.losses.symmetric import PowerOfRelu, add_pull, row_sums
 
 
+@signed
 class TiledDivergence(torch.autograd.Function):
-    """The same from unit keys in cluster order, each tile computed anew in the backward pass.
-
-    Outside the own cluster T is 0: the divergence is ln 2/2 for each unit of mass and its slope ln 2/2 everywhere, so
-    logarithms are taken inside clusters only.
+    """The loss from unit keys; ``apply`` returns it first, and then what the backward pass needs.
 
     A backward pass that is itself to be differentiated (create_graph) takes its slope from whole matrices, O(n^2).
     """
 
     @staticmethod
-    def forward(ctx, keys, layout, cut, power, tile_rows):
-        ctx.save_for_backward(keys)
-        ctx.layout, ctx.cut, ctx.power, ctx.tile_rows = layout, cut, power, tile_rows
-        total = keys.new_zeros(())
-        buffer = keys.new_empty(min(tile_rows, len(keys)), len(keys))
-        for rows in row_tiles(len(keys), tile_rows):
-            logits = _logits(keys, rows, cut, buffer)
-            raw = logits if power == 1 else logits.pow_(power)
-            mass = raw.sum(-1)
-            for s in tile_segments(layout, rows):
-                if s.own.stop - s.own.start > 1:
-                    total += _segment_divergence(raw[s.local, s.own], mass[s.local])
-        return clip_divergence(total / _counted(layout))
+    def setup_context(ctx, inputs, output):
+        keys, ctx.labels, ctx.cut, ctx.power, ctx.tile_rows = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(keys, *output[1:])
 
     @staticmethod
-    def backward(ctx, gradient):
-        (keys,) = ctx.saved_tensors
+    def forward(keys, labels, cut, power, tile_rows):
+        kernel = PowerOfRelu(cut, power)
+        mass, kept = row_sums(keys, kernel, tile_rows)
+        # NaN shows, whatever rows are counted.
+        total = 0.0 * mass.sum()
+        for inside in _insides(keys, mass, labels, kernel):
+            total += inside.divergence()
+        return clip_divergence(total / _counted(labels)), mass, *kept
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        if gradient is None:
+            return None, None, None, None, None
+        keys, mass, *kept = ctx.saved_tensors
         with torch.autocast(keys.device.type, enabled=False):
             if torch.is_grad_enabled():
-                loss = _dense_divergence(keys, ctx.layout, ctx.cut, ctx.power)
-                (d_keys,) = torch.autograd.grad(loss, keys, gradient, create_graph=True)
+                d_keys = _slope_of_matrices(keys, ctx.labels, ctx.cut, ctx.power) * gradient
             else:
-                d_keys = TiledDivergence._slope(ctx, keys, gradient)
+                d_keys = TiledDivergence._slope(ctx, keys, mass, kept).mul_(gradient)
         return d_keys, None, None, None, None
 
     @staticmethod
-    def _slope(ctx, keys: Tensor, gradient: Tensor) -> Tensor:
-        d_keys = torch.zeros_like(keys)
-        buffer = keys.new_empty(min(ctx.tile_rows, len(keys)), len(keys))
-        raws = buffer if ctx.power == 1 else torch.empty_like(buffer)
-        scale = gradient / _counted(ctx.layout)
-        for rows in row_tiles(len(keys), ctx.tile_rows):
-            logits = _logits(keys, rows, ctx.cut, buffer)
-            raw = logits if ctx.power == 1 else torch.pow(logits, ctx.power, out=raws[: len(logits)])
-            slope = _logit_slope(logits, raw, tile_segments(ctx.layout, rows), ctx.power, scale)
-            d_keys[rows] += slope @ keys
-            d_keys.addmm_(slope.mT, keys[rows])
-        return d_keys
+    def _slope(ctx, keys: Tensor, mass: Tensor, kept: list[Tensor]) -> Tensor:
+        """The loss's gradient. With g_ij the slope of row i's divergence in Y_ij, s_i its mass, h_i = sum_j g_ij Y_ij
+        and L = ReLU(C - cut), that in C_ij is power L^(power - 1) (g_ij - h_i)/s_i; outside the own cluster g_ij =
+        ln 2/2, and what it is more inside is added block by block."""
+        kernel = PowerOfRelu(ctx.cut, ctx.power)
+        weights, more = _with_nobody(torch.zeros_like(mass)), _with_nobody(torch.zeros_like(keys))
+        for inside in _insides(keys, mass, ctx.labels, kernel):
+            rows, members = inside.block.rows, inside.block.members
+            slope, level = inside.slope()
+            scale = ctx.power / _counted(ctx.labels) / inside.mass.masked_fill(inside.mass == 0, torch.inf)
+            weights[rows] = scale * (0.5 * LN2 - level)
+            pairs = slope.sub_(0.5 * LN2).mul_(kernel.slope(inside.base)).mul_(scale.unsqueeze(-1))
+            more[rows] += pairs @ inside.keys[members]
+            more[members] += pairs.mT @ inside.keys[rows]
+        return add_pull(more[:-1], keys, kernel, weights[:-1], ctx.tile_rows, kept)
 
 
-def _dense_divergence(keys: Float[Tensor, "n d"], layout: ClusterLayout, cut: float, power: float) -> Tensor:
-    """The same number from whole matrices, by operations that can be differentiated any number of times."""
+class _Inside:
+    """What rows of some clusters have inside them.
+
+    Attributes:
+        keys: of the batch, and a zero row, whose cosines are below every cut.
+        base, affinity: kernel's base and Y, (clusters, r, m).
+        mass: of the rows, to all of the batch.
+    """
+
+    def __init__(self, block: ClusterBlock, keys: Tensor, mass: Tensor, kernel: PowerOfRelu) -> None:
+        self.block, self.keys = block, keys
+        self.base = kernel.base_(keys[block.rows] @ keys[block.members].mT)
+        self.base.diagonal(block.first, -2, -1).fill_(0.0)
+        raw = kernel.value(self.base)
+        # Rounding, to which a mass may owe its being, makes it no smaller than what is inside.
+        self.mass = torch.maximum(mass[block.rows], raw.sum(-1))
+        self.affinity = raw / self.mass.masked_fill(self.mass == 0, 1.0).unsqueeze(-1)
+        # T inside the cluster.
+        self.share = 1.0 / (block.sizes - 1).to(keys.dtype)
+        self.outside = (1.0 - self.affinity.sum(-1)).clamp_min_(0.0)
+
+    def divergence(self) -> Float[Tensor, ""]:
+        """Sum of JSD(Y_i || T_i) over the rows."""
+        there = self.block.rows < len(self.keys) - 1
+        # The diagonal and places where there is nobody have neither Y nor T, but are given T's term, T ln 2.
+        void = self.block.members.shape[-1] - self.block.sizes + 1
+        inside = entry_divergence(self.affinity, self.share.unsqueeze(-1)).sum(-1) - void * self.share * LN2
+        rows = torch.where(self.mass == 0, LN2, 0.5 * (inside + LN2 * self.outside))
+        return (rows * there).sum()
+
+    def slope(self) -> tuple[Float[Tensor, "clusters r m"], Float[Tensor, "clusters r"]]:
+        """g_ij inside the cluster, and h_i."""
+        slope = entry_slope(self.affinity, self.share.unsqueeze(-1))
+        return slope, (slope * self.affinity).sum(-1).add_(self.outside, alpha=0.5 * LN2)
+
+
+def _insides(keys: Tensor, mass: Tensor, labels: BatchLabels, kernel: PowerOfRelu) -> Iterator[_Inside]:
+    keys, mass = _with_nobody(keys), _with_nobody(mass)
+    for block in labels.blocks:
+        yield _Inside(block, keys, mass, kernel)
+
+
+def _with_nobody(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n+1 ..."]:
+    """Zeros behind the last row, where blocks have nobody."""
+    return torch.cat([values, torch.zeros_like(values[:1])])
+
+
+def _slope_of_matrices(keys: Float[Tensor, "n d"], labels: BatchLabels, cut: float, power: float) -> Tensor:
+    """The loss's gradient by operations that can be differentiated again, from whole matrices."""
+    target = target_of_index(labels.index, keys.dtype)
     own = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
     logits = (keys @ keys.mT - cut).masked_fill(own, 0.0)
     # Powers of zeros have infinite slopes, which must not even be looked at.
-    raw = torch.where(logits > 0, torch.where(logits > 0, logits, 1.0) ** power, 0.0)
+    steep = torch.where(logits > 0, torch.where(logits > 0, logits, 1.0) ** (power - 1.0), 0.0)
+    raw = steep * logits
     mass = raw.sum(-1, keepdim=True)
-    sizes = torch.tensor(layout.sizes, device=keys.device)
-    index = torch.arange(len(sizes), device=keys.device).repeat_interleave(sizes)
+    counted = (mass > 0) & (labels.others > 0).unsqueeze(-1)
     affinity = raw / torch.where(mass > 0, mass, 1.0)
-    return DenseDivergence.apply(affinity, target_of_index(index, keys.dtype))
+    slope = entry_slope(affinity, target)
+    level = (slope * affinity).sum(-1, keepdim=True)
+    weights = torch.where(counted, power / _counted(labels) / torch.where(counted, mass, 1.0), 0.0)
+    pairs = steep * (slope - level) * weights
+    return (pairs + pairs.mT) @ keys
 
 
-def _counted(layout: ClusterLayout) -> int:
+def _counted(labels: BatchLabels) -> int:
     """Rows that the mean is over; without any it is to be 0."""
-    return max(1, sum(size for size in layout.sizes if size > 1))
-
-
-def _logits(keys: Tensor, rows: slice, cut: float, buffer: Tensor) -> Tensor:
-    """ReLU(C - cut) of a tile, zero diagonal, written into ``buffer``."""
-    cosines = torch.mm(keys[rows], keys.mT, out=buffer[: rows.stop - rows.start])
-    cosines.diagonal(rows.start).fill_(-1.0)
-    return cosines.sub_(cut).relu_()
-
-
-def _segment_divergence(own: Float[Tensor, "rows m"], mass: Float[Tensor, " rows"]) -> Tensor:
-    """Sum of JSD(Y_i || T_i) over rows of one cluster, from the raw affinity inside it and the whole rows' mass."""
-    # NaN is to stay NaN.
-    empty = mass == 0
-    share = 1.0 / (own.shape[-1] - 1)
-    affinity = own / torch.where(empty, 1.0, mass)[:, None]
-    outside = (1.0 - affinity.sum(-1)).clamp_min(0.0)
-    # The diagonal has neither Y nor T, but was given T's term, T ln 2.
-    inside = entry_divergence(affinity, share).sum(-1) - share * LN2
-    return torch.where(empty, LN2, 0.5 * (inside + LN2 * outside)).sum()
-
-
-def _logit_slope(
-    logits: Float[Tensor, "rows n"],
-    raw: Float[Tensor, "rows n"],
-    segments: tuple[Segment, ...],
-    power: float,
-    scale: Float[Tensor, ""],
-) -> Float[Tensor, "rows n"]:
-    """``scale`` times the gradient of the tile's divergences in its cosines; overwrites ``logits`` and ``raw``.
-
-    With g_ij the slope in Y_ij, s_i the row's mass and h_i = sum_j g_ij Y_ij: power ReLU^(power - 1) (g_ij - h_i)/s_i.
-    """
-    mass = raw.sum(-1, keepdim=True)
-    safe = torch.where(mass > 0, mass, 1.0)
-    factor = torch.zeros_like(mass)
-    inner = []
-    for s in segments:
-        size = s.own.stop - s.own.start
-        affinity = raw[s.local, s.own] / safe[s.local]
-        slope = entry_slope(affinity, 1.0 / max(size - 1, 1))
-        outside = (1.0 - affinity.sum(-1, keepdim=True)).clamp_min(0.0)
-        level = (slope * affinity).sum(-1, keepdim=True) + 0.5 * LN2 * outside
-        counted = (mass[s.local] > 0) & (size > 1)
-        weight = torch.where(counted, scale * power / safe[s.local], 0.0)
-        factor[s.local] = weight * (0.5 * LN2 - level)
-        inner.append(weight * (slope - level))
-    if power == 1:
-        steep = logits.sign_()
-    elif power == 2:
-        steep = logits
-    else:
-        steep = logits.pow_(power - 1.0)
-    for s, slope in zip(segments, inner):
-        inner_block = steep[s.local, s.own] * slope
-        steep[s.local] *= factor[s.local]
-        steep[s.local, s.own] = inner_block
-    return steep
+    return max(1, sum(size for size in labels.layout.sizes if size > 1))

@@ -154,6 +154,8 @@ KINDS = (
     Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", "rows.csv"),
     Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv",
          check=_checkpoint),
+    Kind("benchmark against peers", "models.cifar.benchmark",
+         frozenset({"sizes", "dim", "rounds", "peers", "training"}), "peer_losses", "pipelines.csv"),
     Kind("comparison of trainings", "models.cifar.compare", frozenset({"folders", "names"}), "learning",
          "learning.csv"),
     Kind("advice", "models.advisor", _names(AdvisorConfig, "files"), None, "report.txt", _advisor),

@@ -322,3 +322,26 @@ def test_costs_of_heads(draw):
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("batch size n", "milliseconds a step")
     assert (np.diff(heights(ax, np.array([1.0, 90.0]))) > 0).all()
+
+
+@case("peers")
+def test_losses_against_peers(draw):
+    draws = Draws(10)
+    table = pd.DataFrame([(loss, peer, n) for loss, peer in (("nt_xent", "plain torch"), ("nt_xent", "library"),
+                                                             ("affinity", "plain torch")) for n in (1024, 256)],
+                         columns=["loss", "peer", "n"])  # fmt: skip
+    table = table.assign(status="timed", ratio=draws(6, 1.0, 5.0), memory_ratio=draws(6, 1.0, 9.0))
+    table = table.assign(ratio_min=table["ratio"] - 0.2, ratio_max=table["ratio"] + 0.3)
+    skipped = table.iloc[:1].assign(n=4096, status="skipped", ratio=np.nan, memory_ratio=np.nan)
+    figure = draw(peer_losses=pd.concat([table, skipped], ignore_index=True))
+    for ax, column, label in zip(figure.axes, ("ratio", "memory_ratio"), ("times as fast", "times less memory")):
+        drawn = named(ax)
+        assert set(drawn) == {f"{row.loss} against {row.peer}" for row in table.itertuples()} == set(legend(figure))
+        for (loss, peer), part in table.groupby(["loss", "peer"]):
+            part = part.sort_values("n")
+            curve = drawn[f"{loss} against {peer}"]
+            np.testing.assert_array_equal([curve.x, curve.y], part[["n", column]].T)
+        assert ticks(ax, "x") == {"256": 256, "1024": 1024}
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("rows n", label)
+        assert [height for height, _ in horizontals(ax)] == [1.0]
+    assert draw(peer_losses=skipped) is None

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from models.cifar.benchmark import random_images
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.methods.settings import METHODS, MethodConfig, MomentumContrast, method_of
 from models.cifar.training.checks import without_idle
 from models.cifar.training.config import TrainConfig

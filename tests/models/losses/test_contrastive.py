@@ -113,6 +113,11 @@ def test_tiles_are_the_whole_matrix(tile_rows, dtype, tolerance, normalize):
     torch.testing.assert_close(tiled, dense, rtol=tolerance, atol=tolerance)
 
 
+def saved_entries(loss):
+    """Entries of the largest tensor that a loss keeps for its backward pass."""
+    return max(each.numel() for each in loss.grad_fn.saved_tensors)
+
+
 def test_large_batches_go_in_tiles_and_small_ones_do_not(monkeypatch):
     used = []
     tiles = contrastive.row_tiles
@@ -120,8 +125,24 @@ def test_large_batches_go_in_tiles_and_small_ones_do_not(monkeypatch):
     largest = math.isqrt(CPU_DENSE_BYTES // 4)
     for n, tiled in ((largest, False), (largest + 1, True)):
         used.clear()
-        supcon(random(n, 2, dtype=torch.float32), np.arange(n) // 2)
+        x = random(n, 2, dtype=torch.float32).requires_grad_()
+        supcon(x, np.arange(n) // 2, normalize=False)
         assert bool(used) == tiled
+        kept = saved_entries(supcon(x, np.arange(n) // 2)) > 2 * n
+        assert kept != tiled, "tiles are kept where matrices would fit"
+
+
+def test_a_temperature_that_is_not_mild_goes_the_other_way():
+    """exp(C/t) would overflow, or its inverse vanish; the loss is the same on both sides of the border."""
+    x = random(6, 3, dtype=torch.float32)
+    border = 4.0 / math.log(torch.finfo(torch.float32).max)
+    for temperature in (border * 0.999, border * 1.001, 0.01, 1e-3):
+        y = x.clone().requires_grad_()
+        value = supcon(y, [0, 1, 2, 0, 1, 2], temperature)
+        value.backward()
+        expected = value_and_gradient(lambda z, t=temperature: supcon(z, [0, 1, 2, 0, 1, 2], t), x.double())
+        assert ("UnitContrast" in type(value.grad_fn).__name__) == (temperature > border)
+        torch.testing.assert_close((value.double(), y.grad.double()), expected, rtol=1e-4, atol=1e-4)
 
 
 # A process of its own: the peak of a process is that of everything it ever did.

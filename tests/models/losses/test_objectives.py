@@ -11,7 +11,6 @@ from models.losses import (
     OBJECTIVES,
     Objective,
     affinity_divergence,
-    affinity_jsd_from_points,
     nt_xent,
     objective_from_name,
     objectives,
@@ -21,6 +20,8 @@ from models.losses import (
     target_of_labels,
     view_pair_labels,
 )
+from models.losses.tiled_jsd import TiledDivergence
+from tests.stand_in import DEVICE, PretendDevice
 
 N = 6
 PAIRS = view_pair_labels(N)
@@ -178,32 +179,34 @@ def test_labels_of_any_library(name):
 
 
 @pytest.mark.parametrize("name", ["jsd", "jsd_relu"])
-def test_large_batches_go_in_tiles(name, monkeypatch):
+def test_what_tiles_can_do_goes_in_tiles(name, monkeypatch):
+    """On a CPU always, on a device where the matrix would be large."""
     calls = []
-    monkeypatch.setattr(
-        objectives,
-        "affinity_jsd_from_points",
-        lambda *a, **k: calls.append(k["power"]) or affinity_jsd_from_points(*a, tile_rows=5, **k),
-    )
+    apply = TiledDivergence.apply
+    monkeypatch.setattr(TiledDivergence, "apply", lambda *a: calls.append(a[3]) or apply(*a[:-1], 5))
 
-    def value_and_gradient():
-        x = normal(2 * N, 4).requires_grad_()
+    def value_and_gradient(x):
         value = OBJECTIVES[name](embedded(x), CLASSES)
-        value.backward()
-        return value.detach(), x.grad
+        (gradient,) = torch.autograd.grad(value, x)
+        return value.detach(), gradient
 
-    dense = value_and_gradient()
-    assert not calls
-    monkeypatch.setattr(objectives, "fits_dense", lambda n, values: n < 2 * N)
-    torch.testing.assert_close(value_and_gradient(), dense, rtol=1e-12, atol=1e-14)
+    tiled = value_and_gradient(normal(2 * N, 4).requires_grad_())
     assert calls == [{"jsd": 2.0, "jsd_relu": 1.0}[name]]
+    with PretendDevice():
+        x = normal(2 * N, 4).to(DEVICE).requires_grad_()
+        dense = [each.cpu() for each in value_and_gradient(x)]
+        assert len(calls) == 1
+        monkeypatch.setattr(objectives, "fits_dense", lambda n, values: n < 2 * N)
+        value_and_gradient(x)
+        assert len(calls) == 2
+    torch.testing.assert_close(tiled, tuple(dense), rtol=1e-12, atol=1e-14)
     # Whatever the tiles cannot do stays a whole matrix.
     for other in ("jsd_softmax", "jsd_squared", "kl_target", "kl_affinity"):
         OBJECTIVES[other](output(), CLASSES)
     two_heads = reading(0).queries
     for each in (reading(1, 1), Reading(two_heads, two_heads)):
         OBJECTIVES[name](HeadOutput(normal(2 * N, 4), (each,)), CLASSES)
-    assert len(calls) == 1
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.cifar.benchmark import random_images
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.data.images import Splits
 from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.evaluation.features import LabelledFeatures, encode_set

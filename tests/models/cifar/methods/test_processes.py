@@ -14,7 +14,7 @@ from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cifar.benchmark import random_images
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.methods.processes import (
     Group,
     device_of_process,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.cifar.benchmark import random_images
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.data.images import Splits
 from models.cifar.methods.settings import METHODS
 from models.cifar.training import train

@@ -335,7 +335,7 @@ def test_heads_read_what_the_table_says(kind):
 
 
 def test_the_options_of_both_commands_start_from_one_configuration():
-    from models.cifar.benchmark import BenchmarkOptions
+    from models.cifar.benchmark.__main__ import BenchmarkOptions
 
     parse = partial(parse_training, prog="train", description=None)
     for kind in (CifarRun, BenchmarkOptions):

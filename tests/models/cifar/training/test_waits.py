@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.cifar.benchmark import random_images
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.data.views import ViewConfig
 from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, SupCon, TransFusion
 from models.cifar.training import train
