@@ -91,11 +91,8 @@ def commands_of(text: str) -> list[tuple[str, list[str]]]:
     found = re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)*)([^`\n|]*)", text) + [
         (module, rest) for module, rest in re.findall(r"torchrun [^`\n]*?-m ([a-z_.]+)([^`\n|]*)", text)
     ]
-    return [
-        (module, shlex.split(rest.split("#")[0].replace("'", "")))
-        for module, rest in found
-        if module not in ("pytest", "venv")
-    ]
+    own = [(module, rest) for module, rest in found if module not in ("pytest", "venv")]
+    return [(module, shlex.split(rest.split("#")[0].replace("'", ""))) for module, rest in own]
 
 
 @pytest.mark.parametrize("page", PAGES)
