@@ -43,6 +43,8 @@ def seen(figure: Figure, room: int = ROOM) -> str:
     panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
     key = _key(figure, panels)
     title = plain(figure.get_suptitle())
+    # What stands in place of panels, or beside them.
+    title = " ".join(dict.fromkeys([title, *(plain(text.get_text()) for text in figure.texts)])).strip()
     for most in (5, 3, 2):
         told = [words for ax in panels if (words := _panel(ax, key, most))]
         whole = _sentences([title, *told])
@@ -116,6 +118,7 @@ def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
         told = _shortened(_together([(name, _curve_words(ax, line)) for name, line in known]), most)
     told = [*_maps(ax), *_outlines(ax, most), *told]
     told += [*_lines(upright, "vertical", most), *_lines(level, "horizontal", most)]
+    told += [plain(text.get_text()) for text in ax.texts if text.get_transform() == ax.transAxes]
     if not told:
         return ""
     axes = f"{up} against {across}" if up and across else up or across

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from figures.words import seen
 from tests.figures.battery import Draws, case, lowest_middle_highest
 from tests.figures.reading import bands, bars, curves, heights, horizontals, legend, named, ticks, verticals
 
@@ -255,6 +256,7 @@ def test_nothing_measured_is_said(draw):
     figure = draw({"delta": 0.05}, boundaries=boundary_table(Draws()).assign(measured=np.nan))
     assert not figure.axes
     assert "No boundary was measured" in figure.texts[0].get_text()
+    assert seen(figure) == figure.texts[0].get_text()
 
 
 @case("tightness_grid")
