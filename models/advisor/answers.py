@@ -80,6 +80,8 @@ def _centering(findings: Findings) -> Answer:
         f"best affinity sharpness of ReLU attention {told[0]}, {told[1]}; median cosine {cosines[0]:.2f} and "
         f"{cosines[1]:.2f}"
     )
+    if findings.centered and centered.value is not None and raw.sharpness > centered.sharpness:
+        meaning += "; no clear difference, so that centering does no harm"
     status = Status.PREDICTED if raw.above_chance or centered.above_chance else Status.UNDECIDED
     value = "yes" if findings.centered else "no"
     return Answer("Subtract the mean of the rows first?", "center", value, None, None, status, meaning, "choice")

@@ -140,6 +140,16 @@ def test_a_check_set_of_another_kind_is_refused(features, findings):
         judge_against(gaussian_set(1, labeled=False), features, findings)
 
 
+@pytest.mark.parametrize(("more", "says"), [(0.001, True), (-0.001, False)])
+def test_a_mean_that_is_subtracted_for_no_gain_is_said_to_do_no_harm(findings, more, says):
+    """Else the answer would be yes beside two numbers that say no."""
+    (relu, softmax), centered = findings.choices
+    raw = replace(relu, sharpness=centered[0].sharpness + more)
+    answer = advice_of(replace(findings, choices=((raw, softmax), centered)), CONFIG).answer("center")
+    assert answer.value == "yes"
+    assert ("does no harm" in answer.meaning) == says
+
+
 def test_shuffled_labels_are_noticed():
     embeddings, labels = rows_of(0)
     shuffled = np.random.default_rng(1).permutation(labels)
