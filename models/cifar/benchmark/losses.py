@@ -19,7 +19,7 @@ from models.cifar.benchmark.peers import (
     library_is_there,
     value_and_gradients,
 )
-from models.timing import Spread, in_turn, peak_bytes
+from models.devices.timing import Spread, in_turn, peak_bytes
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_WIDTH
 

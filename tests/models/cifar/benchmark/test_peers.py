@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from models import timing
 from models.cifar.benchmark import __main__ as command
 from models.cifar.benchmark import losses, peers, pipelines, stacks
-from models.timing import Spread, Times, in_turn, peak_bytes
+from models.devices import timing
+from models.devices.timing import Spread, Times, in_turn, peak_bytes
 from synthetic.integrity.folders import kind_of
 from tests.command_lines import status_of
 
