@@ -90,7 +90,7 @@ class Reading:
     @staticmethod
     def of_tokens(tokens: Float[Tensor, "n d"]) -> "Reading":
         """The cosines of the tokens themselves, as one head; of half precision in float32."""
-        unit = unit_or_zero(widen(tokens)).unsqueeze(0)
+        unit = unit_or_zero(tokens).unsqueeze(0)
         return Reading(unit, unit)
 
 

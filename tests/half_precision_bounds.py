@@ -226,7 +226,8 @@ EXEMPT = {
          "inputs.require_choice", "inputs.require_count", "sphere.require_sphere",
          "softmax_fusion.require_inverse_temperature", "verdicts.reject_nan", "inputs.as_floats", "inputs.as_numpy",
          "inputs.require_above", "subspaces.require_query_key_map", "inputs.require_array", "inputs.require_flag",
-         "inputs.require_flags", "inputs.require_number", "inputs.require_values"), CHECK),
+         "inputs.require_flags", "inputs.require_number", "inputs.require_values",
+         "losses.readout.require_cosines"), CHECK),
     "waitless_layers.trajectory_of": "called with the float64 of read_layer",
     "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
     **dict.fromkeys(

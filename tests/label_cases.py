@@ -170,6 +170,7 @@ CASES = {
     "models.cifar.evaluation.probes.probe": Case(_probe),
     "models.losses.affinity.affinity_jsd_from_points": Case(lambda y: _flat(affinity_jsd_from_points(TOKENS, y))),
     "models.losses.common.label_index": Case(lambda y: _alike(common.label_index(y, len(INDEX), "cpu"))),
+    "models.losses.common.read_labels": Case(lambda y: _alike(common.read_labels(y, len(INDEX), "cpu").index)),
     "models.losses.common.labels_of_batch": Case(lambda y: _alike(common.labels_of_batch(y, len(INDEX), "cpu").index)),
     "models.losses.contrastive.supcon": Case(lambda y: _flat(supcon(TOKENS, y))),
     "models.losses.modules.BatchLoss": Case(lambda y: _flat(SupConLoss()(TOKENS, y), AffinityJSDLoss()(TOKENS, y))),
@@ -183,6 +184,8 @@ CASES = {
 TENSORS_ONLY = {"models.cifar.evaluation.features.LabelledFeatures", "models.cifar.evaluation.probes.probe"}
 OR_TEXT = "labels may be text too (tests/models/advisor/inputs/test_features.py)"
 EXEMPT = {
+    "models.cifar.benchmark.peers.plain_supcon": "what one would write for tensors, and no more",
+    "models.cifar.benchmark.peers.plain_affinity": "what one would write for tensors, and no more",
     "models.advisor.answers.advise": OR_TEXT,
     "models.advisor.inputs.checks.check_labels": OR_TEXT,
     "models.advisor.inputs.features.feature_set": OR_TEXT,

@@ -6,7 +6,9 @@ They are one formula with different labels. Of anchor i with positives P(i), the
 
 SupCon's L_out, averaged over the anchors that have a positive. In NT-Xent the label is the sample that a view shows.
 
-Half precision is computed in float32, also under autocast. Large batches are computed in row tiles.
+Half precision is computed in float32, also under autocast. No pair is asked whether it is positive, and half of the
+matrix is enough, as long as exponentials of cosines are ordinary numbers: temperatures from .046 on in float32, .0057
+in float64. Otherwise, and for inner products, large batches are computed in row tiles.
 """
 
 import math
@@ -83,8 +85,8 @@ def supcon(
 ) -> Float[Tensor, ""]:
     """Supervised contrastive loss, L_out of Khosla et al., over the anchors that have a positive.
 
-    Memory is O(n (D + tile_rows)) forward and backward where it works in tiles, O(n^2) where it does not, and where a
-    backward pass is to be differentiated again (create_graph).
+    Memory is O(n (D + tile_rows)) forward and backward of large batches, O(n^2) of those whose matrices are small
+    (limits as in models/stack.py), and where a backward pass is to be differentiated again (create_graph).
 
     Args:
         features: all views of all samples.
@@ -92,8 +94,7 @@ def supcon(
             A row whose label is its own alone is no anchor, but stays among the negatives.
         temperature: t > 0, in units of the inner product.
         normalize: compare cosines; False compares inner products.
-        tile_rows: None chooses by the size of the batch (limits as in models/stack.py); a number works in tiles of so
-            many rows.
+        tile_rows: None chooses by the size of the batch; a number works in tiles of so many rows.
 
     Raises:
         ValueError: features of another shape, fewer than 2 rows, with NaN or infinity, or (normalized) a zero vector;

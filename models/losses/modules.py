@@ -158,8 +158,8 @@ class AffinityJSDLoss(BatchLoss):
     their sums; cut is the numerical threshold (theory.md, section 0). A TransFusion head's own affinity is made of its
     learned queries and keys: for that call Objective("affinity") on what the head returns.
 
-    Large batches are computed in row tiles (readouts squared_relu and relu), which need labels on the host: there a GPU
-    is waited for once a batch of labels.
+    On a CPU, and where the matrix of a batch is large, the readouts squared_relu and relu are computed in tiles, which
+    need labels on the host: there a GPU is waited for once a batch of labels.
 
     Args:
         readout: squared_relu; or relu, without the square; squared, C_ij^2, signs ignored; softmax of C_ij/temperature.

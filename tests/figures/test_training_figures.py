@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.catalogue import FIGURES
+from figures.trainings import peers
 from tests.figures.battery import Draws, case
 from tests.figures.reading import (
     Pixels,
@@ -322,6 +324,10 @@ def test_costs_of_heads(draw):
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("batch size n", "milliseconds a step")
     assert (np.diff(heights(ax, np.array([1.0, 90.0]))) > 0).all()
+
+
+def test_the_figure_of_peers_is_in_the_catalogue():
+    assert FIGURES["peers"] == (("peer_losses",), peers.draw)
 
 
 @case("peers")

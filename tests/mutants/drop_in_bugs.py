@@ -4,20 +4,21 @@ from tests.mutants.bugs import bugs_in
 
 LOSSES = (
     *bugs_in("models/head_output.py", "models/losses/modules models/head_output",
-             ("zero_rows_left_to_the_norm", "unit(torch.where(zero, 1.0, rows)).masked_fill(zero, 0.0)", "unit(rows)"),
-             ("directions_in_half_precision", "unit_or_zero(widen(tokens), normalized)",
-              "unit_or_zero(tokens, normalized)")),
+             ("zero_rows_left_to_the_norm", "(largest * length).masked_fill(zero, torch.inf)", "largest * length"),
+             ("directions_in_half_precision", "_Directions.apply(widen(rows))", "_Directions.apply(rows)")),
+    *bugs_in("models/losses/contrastive.py", "models/losses/modules",
+             ("nan_hidden_without_anchors", "losses.mul_(labels.anchor_weights(keys.dtype))",
+              "losses.masked_fill(labels.others == 0, 0.0).mul_(labels.anchor_weights(keys.dtype))")),
     *bugs_in("models/losses/modules.py", "models/losses/modules",
-             ("nan_hidden_without_anchors", "loss + (rows.detach() * 0.0).sum(dtype=loss.dtype)", "loss"),
              ("values_looked_at_the_other_way", "values_trusted(not self.check_values)",
               "values_trusted(self.check_values)"),
              ("temperature_of_supcon_ignored", 'Objective("supcon", temperature=_positive(temperature))',
               'Objective("supcon", temperature=0.1)')),
     *bugs_in("models/losses/modules.py", "models/devices/gather",
-             ("views_of_other_ranks_mixed", "ranks.transpose(0, 1).flatten(1, 2)",
-              "ranks.flatten(0, 2).unflatten(0, (2, -1))")),
-    *bugs_in("models/losses/contrastive.py", "models/losses/modules",
-             ("mean_over_no_anchors", "anchors.sum().clamp_min(1)", "anchors.sum()")),
+             ("views_of_other_ranks_mixed", "ranks.transpose(0, 1).flatten(0, 2)", "ranks.flatten(0, 2)")),
+    *bugs_in("models/losses/common.py", "models/losses/modules",
+             ("mean_over_no_anchors", "anchors.to(dtype) / anchors.sum().clamp_min(1)",
+              "anchors.to(dtype) / anchors.sum()")),
 )  # fmt: skip
 
 ENCODERS = (

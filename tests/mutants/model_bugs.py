@@ -4,8 +4,10 @@ from tests.mutants.bugs import SWEEP, bugs_in
 
 ATTENTION = bugs_in(
     "models/attention.py", "models/attention models/stack",
-    ("lerp_swapped", "torch.lerp(own, torch.where(occupied, fused, own), self.mixing)",
-     "torch.lerp(torch.where(occupied, fused, own), own, self.mixing)", SWEEP),
+    ("lerp_swapped", "torch.lerp(own, fused.div_(mass), weight, out=fused)",
+     "torch.lerp(fused.div_(mass), own, weight)", SWEEP),
+    ("lonely_rows_go_to_zero", "torch.where(occupied, self.mixing, torch.zeros_like(mass))",
+     "torch.full_like(mass, 1.0) * self.mixing"),
     ("points_attend_to_themselves", ".fill_(-1.0)", ".fill_(1.0)", SWEEP),
     ("bias_form_not_scaled", "scale = 1.0 + bias**2", "scale = 1.0 + 0.0 * bias"),
     ("power_ignored", "else rectified**self.power", "else rectified"),
@@ -63,11 +65,28 @@ MOMENTUM = bugs_in(
 )  # fmt: skip
 
 CONTRASTIVE = bugs_in(
-    "models/losses/contrastive.py", "models/losses/contrastive",
+    "models/losses/contrastive.py",
+    "models/losses/contrastive",
     ("positives_averaged_with_the_anchor", "/ counts.clamp_min(1), log_sums", "/ (counts + 1), log_sums"),
-    ("tiled_gradient_of_rows_only", "d_keys.addmm_(slope.mT, keys[rows])",
-     "d_keys.addmm_(slope.mT, keys[rows], alpha=0.0)"),
-    ("mean_over_all_rows", "rows, 0.0).sum() / _number_of(anchors)", "rows, 0.0).mean()"),
+    (
+        "tiled_gradient_of_rows_only",
+        "d_keys.addmm_(slope.mT, keys[rows])",
+        "d_keys.addmm_(slope.mT, keys[rows], alpha=0.0)",
+    ),
+    ("mean_over_all_rows", "return (losses * labels.anchor_weights(keys.dtype)).sum()", "return losses.mean()"),
+    ("positives_pull_once", "-2.0 * weights", "-1.0 * weights"),
+    ("partner_is_the_neighbour", "keys.roll(len(keys) // 2, 0)", "keys.roll(1, 0)"),
+    ("exponents_beyond_their_range", "<= 0.5 * math.log(", "<= 50.0 * math.log("),
+)
+
+SYMMETRIC = bugs_in(
+    "models/losses/symmetric.py", "models/losses/symmetric models/losses/contrastive",
+    ("columns_have_no_sum", "value[:, tile.below :].sum(0)", "0.0 * value[:, tile.below :].sum(0)"),
+    ("columns_do_not_pull", "pairs[:, tile.below :].mT, keys[tile.rows])",
+     "pairs[:, tile.below :].mT, 0.0 * keys[tile.rows])"),
+    ("pull_of_one_weight", "weights[tile.rows, None] + weights[tile.columns]",
+     "weights[tile.rows, None] + 0.0 * weights[tile.columns]"),
+    ("diagonal_is_a_pair", "base.diagonal().fill_(0.0)", "base.diagonal().mul_(1.0)"),
 )  # fmt: skip
 
 OTHER_LOSSES = (
@@ -119,6 +138,6 @@ VIEWS = bugs_in(
 )  # fmt: skip
 
 BUGS = (
-    *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *OTHER_LOSSES, *PROBES,
-    *OPTIMIZERS, *VIEWS,
+    *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *SYMMETRIC, *OTHER_LOSSES,
+    *PROBES,     *OPTIMIZERS, *VIEWS,
 )  # fmt: skip

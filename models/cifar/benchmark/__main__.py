@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from models.cifar.benchmark import losses, pipelines, stacks
-from models.cifar.benchmark.peers import MISSING, library_is_there
+from models.cifar.benchmark.peers import MISSING, LossName, library_is_there
 from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
@@ -50,6 +50,8 @@ class BenchmarkOptions(TrainConfig):
     """Height and width of the random images."""
     peers: bool = False
     """Losses and stack against what a user would take instead, too."""
+    losses: tuple[LossName, ...] = ("nt_xent", "supcon", "affinity")
+    """Of --peers: which losses."""
     sizes: tuple[int, ...] = (256, 1024, 4096, 8192, 16384)
     """Of --peers: rows n of a loss's batch, even."""
     dim: int = 128
@@ -75,8 +77,8 @@ def run(options: BenchmarkOptions) -> int:
     if not options.peers:
         _pipelines(options, device, say)
         return DONE
-    settings = {"sizes": options.sizes, "dim": options.dim, "rounds": options.rounds, "device": str(device),
-                "peers": library_is_there(), "training": asdict(options)}  # fmt: skip
+    settings = {"losses": options.losses, "sizes": options.sizes, "dim": options.dim, "rounds": options.rounds,
+                "device": str(device), "peers": library_is_there(), "training": asdict(options)}  # fmt: skip
     with open_run_folder("peers", options.out, False, settings, device) as folder:
         say(_told(options, device))
         found = _losses(options, device, folder, say)
@@ -101,7 +103,7 @@ def _losses(options: BenchmarkOptions, device: torch.device, folder: Path, say: 
         say(MISSING)
     say(losses.HEADING)
     rows = []
-    for row in losses.compare_losses(options.sizes, options.dim, options.rounds, device, say):
+    for row in losses.compare_losses(options.losses, options.sizes, options.dim, options.rounds, device, say):
         rows.append(row)
         write_table(folder / "peer_losses.csv", rows)
         if row["status"] == "timed":

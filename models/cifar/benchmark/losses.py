@@ -14,12 +14,13 @@ from models.cifar.benchmark.peers import (
     TOLERANCE,
     Contest,
     Loss,
+    LossName,
     contests,
     disagreement,
     library_is_there,
     value_and_gradients,
 )
-from models.timing import Spread, in_turn, peak_bytes
+from models.devices.timing import Spread, in_turn, peak_bytes
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_WIDTH
 
@@ -56,14 +57,21 @@ def free_bytes(device: torch.device) -> int:
 
 
 def compare_losses(
-    sizes: Sequence[int], dim: int, rounds: int, device: torch.device, say: Callable[[str], None]
+    names: Sequence[LossName],
+    sizes: Sequence[int],
+    dim: int,
+    rounds: int,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> Iterator[dict]:
-    """One row for every loss, peer and size, in float32; ``status`` says what became of it: timed, skipped (memory),
-    refused (it computes something else), absent (not installed).
+    """One row for every loss of ``names``, peer and size, in float32; ``status`` says what became of it: timed,
+    skipped (memory), refused (it computes something else), absent (not installed).
 
     Ratios are the peer's time or memory over ours, so that 2 means that ours is twice as fast, or needs half.
     """
     for contest in contests():
+        if contest.name not in names:
+            continue
         yield from _rows_of(contest, sizes, dim, rounds, device, say)
         if contest.name != "affinity" and not library_is_there():
             for n in sizes:
@@ -75,18 +83,27 @@ def _rows_of(
 ) -> Iterator[dict]:
     for n in sorted(sizes):
         inputs = contest.inputs(n, dim, device)
-        ours = value_and_gradients(contest.ours, *inputs)
         going: dict[str, Loss] = {}
+        peaks: dict[str, int] = {}
+        ours, peaks["ours"] = _run_once(contest.ours, inputs, device)
         for name, peer in contest.peers.items():
-            why, status = _why_not(contest, name, n, ours, inputs, device)
-            if why:
+            needed, free = peer.bytes_of(n), SHARE * free_bytes(device)
+            if needed > free:
+                why = (f"{contest.name}, n = {n}: {name} would need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} "
+                       "are free: skipped")  # fmt: skip
                 say(why)
-                yield _row(contest, name, n, dim, status, why)
-            else:
+                yield _row(contest, name, n, dim, "skipped", why)
+                continue
+            theirs, peaks[name] = _run_once(peer.loss, inputs, device)
+            off = disagreement(ours, theirs)
+            if off <= TOLERANCE:
                 going[name] = peer.loss
+                continue
+            why = (f"{contest.name}, n = {n}: {name} computes something else, off by {off:.1e} of the largest entry "
+                   f"({TOLERANCE:.0e} is rounding): refused")  # fmt: skip
+            say(why)
+            yield _row(contest, name, n, dim, "refused", why)
         everybody = {"ours": contest.ours, **going}
-        peaks = {name: peak_bytes(partial(value_and_gradients, loss, *inputs), device)
-                 for name, loss in everybody.items()}  # fmt: skip
         times = in_turn({name: partial(value_and_gradients, loss, *inputs) for name, loss in everybody.items()},
                         rounds, device)  # fmt: skip
         mine = times["ours"]
@@ -100,25 +117,13 @@ def _rows_of(
             }  # fmt: skip
 
 
-def _why_not(
-    contest: Contest,
-    name: str,
-    n: int,
-    ours: tuple[Tensor, ...],
-    inputs: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
-    device: torch.device,
-) -> tuple[str, str]:
-    """Why a peer is not timed at this size and the row's status; empty where it is."""
-    peer = contest.peers[name]
-    needed, free = peer.bytes_of(n), SHARE * free_bytes(device)
-    if needed > free:
-        return (f"{contest.name}, n = {n}: {name} would need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are "
-                "free: skipped"), "skipped"  # fmt: skip
-    off = disagreement(ours, value_and_gradients(peer.loss, *inputs))
-    if not off <= TOLERANCE:
-        return (f"{contest.name}, n = {n}: {name} computes something else, off by {off:.1e} of the largest entry "
-                f"({TOLERANCE:.0e} is rounding): refused"), "refused"  # fmt: skip
-    return "", "timed"
+def _run_once(
+    loss: Loss, inputs: tuple[tuple[Tensor, ...], tuple[Tensor, ...]], device: torch.device
+) -> tuple[tuple[Tensor, ...], int]:
+    """Value and gradients, and the bytes that they needed."""
+    found: list[tuple[Tensor, ...]] = []
+    peak = peak_bytes(lambda: found.append(value_and_gradients(loss, *inputs)), device)
+    return found[0], peak
 
 
 def _row(contest: Contest, peer: str, n: int, dim: int, status: str, note: str = "") -> dict:

@@ -37,7 +37,7 @@ class Peer:
     """
 
     loss: Loss
-    bytes_of: Callable[[int], int] = lambda n: 64 * n**2
+    bytes_of: Callable[[int], int]
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,15 @@ def contests() -> tuple[Contest, ...]:
         # It compares every positive pair with all negative ones: a matrix of n rows and n^2 columns, and its like.
         pairs = losses.SelfSupervisedLoss(losses.NTXentLoss(temperature=TEMPERATURES["nt_xent"]))
         theirs["nt_xent"][LIBRARY] = Peer(pairs, lambda n: 20 * n**3)
-        theirs["supcon"][LIBRARY] = Peer(losses.SupConLoss(temperature=TEMPERATURES["supcon"]))
-    written = {"nt_xent": plain_nt_xent, "supcon": plain_supcon, "affinity": plain_affinity}
+        theirs["supcon"][LIBRARY] = Peer(losses.SupConLoss(temperature=TEMPERATURES["supcon"]), lambda n: 48 * n**2)
+    written = {
+        "nt_xent": Peer(plain_nt_xent, lambda n: 16 * n**2),
+        "supcon": Peer(plain_supcon, lambda n: 24 * n**2),
+        "affinity": Peer(plain_affinity, lambda n: 56 * n**2),
+    }
     ours = {"nt_xent": NTXentLoss(TEMPERATURES["nt_xent"]), "supcon": SupConLoss(TEMPERATURES["supcon"]),
             "affinity": AffinityJSDLoss()}  # fmt: skip
-    return tuple(Contest(name, ours[name], {WRITTEN: Peer(written[name]), **theirs[name]}) for name in written)
+    return tuple(Contest(name, ours[name], {WRITTEN: written[name], **theirs[name]}) for name in written)
 
 
 def plain_nt_xent(view_a: Float[Tensor, "N D"], view_b: Float[Tensor, "N D"]) -> Float[Tensor, ""]:

@@ -12,7 +12,7 @@ from models.cifar.data.images import ImageSet
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import start
 from models.cifar.training.train import make_batch, training_step
-from models.timing import Spread, in_turn
+from models.devices.timing import Spread, in_turn
 
 BARE, TRAINER, VIEWS = "bare encoder", "trainer", "views alone"
 OBVIOUS, OBVIOUS_VIEWS = "obvious pipeline", "its views alone"

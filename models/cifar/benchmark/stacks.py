@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.devices.timing import Spread, in_turn
 from models.stack import AttentionStack
-from models.timing import Spread, in_turn
 from theory.batches.clusters import contiguous_labels
 
 # (trials, n, D), of 8 clusters.

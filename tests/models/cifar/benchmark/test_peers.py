@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from models import timing
 from models.cifar.benchmark import __main__ as command
 from models.cifar.benchmark import losses, peers, pipelines, stacks
-from models.timing import Spread, Times, in_turn, peak_bytes
+from models.devices import timing
+from models.devices.timing import Spread, Times, in_turn, peak_bytes
 from synthetic.integrity.folders import kind_of
 from tests.command_lines import status_of
 
-CPU = torch.device("cpu")
+CPU, ALL = torch.device("cpu"), ("nt_xent", "supcon", "affinity")
 TOY = ["--peers", "--sizes", "32", "20", "--dim", "6", "--rounds", "2", "--batch-size", "8", "--image-size", "8",
        "--encoder.width", "2", "--encoder.norm", "group", "--head.kind", "linear", "--no-figures"]  # fmt: skip
 
@@ -73,9 +73,8 @@ def test_a_peer_that_computes_something_else_is_refused(tmp_path, monkeypatch, c
         return peers.contests()[0].ours.__class__(0.505)(view_a, view_b)
 
     right = peers.contests()
-    planted = peers.Contest(
-        "nt_xent", right[0].ours, {"wrong": peers.Peer(wrong), peers.WRITTEN: right[0].peers[peers.WRITTEN]}
-    )
+    going = {"wrong": peers.Peer(wrong, lambda n: 0), peers.WRITTEN: right[0].peers[peers.WRITTEN]}
+    planted = peers.Contest("nt_xent", right[0].ours, going)
     monkeypatch.setattr(losses, "contests", lambda: (planted,))
     monkeypatch.setattr(command, "_pipelines", lambda *_: [])
     assert status_of(command.main, [*TOY, "--sizes", "32", "--out", str(tmp_path / "run")]) == 1
@@ -89,7 +88,7 @@ def test_a_peer_that_computes_something_else_is_refused(tmp_path, monkeypatch, c
 def test_a_peer_that_is_not_installed_is_told(monkeypatch):
     for module in (peers, losses):
         monkeypatch.setattr(module, "library_is_there", lambda: False)
-    rows = list(losses.compare_losses((20,), 4, 1, CPU, print))
+    rows = list(losses.compare_losses(ALL, (20,), 4, 1, CPU, print))
     absent = [row for row in rows if row["status"] == "absent"]
     assert [(row["loss"], row["peer"]) for row in absent] == [(loss, peers.LIBRARY) for loss in ("nt_xent", "supcon")]
     assert all("pip install 'contrastive-theory-toolkit[peers]'" in row["note"] for row in absent)
@@ -99,12 +98,13 @@ def test_a_peer_that_is_not_installed_is_told(monkeypatch):
 def test_a_peer_without_the_memory_for_it_is_skipped(monkeypatch):
     monkeypatch.setattr(losses, "free_bytes", lambda device: 10**6)
     said = []
-    rows = list(losses.compare_losses((40, 20), 4, 1, CPU, said.append))
+    rows = list(losses.compare_losses(ALL, (40, 20), 4, 1, CPU, said.append))
     cubic = [(row["n"], row["status"]) for row in rows if (row["loss"], row["peer"]) == ("nt_xent", peers.LIBRARY)]
     assert cubic == [(20, "timed"), (40, "skipped")], "20 n^3 bytes, against 8e5"
     assert len(said) == 1
     assert said[0].startswith("nt_xent, n = 40: pytorch-metric-learning would need about")
     assert {row["status"] for row in rows if row["loss"] != "nt_xent"} == {"timed"}
+    assert {row["loss"] for row in losses.compare_losses(["supcon"], (20,), 4, 1, CPU, print)} == {"supcon"}
     assert losses.free_bytes(CPU) > 0
 
 
@@ -140,7 +140,7 @@ def test_work_takes_turns_and_is_repeated_until_it_can_be_timed(monkeypatch):
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(timing.time, "process_time", lambda: 0.5 * now[0])
     times = in_turn({"slow": work("slow", 0.03), "fast": work("fast", 0.004)}, 3, CPU)
-    assert calls == ["slow", "fast", *(["slow", *["fast"] * 5] * 3)]
+    assert calls == ["slow", "fast", *(["slow", *["fast"] * 6] * 3)], "the first of six is not timed"
     np.testing.assert_allclose(times["slow"].wall, [0.03] * 3)
     np.testing.assert_allclose(times["fast"].wall, [0.004] * 3)
     np.testing.assert_allclose(times["fast"].cpu, [0.002] * 3)

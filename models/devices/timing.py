@@ -51,7 +51,8 @@ class Spread:
 
 
 def in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Times]:
-    """Times of all kinds of work, which take turns; a first round warms up, and says how often each is repeated.
+    """Times of all kinds of work, which take turns; a first round warms up, and says how often each is repeated. What
+    is repeated is called once more, untimed, before: whoever had the turn before left caches and memory as they are.
 
     Args:
         device: that is waited for, so that what it still has to do counts.
@@ -60,6 +61,9 @@ def in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: torch
     for number in range(rounds + 1):
         for name, call in work.items():
             count = repeats.get(name, 1)
+            if count > 1:
+                call()
+                wait_for(device)
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(count):
                 call()
