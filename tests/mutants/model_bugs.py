@@ -4,8 +4,8 @@ from tests.mutants.bugs import SWEEP, bugs_in
 
 ATTENTION = bugs_in(
     "models/attention.py", "models/attention models/stack",
-    ("lerp_swapped", "torch.lerp(own, torch.where(occupied, fused, own), self.mixing)",
-     "torch.lerp(torch.where(occupied, fused, own), own, self.mixing)", SWEEP),
+    ("lerp_swapped", "torch.lerp(own, product.div_(mass), weight, out=product)",
+     "torch.lerp(product.div_(mass), own, weight, out=product)", SWEEP),
     ("points_attend_to_themselves", ".fill_(-1.0)", ".fill_(1.0)", SWEEP),
     ("bias_form_not_scaled", "scale = 1.0 + bias**2", "scale = 1.0 + 0.0 * bias"),
     ("power_ignored", "else rectified**self.power", "else rectified"),
@@ -29,6 +29,8 @@ TILED = bugs_in(
      "1.0 - weight * torch.ones_like(mass)[..., None]"),
     ("tiled_mixing_not_divided", "(gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing)",
      "(gradient * (moved - points)).sum((-2, -1), keepdim=True) * mixing)"),
+    ("squares_skipped_without_a_look", "layer.is_between_clusters(rows, columns):", "columns is not rows:"),
+    ("mirror_images_do_not_mix", "if columns is not rows:\n", "if columns is rows:\n"),
     ("tiled_keys_not_divided", "queries[..., rows, :] / divisor", "queries[..., rows, :]"),
 )  # fmt: skip
 
