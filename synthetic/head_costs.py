@@ -24,6 +24,7 @@ from tqdm import tqdm
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
 from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
+from models.timing import wait_for
 from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
@@ -82,8 +83,7 @@ def make_step(kind: str, n: int, settings: CostSettings, device: torch.device) -
         head.zero_grad(set_to_none=True)
         features.grad = None
         objective(head(features, views=2), labels).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     return step, count_parameters(head)
 
