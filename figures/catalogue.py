@@ -19,6 +19,7 @@ from figures import advisor, claim_figures, claim_forest, claim_limits
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from figures.sweeps import (
     batch_floor,
+    large_batches,
     layers,
     noise_bounds,
     over_fusion,
@@ -54,6 +55,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "image_scores": (("epochs", "scores"), images.draw_scores),
     "image_layers": (("epochs", "layers"), images.draw_layers),
     "learning_speed": (("learning",), learning_speed.draw),
+    "large_batches": (("memory", "slopes"), large_batches.draw),
     "head_costs": (("costs",), head_costs.draw),
     "peers": (("peer_losses",), peers.draw),
     "advice": (("curves",), advisor.draw),

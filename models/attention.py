@@ -37,17 +37,20 @@ class Projection:
 
 @dataclass(frozen=True)
 class Tile:
-    """Consecutive rows of a batch, against all of its points.
+    """Consecutive rows of a batch, against all of its points or consecutive ones.
 
     Attributes:
         rows: start and stop, both given.
         projection: of the whole batch.
-        out: where the cosines are written, (*trials, rows, n), so that tiles share their memory; not under autograd.
+        out: where the cosines are written, (*trials, rows, columns), so that tiles share their memory; not under
+            autograd.
+        columns: start and stop, both given; None: all points.
     """
 
     rows: slice
     projection: Projection
-    out: Float[Tensor, "*trials rows n"] | None = None
+    out: Float[Tensor, "*trials rows columns"] | None = None
+    columns: slice | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,13 @@ class Attention:
     Attributes:
         cosines: C_ij of queries and keys, diagonal included. ``affinity`` overwrites them: read them before.
         cut: the threshold applied to the cosines, max(tau, tau_num), a number or (trials, 1, 1).
-        first_row: the batch's row that is row 0 of the cosines; not 0 where they are a tile.
+        first_row, first_column: the batch's row and column that are 0 in the cosines; not 0 where they are a tile.
     """
 
-    cosines: Float[Tensor, "*trials rows n"]
+    cosines: Float[Tensor, "*trials rows columns"]
     cut: Tensor | float
     first_row: int = 0
+    first_column: int = 0
 
 
 class TransFusionBlock(nn.Module):
@@ -142,14 +146,15 @@ class TransFusionBlock(nn.Module):
 
     def attend(self, points: Float[Tensor, "*trials n D"], tile: Tile | None = None) -> Attention:
         """Cosines of queries and keys, all rows or a tile of them, and the cut to apply to them."""
+        everything = slice(0, points.shape[-2])
         if tile is None:
-            projected, rows, out = self.project(points), slice(0, points.shape[-2]), None
+            projected, rows, columns, out = self.project(points), everything, everything, None
         else:
-            projected, rows, out = tile.projection, tile.rows, tile.out
-        cosines = torch.matmul(projected.queries[..., rows, :], projected.keys.mT, out=out)
+            projected, rows, columns, out = tile.projection, tile.rows, tile.columns or everything, tile.out
+        cosines = torch.matmul(projected.queries[..., rows, :], projected.keys[..., columns, :].mT, out=out)
         if projected.scale is not None:
             cosines = cosines / projected.scale
-        return Attention(cosines, projected.cut, rows.start)
+        return Attention(cosines, projected.cut, rows.start, columns.start)
 
     def affinity(self, attention: Attention) -> tuple[Float[Tensor, "*trials rows n"], Float[Tensor, "*trials rows"]]:
         """ReLU(C - cut)^p with zero diagonal, not normalized, and its row sums. Overwrites ``attention.cosines``."""
@@ -164,7 +169,7 @@ class TransFusionBlock(nn.Module):
         """
         logits = attention.cosines
         # A point is not its own neighbour: any value below every cut becomes zero.
-        logits.diagonal(attention.first_row, dim1=-2, dim2=-1).fill_(-1.0)
+        logits.diagonal(attention.first_row - attention.first_column, dim1=-2, dim2=-1).fill_(-1.0)
         return logits.sub_(attention.cut).relu_()
 
     def mix(
@@ -175,17 +180,24 @@ class TransFusionBlock(nn.Module):
         tile: Tile | None = None,
     ) -> Float[Tensor, "*trials rows D"]:
         """x' = (1 - lambda) x + lambda Ahat x, dividing after the product so that no n x n matrix is touched again."""
+        return self.blend(points if tile is None else points[..., tile.rows, :], affinity @ points, row_mass)
+
+    def blend(
+        self,
+        own: Float[Tensor, "*trials rows D"],
+        product: Float[Tensor, "*trials rows D"],
+        row_mass: Float[Tensor, "*trials rows"],
+    ) -> Float[Tensor, "*trials rows D"]:
+        """``mix`` where the product of affinity and points is known; without autograd it is overwritten."""
         mass = row_mass.unsqueeze(-1)
         occupied = mass > 0
-        own = points if tile is None else points[..., tile.rows, :]
-        fused = affinity @ points
         # A row without neighbours keeps its point. (Two numbers alone would be float32 to torch.where.)
         weight = torch.where(occupied, self.mixing, torch.zeros_like(mass))
         mass = torch.where(occupied, mass, 1.0)
         if torch.is_grad_enabled():
-            return torch.lerp(own, fused / mass, weight)
+            return torch.lerp(own, product / mass, weight)
         # Memory that is asked for anew costs more than the arithmetic.
-        return torch.lerp(own, fused.div_(mass), weight, out=fused)
+        return torch.lerp(own, product.div_(mass), weight, out=product)
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         affinity, row_mass = self.affinity(self.attend(points))

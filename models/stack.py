@@ -222,27 +222,24 @@ class AttentionStack(nn.Module):
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
         layout = cluster_layout(labels, points.shape[-2])
         tokens = self.prepare(points)
-        tile_rows = self.rows_of_tiles(tokens[:1])
-        if tile_rows is None:
-            parts = trial_chunks(tokens)
-            if tokens.device.type != "cpu" and layout.order is not None:
-                # Once, instead of the matrices of every layer.
-                tokens = tokens[:, upload(torch.tensor(layout.order), tokens.device)]
-                layout = ClusterLayout(layout.sizes, None)
-        else:
-            tokens, parts = layout.sort_rows(tokens, axis=-2), [slice(i, i + 1) for i in range(len(tokens))]
-        return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tile_rows) for part in parts])
+        tiled = self.rows_of_tiles(tokens[:1]) is not None
+        if layout.order is not None and (tiled or tokens.device.type != "cpu"):
+            # Once, instead of the matrices of every layer.
+            tokens = tokens[:, upload(torch.tensor(layout.order), tokens.device)]
+            layout = ClusterLayout(layout.sizes, None)
+        parts = [slice(i, i + 1) for i in range(len(tokens))] if tiled else trial_chunks(tokens)
+        return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tiled) for part in parts])
 
-    def _measure_part(self, tokens: Tensor, trials: slice, layout: ClusterLayout, tile_rows: int | None) -> Trajectory:
-        if tile_rows is None and tokens.device.type != "cpu":
+    def _measure_part(self, tokens: Tensor, trials: slice, layout: ClusterLayout, tiled: bool) -> Trajectory:
+        if not tiled and tokens.device.type != "cpu":
             return self._measure_there(tokens, trials, layout)
         layers = []
         for layer, shared in enumerate(self.blocks):
             block, mix = shared.for_trials(trials), layer < self.depth
-            if tile_rows is None:
-                measured, tokens = _measure_whole(block, tokens, layout, mix)
+            if tiled:
+                measured, tokens = measure_in_tiles(block, tokens, layout, self.tile_rows, mix)
             else:
-                measured, tokens = measure_in_tiles(block, tokens, layout, tile_rows, mix)
+                measured, tokens = _measure_whole(block, tokens, layout, mix)
             tokens = self._renorm(tokens) if mix else tokens
             layers.append(measured)
         return Trajectory.stack_layers(layers)

@@ -4,14 +4,19 @@ A tile is a few consecutive rows against all points, and goes through the block'
 ``mix``: memory O(n (D + rows)). The backward pass computes each tile again. Source: theory.md, section 0.
 """
 
+import math
+from functools import partial
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.attention import Projection, Tile, TransFusionBlock
+from models.devices.transfer import upload
 from theory.batches.clusters import ClusterLayout
-from theory.batches.tiled_measurements import ClusterComponents, join_tiles, measure_tile, tile_cosines, tile_segments
+from theory.batches.tiled_measurements import TiledLayer, count_fragments
 from theory.batches.trajectory import Trajectory
 
 # Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
@@ -19,6 +24,10 @@ from theory.batches.trajectory import Trajectory
 CPU_TILE_BYTES = 16 * 2**20
 GPU_TILE_BYTES = 256 * 2**20
 MIN_ROWS, MAX_ROWS = 64, 1024
+# Bytes of one square, which is read several times: what the second-level caches of two cores hold.
+CPU_SQUARE_BYTES = 4 * 2**20
+# What a block may do in a way of its own.
+STEPS = ("project", "attend", "affinity", "rectify", "mix", "blend")
 
 
 def choose_tile_rows(points: Float[Tensor, "*trials n D"]) -> int:
@@ -45,8 +54,7 @@ def mix_in_tiles(
         TypeError: the block overrides ``attend`` or ``mix`` by a method that takes no tile.
     """
     projected = block.project(points)
-    steps = ("project", "attend", "affinity", "mix")
-    plain = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in steps)
+    plain = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in STEPS)
     if plain and block.power == 1.0:
         mixing = block.mixing if isinstance(block.mixing, Tensor) else None
         cut = projected.cut if isinstance(projected.cut, Tensor) else None
@@ -178,28 +186,122 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def measure_in_tiles(
-    block: TransFusionBlock, points: Float[Tensor, "1 n D"], layout: ClusterLayout, tile_rows: int, mix: bool
+    block: TransFusionBlock, points: Float[Tensor, "1 n D"], layout: ClusterLayout, tile_rows: int | None, mix: bool
 ) -> tuple[Trajectory, Float[Tensor, "1 n D"]]:
     """One layer of one batch measured and, with ``mix``, mixed in the same pass; not under autograd.
 
+    A symmetric layer - a block's own steps, with keys that are its queries - is cut into squares, of which half are
+    worked out. On a CPU those between clusters whose cosines all lie below the cut are left as soon as that is seen.
+    The device is waited for once, and once more for every round in which pieces of thin clusters are counted.
+
     Args:
-        points: in cluster order.
-        layout: its sizes are used; the order has been applied.
+        points: in cluster order, as the layout says.
+        tile_rows: rows of a tile; None chooses them.
 
     Returns:
         The layer, arrays (1,), and the mixed points (the given ones without ``mix``).
     """
     projected = block.project(points)
-    buffer = _buffer(projected, tile_rows)
+    halves = is_symmetric(block, projected)
+    layer = TiledLayer(layout, points[0])
+    read = _read_squares if halves else _read_strips
+    cut, moved = read(block, points, projected, layer, tile_rows, mix)
+    found = layer.finish(cut)
+    spans = partial(_spans, block, points, projected, layout, found.thin, tile_rows, halves)
+    return found.trajectory(count_fragments(layout, found.thin, spans)), moved
+
+
+def is_symmetric(block: TransFusionBlock, projected: Projection) -> bool:
+    """Whether a layer's affinity is its own transpose, so that half of it says all. Half precision is left out, as its
+    sums over tiles would be rounded between them."""
+    own = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in STEPS if step != "project")
+    return own and projected.queries is projected.keys and projected.keys.dtype in (torch.float32, torch.float64)
+
+
+def choose_square_side(points: Float[Tensor, "*trials n D"]) -> int:
+    """Rows, and columns, of squares of which one keeps within CPU_SQUARE_BYTES or GPU_TILE_BYTES, all about equal."""
+    budget = CPU_SQUARE_BYTES if points.device.type == "cpu" else GPU_TILE_BYTES
+    n, side = points.shape[-2], math.isqrt(budget // points.element_size())
+    return -(-n // -(-n // side))
+
+
+def _read_squares(
+    block: TransFusionBlock,
+    points: Float[Tensor, "1 n D"],
+    projected: Projection,
+    layer: TiledLayer,
+    tile_rows: int | None,
+    mix: bool,
+) -> tuple[Tensor | float, Float[Tensor, "1 n D"]]:
+    """The cut, and the mixed points; ``layer`` has seen all squares."""
+    tiles = row_tiles(points.shape[-2], tile_rows or choose_square_side(points))
+    height, may_look = tiles[0].stop, points.device.type == "cpu"
+    buffer = points.new_empty(height * height)
+    product = torch.zeros_like(points) if mix else None
+    for number, rows in enumerate(tiles):
+        for columns in tiles[number:]:
+            shape = rows.stop - rows.start, columns.stop - columns.start
+            out = buffer[: math.prod(shape)].view(1, *shape)
+            attention = block.attend(points, Tile(rows, projected, out, columns))
+            beta = layer.read_cosines(attention.cosines[0], rows, columns)
+            # A wait on other devices. NaN is not below the cut.
+            crossing = not may_look or not bool(beta <= attention.cut)
+            if not crossing and layer.is_between_clusters(rows, columns):
+                continue
+            affinity, mass = block.affinity(attention)
+            layer.read_affinity(affinity[0], mass[0], rows, columns, crossing)
+            if product is not None:
+                product[0, rows].addmm_(affinity[0], points[0, columns])
+                if columns is not rows:
+                    product[0, columns].addmm_(affinity[0].mT, points[0, rows])
+    return projected.cut, points if product is None else block.blend(points, product, layer.row_mass[None])
+
+
+def _read_strips(
+    block: TransFusionBlock,
+    points: Float[Tensor, "1 n D"],
+    projected: Projection,
+    layer: TiledLayer,
+    tile_rows: int | None,
+    mix: bool,
+) -> tuple[Tensor | float, Float[Tensor, "1 n D"]]:
+    """As ``_read_squares``, rows against all points, for blocks whose steps are their own."""
+    height, everything = tile_rows or choose_tile_rows(points), slice(0, points.shape[-2])
+    buffer = _buffer(projected, height)
     moved = torch.empty_like(points) if mix else points
-    components, tiles = ClusterComponents(layout), []
-    for rows in row_tiles(points.shape[-2], tile_rows):
-        tile, segments = _tile(projected, rows, buffer), tile_segments(layout, rows)
+    for rows in row_tiles(everything.stop, height):
+        tile = _tile(projected, rows, buffer)
         attention = block.attend(points, tile)
-        cut = float(attention.cut)
-        extremes = tile_cosines(attention.cosines[0], segments)
+        layer.read_cosines(attention.cosines[0], rows, everything)
         affinity, mass = block.affinity(attention)
-        tiles.append(measure_tile(extremes, affinity[0], mass[0], segments, cut, components))
+        layer.read_affinity(affinity[0], mass[0], rows, everything)
         if mix:
             moved[..., rows, :] = block.mix(points, affinity, mass, tile)
-    return join_tiles(tiles, components), moved
+    return attention.cut, moved
+
+
+def _spans(
+    block: TransFusionBlock,
+    points: Float[Tensor, "1 n D"],
+    projected: Projection,
+    layout: ClusterLayout,
+    clusters: tuple[int, ...],
+    tile_rows: int | None,
+    halves: bool,
+    names: Int[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Smallest and largest name among each row of the clusters and its neighbours there, in one wait."""
+    there = upload(torch.from_numpy(names), points.device)
+    low, high = there.clone(), there.clone()
+    for own in (layout.slices[k] for k in clusters):
+        columns = own if halves else slice(0, points.shape[-2])
+        height = tile_rows or choose_tile_rows(points[..., columns, :])
+        for part in row_tiles(own.stop - own.start, height):
+            rows = slice(own.start + part.start, own.start + part.stop)
+            tile = Tile(rows, projected, columns=columns if halves else None)
+            affinity, _ = block.affinity(block.attend(points, tile))
+            edges = (affinity[0] if halves else affinity[0][:, own]) > 0
+            low[rows] = torch.minimum(low[rows], torch.where(edges, there[own], len(names)).amin(-1))
+            high[rows] = torch.maximum(high[rows], torch.where(edges, there[own], -1).amax(-1))
+    low, high = torch.stack([low, high]).cpu().numpy()
+    return low, high

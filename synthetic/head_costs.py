@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from models.devices.timing import wait_for
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
 from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
@@ -82,8 +83,7 @@ def make_step(kind: str, n: int, settings: CostSettings, device: torch.device) -
         head.zero_grad(set_to_none=True)
         features.grad = None
         objective(head(features, views=2), labels).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     return step, count_parameters(head)
 

@@ -193,16 +193,15 @@ def arrays() -> list[Case]:
     def extremes(c):
         return trajectory.layer_extremes(c[None], layout)
 
-    def tile(c, y, rows=slice(8, 40)):
-        segments = tiled_measurements.tile_segments(layout, rows)
-        found = tiled_measurements.tile_cosines(ordered(c)[rows], segments)
-        components = tiled_measurements.ClusterComponents(layout)
-        part = ordered(y)[rows]
-        return tiled_measurements.measure_tile(found, part, mass(part), segments, 0.1, components), components
-
-    def joined(c, y):
-        found, components = tile(c, y, slice(0, n))
-        return tiled_measurements.join_tiles([found], components)
+    def tiles(c, y, squares=(slice(0, 24), slice(24, n))):
+        # Cosines are read before affinities, as tiles come by.
+        seen = tiled_measurements.TiledLayer(layout, c)
+        for i, rows in enumerate(squares):
+            for columns in squares[i:]:
+                seen.read_cosines(ordered(c)[rows, columns], rows, columns)
+                part = ordered(y)[rows, columns]
+                seen.read_affinity(part, array_namespace(y).sum(part, axis=-1), rows, columns)
+        return seen.finish(0.1)
 
     hadamard = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
     bases = lambda: [hadamard[:, :2], np.stack([hadamard[:, 0], np.eye(4)[0] - 0]).T[:, :1]]  # noqa: E731
@@ -265,11 +264,7 @@ def arrays() -> list[Case]:
              dtype="float64"),
         of_affinity("trajectory.row_sharpness", lambda y: trajectory.row_sharpness(y[:8], mass(y[:8])[:, None])),
         of_affinity("trajectory.sharpness_error", lambda y: trajectory.sharpness_error(y[:8], mass(y[:8])[:, None])),
-        Case("tiled_measurements.tile_cosines", lambda c, y: tile(c, y)[0].cosines, pair, "array"),
-        Case("tiled_measurements.measure_tile", lambda c, y: tile(c, y)[0], pair, "array"),
-        Case("tiled_measurements.join_tiles",
-             joined, pair, "array",
-             dtype="float64"),
+        Case("tiled_measurements.TiledLayer", lambda c, y: tiles(c, y).trajectory(1), pair, "array", dtype="float64"),
         Case("subspaces.principal_angles", subspaces.principal_angles, bases, "array"),
         Case("subspaces.subspace_affinity", subspaces.subspace_affinity, bases, "array"),
         Case("subspaces.smallest_principal_angle", subspaces.smallest_principal_angle, stack, "array"),

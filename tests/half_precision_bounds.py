@@ -229,7 +229,7 @@ EXEMPT = {
          "inputs.require_flags", "inputs.require_number", "inputs.require_values",
          "losses.readout.require_cosines"), CHECK),
     "waitless_layers.trajectory_of": "called with the float64 of read_layer",
-    "trajectory.axis_product": "called with float64 by layer_extremes and join_tiles",
+    "trajectory.axis_product": "called with float64 by layer_extremes and MeasuredTiles",
     **dict.fromkeys(
         ("batch_law.BatchLaw", "batch_weights.BatchKind", "batch_weights.Rows", "binned_rows.Edges",
          "binned_rows.RowBins", "binned_rows.RowPool", "binned_rows.Transforms", "drawn_rows.Sides",
@@ -262,10 +262,11 @@ EXEMPT = {
     "losses.objectives.objective_from_name": "makes an Objective, which is in the battery",
     "measurements.count_components": "takes booleans",
     "measurements.is_connected": "takes booleans",
+    "tiled_measurements.count_fragments": "takes whole numbers",
     **dict.fromkeys(
         ("balls.Enclosure", "caps.LensSeries", "ceilings.Pairs", "certificates.Certificate", "pair_law.AngleCosine",
          "trajectory.LayerArrays", "trajectory.LayerExtremes", "trajectory.Trajectory", "trajectory.SoftmaxTrajectory",
-         "tiled_measurements.TileCosines", "tiled_measurements.TileMeasurement", "tiled_measurements.ClusterComponents",
+         "tiled_measurements.MeasuredTiles",
          "block_model.BlockTrajectory", "softmax_fusion.CertifiedLayers", "connectivity.Descent",
          "soft_graph.SoftGraph", "soft_graph.SoftDescent", "fusion_ceiling.FusionFailure", "restart.TokenGeometry",
          "soft_graph.SoftGraph", "soft_graph.SoftDescent", "soft_graph.Rules", "soft_reach.Reach",

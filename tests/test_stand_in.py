@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.stand_in import DEVICE, PretendDevice
+from tests.stand_in import DEVICE, PretendDevice, generator_on
 from tests.stand_in.device import PretendTensor
 
 
@@ -80,6 +80,15 @@ def test_gradients_and_optimizers_are_those_of_the_cpu(log):
 def test_mixing_devices_is_refused(mix, log):
     with pytest.raises((RuntimeError, TypeError)):
         mix(there(log, 2, 3))
+
+
+def test_its_generators_draw_there_and_nowhere_else(log):
+    drawn = torch.rand(4, generator=generator_on(DEVICE, 3), device=DEVICE)
+    assert drawn.device == generator_on(DEVICE, 3).device == DEVICE
+    assert log.events == []
+    assert torch.equal(drawn.cpu(), torch.rand(4, generator=torch.Generator().manual_seed(3)))
+    with pytest.raises(RuntimeError, match="expected a generator of cpu, got one of meta"):
+        torch.rand(3, generator=generator_on(DEVICE, 3))
 
 
 def test_numbers_of_the_host_go_with_any_device(log):

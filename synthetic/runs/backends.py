@@ -3,7 +3,7 @@
 Results are the same bytes wherever they are computed, because every task runs with the same versions of the libraries,
 the same number of torch threads and one BLAS thread; processors of another kind may still round differently.
 
-joblib runs the tasks, which come back in the order in which they finish:
+joblib runs the tasks here, and dask on a cluster; they come back in the order in which they finish:
 
     with open_backend(BackendOptions("loky", jobs=4), torch.device("cpu")) as backend:
         for index, result in backend.map(function, tasks):
@@ -125,30 +125,24 @@ class Backend:
         calls = [_Call(index, function, task, self._threads, _versions()) for index, task in enumerate(tasks)]
         if not calls:
             return
+        if self._client is not None:
+            from synthetic.runs import dask_cluster
+
+            yield from dask_cluster.results(self._client, str(self._options.scheduler), _run, calls)
+            return
+        # One task a batch, so that each result is there as soon as it is computed. No memory maps: they would need room
+        # on a disk. Loky's own thread fails noisily when it is stopped with more tasks waiting than its processes can
+        # queue.
+        parallel = joblib.Parallel(
+            n_jobs=self._options.processes, backend="loky",
+            return_as="generator_unordered", batch_size=1, max_nbytes=None, pre_dispatch="2*n_jobs",
+            initializer=_leave_interrupts,
+        )  # fmt: skip
         try:
-            yield from self._parallel()(joblib.delayed(_run)(call) for call in calls)
+            yield from parallel(joblib.delayed(_run)(call) for call in calls)
         except BrokenProcessPool as error:
             cause = str(error).strip().split("\n")[0]
             raise WorkersLostError(f"--backend loky: a worker process died (out of memory?): {cause}") from error
-
-    def _parallel(self) -> joblib.Parallel:
-        # One task a batch, so that each result is there as soon as it is computed. No memory maps: they would need room
-        # on a disk.
-        how = {"return_as": "generator_unordered", "batch_size": 1, "max_nbytes": None}
-        if self._client is not None:
-            from synthetic.runs.dask_cluster import DaskBackend
-
-            # All tasks are handed over at once, so that workers that join later have some to take.
-            backend = DaskBackend(self._client, str(self._options.scheduler))
-            return joblib.Parallel(backend=backend, pre_dispatch="all", **how)
-        # Loky's own thread fails noisily when it is stopped with more tasks waiting than its processes can queue.
-        return joblib.Parallel(
-            n_jobs=self._options.processes,
-            backend="loky",
-            pre_dispatch="2*n_jobs",
-            initializer=_leave_interrupts,
-            **how,
-        )
 
     def close(self) -> None:
         """Drop the tasks that are not finished, stop loky's processes, leave dask's scheduler."""
@@ -202,8 +196,7 @@ def _connect(address: str) -> "Client":
 
 @dataclass(frozen=True)
 class _Call:
-    """One task on its way. An object of its own, because joblib would scatter large arguments to single workers, and
-    dask cannot restore what was scattered to one that died."""
+    """One task on its way."""
 
     index: int
     function: Callable[[Any], Any]

@@ -1,22 +1,25 @@
-"""A dask cluster as a backend of sweeps; imported only by runs that use one, and only where the extra [dask] is."""
+"""Tasks of sweeps on a dask cluster; imported only by runs that use one, and only where the extra [dask] is."""
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from distributed import CancelledError, Client, KilledWorker
+from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.comm import CommClosedError
-from joblib._dask import DaskDistributedBackend
 from tornado.iostream import StreamClosedError
 
 from synthetic.runs.backends import WorkersLostError
 
 # Seconds to wait for a scheduler to answer, and for a cluster without workers to get one.
 CONNECT_SECONDS, WORKER_SECONDS = 8.0, 30.0
+# Seconds without a result after which it is seen whether there are workers at all, and that a result may take to come
+# from the worker that has it.
+LOOK_SECONDS, FETCH_SECONDS = 0.5, 5.0
 # Who logs what nobody waited for.
 EVENT_LOOPS = ("asyncio", "tornado.application")
 
@@ -67,84 +70,79 @@ def connect(address: str) -> Client:
     return client
 
 
-@dataclass(frozen=True)
-class _Failure:
-    error: BaseException
+def results(client: Client, address: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    """``function`` of every task, in the order in which they finish; what is not finished is canceled at the end.
 
+    Args:
+        address: the scheduler's, for errors.
 
-class DaskBackend(DaskDistributedBackend):
-    """joblib's dask backend, which otherwise waits for ever for a task that dask has given up, or for workers that
-    are not there, and runs tasks in this process if the cluster has a single thread."""
-
-    def __init__(self, client: Client, address: str) -> None:
-        super().__init__(client=client)
-        self._address = address
-        self._callbacks_open: set[Callable[[Any], None]] = set()
-        self._lock = threading.Lock()
-        self._watching = False
-
-    def effective_n_jobs(self, n_jobs: int) -> int:
-        return max(2, sum(self.client.ncores().values()))
-
-    def start_call(self) -> None:
-        super().start_call()
-        self._watching = True
-        self.client.loop.add_callback(self._watch)
-
-    def stop_call(self) -> None:
-        self._watching = False
-        super().stop_call()
-
-    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
-        def report(result: Any) -> None:
-            with self._lock:
-                known = callback in self._callbacks_open
-                self._callbacks_open.discard(callback)
-            if known:
-                callback(result)
-
-        with self._lock:
-            self._callbacks_open.add(callback)
-        job = super().submit(func, report)
-        # joblib hands on results only.
-        job.add_done_callback(lambda done: report(_Failure(done.exception())) if done.exception() else None)
-        return job
-
-    def retrieve_result_callback(self, out: Any) -> Any:
-        if isinstance(out, _Failure):
-            raise self._explain(out.error) from out.error
-        if isinstance(out, BaseException):
-            raise self._explain(out) from out
-        return super().retrieve_result_callback(out)
-
-    def _explain(self, error: BaseException) -> Exception:
-        if isinstance(error, WorkersLostError):
-            return error
-        if isinstance(error, KilledWorker):
-            return WorkersLostError(
-                f"--scheduler {self._address}: {error.allowed_failures + 1} workers died running the same task (out of "
-                f"memory?), the last at {error.last_worker.address}"
-            )
-        if isinstance(error, (CancelledError, asyncio.CancelledError)):
-            return WorkersLostError(f"--scheduler {self._address}: the dask scheduler is gone")
-        return ValueError(
-            f"--scheduler {self._address}: the task cannot be run there ({type(error).__name__}: {error}); the "
-            "scheduler and every worker need this toolkit installed, in the same version"
-        )
-
-    async def _watch(self) -> None:
-        """Give up once the cluster has had no worker for WORKER_SECONDS; dask would wait for the next for ever."""
-        empty = 0.0
-        while self._watching and empty < WORKER_SECONDS:
-            await asyncio.sleep(0.5)
+    Raises:
+        WorkersLostError: a task that several workers died of; no worker for WORKER_SECONDS; no scheduler any more.
+        ValueError: workers that cannot run the function at all.
+    """
+    done: SimpleQueue[Future] = SimpleQueue()
+    # All tasks are handed over at once, so that workers that join later have some to take.
+    waiting = set(client.map(partial(_attempt, function), tasks, pure=False))
+    for future in waiting:
+        future.add_done_callback(done.put)
+    without_workers = 0.0
+    try:
+        while waiting:
             try:
-                empty = 0.0 if await self.client.scheduler.ncores() else empty + 0.5
-            except (OSError, AttributeError):
-                # The connection is gone: the tasks are canceled, which says so.
-                return
-        with self._lock:
-            waiting = list(self._callbacks_open)[:1] if self._watching else []
-            self._callbacks_open.difference_update(waiting)
-        for callback in waiting:
-            message = f"--scheduler {self._address}: all workers are gone, and none came within {WORKER_SECONDS:g} s"
-            callback(_Failure(WorkersLostError(message)))
+                future = done.get(timeout=LOOK_SECONDS)
+            except Empty:
+                without_workers = 0.0 if _number_of_workers(client, address) else without_workers + LOOK_SECONDS
+                # dask would wait for the next one for ever.
+                if without_workers >= WORKER_SECONDS:
+                    raise WorkersLostError(
+                        f"--scheduler {address}: all workers are gone, and none came within {WORKER_SECONDS:g} s"
+                    ) from None
+                continue
+            try:
+                found = _result(future, address)
+            except TimeoutError:
+                # Its worker died with it: it is computed once more, where there is another one.
+                future.add_done_callback(done.put)
+                continue
+            waiting.discard(future)
+            yield found
+    finally:
+        client.cancel(list(waiting))
+
+
+def _number_of_workers(client: Client, address: str) -> int:
+    try:
+        return len(client.ncores())
+    except (OSError, AttributeError, RuntimeError, TimeoutError) as error:
+        raise WorkersLostError(f"--scheduler {address}: the dask scheduler is gone") from error
+
+
+def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[Any, Exception | None]:
+    """What a worker runs: its own errors are a result, so that dask's are another thing."""
+    try:
+        return function(task), None
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        return None, error
+
+
+def _result(future: Future, address: str) -> Any:
+    try:
+        found, error = future.result(timeout=FETCH_SECONDS)
+    except TimeoutError:
+        raise
+    except KilledWorker as error:
+        raise WorkersLostError(
+            f"--scheduler {address}: {error.allowed_failures + 1} workers died running the same task (out of memory?), "
+            f"the last at {error.last_worker.address}"
+        ) from error
+    except (CancelledError, asyncio.CancelledError, CommClosedError) as error:
+        raise WorkersLostError(f"--scheduler {address}: the dask scheduler is gone") from error
+    except Exception as error:
+        raise ValueError(
+            f"--scheduler {address}: the task cannot be run there ({type(error).__name__}: {error}); the scheduler and "
+            "every worker need this toolkit installed, in the same version"
+        ) from error
+    if error is not None:
+        raise error
+    return found

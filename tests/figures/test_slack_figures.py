@@ -8,7 +8,7 @@ from figures.sweeps.slack import KINDS
 from synthetic.slack.options import BLOCKS
 from synthetic.tightness import PROMISES
 from tests.figures.battery import Draws, case, lowest_middle_highest
-from tests.figures.reading import Pixels, bars, same_color, ticks, verticals, widths
+from tests.figures.reading import Pixels, bars, legend, named, same_color, ticks, verticals, widths
 
 
 def slack_table(low, high):
@@ -71,3 +71,33 @@ def test_every_kind_with_a_promise_has_its_title_and_ratio():
     assert {kind: ratio.replace(" ", "") for kind, (_, ratio, _) in KINDS.items()} == {
         kind: ratio for kind, (_, _, ratio) in PROMISES.items()
     }
+
+
+@case("large_batches")
+def test_costs_and_their_slopes(draw):
+    """Each panel has its own axis's rows; the line of n spans the batches that go in tiles."""
+    draws = Draws(11)
+    sizes = {"n": (1024, 2048, 4096, 8192), "ambient_dim": (32, 64, 128), "depth": (1, 2, 4)}
+    table = pd.DataFrame(
+        [{"axis": axis, "n": 512, "ambient_dim": 16, "depth": 8} | {axis: size}
+         for axis, each in sizes.items() for size in each]
+    )  # fmt: skip
+    table = table.assign(seconds=draws(10, 1.0, 9.0), product_seconds=draws(10, 1.0, 9.0), tile_rows=64)
+    table.loc[0, "tile_rows"] = 0
+    slopes = pd.DataFrame({"axis": list(sizes), "slope": [2.03, 0.71, 0.93], "standard_error": [0.04, 0.02, 0.01],
+                           "intercept": np.log([1e-6, 0.2, 1.5])})  # fmt: skip
+    figure = draw(memory=draws.shuffled(table), slopes=slopes)
+    words = ("points n", "coordinates D", "blocks L")
+    for ax, label, (_, fit) in zip(figure.axes, words, slopes.iterrows(), strict=True):
+        part, axis = table[table["axis"] == fit["axis"]], fit["axis"]
+        measured, fitted, bare = (named(ax)[name] for name in ("measured", "fitted", "bare products"))
+        np.testing.assert_array_equal([measured.x, measured.y], part[[axis, "seconds"]].T)
+        np.testing.assert_array_equal([bare.x, bare.y], part[[axis, "product_seconds"]].T)
+        tiled = part[part["tile_rows"] > 0][axis]
+        np.testing.assert_array_equal(fitted.x, tiled)
+        np.testing.assert_allclose(fitted.y, np.exp(fit["intercept"]) * tiled ** fit["slope"], rtol=1e-9)
+        assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", label)
+        assert ax.get_title() == f"slope {fit['slope']:.2f} ± {fit['standard_error']:.2f}"
+        assert ticks(ax, "x") == {f"{size:,}": size for size in part[axis]}
+    assert figure.axes[0].get_ylabel() == "seconds"
+    assert list(legend(figure.axes[0])) == ["measured", "fitted", "bare products"]

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from models import stack as stack_module
@@ -10,9 +11,9 @@ from models import tiled
 from models.attention import Attention, TransFusionBlock
 from models.stack import AttentionStack
 from tests.reference import components
-from tests.stand_in import ACCELERATORS, accelerator
+from tests.stand_in import ACCELERATORS, DEVICE, PretendDevice, accelerator
 from theory.batches.clusters import cluster_layout
-from theory.batches.tiled_measurements import ClusterComponents
+from theory.batches.tiled_measurements import count_fragments
 
 COUNTS = ("false_edges", "fragments", "isolated")
 FIELDS = ("alpha", "beta", "sharpness_min", "sharpness_mean", "sharpness_error", "axis_product", *COUNTS)
@@ -44,6 +45,7 @@ VARIANTS = {
     "unit inputs": {"normalize": "input"},
     "unit tokens": {"normalize": "every"},
     "bias": {"normalize": "every", "bias_form": True},
+    "squared": {"power": 2.0},
 }
 
 
@@ -182,29 +184,38 @@ def test_a_block_that_takes_no_tile_is_refused():
             call()
 
 
-@pytest.mark.parametrize("rows", [1, 3, 40])
+def spans_of(edges):
+    """Smallest and largest name among every row and those that it has an edge to."""
+    seen = edges | np.eye(len(edges), dtype=bool)
+    return lambda names: (np.where(seen, names, len(names)).min(1), np.where(seen, names, -1).max(1))
+
+
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.05, 0.3])
-def test_components_row_by_row(rows, density):
+def test_fragments_in_rounds(density):
+    """Edges are one way each, as a damaged block may have them."""
     rng = np.random.default_rng(int(1000 * density))
-    sizes = (40, 9)
-    found = ClusterComponents(cluster_layout(np.repeat([0, 1], sizes)))
-    for cluster, size in enumerate(sizes):
-        edges = rng.random((size, size)) < density
-        for first in range(0, size, rows):
-            found.join(cluster, edges[first : first + rows], first)
-        assert found.counts[cluster] == components(edges)
+    sizes = (40, 9, 12)
+    edges = rng.random((61, 61)) < density
+    layout = cluster_layout(np.repeat([0, 1, 2], sizes))
+    inside = [edges[rows, rows] for rows in layout.slices]
+    spans = spans_of(scipy.linalg.block_diag(*inside))
+    for clusters in ((0,), (1, 2), (0, 1, 2)):
+        assert count_fragments(layout, clusters, spans) == max(components(inside[k]) for k in clusters)
+    assert count_fragments(layout, (), spans) == 1
 
 
-def test_a_chain_with_a_missing_link_is_two_components():
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_chain_is_one_component_and_without_a_link_two(missing):
     size = 500
     order = np.random.default_rng(1).permutation(size)
-    chain = np.zeros((size, size), dtype=bool)
+    chain = np.zeros((size + 2, size + 2), dtype=bool)
     chain[order[:-1], order[1:]] = True
-    chain[order[100], order[101]] = False
-    found = ClusterComponents(cluster_layout(np.repeat([0, 1], (size, 2))))
-    for first in range(0, size, 64):
-        found.join(0, chain[first : first + 64], first)
-    assert found.counts[0] == 2
+    chain[order[100], order[101]] = not missing
+    rounds = []
+    spans = spans_of(chain)
+    layout = cluster_layout(np.repeat([0, 1], (size, 2)))
+    assert count_fragments(layout, (0,), lambda names: (rounds.append(1), spans(names))[1]) == 1 + missing
+    assert len(rounds) < 20, "components at least halve in every round"
 
 
 def test_large_batches_are_tiled_and_small_ones_are_not(monkeypatch):
@@ -227,6 +238,11 @@ def test_heights_of_tiles():
         assert tiled.MIN_ROWS <= rows <= tiled.MAX_ROWS
         assert rows == tiled.MIN_ROWS or rows * n * dtype.itemsize <= tiled.CPU_TILE_BYTES
     assert [s.stop - s.start for s in tiled.row_tiles(10, 4)] == [4, 4, 2]
+    for n, dtype in ((16, torch.float64), (4097, torch.float32), (65536, torch.float64)):
+        side = tiled.choose_square_side(torch.empty(n, 1, dtype=dtype))
+        assert side**2 * dtype.itemsize <= tiled.CPU_SQUARE_BYTES
+        count = -(-n // side)
+        assert 0 <= count * side - n < count, "the last square is about as large as the others"
 
 
 @pytest.mark.parametrize("tile_rows", [0, -3, 2.5])
@@ -264,6 +280,39 @@ def test_no_matrix_of_all_pairs_is_formed(work):
     n = 8192
     run = subprocess.run([sys.executable, "-c", MEASURE, str(n), work], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 0.5 * n * n * 4, "half of one n x n float32 matrix"
+
+
+@pytest.mark.parametrize("tile_rows", [3, 7, None])
+@pytest.mark.parametrize("options", [VARIANTS["plain"], VARIANTS["bias"]], ids=["squares", "strips"])
+def test_a_device_is_waited_for_once_a_layer(monkeypatch, options, tile_rows):
+    """However many tiles there are; and once more for every round of a search that thin clusters need."""
+    monkeypatch.setattr(stack_module, "GPU_DENSE_BYTES", 1)
+    points, labels = batch(1, (9, 8, 12), noise=0.15)
+    chains, _ = batch(1, (9, 8, 12), noise=0.6)
+    expected = [AttentionStack(2, 0.5, tile_rows=5, **options).measure(each, labels) for each in (points, chains)]
+    with PretendDevice() as log:
+        stack = AttentionStack(2, 0.5, device=DEVICE, tile_rows=tile_rows, **options)
+        for given, wanted, thin in zip((points, chains), expected, (False, True)):
+            tokens, log.events[:] = given.to(DEVICE), []
+            assert_same(stack.measure(tokens, labels), wanted)
+            assert len([place for place in log.waits if " finish " in place or "as_numpy" in place]) == 3
+            rounds = [place for place in log.waits if "_spans" in place]
+            assert len(rounds) <= 12
+            assert bool(rounds) == thin
+            checks = [place for place in log.waits if "require" in place]
+            assert len(log.waits) == 3 + len(rounds) + len(checks)
+            assert len(log.uploads) == 1 + len(rounds), "the order of the rows, and the names of each round"
+    assert (expected[0].fragments == 1).all()
+    assert (expected[1].fragments > 1).any()
+
+
+def test_half_precision_is_summed_in_one_piece():
+    block = TransFusionBlock(0.2)
+    for dtype, halves in ((torch.float64, True), (torch.float32, True), (torch.bfloat16, False)):
+        points = batch()[0].to(dtype)
+        assert tiled.is_symmetric(block, block.project(points)) == halves
+    damaged = ForgetsToMix(0.2)
+    assert not tiled.is_symmetric(damaged, damaged.project(batch()[0]))
 
 
 @pytest.mark.parametrize("kind", ACCELERATORS)

@@ -4,8 +4,8 @@ from tests.mutants.bugs import SWEEP, bugs_in
 
 ATTENTION = bugs_in(
     "models/attention.py", "models/attention models/stack",
-    ("lerp_swapped", "torch.lerp(own, fused.div_(mass), weight, out=fused)",
-     "torch.lerp(fused.div_(mass), own, weight)", SWEEP),
+    ("lerp_swapped", "torch.lerp(own, product.div_(mass), weight, out=product)",
+     "torch.lerp(product.div_(mass), own, weight, out=product)", SWEEP),
     ("lonely_rows_go_to_zero", "torch.where(occupied, self.mixing, torch.zeros_like(mass))",
      "torch.full_like(mass, 1.0) * self.mixing"),
     ("points_attend_to_themselves", ".fill_(-1.0)", ".fill_(1.0)", SWEEP),
@@ -31,6 +31,8 @@ TILED = bugs_in(
      "1.0 - weight * torch.ones_like(mass)[..., None]"),
     ("tiled_mixing_not_divided", "(gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing)",
      "(gradient * (moved - points)).sum((-2, -1), keepdim=True) * mixing)"),
+    ("squares_skipped_without_a_look", "layer.is_between_clusters(rows, columns):", "columns is not rows:"),
+    ("mirror_images_do_not_mix", "if columns is not rows:\n", "if columns is rows:\n"),
     ("tiled_keys_not_divided", "queries[..., rows, :] / divisor", "queries[..., rows, :]"),
 )  # fmt: skip
 

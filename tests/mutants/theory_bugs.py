@@ -118,10 +118,14 @@ TRAJECTORY = bugs_in(
 
 TILED_MEASUREMENTS = bugs_in(
     "theory/batches/tiled_measurements.py", "models/tiled",
-    ("tiles_miss_a_point", "xp.max(cosines[s.local, s.own.stop :])", "xp.max(cosines[s.local, s.own.stop + 1 :])"),
-    ("damage_to_one_side_does_not_count", "max(sum(tile.above for tile in tiles)",
-     "min(sum(tile.above for tile in tiles)"),
-    ("whole_rows_by_the_mean", "if whole[s.local].any():", "if whole[s.local].any() or s.first > 0:"),
+    ("tiles_miss_a_point", "slice(s.own.stop, self._layout.num_points))",
+     "slice(s.own.stop + 1, self._layout.num_points))"),
+    ("damage_to_one_side_does_not_count", "max(int(above), int(below))", "min(int(above), int(below))"),
+    ("thin_clusters_by_their_worst_row", "~(np.maximum.reduceat(self.lowest, starts) > self.cut)",
+     "np.maximum.reduceat(self.lowest, starts) < 0.0"),
+    ("squares_read_from_one_side", "self._lowest[rows] = xp.minimum(self._lowest[rows],",
+     "self._lowest[rows] = xp.minimum(self._lowest[rows] * (axis == -1),"),
+    ("squares_are_no_mirrors", "return columns.start >= rows.stop", "return columns.start > rows.stop"),
 )  # fmt: skip
 
 SUBSPACES = bugs_in(

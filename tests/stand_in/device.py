@@ -18,7 +18,7 @@ than the CPU's, and what a kernel costs.
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import torch
@@ -80,6 +80,24 @@ class PretendTensor(torch.Tensor):
         raise RuntimeError(f"{func}: a pretend tensor works inside its PretendDevice only")
 
 
+class PretendGenerator(torch.Generator):
+    """A generator that claims DEVICE, with the draws of one of the CPU's."""
+
+    # Operations are handed another object for the same generator.
+    known: ClassVar[set[int]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known.add(self._cdata)
+
+    def __del__(self) -> None:
+        self.known.discard(self._cdata)
+
+    @property
+    def device(self) -> torch.device:
+        return DEVICE
+
+
 class PretendDevice(TorchDispatchMode):
     """``with PretendDevice() as log:`` DEVICE is an accelerator inside, and ``log`` says what was asked of it."""
 
@@ -105,6 +123,7 @@ class PretendDevice(TorchDispatchMode):
         pretended = any(isinstance(each, PretendTensor) for each in given)
         target = kwargs.get("device")
         if not pretended and (target is None or torch.device(target) != DEVICE):
+            _require_own_generator(func, kwargs, False)
             return func(*args, **kwargs)
         self.log.operations[func.__name__.partition(".")[0]] += 1
         if func in ASKED:
@@ -175,8 +194,12 @@ def _require_one_device(func: Any, given: list[Tensor]) -> None:
 
 def _require_own_generator(func: Any, kwargs: dict, on_device: bool) -> None:
     generator = kwargs.get("generator")
-    if on_device and generator is not None and generator.device != DEVICE:
-        raise RuntimeError(f"{func}: expected a generator of {DEVICE}, got one of {generator.device}")
+    if generator is None:
+        return
+    of_device = generator._cdata in PretendGenerator.known
+    if of_device != on_device:
+        places = [DEVICE if each else torch.device("cpu") for each in (on_device, of_device)]
+        raise RuntimeError(f"{func}: expected a generator of {places[0]}, got one of {places[1]}")
 
 
 def _waits(func: Any, args: tuple, kwargs: dict) -> bool:

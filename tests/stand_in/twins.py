@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from tests.stand_in.device import DEVICE, PretendDevice
+from tests.stand_in.device import DEVICE, PretendDevice, PretendGenerator
 
 ACCELERATORS = [
     "stand-in",
@@ -28,3 +28,9 @@ def accelerator(kind: str) -> Iterator[torch.device]:
         return
     with PretendDevice():
         yield DEVICE
+
+
+def generator_on(device: torch.device, seed: int) -> torch.Generator:
+    """A seeded generator of a device that ``accelerator`` has given."""
+    made = PretendGenerator() if device == DEVICE else torch.Generator(device)
+    return made.manual_seed(seed)

@@ -301,7 +301,7 @@ EXEMPT = {
     "clusters.contiguous_labels": LABELS_OR_ARRAYS,
     "clusters.index_labels": LABELS_OR_ARRAYS,
     "clusters.pair_counts": LABELS_OR_ARRAYS,
-    "tiled_measurements.measure_tile": LABELS_OR_ARRAYS,
+    "tiled_measurements.count_fragments": LABELS_OR_ARRAYS,
     "trajectory.measure_layer": LABELS_OR_ARRAYS,
     "waitless_layers.read_layer": LABELS_OR_ARRAYS,
 }  # fmt: skip

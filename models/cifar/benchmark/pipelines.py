@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from models.cifar.data.images import ImageSet
+from models.cifar.training.checks import require_compilable
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import start
-from models.cifar.training.train import make_batch, training_step
+from models.cifar.training.train import compile_networks, make_batch, training_step
 from models.devices.timing import Spread, in_turn
 
 BARE, TRAINER, VIEWS = "bare encoder", "trainer", "views alone"
@@ -74,8 +75,8 @@ def compare_pipelines(config: TrainConfig, image_size: int, rounds: int, device:
     images = images.to(device)
     state = start(config, device)
     state.learner.train()
-    if config.compile:
-        state.learner.encoder.compile()
+    require_compilable(config, device)
+    compile_networks(config, state.learner)
     index = torch.arange(config.batch_size, device=device)
     first = make_batch(config, images, index, 0, 0)
     views = torch.cat([first.first, first.second])

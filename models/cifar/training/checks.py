@@ -20,6 +20,7 @@ from models.cifar.methods.settings import LARGEST_QUEUE, MomentumContrast, SupCo
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
+from models.devices.compiler import require_compiler
 from models.foreign.encoder_factory import PROBE_ROWS, features_of
 from models.heads import HeadConfig
 
@@ -71,6 +72,7 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
     if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
         size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
         config = replace(config, method=replace(config.method, queue_size=size))
+    require_compilable(config, device)
     learner = new_learner(config)
     if config.encoder.factory is not None and len(splits.train):
         # On images as they are, and as large as views will be, before anything is written.
@@ -78,6 +80,21 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         for each in (images, *(interpolate(images, size) for size in config.view_sizes)):
             features_of(learner.encoder, each, config.encoder.factory)
     return config
+
+
+def require_compilable(config: TrainConfig, device: torch.device) -> None:
+    """Refuse to compile where nothing can, or what is not called as a whole.
+
+    Raises:
+        ValueError: no compiler; compile_step with chunk, whose features and loss are apart, or with several processes.
+    """
+    if config.compile_step and config.chunk is not None:
+        raise ValueError("compile_step: goes without chunk, which encodes apart from the loss; compile has the encoder")
+    if config.compile_step and world_size() > 1:
+        raise ValueError("compile_step: goes with one process only; compile has the encoder")
+    for name in ("compile", "compile_step"):
+        if getattr(config, name):
+            require_compiler(name, device)
 
 
 def _require_labels(config: TrainConfig, splits: Splits) -> None:
@@ -148,6 +165,8 @@ def _unread(config: TrainConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"view.{name}", "at view.strength 0") for name in AUGMENTATIONS)
     elif not any(getattr(config.view, name) for name in AUGMENTATIONS if name != "min_area"):
         yield "view.strength", "without any augmentation"
+    if config.compile_step:
+        yield "compile", "with compile_step, which has the encoder in it"
     if config.advise_every == 0:
         yield "advise_strengths", "without advise_every"
     if config.optimiser.warmup_epochs == config.epochs:

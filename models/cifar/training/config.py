@@ -80,7 +80,10 @@ class TrainConfig:
     channels_last: bool = True
     """Memory layout of images and convolutions."""
     compile: bool = False
-    """torch.compile the encoder: a start of half a minute, faster steps."""
+    """torch.compile the encoder: a start of half a minute, faster steps. Needs a C++ compiler."""
+    compile_step: bool = False
+    """torch.compile encoder, head and loss together, with any method: a longer start, and where the loss asks the host
+    for something the graph has a gap. Goes without chunk, and with one process."""
     check_values: bool = False
     """Debugging: losses look for NaN and zero vectors in every step and name what they find; slow on a GPU, which waits
     for each answer. Without it NaN shows in the loss, and a zero vector is a row without affinity to any other."""

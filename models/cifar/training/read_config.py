@@ -19,7 +19,7 @@ from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import to_plain
 
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
-WITHOUT_EFFECT = ("data.root", "compile", "check_values")
+WITHOUT_EFFECT = ("data.root", "compile", "compile_step", "check_values")
 PREFIX = "--method."
 # What earlier versions called a method's setting -> its name now, and what its values are now.
 RENAMED: dict[str, dict[str, tuple[str, dict]]] = {

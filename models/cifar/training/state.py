@@ -196,6 +196,9 @@ def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
     """The checkpoint, then the tables; process 0 only."""
     if rank() != 0:
         return
+    # From the device once, for the checksum and the file. What the optimizer keeps is its own until it is copied.
+    optimiser = state.optimizer.state_dict()
+    optimiser["state"] = {number: _on_host(kept) for number, kept in optimiser["state"].items()}
     content = {
         "config": to_plain(asdict(state.config)),
         "processes": world_size(),
@@ -203,12 +206,20 @@ def store(state: TrainState, folder: Path, name: str = CHECKPOINT) -> None:
         "data": state.data,
         "place": _here(),
         "init": state.init,
-        "learner": state.learner.state_dict(),
-        "optimiser": state.optimizer.state_dict(),
+        "learner": _on_host(state.learner.state_dict()),
+        "optimiser": optimiser,
         "scaler": state.scaler.state_dict(),
     }
     save_checkpoint(folder / name, content | {table: getattr(state, table) for table in TABLES})
     write_tables(state, folder)
+
+
+def _on_host(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy with its tensors on the CPU."""
+    moved = values.copy()
+    for name, tensor in values.items():
+        moved[name] = tensor.cpu()
+    return moved
 
 
 def _here() -> str | None:

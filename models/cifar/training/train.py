@@ -30,6 +30,7 @@ from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import initialize
 from models.cifar.training.state import Stream, TrainState, generator_of, start, store, write_tables
+from models.devices.compiler import compile_in_place
 from models.devices.transfer import upload
 from models.devices.value_checks import values_trusted
 from models.optim import gradient_norm_there, learning_rate, set_learning_rate
@@ -121,10 +122,17 @@ def _complete(state: TrainState, splits: Splits, folder: Path) -> None:
         store(state, folder)
 
 
+def compile_networks(config: TrainConfig, learner: Learner) -> None:
+    """Compile what the settings say: the whole loss, the encoder alone, or nothing."""
+    if config.compile_step:
+        compile_in_place(learner)
+    elif config.compile:
+        compile_in_place(learner.encoder)
+
+
 def _trainable(state: TrainState) -> nn.Module:
     """The learner as it is to be called: compiled, and with several processes wrapped."""
-    if state.config.compile:
-        state.learner.encoder.compile()
+    compile_networks(state.config, state.learner)
     if world_size() == 1:
         return state.learner
     if state.device.type == "cuda":

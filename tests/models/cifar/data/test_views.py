@@ -21,7 +21,7 @@ from models.cifar.data.views import (
     make_view,
     make_views,
 )
-from tests.stand_in import ACCELERATORS, accelerator
+from tests.stand_in import ACCELERATORS, accelerator, generator_on
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 OFF = {"crop": False, "flip": False, "color_jitter": 0.0, "grayscale": 0.0, **PLAIN}
@@ -343,10 +343,18 @@ def test_on_an_accelerator(kind):
         torch.testing.assert_close(views.cpu(), expected, rtol=0, atol=10 * ROUNDING)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no generator can pretend")
-def test_parameters_drawn_on_a_gpu():
-    views = make_view(random_images(8).cuda(), ViewConfig(blur=0.5), torch.Generator("cuda").manual_seed(0))
-    assert views.is_cuda
+@pytest.mark.parametrize("kind", ACCELERATORS)
+def test_parameters_drawn_on_an_accelerator(kind):
+    """By a generator of its own, which draws other numbers on a GPU than on the CPU, and draws them again."""
+    images, config = random_images(8), ViewConfig(blur=0.5, noise_level=0.1)
+    with accelerator(kind) as device:
+        found = [make_view(images.to(device), config, generator_on(device, seed)) for seed in (0, 0, 1)]
+        assert all(views.device.type == device.type for views in found)
+        first, again, other = (views.cpu() for views in found)
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    assert not torch.allclose(other, first)
+    if kind == "stand-in":
+        torch.testing.assert_close(first, make_view(images, config, seeded()), rtol=0, atol=10 * ROUNDING)
 
 
 def test_an_empty_batch():
