@@ -150,12 +150,12 @@ def join_tiles(tiles: list[TileMeasurement], components: "ClusterComponents") ->
     xp = array_namespace(tiles[0].row_mass)
     alpha = xp.min(xp.concat([tile.cosines.row_minimum for tile in tiles]))
     beta = xp.max(xp.stack([tile.cosines.beta for tile in tiles]))
-    extremes = (np.clip(as_numpy(value).astype(np.float64).reshape(1), -1.0, 1.0) for value in (alpha, beta))
+    low, high = (np.clip(as_numpy(value).astype(np.float64).reshape(1), -1.0, 1.0) for value in (alpha, beta))
     sums = as_numpy(xp.concat([tile.cosines.row_sum for tile in tiles])).astype(np.float64)
     axes = axis_product([part[None, :] for part in np.split(sums, components.stops[:-1])])
     edges = max(sum(tile.above for tile in tiles), sum(tile.below for tile in tiles))
     return summarize_layer(
-        LayerExtremes(*extremes, axes),
+        LayerExtremes(low, high, axes),
         xp.concat([tile.own_mass for tile in tiles])[None, :],
         xp.concat([tile.row_mass for tile in tiles])[None, :],
         np.array([edges], dtype=np.int64),

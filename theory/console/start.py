@@ -78,8 +78,9 @@ def _command_asked_for(root: str) -> str | None:
 def _command_running(root: str) -> str | None:
     """The toolkit's command that ``python -m`` runs already."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    room = "" if spec is None else spec.name.partition(".")[0]
-    if room not in BELOW or not _same(os.path.commonpath([root, spec.origin or os.sep]), root):
+    if spec is None or spec.name.partition(".")[0] not in BELOW:
+        return None
+    if not _same(os.path.commonpath([root, spec.origin or os.sep]), root):
         return None
     return spec.name.removesuffix(".__main__")
 
