@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
@@ -15,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
-from matplotlib.typing import FillStyleType
 from scipy.special import stdtrit
 
 from figures.run_folder import RunFolder
@@ -26,11 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", "-.", ":")
 CLAIMED, OTHER, UNDECIDED = "on the claimed side", "on the other side", "undecided"
 # Color, marker, and filled or not: the side can be told without color.
-SIDES: dict[str, tuple[str, str, FillStyleType]] = {
-    CLAIMED: ("#0072B2", "o", "full"),
-    OTHER: ("#D55E00", "X", "full"),
-    UNDECIDED: ("#555555", "s", "none"),
-}
+SIDES: dict = {CLAIMED: ("#0072B2", "o", "full"), OTHER: ("#D55E00", "X", "full"), UNDECIDED: ("#555555", "s", "none")}
 ACCURACY = "accuracy"
 # As many decimals as a tick needs.
 PLAIN = FuncFormatter(lambda value, _: f"{value:.4g}")
@@ -50,7 +44,7 @@ def draw_contrasts(run: RunFolder) -> Figure | None:
     size = (WIDTH, 0.5 + row * sum(heights))
     figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, height_ratios=heights)
     seen = [side for ax, part in zip(axes[:, 0], panels) for side in _draw_forest(ax, part)]
-    handles: list[Artist] = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
+    handles: list = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
                for side, (color, marker, fill) in SIDES.items() if side in seen]  # fmt: skip
     handles.append(Patch(color="0.93", label="claimed side"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -183,20 +177,19 @@ def draw_composition(run: RunFolder) -> Figure:
     figure, ax = plt.subplots(figsize=(side + 1.0, side))
     colors = plt.get_cmap("Blues").with_extremes(bad="0.88")
     image = ax.imshow(cells, cmap=colors)
-    shades = np.asarray(image.norm(cells))
     for i, j in np.ndindex(cells.shape):
         value = cells[i, j]
-        dark = math.isfinite(value) and shades[i, j] > 0.55
+        dark = math.isfinite(value) and np.asarray(image.norm(value)) > 0.55
         ax.text(j, i, f"{value:.1%}" if math.isfinite(value) else "none", ha="center", va="center", fontsize=10,
                 color="white" if dark else "black", fontweight="bold" if i == j else "normal")  # fmt: skip
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
     ax.grid(False)
-    ax.spines[:].set_visible(False)
+    ax.set_frame_on(False)
     ax.tick_params(length=0, labelsize=9)
     bar = figure.colorbar(image, ax=ax, format=PERCENT, shrink=0.85)
     bar.set_label("accuracy")
-    bar.outline.set_visible(False)
+    bar.ax.set_frame_on(False)
     figure.suptitle(
         f"{run.config['claim']}: two augmentations together (diagonal: one alone)\nmean accuracy over {_seeds(table)}"
     )

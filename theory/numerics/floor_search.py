@@ -28,8 +28,8 @@ def last_above(rate: Callable[[int, float], float], delta: float) -> int:
     one range reaches to infinity, in ranges of a few percent.
     """
 
-    def enough(reach: float, m: int) -> bool:
-        return rate(m, reach) <= delta
+    def enough(until: float, m: int) -> bool:
+        return rate(m, until) <= delta
 
     floor = _first(partial(enough, np.inf))
     while floor > 2:
