@@ -39,7 +39,8 @@ def start(name: str, paths: Sequence[str]) -> None:
 
     Raises:
         ImportError: a room is hidden, or the toolkit is loaded under its other name already.
-        SystemExit: the same, or no such command, where ``python -m`` runs a command (status 2).
+        SystemExit: the same, no such command, or one whose libraries are not installed, where ``python -m`` runs a
+            command (status 2).
     """
     parts = name.split(".")
     long_name = parts[0] == PACKAGE
@@ -58,8 +59,12 @@ def start(name: str, paths: Sequence[str]) -> None:
         print(f"error: {why}", file=sys.stderr)
         raise SystemExit(BAD_ARGUMENTS)
     if not long_name and not inner and room != "theory":
+        from theory.console.extras import missing_for
         from theory.numerics.commands import guard_start
 
+        if module is not None and (why := missing_for(module)) is not None:
+            print(f"error: {why}", file=sys.stderr)
+            raise SystemExit(BAD_ARGUMENTS)
         guard_start(name, list(paths))
 
 
