@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from figures.drawing import draw_to_files
 from theory.console.typed import as_typed
 from theory.numerics.commands import exit_status, statuses_in_words
 
@@ -22,6 +23,7 @@ def redraw(folder: Annotated[Path, tyro.conf.Positional]) -> int:
         folder: A folder that a sweep wrote, with config.json and its tables.
     """
     # Matplotlib takes a second to import, and may fail to: then that has a status too.
+    draw_to_files()
     from figures.catalogue import draw_all
 
     drawn = draw_all(folder)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -48,7 +49,7 @@ def draw(run: RunFolder) -> Figure | None:
             draw_measured(ax, checked[checked["kind"] == MEASURED[name]])
         if name == "isolated":
             ax.axhline(run.config["share"], color="0.3", linestyle="--", linewidth=1)
-    handles = [Line2D([], [], color=COLORS[kind], label=NAMES[kind]) for kind in COLORS
+    handles: list[Artist] = [Line2D([], [], color=COLORS[kind], label=NAMES[kind]) for kind in COLORS
                if (curves["curve"] == kind).any()]  # fmt: skip
     handles.append(Patch(facecolor="0.5", alpha=0.25, label="95 % for rows drawn anew"))
     handles.append(Line2D([], [], color="0.6", linewidth=1, label="chance"))

@@ -1,17 +1,9 @@
 """The figures of a run folder: which there are, and how they are drawn and written."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
-# Files are drawn, never windows. A backend that a notebook has set for its own processes need not be installed here,
-# and would be refused by the import itself.
-with mock.patch.dict(os.environ, {"MPLBACKEND": "Agg"}):
-    import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 

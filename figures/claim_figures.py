@@ -24,7 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", "-.", ":")
 CLAIMED, OTHER, UNDECIDED = "on the claimed side", "on the other side", "undecided"
 # Color, marker, and filled or not: the side can be told without color.
-SIDES = {CLAIMED: ("#0072B2", "o", "full"), OTHER: ("#D55E00", "X", "full"), UNDECIDED: ("#555555", "s", "none")}
+SIDES: dict = {CLAIMED: ("#0072B2", "o", "full"), OTHER: ("#D55E00", "X", "full"), UNDECIDED: ("#555555", "s", "none")}
 ACCURACY = "accuracy"
 # As many decimals as a tick needs.
 PLAIN = FuncFormatter(lambda value, _: f"{value:.4g}")
@@ -44,7 +44,7 @@ def draw_contrasts(run: RunFolder) -> Figure | None:
     size = (WIDTH, 0.5 + row * sum(heights))
     figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, height_ratios=heights)
     seen = [side for ax, part in zip(axes[:, 0], panels) for side in _draw_forest(ax, part)]
-    handles = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
+    handles: list = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=side)
                for side, (color, marker, fill) in SIDES.items() if side in seen]  # fmt: skip
     handles.append(Patch(color="0.93", label="claimed side"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -124,7 +124,7 @@ def _layout(part: pd.DataFrame) -> tuple[bool, dict[str, str], float]:
 
 
 def _draw_numbers(ax: Axes, part: pd.DataFrame, column: str, looks: dict[str, dict]) -> None:
-    values = _numbers(part["value"])
+    values = pd.to_numeric(part["value"]).astype(float)
     for curve, rows in part.assign(value=values).groupby(_curves(part), sort=False):
         middle, half = _means(rows, "value", column)
         ax.errorbar(middle.index, middle, yerr=half, capsize=3, label=curve, **looks[curve])
@@ -179,17 +179,17 @@ def draw_composition(run: RunFolder) -> Figure:
     image = ax.imshow(cells, cmap=colors)
     for i, j in np.ndindex(cells.shape):
         value = cells[i, j]
-        dark = math.isfinite(value) and image.norm(value) > 0.55
+        dark = math.isfinite(value) and np.asarray(image.norm(value)) > 0.55
         ax.text(j, i, f"{value:.1%}" if math.isfinite(value) else "none", ha="center", va="center", fontsize=10,
                 color="white" if dark else "black", fontweight="bold" if i == j else "normal")  # fmt: skip
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
     ax.grid(False)
-    ax.spines[:].set_visible(False)
+    ax.set_frame_on(False)
     ax.tick_params(length=0, labelsize=9)
     bar = figure.colorbar(image, ax=ax, format=PERCENT, shrink=0.85)
     bar.set_label("accuracy")
-    bar.outline.set_visible(False)
+    bar.ax.set_frame_on(False)
     figure.suptitle(
         f"{run.config['claim']}: two augmentations together (diagonal: one alone)\nmean accuracy over {_seeds(table)}"
     )
@@ -382,7 +382,7 @@ def _name_curves(figure: Figure, axes: Iterable[Axes], looks: dict[str, dict]) -
             for handle, label in zip(*ax.get_legend_handles_labels()):
                 line = handle[0] if isinstance(handle, ErrorbarContainer) else handle
                 # Dots of categories have no line, which a curve over numbers is told by.
-                if label not in handles or line.get_linestyle() != "None":
+                if label not in handles or plt.getp(line, "linestyle") != "None":
                     handles[label] = handle
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(looks)))
 

@@ -6,17 +6,19 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.typing import FillStyleType
 
 from figures.claim_figures import WIDTH
 from figures.run_folder import RunFolder
 
 # Color, marker, and filled or not: answers can be told without color.
-ANSWERS = {
+ANSWERS: dict[str, tuple[str, str, FillStyleType, str]] = {
     "reproduced": ("#0072B2", "o", "full", "reproduced"),
     "contradicted": ("#D55E00", "X", "full", "contradicted"),
     "no difference": ("#009E73", "D", "full", "no difference that matters"),
@@ -56,7 +58,7 @@ def draw(run: RunFolder) -> Figure | None:
     ax.grid(axis="y", visible=False)
     _scale(ax, drawn)
     ax.set_xlabel("difference / smallest effect worth deciding; claimed side on the right")
-    handles = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=label)
+    handles: list[Artist] = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=label)
                for answer, (color, marker, fill, label) in ANSWERS.items()
                if answer in set(drawn["answer"])]  # fmt: skip
     handles.append(Patch(color="0.92", label="does not matter"))

@@ -1,11 +1,25 @@
 """Figures at the end of a run: what goes wrong with them cannot harm its results, and has a status of its own."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
+from unittest import mock
 
 from theory.console.typed import as_typed
 from theory.numerics.commands import CRASHED, DONE, status_of_error, status_of_figures
+
+
+def draw_to_files() -> None:
+    """Files are drawn, never windows: as commands do, unless somebody in this process uses Matplotlib already."""
+    if "matplotlib" in sys.modules:
+        return
+    # A backend that a notebook has set for its own processes need not be installed here, and would be refused by the
+    # import itself.
+    with mock.patch.dict(os.environ, {"MPLBACKEND": "Agg"}):
+        import matplotlib
+
+        matplotlib.use("Agg")
 
 
 def draw_whole(folder: Path) -> tuple[list[Path], int]:
@@ -16,6 +30,7 @@ def draw_whole(folder: Path) -> tuple[list[Path], int]:
     """
     try:
         # Matplotlib takes a second to import, which worker processes and refused commands are spared.
+        draw_to_files()
         from figures.catalogue import draw_all
 
         return draw_all(folder), DONE

@@ -7,9 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from theory.numerics.manifest import require_unchanged
-from theory.numerics.whole_files import DamagedFileError, read_json
+from theory.numerics.whole_files import DamagedFileError, exact_floats, read_json
 
-__all__ = ["DamagedFileError", "RunFolder", "read_json", "read_run_folder", "read_table", "without_controls"]
+__all__ = [
+    "DamagedFileError",
+    "RunFolder",
+    "parse_table",
+    "read_json",
+    "read_run_folder",
+    "read_table",
+    "without_controls",
+]
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,12 @@ def read_table(path: Path) -> pd.DataFrame:
                 f"{path}: line {number} has {_count_fields(line)} fields, the header "
                 f"{_count_fields(lines[0])}; put back a whole copy of it, or start a new run"
             )
-    # The Python engine reads every float back to the number that was written.
-    return pd.read_csv(io.StringIO(text), engine="python")
+    return parse_table(text)
+
+
+def parse_table(text: str) -> pd.DataFrame:
+    """A table from the text of its file, every float as it was written."""
+    return pd.read_csv(io.StringIO(text), low_memory=False, **exact_floats(pd.__version__))
 
 
 def _count_fields(line: str) -> int:

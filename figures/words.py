@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PolyCollection, QuadMesh
@@ -92,7 +91,8 @@ def _name(line: Line2D, ax: Axes, key: Sequence[tuple[Line2D, str]]) -> str:
 
 def _look(line: Line2D) -> tuple[str, str]:
     """Stroke and marker, of which some write "nothing" in other ways."""
-    return tuple("none" if str(each) in NONE else str(each) for each in (line.get_linestyle(), line.get_marker()))
+    stroke, marker = ("none" if str(each) in NONE else str(each) for each in (line.get_linestyle(), line.get_marker()))
+    return stroke, marker
 
 
 def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
@@ -105,9 +105,9 @@ def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
             continue
         name = _name(line, ax, key)
         if line.get_transform() == ax.get_xaxis_transform():
-            upright.append((name, _value(ax.xaxis, float(line.get_xdata()[0]))))
+            upright.append((name, _value(ax.xaxis, float(np.ravel(line.get_xdata())[0]))))
         elif line.get_transform() == ax.get_yaxis_transform():
-            level.append((name, _value(ax.yaxis, float(line.get_ydata()[0]))))
+            level.append((name, _value(ax.yaxis, float(np.ravel(line.get_ydata())[0]))))
         elif len(_points(line)) and not _is_guide(line, ax):
             curves.append((_stroked(name, line, curves), line))
     known = [(name, line) for name, line in curves if name] or curves
@@ -128,7 +128,7 @@ def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
 
 def _stroked(name: str, line: Line2D, known: Sequence[tuple[str, Line2D]]) -> str:
     """Two curves of one name are told apart by how they are drawn."""
-    stroke = STROKES.get(line.get_linestyle())
+    stroke = STROKES.get(str(line.get_linestyle()))
     alike = name and stroke and any(name == other for other, _ in known)
     return f"{name} ({stroke})" if alike else name
 
@@ -143,7 +143,7 @@ def _together(found: Sequence[tuple[str, str]]) -> list[str]:
 
 def _points(line: Line2D) -> np.ndarray:
     """The finite points of a line, (n, 2)."""
-    points = np.column_stack([np.ma.filled(np.ma.asarray(each, dtype=float), np.nan)
+    points: np.ndarray = np.column_stack([np.ma.filled(np.ma.asarray(each, dtype=float), np.nan)
                               for each in (line.get_xdata(), line.get_ydata())])  # fmt: skip
     return points[np.isfinite(points).all(axis=1)]
 
@@ -234,7 +234,7 @@ def _maps(ax: Axes) -> list[str]:
     for cells in ax.get_children():
         if not isinstance(cells, (AxesImage, QuadMesh, PolyCollection)) or cells.get_array() is None:
             continue
-        values = np.ma.filled(np.ma.asarray(cells.get_array(), dtype=float), np.nan)
+        values: np.ndarray = np.ma.filled(np.ma.asarray(cells.get_array(), dtype=float), np.nan)
         known = values[np.isfinite(values)]
         if not known.size:
             continue
@@ -246,15 +246,15 @@ def _maps(ax: Axes) -> list[str]:
     return told
 
 
-def _cell(ax: Axes, cells: Artist, at: tuple[int, ...]) -> str:
+def _cell(ax: Axes, cells: AxesImage | QuadMesh | PolyCollection, at: tuple[int, ...]) -> str:
     """Where a cell lies; nothing where places have no names or numbers."""
     if isinstance(cells, AxesImage):
         across, up = _names(ax.xaxis), _names(ax.yaxis)
         return f" ({up[float(at[0])]}, {across[float(at[1])]})" if across and up else ""
     if isinstance(cells, QuadMesh):
-        x, y = cells.get_coordinates()[at[0] : at[0] + 2, at[1] : at[1] + 2].reshape(-1, 2).mean(axis=0)
+        x, y = np.asarray(cells.get_coordinates())[at[0] : at[0] + 2, at[1] : at[1] + 2].reshape(-1, 2).mean(axis=0)
     else:
-        x, y = np.unique(cells.get_paths()[at[0]].vertices, axis=0).mean(axis=0)
+        x, y = np.unique(np.asarray(cells.get_paths()[at[0]].vertices), axis=0).mean(axis=0)
     return f" near ({_value(ax.xaxis, x)}, {_value(ax.yaxis, y)})"
 
 
@@ -263,7 +263,7 @@ def _outlines(ax: Axes, most: int) -> list[str]:
     told: dict[str, list[str]] = {}
     drawn = [each for each in ax.patches if isinstance(each, StepPatch)]
     names = {to_hex(each.get_edgecolor()): plain(label) for each in drawn
-             if (label := each.get_label()) and not label.startswith("_")}  # fmt: skip
+             if (label := str(each.get_label() or "")) and not label.startswith("_")}  # fmt: skip
     rows = _names(ax.yaxis)
     for each in drawn:
         values, edges, baseline = each.get_data()
@@ -292,7 +292,8 @@ def _ticks(axis: Axis) -> dict[float, str]:
     if not isinstance(axis.get_major_locator(), FixedLocator):
         return {}
     places = axis.get_majorticklocs()
-    return {float(place): plain(text) for place, text in zip(places, axis.get_major_formatter().format_ticks(places))}
+    texts = axis.get_major_formatter().format_ticks(list(places))
+    return {float(place): plain(text) for place, text in zip(places, texts)}
 
 
 def _names(axis: Axis) -> dict[float, str]:

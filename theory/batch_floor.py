@@ -89,7 +89,7 @@ def connectivity_floor(
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     subspace_dim, radius = int(subspace_dim), float(radius)
     if rigorous:
-        return connectivity_certificate(subspace_dim, radius, delta, squared, method).number
+        return int(connectivity_certificate(subspace_dim, radius, delta, squared, method).proved)
     if method == "bound" and subspace_dim == 2:
         return last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
@@ -306,7 +306,7 @@ def gaussian_floor(
         certificate = gaussian_floor_certificate(
             subspace_dim, ambient_dim, num_clusters, min_principal_angle, noise_level, delta, squared
         )
-        return None if certificate is None else certificate.number
+        return None if certificate is None or certificate.number is None else int(certificate.number)
     count, soft = require_count(num_clusters, "num_clusters", 2, LARGEST_SIZE), None
     if _has_soft_graph(subspace_dim, ambient_dim, noise_level):
         soft = soft_floor(subspace_dim, ambient_dim, count, noise_level, min_principal_angle, delta, squared)
@@ -348,7 +348,9 @@ def gaussian_floor_certificate(
         )
 
     default = climb(partial(needed, rigorous=False), 3)
-    size = None if default is None else climb(partial(needed, rigorous=True), default)
+    if default is None:
+        return None
+    size = climb(partial(needed, rigorous=True), default)
     if size is None:
         return None
     link = link_of(size)

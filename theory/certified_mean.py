@@ -114,14 +114,14 @@ def fixed_sequence(floors: Sequence[float], targets: Sequence[float] | float) ->
     Raises:
         ValueError: NaN, or another number of targets.
     """
-    floors = as_floats(floors, "floors")
-    if floors.ndim != 1 or np.isnan(floors).any():
-        raise ValueError(f"floors: expected numbers of shape (candidates,), got {floors.shape}")
-    targets = as_floats(targets, "targets")
-    if targets.shape not in ((), floors.shape) or np.isnan(targets).any():
-        raise ValueError(f"targets: expected one number, or one for each of {len(floors)} candidates")
-    missed = np.flatnonzero(~(floors >= targets))
-    return int(missed[0]) if missed.size else len(floors)
+    found = as_floats(floors, "floors")
+    if found.ndim != 1 or np.isnan(found).any():
+        raise ValueError(f"floors: expected numbers of shape (candidates,), got {found.shape}")
+    asked = as_floats(targets, "targets")
+    if asked.shape not in ((), found.shape) or np.isnan(asked).any():
+        raise ValueError(f"targets: expected one number, or one for each of {len(found)} candidates")
+    missed = np.flatnonzero(~(found >= asked))
+    return int(missed[0]) if missed.size else len(found)
 
 
 @half_as_float64

@@ -138,7 +138,7 @@ def fusion_threshold(
     threshold, pairs = _threshold(setting, float(noise_level)), Pairs(setting.cross_pairs, 0.0)
     if not rigorous:
         return threshold
-    return certify_cosine(setting.dim, float(noise_level), pairs, threshold, setting.delta / 2.0, upper=True).number
+    return certify_cosine(setting.dim, float(noise_level), pairs, threshold, setting.delta / 2.0, upper=True).proved
 
 
 def _threshold(setting: _Setting, sigma: float) -> float:
@@ -352,8 +352,9 @@ def fusion_batch_range(
         first = bisect(likely, sizes[found[0] - 1], first)[1]
     if last < largest:
         last = -bisect(lambda size: likely(-size), -sizes[found[-1] + 1], -last)[1]
-    first = settle(proved, first, 2, last)
-    if first is None:
+    low = settle(proved, first, 2, last)
+    if low is None:
         return None
-    # Downwards from the other side: the same search among negative numbers.
-    return first, -settle(lambda size: proved(-size), -last, -largest, -first)
+    # Downwards from the other side: the same search among negative numbers, which ends at the smallest at the latest.
+    high = settle(lambda size: proved(-size), -last, -largest, -low)
+    return None if high is None else (low, -high)

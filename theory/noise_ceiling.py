@@ -176,10 +176,11 @@ def gaussian_extremes(
     require_range(noise_level, "noise_level", *NOISE_RANGE)
     dim, level = setting.ambient_dim, float(noise_level)
     found = []
-    for pairs, upper in ((setting.within, False), (setting.cross, True)):
-        cosine = safe_quantile(dim, level, pairs.clean_cos, setting.log_share(pairs), upper=upper)
+    cosines = (setting.within_cos, setting.within, False), (setting.between_cos, setting.cross, True)
+    for clean, pairs, upper in cosines:
+        cosine: float = safe_quantile(dim, level, clean, setting.log_share(pairs), upper=upper)
         if rigorous:
-            cosine = certify_cosine(dim, level, pairs, cosine, setting.delta / 2.0, upper=upper).number
+            cosine = certify_cosine(dim, level, pairs, cosine, setting.delta / 2.0, upper=upper).proved
         found.append(cosine)
     return found[0], found[1]
 

@@ -153,10 +153,10 @@ def equiangular_threshold_interval(
     within: float | Sequence[float], between: float | np.ndarray, cluster_size: ClusterSizes
 ) -> tuple[float, float] | None:
     """Thresholds [low, high) under which the closed form holds: max b+/(nu_k nu_k') <= tau < min a_k, or None."""
-    within, between, sizes = _equiangular_inputs(within, between, cluster_size)
-    nu = np.sqrt(norm_floor_squared(within, sizes))
-    cross = np.maximum(between, 0.0) / (nu[:, None] * nu[None, :])
-    low, high = float(cross[~np.eye(len(sizes), dtype=bool)].max()), float(within.min())
+    a, b, sizes = _equiangular_inputs(within, between, cluster_size)
+    nu = np.sqrt(norm_floor_squared(a, sizes))
+    cross = np.maximum(b, 0.0) / (nu[:, None] * nu[None, :])
+    low, high = float(cross[~np.eye(len(sizes), dtype=bool)].max()), float(a.min())
     return (low, high) if low < high else None
 
 

@@ -155,12 +155,11 @@ def check_restart(
     Raises:
         ValueError: layers or trials that differ.
     """
-    geometry = trajectory if geometry is None else geometry
-    if trajectory.alpha.shape != geometry.alpha.shape:
-        raise ValueError(
-            f"geometry: expected (layers, trials) {trajectory.alpha.shape} as in trajectory, got {geometry.alpha.shape}"
-        )
-    first = certified_from_layer(geometry, cluster_sizes, threshold)
+    layers_of = trajectory if geometry is None else geometry
+    shape = layers_of.alpha.shape
+    if trajectory.alpha.shape != shape:
+        raise ValueError(f"geometry: expected (layers, trials) {trajectory.alpha.shape} as in trajectory, got {shape}")
+    first = certified_from_layer(layers_of, cluster_sizes, threshold)
     layers = np.arange(trajectory.num_layers)[:, None]
     later = (first >= 0) & (layers >= first)
     incomplete = later & ~(trajectory.alpha > np.asarray(threshold))

@@ -89,18 +89,22 @@ def soft_floor(
     largest = require_count(largest, "largest", 3, LARGEST_SIZE)
 
     place = subspace_dim, ambient_dim, count
-    rest = noise_level, min_principal_angle, delta, squared
 
     def suffices(size: int) -> bool:
-        return MARGIN * _failure(*place, np.array([size]), *rest, RULES) <= delta / 2.0
+        sizes = np.array([size])
+        failure = _failure(*place, sizes, noise_level, min_principal_angle, delta, squared, RULES)
+        return MARGIN * failure <= delta / 2.0
 
     low, high = 2, 3
     while not suffices(high):
         if high == largest:
             return None
         low, high = high, min(largest, int(np.ceil(high * CLIMB)))
-    start = bisect(suffices, low, high)[1]
-    return settle(lambda size: _is_proved(*place, np.array([size]), *rest), start, 3, largest)
+
+    def is_proved(size: int) -> bool:
+        return _is_proved(*place, np.array([size]), noise_level, min_principal_angle, delta, squared)
+
+    return settle(is_proved, bisect(suffices, low, high)[1], 3, largest)
 
 
 @half_as_float64

@@ -122,7 +122,8 @@ def certified_layers(
         raise ValueError("min_cross_cos: must not exceed alpha (Theorem 3b's hypothesis)")
     if not np.all(beta >= np.asarray(min_cross_cos)):
         raise ValueError("min_cross_cos: must not exceed beta, the largest cross cosine")
-    layers = [np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (alpha, beta, min_cross_cos)))]
+    a, b, g = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (alpha, beta, min_cross_cos)))
+    layers = [(a, b, g)]
     for _ in range(require_count(depth, "depth", 0)):
         layers.append(_next_bounds(*layers[-1], inverse_temperature, smallest, batch_size, mixing))
     return CertifiedLayers(*(np.stack(column) for column in zip(*layers)))

@@ -6,13 +6,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from figures.run_folder import RunFolder
 from figures.ticks import plain_numbers, plain_numbers_if_few
 
 KINDS = ("signed", "squared")
 COLORS = {"signed": "C0", "squared": "C1"}
-FLOORS = (("isolated", ":"), ("simulated", "--"), ("proved", "-"))
+FLOORS: tuple[tuple[str, LineStyleType], ...] = (("isolated", ":"), ("simulated", "--"), ("proved", "-"))
 
 
 def draw(run: RunFolder) -> Figure:

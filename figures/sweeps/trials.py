@@ -1,5 +1,7 @@
 """How close random batches and the adversary came to breaking each statement: a line a statement."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -35,11 +37,12 @@ def draw_margins(ax: Axes, table: pd.DataFrame, names: list[str]) -> None:
     own, may lie there by chance."""
     known = table[table["relative_margin"].notna()]
     rates = known["status"].isna()
+    tightest: dict[str, Any] = {"marker": "|", "color": "C0", "markersize": 9}
+    measured: dict[str, Any] = {"marker": "o", "color": "C2", "markersize": 4, "markerfacecolor": "none"}
     for part, look, label in (
-        (known[~rates], {"marker": "|", "color": "C0", "markersize": 9}, "tightest case of a shape of random batches"),
-        (known[rates], {"marker": "o", "color": "C2", "markersize": 4, "markerfacecolor": "none"},
-         "rate of a shape; past 0 by chance at times"),
-    ):  # fmt: skip
+        (known[~rates], tightest, "tightest case of a shape of random batches"),
+        (known[rates], measured, "rate of a shape; past 0 by chance at times"),
+    ):
         margins = part["relative_margin"].to_numpy()
         margins = np.where(np.abs(margins) < ATTAINED, 0.0, margins)
         ax.plot(margins, part["name"].map(names.index), linestyle="none", label=label, **look)

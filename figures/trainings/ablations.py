@@ -1,5 +1,7 @@
 """Ablations of trained stacks: what an arm reaches, over learning rates, depths, or side by side."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -41,7 +43,7 @@ def draw_curves(ax: Axes, rows: pd.DataFrame, varied: str, measure: str) -> None
     for i, (arm, part) in enumerate(rows.groupby("arm", sort=False)):
         grouped = part.groupby(varied)[measure]
         mean, spread = grouped.mean(), grouped.std().fillna(0.0)
-        style = {"color": f"C{i % 7}", "linestyle": STYLES[i // 7], "marker": MARKERS[i % 7]}
+        style: dict[str, Any] = {"color": f"C{i % 7}", "linestyle": STYLES[i // 7], "marker": MARKERS[i % 7]}
         ax.plot(mean.index, mean, label=arm, markersize=3.5, **style)
         ax.fill_between(mean.index, mean - spread, mean + spread, color=f"C{i % 7}", alpha=0.12, linewidth=0)
     if varied == "learning_rate":

@@ -1,6 +1,7 @@
 """Trainings on real images: losses and probes by epoch, score distributions, affinity by block, angles of views."""
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -105,7 +106,7 @@ def draw_strengths(ax: Axes, epochs: pd.DataFrame) -> None:
     above = (known["critical_high"] - known["critical_strength"]).fillna(0.0)
     below = known["critical_strength"] - known["critical_low"]
     if not known.empty:
-        look = {"color": "C0", "marker": "o", "markersize": 3, "capsize": 2}
+        look: dict[str, Any] = {"color": "C0", "marker": "o", "markersize": 3, "capsize": 2}
         ax.errorbar(known["epoch"], known["critical_strength"], yerr=[below, above], label="critical, 95 %", **look)
     beyond = epochs[epochs["critical_strength"].isna() & epochs["critical_low"].notna()]
     if not beyond.empty:

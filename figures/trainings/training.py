@@ -1,5 +1,7 @@
 """Trained stacks: breakdown against ideal weights and the proved ceilings, and affinity sharpness block by block."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.typing import LineStyleType
 
 from figures.run_folder import RunFolder
 from figures.ticks import plain_numbers_if_few
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CEILINGS = (("identity", "C2"), ("mapped", "C4"))
-IDEAL = (
+IDEAL: tuple[tuple[str, str, LineStyleType], ...] = (
     ("input", "no stack", ":"),
     ("identity", "ideal weights: identity", "--"),
     ("mapped", "ideal weights: W", "-."),
@@ -61,7 +64,8 @@ def draw_breakdown(run: RunFolder) -> Figure:
 def draw_against_batch_size(ax: Axes, table: pd.DataFrame, arms: list[str]) -> None:
     """Breakdown noise over the batch size; what does not break down inside the noise levels is left out."""
     table = table[np.isfinite(table["noise_level"])]
-    styles = {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}
+    styles: dict[str, dict[str, Any]] = {}
+    styles |= {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}
     styles |= {f"{name}, proved": {"color": shade, "linewidth": 3.5, "alpha": 0.5} for name, shade in CEILINGS}
     styles |= {arm: {"color": f"C{i}", "marker": MARKERS[i]} for i, arm in enumerate(arms)}
     for name, part in table.sort_values("batch_size").groupby("name"):

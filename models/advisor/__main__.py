@@ -36,6 +36,7 @@ from models.advisor.prospective import judge, read_predictions, write_prediction
 from models.advisor.report import report, write_advice
 from models.commands import command, draw
 from models.run_folder import open_run_folder
+from theory.console.extras import require_extra
 from theory.numerics.whole_files import write_whole
 
 Views = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -92,12 +93,13 @@ def sources_of(options: AdvisorRun) -> tuple[Sources | None, Sources | None]:
     """Files of the rows and of those kept aside; None for the demo, or without a check.
 
     Raises:
-        ValueError: no file, files beside --demo, a view that is not STRENGTH=FILE.
+        ValueError: no file, files beside --demo or no library that brings its rows, a view that is not STRENGTH=FILE.
     """
     given = (options.features, options.labels, options.view, options.check, options.check_labels, options.check_view)
     if options.demo and any(given):
         raise ValueError("--demo: brings its own rows; give no files beside it")
     if options.demo:
+        require_extra("images", "--demo")
         return None, None
     if options.features is None:
         raise ValueError("features: give a file of embeddings, or --demo")

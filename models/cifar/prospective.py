@@ -47,7 +47,7 @@ from models.environment import resolve_device
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS
-from theory.numerics.whole_files import write_table
+from theory.numerics.whole_files import exact_floats, write_table
 
 TRAINED = ("simclr", "supcon", "transfusion")
 STRENGTHS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
@@ -188,7 +188,9 @@ def advised(name: str, sets: Both, folder: Path, options: ProspectiveStudy) -> p
                                     figures=False, accept_other_version=options.accept_other_version))  # fmt: skip
     # Rows in which attention does not see the labels leave nothing to predict.
     path = own / "checked.csv"
-    return pd.read_csv(path).assign(set=name) if path.exists() else pd.DataFrame({"set": [name], "status": "NONE"})
+    if not path.exists():
+        return pd.DataFrame({"set": [name], "status": "NONE"})
+    return pd.read_csv(path, **exact_floats(pd.__version__)).assign(set=name)
 
 
 def summary_table(checked: pd.DataFrame) -> str:

@@ -48,24 +48,24 @@ def turning_point(levels: Sequence[float], values: Sequence[float]) -> Place:
 
 def turning_points(levels: Sequence[float], values: Sequence[float]) -> tuple[Place, Place]:
     """The smallest and the largest of the peaks that fit equally well."""
-    values = np.asarray(values, float)
-    if not np.isfinite(values).all():
+    measured = np.asarray(values, float)
+    if not np.isfinite(measured).all():
         return NOWHERE, NOWHERE
     peaks, designs = _tents(tuple(map(float, levels)))
     squares, slopes = np.full(len(peaks), np.inf), np.zeros(len(peaks))
     for columns, inverse in designs:
-        found = inverse @ values
-        rest = np.square(values - (columns @ found[..., None])[..., 0]).sum(-1)
+        found = inverse @ measured
+        rest = np.square(measured - (columns @ found[..., None])[..., 0]).sum(-1)
         better = (found[:, 1:] >= 0.0).all(-1) & (rest < squares)
         squares = np.where(better, rest, squares)
         slopes = np.where(better, found[:, 1:].max(-1, initial=0.0), slopes)
-    scale = float(np.square(values - values.mean()).sum())
+    scale = float(np.square(measured - measured.mean()).sum())
     equal = np.flatnonzero(squares <= squares.min() + SAME * scale)
     if slopes[equal].max() <= FLAT:
         return NOWHERE, NOWHERE
     last = len(peaks) - 1
-    ends = (Place(float(peaks[k]), -1 if k == 0 else 1 if k == last else 0) for k in (equal[0], equal[-1]))
-    return tuple(ends)
+    first, final = (Place(float(peaks[k]), -1 if k == 0 else 1 if k == last else 0) for k in (equal[0], equal[-1]))
+    return first, final
 
 
 @lru_cache
@@ -88,12 +88,12 @@ def crossing_point(levels: Sequence[float], critical: Sequence[float], fewest: i
         critical: NaN where there is none: that level is left out.
         fewest: levels that must be left.
     """
-    levels, critical = np.asarray(levels, float), np.asarray(critical, float)
-    kept = np.isfinite(critical)
+    strengths, limits = np.asarray(levels, float), np.asarray(critical, float)
+    kept = np.isfinite(limits)
     if kept.sum() < fewest:
         return NOWHERE
-    left = levels[kept].tolist()
-    value = crossing(left, (critical - levels)[kept], 0.0)
+    left = strengths[kept].tolist()
+    value = crossing(left, (limits - strengths)[kept], 0.0)
     if math.isinf(value):
         return Place(left[-1], 1)
     return Place(value, -1 if value == left[0] else 0)

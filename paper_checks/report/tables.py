@@ -92,7 +92,7 @@ def _decimals(values: Sequence[float | None]) -> int:
 
 
 def _fixed(value: float | None, decimals: int, scale: float = 1.0, sign: bool = False) -> str:
-    if not is_number(value):
+    if value is None or not is_number(value):
         return MISSING
     return f"{scale * value:{'+' if sign else ''},.{decimals}f}".replace("-", "−")
 

@@ -118,16 +118,22 @@ class PValues:
 
     def at_share(self, share: float) -> "PValues":
         """The same, held against a share in (0, 1] of every level: divided by it."""
-        values = (self.reproduced, self.contradicted, self.same)
-        return PValues(*(None if each is None else min(1.0, each / share) for each in values))
+
+        def held(value: float) -> float:
+            return min(1.0, value / share)
+
+        rest = (None if each is None else held(each) for each in (self.contradicted, self.same))
+        return PValues(held(self.reproduced), *rest)
 
     @property
     def hypotheses(self) -> tuple[tuple[Answer, float, float], ...]:
         """The answer that rejecting each gives, its p-value, and its weight: at level 5 % times that it is rejected."""
         two_sided = self.contradicted is None
-        found = (("reproduced", self.reproduced, 1.0 if two_sided else 0.5), ("contradicted", self.contradicted, 0.5),
-                 ("no difference", self.same, 0.5))  # fmt: skip
-        return tuple(each for each in found if each[1] is not None)
+        found: tuple[tuple[Answer, float | None, float], ...] = (
+            ("reproduced", self.reproduced, 1.0 if two_sided else 0.5), ("contradicted", self.contradicted, 0.5),
+            ("no difference", self.same, 0.5),
+        )  # fmt: skip
+        return tuple((answer, value, weight) for answer, value, weight in found if value is not None)
 
     @property
     def claim(self) -> float:
@@ -194,13 +200,13 @@ def p_values(contrasts: Iterable[Contrast]) -> PValues:
         values = combined(tails)
     if found[0].worth is None:
         return values
-    return replace(values, same=min(1.0, len(found) * min(_inside(each) for each in found)))
+    inside = min(_inside(each.differences, each.worth) for each in found if each.worth is not None)
+    return replace(values, same=min(1.0, len(found) * inside))
 
 
-def _inside(contrast: Contrast) -> float:
+def _inside(differences: np.ndarray, worth: float) -> float:
     """p-value of "the difference matters": two one-sided tests."""
-    differences = contrast.differences
-    return max(_tails(differences, contrast.worth)[0], _tails(differences, -contrast.worth)[1])
+    return max(_tails(differences, worth)[0], _tails(differences, -worth)[1])
 
 
 def combined(tails: Sequence[tuple[float, float]]) -> PValues:
@@ -270,7 +276,7 @@ def _row(contrast: Contrast, share: float, count: int) -> dict:
         "deviation": float(differences.std(ddof=1)) if known else math.nan,
     }  # fmt: skip
     if contrast.worth is not None:
-        row |= {"worth": contrast.worth, "inside": count * _inside(contrast) <= SIDE * share}
+        row |= {"worth": contrast.worth, "inside": count * _inside(differences, contrast.worth) <= SIDE * share}
     return row
 
 

@@ -111,6 +111,6 @@ def standings(claims: Mapping[str, tuple[Answer, PValues]]) -> dict[str, Standin
     found = {}
     for name, (answer, values) in claims.items():
         own = {side: (min(1.0, value / weight), by_answer[name, side]) for side, value, weight in values.hypotheses}
-        p_value, adjusted = own.get(answer) or min(own.values())
-        found[name] = Standing(p_value, adjusted, answer in own and adjusted <= 1.0 - LEVEL)
+        p_value, at_least = own.get(answer) or min(own.values())
+        found[name] = Standing(p_value, at_least, answer in own and at_least <= 1.0 - LEVEL)
     return found

@@ -115,7 +115,8 @@ def seeds_of_claim(rows: Sequence[dict], share: float = 1.0) -> int | None:
     """
     known = [row for row in rows if math.isfinite(row.get("worth", math.nan) * row.get("deviation", math.nan))]
     found = [seeds_to_decide(row["worth"], row["deviation"], len(rows), share) for row in known]
-    return None if not found or None in found else max(found)
+    decided = [seeds for seeds in found if seeds is not None]
+    return max(decided) if decided and len(decided) == len(found) else None
 
 
 def chance(rows: Sequence[dict], seeds: int, share: float) -> float:

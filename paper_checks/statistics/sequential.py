@@ -27,7 +27,7 @@ hundreds of test images.
 The first look that decides gives the answer, and later seeds of arms that other claims go on with do not change it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from paper_checks.statistics.decisions import DECIDED, Answer, PValues
@@ -55,7 +55,8 @@ def looks(first: int, cap: int) -> tuple[int, ...]:
     require_count(cap, "cap", first)
     if cap > first < FEWEST:
         raise ValueError(f"cap: several looks need a first stage of {FEWEST} seeds or more, got {cap} over {first}")
-    found, seeds = [], cap
+    found: list[int] = []
+    seeds = cap
     while seeds > first and (not found or 2 * seeds >= 3 * first):
         found.append(seeds)
         seeds = -(-seeds // 2)
@@ -87,12 +88,15 @@ def over_looks(found: Sequence[PValues], plan: Sequence[int]) -> PValues:
     if not 1 <= len(found) <= len(portions):
         raise ValueError(f"found: must be of 1 to {len(portions)} looks, got {len(found)}")
 
-    def smallest(values: list[float | None]) -> float | None:
+    def smallest(values: Iterable[float | None]) -> float | None:
         known = [value / share for value, share in zip(values, portions) if value is not None]
         return min(1.0, *known) if known else None
 
-    return PValues(*(smallest([getattr(each, name) for each in found])
-                     for name in ("reproduced", "contradicted", "same")))  # fmt: skip
+    return PValues(
+        min(1.0, *(each.reproduced / share for each, share in zip(found, portions))),
+        smallest(each.contradicted for each in found),
+        smallest(each.same for each in found),
+    )
 
 
 def first_decision(found: Sequence[PValues], plan: Sequence[int]) -> tuple[int, Answer]:

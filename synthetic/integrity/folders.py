@@ -1,15 +1,12 @@
 """One run folder, held against its manifest, and its verdicts against those that follow from its rows again."""
 
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-import pandas as pd
-
-from figures.run_folder import read_table
+from figures.run_folder import parse_table, read_table
 from models.run_folder import ENVIRONMENT, is_vacant
 from synthetic.integrity.kinds import KINDS, VERDICTS, Kind
 from theory.numerics.locks import holder
@@ -135,8 +132,8 @@ def _contents(folder: Path) -> Found:
     for name, rows in (again.tables or {}).items():
         path = folder / f"{name}.csv"
         # By value: a whole number may be written as a float.
-        made = io.StringIO(GrowingTable(path).text(rows))
-        if not path.exists() or not read_table(path).equals(pd.read_csv(made, engine="python")):
+        made = parse_table(GrowingTable(path).text(rows))
+        if not path.exists() or not read_table(path).equals(made):
             complaints.append(f"{path.name}: is not what follows from the rows")
     if complaints:
         return Found(State.BROKEN, "; ".join(complaints))

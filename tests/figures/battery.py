@@ -1,6 +1,5 @@
 """The battery over the catalogue of figures: a planted table goes in, and every test reads back what is drawn."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from figures.catalogue import FIGURES
-from figures.run_folder import RunFolder
+from figures.run_folder import RunFolder, parse_table
 from figures.words import seen
 from tests.figures.reading import assert_inside
 
@@ -38,7 +37,7 @@ def draw_figure(name: str, config: dict, tables: dict[str, pd.DataFrame], leaves
     """
     needed, draw = FIGURES[name]
     assert set(needed) <= set(tables), f"{name} needs {needed}"
-    read = {key: pd.read_csv(io.StringIO(table.to_csv(index=False)), engine="python") for key, table in tables.items()}
+    read = {key: parse_table(table.to_csv(index=False)) for key, table in tables.items()}
     figure = draw(RunFolder(Path("run"), config, read))
     if figure is not None:
         if not leaves:

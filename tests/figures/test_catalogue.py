@@ -88,8 +88,28 @@ def test_figures_that_fail_at_the_end_leave_results_and_have_a_status(monkeypatc
 
 
 def test_a_notebooks_backend_that_is_not_installed_here_draws_with_agg():
-    code = "import os, figures.catalogue as c; print(c.matplotlib.get_backend(), os.environ['MPLBACKEND'])"
+    code = "from figures.drawing import draw_to_files; draw_to_files(); import os, matplotlib, figures.catalogue; "
+    code += "print(matplotlib.get_backend(), os.environ['MPLBACKEND'])"
     backend = "module://matplotlib_inline_that_is_not.here"
     environment = {**os.environ, "MPLBACKEND": backend}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["agg", backend] or found.stdout.split() == ["Agg", backend]
+
+
+# A figure of each family, and all of them.
+@pytest.mark.parametrize("module", ["figures.catalogue", "figures.advisor", "figures.sweeps.noise_bounds"])
+@pytest.mark.parametrize(
+    "chosen", ["import matplotlib; matplotlib.use('svg')", "import os; os.environ['MPLBACKEND'] = 'svg'"]
+)
+def test_a_notebooks_own_backend_is_left_alone(module, chosen):
+    code = f"{chosen}; import {module}, matplotlib; print(matplotlib.get_backend())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["svg"]
+
+
+def test_a_notebooks_own_backend_is_left_alone_where_it_draws():
+    """What a command does at its end, called by somebody who draws already."""
+    code = "import matplotlib; matplotlib.use('svg'); from figures.drawing import draw_to_files; draw_to_files(); "
+    code += "print(matplotlib.get_backend())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["svg"]

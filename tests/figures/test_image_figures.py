@@ -139,7 +139,7 @@ def test_histograms_of_scores(draw):
             total = sum(scores.loc[scores["epoch"] == row["epoch"], kind])
             left, right = columns[row["epoch"]]
             for share in (0.05, 0.9):
-                color = pixels.at(ax, left + share * (right - left), row["from"] + 0.2 * (row["to"] - row["from"]))
+                color = pixels.at(ax, left + share * (right - left), row["from"] + 0.15 * (row["to"] - row["from"]))
                 assert pixels.value(bar, color) == pytest.approx((row[kind] / total) ** 0.5, abs=0.02)
         (found,) = bars(ax)
         part = epochs[epochs[f"{kind}_mean"].notna()]

@@ -5,9 +5,9 @@ from tests.mutants.bugs import bugs_in
 STATISTICS = (
     *bugs_in(
         "paper_checks/statistics/decisions.py", "paper_checks/statistics/decisions",
-        ("one_side_is_enough_to_be_inside", "return max(_tails(differences, contrast.worth)[0]",
-         "return min(_tails(differences, contrast.worth)[0]"),
-        ("no_bonferroni_for_what_is_inside", "same=min(1.0, len(found) * min(", "same=min(1.0, min("),
+        ("one_side_is_enough_to_be_inside", "return max(_tails(differences, worth)[0]",
+         "return min(_tails(differences, worth)[0]"),
+        ("no_bonferroni_for_what_is_inside", "same=min(1.0, len(found) * inside)", "same=min(1.0, inside)"),
         ("equal_differences_leave_no_doubt", " or bool(np.ptp(values) == 0.0)", ""),
         ("intervals_of_all_looks_at_95", "mean_interval(differences, 1.0 - (1.0 - LEVEL) * share)",
          "mean_interval(differences, LEVEL)"),

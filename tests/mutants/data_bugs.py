@@ -160,8 +160,8 @@ MEANS = bugs_in(
     ("both_steps_at_full_level", "delta = 0.5 * float(delta)", "delta = 1.0 * float(delta)"),
     (
         "sequence_does_not_stop",
-        "return int(missed[0]) if missed.size else len(floors)",
-        "return len(floors) - len(missed)",
+        "return int(missed[0]) if missed.size else len(found)",
+        "return len(found) - len(missed)",
     ),
     ("influence_of_shares_alone", "psi = shares - shares.mean() + reached", "psi = shares - shares.mean()"),
     ("influence_one_sided", "reached -= (shares[rows] * inverse) @ h", "reached -= 0.0 * (shares[rows] * inverse) @ h"),

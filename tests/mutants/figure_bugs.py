@@ -33,8 +33,8 @@ TIGHTNESS = bugs_in(
 
 BATCH_FLOOR = bugs_in(
     "figures/sweeps/batch_floor.py", "figures/batch_figures",
-    ("floor_lines_swapped", 'FLOORS = (("isolated", ":"), ("simulated", "--"), ("proved", "-"))',
-     'FLOORS = (("isolated", ":"), ("proved", "--"), ("simulated", "-"))'),
+    ("floor_lines_swapped", '= (("isolated", ":"), ("simulated", "--"), ("proved", "-"))',
+     '= (("isolated", ":"), ("proved", "--"), ("simulated", "-"))'),
     ("exact_rate_from_the_measurement", 'part["exact_rate"]', 'part["recovered_rate"]'),
     ("signed_over_squared", 'pairs[f"{name}_y"] / pairs[f"{name}_x"]', 'pairs[f"{name}_x"] / pairs[f"{name}_y"]'),
     ("bound_for_limit", 'part["limit"]', 'part["bound"]'),

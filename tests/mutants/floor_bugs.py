@@ -114,7 +114,7 @@ SPHERE = bugs_in(
 
 SEARCHES = (
     *bugs_in("theory/numerics/floor_search.py", "theory/numerics/floor_search theory/batch_floor",
-             ("floor_of_the_first_crossing", "rate(m, np.inf) <= delta", "rate(m, m) <= delta"),
+             ("floor_of_the_first_crossing", "_first(partial(enough, np.inf))", "_first(lambda m: enough(m, m))"),
              ("floor_a_point_too_small", "    return bisect(enough, low, high)[1]\n",
               "    return max(bisect(enough, low, high)[1] - 1, 2)\n"),
              ("settled_on_the_last_that_is_not", "high == smallest else bisect(proved, low, high)[1]",

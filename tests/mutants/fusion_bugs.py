@@ -28,7 +28,7 @@ ROWS = bugs_in(
     ("own_point_kept_by_lambda", "kept, empty = ((1.0 - lam) * norm * sine)", "kept, empty = (lam * norm * sine)"),
     ("edges_above_half_the_threshold", "along**2 + across**2 + off**2) - tau, 0.0)",
      "along**2 + across**2 + off**2) - 0.5 * tau, 0.0)"),
-    ("empty_rows_pass", "np.clip(1.0 - flat[0].sum(axis=1), 0.0, 1.0)", "0.0 * flat[0].sum(axis=1)"),
+    ("empty_rows_pass", "np.clip(1.0 - weight.sum(axis=1), 0.0, 1.0)", "0.0 * weight.sum(axis=1)"),
     ("sectors_from_one_side", "law.gain - np.cos(middle)[..., None] * plane",
      "law.gain + np.abs(np.cos(middle)[..., None]) * plane"),
     ("own_share_not_taken_off", "law.gain - law.own[:, None]", "law.gain + law.own[:, None]"),
@@ -51,8 +51,8 @@ CEILING = bugs_in(
 
 BATCHES = bugs_in(
     "theory/fusion_ceiling.py", "theory/fusion_batches",
-    ("batch_range_not_asked_in_full", "first = settle(proved, first", "first = settle(likely, first"),
-    ("batch_range_one_too_large", "return first, -settle(", "return first, 1 - settle("),
+    ("batch_range_not_asked_in_full", "low = settle(proved, first", "low = settle(likely, first"),
+    ("batch_range_one_too_large", "(low, -high)", "(low, 1 - high)"),
     ("batch_range_of_half_the_budget", "float(noise_level), nodes).total <= delta",
      "float(noise_level), nodes).total <= 0.6 * delta"),
 )  # fmt: skip

@@ -54,7 +54,7 @@ CURVES = bugs_in(
     "paper_checks/limits/curves.py", "paper_checks/limits/curves",
     ("valleys_are_tents", "(found[:, 1:] >= 0.0).all(-1)", "(found[:, 1:] >= -9.0).all(-1)"),
     ("largest_of_equal_peaks", "for k in (equal[0], equal[-1])", "for k in (equal[-1], equal[0])"),
-    ("crossings_from_below", "(critical - levels)[kept], 0.0)", "(levels - critical)[kept], 0.0)"),
+    ("crossings_from_below", "(limits - strengths)[kept], 0.0)", "(strengths - limits)[kept], 0.0)"),
     ("censored_values_speak_for_the_claim", "        early = min(early, 0.0)\n", "        pass\n"),
     ("censored_late_values_speak_for_it", "        late = min(late, 0.0)\n", "        pass\n"),
     ("knot_anywhere", "if not (min(sizes) < knot < max(sizes)) or", "if not knot > 0 or"),

@@ -6,8 +6,8 @@ NOISE_CEILING = bugs_in(
     "theory/noise_ceiling.py", "theory/noise_ceiling synthetic/sweep_noise",
     ("delta_not_split_between_kinds", "np.log(self.delta / (2 * pairs.count))", "np.log(self.delta / pairs.count)",
      SWEEP),
-    ("quantiles_swapped", "((setting.within, False), (setting.cross, True))",
-     "((setting.within, True), (setting.cross, False))", SWEEP),
+    ("quantiles_swapped", "setting.within, False), (setting.between_cos, setting.cross, True)",
+     "setting.within, True), (setting.between_cos, setting.cross, False)", SWEEP),
     ("threshold_far_below_the_interval", "(interval[0] + interval[1]) / 2.0", "(interval[0] + interval[1]) / 4.0",
      SWEEP),
     ("gaussian_ceiling_rounded_up", "xtol=1e-9) - ROUND_DOWN", "xtol=1e-9) + 0.05", SWEEP),
@@ -113,7 +113,7 @@ TRAJECTORY = bugs_in(
     ("thin_clusters_taken_for_complete", "np.flatnonzero(~(alpha > cuts))", "np.flatnonzero(~(alpha > cuts - 0.05))",
      SWEEP),
     ("largest_for_smallest_sharpness", "xp.min(sharpness, axis=-1)", "xp.max(sharpness, axis=-1)", SWEEP),
-    ("softmax_gamma_is_the_largest", "(alpha, beta, -negated)]", "(alpha, beta, beta)]"),
+    ("softmax_gamma_is_the_largest", "for value in (alpha, beta, -negated))", "for value in (alpha, beta, beta))"),
 )  # fmt: skip
 
 TILED_MEASUREMENTS = bugs_in(

@@ -246,9 +246,9 @@ def measure_softmax_layer(
     _, negated = cosine_extremes(-ordered, layout)
     weights, mass = layout.sort_matrix(weights), layout.sort_rows(row_mass)
     own = [xp.sum(weights[..., rows, rows], axis=-1) / mass[..., rows] for rows in layout.slices]
-    per_cluster = [
+    least, most = (
         np.stack([as_numpy(reduce(part, axis=-1)).astype(np.float64) for part in own]) for reduce in (xp.min, xp.max)
-    ]
+    )
     mean = as_numpy(xp.mean(xp.concat(own, axis=-1), axis=-1)).astype(np.float64)
-    extremes = [as_numpy(value).astype(np.float64) for value in (alpha, beta, -negated)]
-    return SoftmaxTrajectory(*extremes, *per_cluster, mean)
+    low, high, smallest = (as_numpy(value).astype(np.float64) for value in (alpha, beta, -negated))
+    return SoftmaxTrajectory(low, high, smallest, least, most, mean)

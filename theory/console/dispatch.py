@@ -10,6 +10,7 @@ import textwrap
 from importlib import import_module
 
 from theory.console.completion import SHELLS, completion
+from theory.console.extras import missing_for
 from theory.console.start import PROGRAM
 from theory.console.table import COMMANDS, import_name, summary
 from theory.console.typed import program
@@ -52,7 +53,10 @@ def _dispatch(words: list[str]) -> int:
     if words[:1] == [PRINT_COMPLETION]:
         print(completion(words[1] if len(words) == 2 else ""))
         return DONE
-    return run(command_of(words), words[1:])
+    module = command_of(words)
+    if (why := missing_for(module)) is not None:
+        raise ValueError(why)
+    return run(module, words[1:])
 
 
 def command_of(words: list[str]) -> str:

@@ -39,7 +39,8 @@ def start(name: str, paths: Sequence[str]) -> None:
 
     Raises:
         ImportError: a room is hidden, or the toolkit is loaded under its other name already.
-        SystemExit: the same, or no such command, where ``python -m`` runs a command (status 2).
+        SystemExit: the same, no such command, or one whose libraries are not installed, where ``python -m`` runs a
+            command (status 2).
     """
     parts = name.split(".")
     long_name = parts[0] == PACKAGE
@@ -58,8 +59,12 @@ def start(name: str, paths: Sequence[str]) -> None:
         print(f"error: {why}", file=sys.stderr)
         raise SystemExit(BAD_ARGUMENTS)
     if not long_name and not inner and room != "theory":
+        from theory.console.extras import missing_for
         from theory.numerics.commands import guard_start
 
+        if module is not None and (why := missing_for(module)) is not None:
+            print(f"error: {why}", file=sys.stderr)
+            raise SystemExit(BAD_ARGUMENTS)
         guard_start(name, list(paths))
 
 
@@ -78,8 +83,9 @@ def _command_asked_for(root: str) -> str | None:
 def _command_running(root: str) -> str | None:
     """The toolkit's command that ``python -m`` runs already."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    room = "" if spec is None else spec.name.partition(".")[0]
-    if room not in BELOW or not _same(os.path.commonpath([root, spec.origin or os.sep]), root):
+    if spec is None or spec.name.partition(".")[0] not in BELOW:
+        return None
+    if not _same(os.path.commonpath([root, spec.origin or os.sep]), root):
         return None
     return spec.name.removesuffix(".__main__")
 

@@ -60,7 +60,7 @@ class ExactReplay:
     @staticmethod
     def at(value: np.ndarray | float, trial: int) -> float:
         """A parameter of one trial."""
-        return float(value[trial] if np.ndim(value) else value)
+        return float(np.asarray(value)[trial] if np.ndim(value) else value)
 
     def _replay(self, points: np.ndarray, threshold: float, mixing: float) -> tuple[np.ndarray, np.ndarray]:
         layout = cluster_layout(self.labels, len(points))

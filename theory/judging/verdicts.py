@@ -14,8 +14,8 @@ from theory.judging.exact_replay import ExactReplay
 from theory.numerics.inputs import Numbers
 from theory.numerics.precision import ABSOLUTE_MARGIN, EXACT_DIGITS, EXACT_EQUALITY, RELATIVE_MARGIN
 
-# (trial, alpha, beta) -> smallest margin of the trial, in mpmath numbers
-ExactMargin = Callable[[int, np.ndarray, np.ndarray], object]
+# (trial, alpha, beta) -> smallest margin of the trial, in mpmath numbers, which have no types
+ExactMargin = Callable[[int, np.ndarray, np.ndarray], Numbers]
 
 
 class Status(StrEnum):
@@ -147,7 +147,9 @@ def _settle_ties(
     """Re-evaluate near-ties in high precision, worst first; those that cannot be leave the verdict UNDECIDED."""
     if tied.size == 0:
         return verdict
-    checked = tied[:0] if exact is None or exact_margin is None else tied[: exact.limit]
+    if exact is None or exact_margin is None:
+        return _left_open(verdict, tied, 0)
+    checked = tied[: exact.limit]
     for trial in checked:
         with mpmath.workdps(EXACT_DIGITS):
             margin = exact_margin(int(trial), *exact(int(trial)))
@@ -157,14 +159,13 @@ def _settle_ties(
                 detail=f"in high precision: bound - measured = {float(margin):.3g}",
             )  # fmt: skip
     if checked.size < tied.size:
-        left = tied.size - checked.size
-        return replace(
-            verdict,
-            status=Status.UNDECIDED,
-            where=int(tied[checked.size]),
-            detail=f"{left} cases are too close to call in float64 and were not re-evaluated",
-        )
+        return _left_open(verdict, tied, checked.size)
     return replace(verdict, detail=f"{tied.size} near-ties settled in high precision")
+
+
+def _left_open(verdict: Verdict, tied: np.ndarray, settled: int) -> Verdict:
+    detail = f"{tied.size - settled} cases are too close to call in float64 and were not re-evaluated"
+    return replace(verdict, status=Status.UNDECIDED, where=int(tied[settled]), detail=detail)
 
 
 SEVERITY = (Status.VIOLATED, Status.UNDECIDED, Status.HOLDS, Status.NOT_APPLICABLE)

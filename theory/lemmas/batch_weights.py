@@ -11,6 +11,7 @@ from theory.affinity import effective_threshold, unit_points
 from theory.batches.clusters import index_labels
 from theory.numerics.inputs import (
     Array,
+    Numbers,
     as_numpy,
     require_choice,
     require_count,
@@ -59,17 +60,19 @@ class Weight:
             return
         if (self.threshold, self.power) != (0.0, 1.0):
             raise ValueError("threshold: with power, is of relu weights only, got one for exponential")
-        require_range(
-            math.nan if self.inverse_temperature is None else self.inverse_temperature,
-            "inverse_temperature", 0.0, LARGEST_INVERSE_TEMPERATURE, closed="right",
-        )  # fmt: skip
-        object.__setattr__(self, "inverse_temperature", float(self.inverse_temperature))
+        require_range(self._kappa, "inverse_temperature", 0.0, LARGEST_INVERSE_TEMPERATURE, closed="right")
+        object.__setattr__(self, "inverse_temperature", float(self._kappa))
 
-    def value(self, cosine: Array | float) -> Array | float:
+    @property
+    def _kappa(self) -> float:
+        """inverse_temperature as a number: NaN where there is none."""
+        return math.nan if self.inverse_temperature is None else self.inverse_temperature
+
+    def value(self, cosine: Numbers) -> Numbers:
         """h(C), elementwise; of arrays and tensors in their own library, half precision as float32."""
         cosine = widen(cosine, "cosine") if hasattr(cosine, "dtype") else cosine
         if self.kind == "exponential":
-            shifted = self.inverse_temperature * (cosine - 1.0)
+            shifted = self._kappa * (cosine - 1.0)
             return array_namespace(shifted).exp(shifted) if hasattr(shifted, "shape") else math.exp(shifted)
         excess = cosine - self.threshold
         excess = array_namespace(excess).clip(excess, 0.0) if hasattr(excess, "shape") else max(excess, 0.0)
@@ -98,8 +101,8 @@ class Weight:
     def mean_cosine(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """The cosine whose weight is the mean of two cosines' weights; the larger one where that is 0."""
         if self.kind == "exponential":
-            apart = np.exp(-self.inverse_temperature * np.abs(first - second))
-            return np.maximum(first, second) + np.log(0.5 + 0.5 * apart) / self.inverse_temperature
+            apart = np.exp(-self._kappa * np.abs(first - second))
+            return np.maximum(first, second) + np.log(0.5 + 0.5 * apart) / self._kappa
         mean = 0.5 * (self.value(first) + self.value(second))
         return np.where(mean > 0, self.threshold + mean ** (1.0 / self.power), np.maximum(first, second))
 
@@ -125,7 +128,7 @@ class BatchKind:
 
     @classmethod
     def of(
-        cls, kind: str, labels: Array, num_points: int, batch_sizes: object, name: str = "batch_size"
+        cls, kind: str, labels: Array, num_points: int, batch_sizes: Numbers, name: str = "batch_size"
     ) -> "BatchKind":
         """Checked.
 

@@ -7,6 +7,7 @@ points' precision. What is made of the bins is in binned_rows.py. Proof: theory.
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -106,17 +107,17 @@ class Tile:
         else:
             groups = [True, False] if kind.kind == "uniform" else [False]
             self.own, self.stratum = np.repeat(np.array(groups)[:, None], rows, axis=1), (0,) * len(groups)
-        self._bins = None if kind.kind == "pairs" else self._histograms()
 
     def law(self, weight: Weight, attend_self: bool) -> dict[str, np.ndarray]:
         """Fields of a BatchLaw but for the weight and the batch sizes."""
         rows, itself = np.arange(len(self.classes)), weight.bound * attend_self
+        present: np.ndarray
         if self.kind.kind == "pairs":
             bins, partner = self._pair_histograms(weight)
             # Pairs are weighed by the mean of their two weights, half of their sum, and so is what is always there.
             present = 0.5 * (weight.value(partner + self.reach * np.array([[-1.0], [1.0]])) + itself)
         else:
-            bins, present = self._bins, np.full((2, len(rows)), itself)
+            bins, present = self._histograms, np.full((2, len(rows)), itself)
         # Units that surely and that possibly weigh more than 0.
         degrees = np.stack([self._counts(weight, self.dot_error), self._counts(weight, -self.dot_error)])
         found = bracket_rows(weight, bins, RowPool(self.own, self.stratum, self.sizes, self.draws, present, degrees))
@@ -124,7 +125,7 @@ class Tile:
         if self.kind.kind == "pairs":
             h = weight.value(self.cosines.astype(np.float64))
             h[rows, self.itself] = 0.0
-            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, self.itself ^ 1]
+            mass, square, own_mass = h.sum(axis=1), (h**2).sum(axis=1), h[rows, self._partner]
             degree = np.count_nonzero(h, axis=1)
             cross = degree - (own_mass > 0.0)
         else:
@@ -155,6 +156,7 @@ class Tile:
         own = np.array([np.count_nonzero(row[self.columns[k]]) for row, k in zip(above, self.classes)])
         return np.stack([own, np.count_nonzero(above, axis=1) - own])
 
+    @cached_property
     def _histograms(self) -> RowBins:
         """Own class and the others (uniform), or every class by itself (balanced)."""
         counts = np.zeros((len(self.own), len(self.classes), self.bins))
@@ -185,8 +187,14 @@ class Tile:
         for r, pair in enumerate(self.classes):
             cells, inside = self._placed(np.delete(mean[r], pair))
             counts[0, r], places[0, r] = self._count(cells, inside)
-        partner = self.cosines[rows, self.itself ^ 1].astype(np.float64)
+        partner = self.cosines[rows, self._partner].astype(np.float64)
         return RowBins(counts, np.clip(places, 0.0, counts), self.reach), partner
+
+    @property
+    def _partner(self) -> np.ndarray:
+        """The column of each row's other half; pairs are made of the pool's own rows."""
+        assert self.itself is not None
+        return self.itself ^ 1
 
     def _placed(self, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The bin of each cosine, and its place there."""

@@ -11,6 +11,7 @@ no operator norm, no union over directions, and no price for weights that depend
 Proof: theory.md, section 2f.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -165,9 +166,12 @@ class RowLaw:
         own, side = cosine * along - sine * across, sine * along + cosine * across
         parts = (weight, share, share * ((1.0 - lam) * norm * cosine + lam * own), lam * share * side,
                  (lam * share * off) ** 2 / (2.0 * (self.dim - 2.0)))  # fmt: skip
-        flat = [np.broadcast_to(part, weight.shape).reshape(len(weight), -1) for part in parts]
-        kept, empty = ((1.0 - lam) * norm * sine)[:, 0, 0, 0], np.clip(1.0 - flat[0].sum(axis=1), 0.0, 1.0)
-        return _Neighbours(*flat, kept, empty, 2.0 * (lam * (1.0 - tau) * s) ** 2 / (self.dim - 2.0))
+        weight, share, gain, noise, spread = (
+            np.broadcast_to(part, weight.shape).reshape(len(weight), -1) for part in parts
+        )
+        kept, empty = ((1.0 - lam) * norm * sine)[:, 0, 0, 0], np.clip(1.0 - weight.sum(axis=1), 0.0, 1.0)
+        limit = 2.0 * (lam * (1.0 - tau) * s) ** 2 / (self.dim - 2.0)
+        return _Neighbours(weight, share, gain, noise, spread, kept, empty, limit)
 
     # --- the bound ----------------------------------------------------------------------------------------------------
 
@@ -181,7 +185,7 @@ class RowLaw:
         require_range(slope, "slope", 0.0, np.inf, closed="neither")
         others = require_count(cluster_size, "cluster_size", 2) - 1
         slopes = np.atleast_1d(np.asarray(slope, dtype=float))
-        bound = (_Spread if self._isotropic else _Sectors)(others, self.dim)
+        bound: _Bound = (_Spread if self._isotropic else _Sectors)(others, self.dim)
         with np.errstate(all="ignore"):
             chosen = self._parameters(bound, slopes)
             found = np.array([self._mean(bound, each, chosen(i)) for i, each in enumerate(slopes)])
@@ -228,7 +232,7 @@ class RowLaw:
         width = min(self._angles[-1] - self._center, np.pi / 2.0)
         return float(2.0 * np.exp(-0.5 * (np.sin(width) / (self.scale * np.cos(self._center))) ** 2))
 
-    def _parameters(self, bound: "_Bound", slopes: np.ndarray) -> Callable[[float], np.ndarray]:
+    def _parameters(self, bound: "_Bound", slopes: np.ndarray) -> Callable[[int], Callable[[float], np.ndarray]]:
         """The bound's parameters (2, ..., angles) of one slope by the norm's step, chosen at few angles."""
         angles = np.linspace(self._angles[0], self._angles[-1], CHOSEN)
         steps = np.zeros(1) if self.mixing == 1.0 else NORM_STEPS
@@ -279,11 +283,19 @@ class _Others:
 
 
 @dataclass(frozen=True)
-class _Bound:
+class _Bound(ABC):
     """What both bounds share: a grid search for their two parameters, log(rho t) and log(t as a share)."""
 
     others: int
     dim: int
+
+    @abstractmethod
+    def choose(self, others: _Others, slopes: np.ndarray) -> np.ndarray:
+        """Parameters (2, slopes, ..., rows)."""
+
+    @abstractmethod
+    def log_bound(self, law: _Neighbours, slope: Numbers, turn: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Log bound, (..., rows)."""
 
     def _search(self, shape: tuple[int, ...], value) -> np.ndarray:
         """The best of a grid, then of finer ones around it, elementwise: (2, *shape)."""

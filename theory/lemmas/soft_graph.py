@@ -299,7 +299,8 @@ def _power(share: np.ndarray, exponent: int) -> np.ndarray:
 
 def _panel_nodes(ends: tuple[float, ...], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights over [0, 1], ``count`` a panel."""
-    return tuple(part.ravel() for part in gauss_legendre(np.array(ends[:-1]), np.array(ends[1:]), count))
+    nodes, weights = gauss_legendre(np.array(ends[:-1]), np.array(ends[1:]), count)
+    return nodes.ravel(), weights.ravel()
 
 
 @half_as_float64

@@ -71,7 +71,7 @@ def _content(path: Path, key: bytes) -> memoryview:
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
         # Not bytes(size): zeros that are overwritten at once are half the time that it takes to read them.
-        content = memoryview(np.empty(max(0, os.fstat(file.fileno()).st_size - len(head)), dtype=np.uint8))
+        content = np.empty(max(0, os.fstat(file.fileno()).st_size - len(head)), dtype=np.uint8).data
         if file.readinto(content) != len(content) or file.read(1):
             raise ValueError("its length has changed while it was read")
     if head != _head(key, [content]):

@@ -6,6 +6,7 @@ Rates are not monotone; what a size needs is, so that one climbs to it. Source: 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -26,10 +27,14 @@ def last_above(rate: Callable[[int, float], float], delta: float) -> int:
     ``rate(m, until)`` is at least the maximum over m <= m' <= until, closely so over short ranges: walk down from where
     one range reaches to infinity, in ranges of a few percent.
     """
-    floor = _first(lambda m: rate(m, np.inf) <= delta)
+
+    def enough(until: float, m: int) -> bool:
+        return rate(m, until) <= delta
+
+    floor = _first(partial(enough, np.inf))
     while floor > 2:
         reach = floor
-        floor = _first(lambda m, reach=reach: rate(m, reach) <= delta, low=max(2, int(reach / RANGE)), high=reach)
+        floor = _first(partial(enough, reach), low=max(2, int(reach / RANGE)), high=reach)
         if floor > max(2, int(reach / RANGE)):
             break
     return floor

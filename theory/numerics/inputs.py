@@ -230,7 +230,7 @@ def sizes_of_clusters(num_clusters: int, cluster_size: ClusterSizes) -> tuple[in
     return count, sizes
 
 
-def _as_whole(value: object) -> int | None:
+def _as_whole(value: Any) -> int | None:
     """A whole number as an int; None for anything else."""
     if isinstance(value, bool | np.bool_ | str | bytes):
         return None

@@ -17,8 +17,8 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows has none, and a module has no other type
 
 LOCK = ".lock"
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
@@ -125,6 +125,6 @@ def _lock(handle: int, wait: bool, shared: bool = False) -> bool:
                 return False
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL):
                 raise
-            why = error.strerror
+            why = str(error.strerror)
     warnings.warn(f"no locks here ({why}): see to it that only one process uses a run folder", stacklevel=2)
     return True

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -114,7 +114,7 @@ def half_as_float64(function: Function) -> Function:
     def widened(*args: Any, **options: Any) -> Any:
         return function(*map(_wide, args), **{name: _wide(value) for name, value in options.items()})
 
-    return widened
+    return cast(Function, widened)
 
 
 def _wide(value: Any) -> Any:

@@ -36,6 +36,17 @@ class Certificate:
         return self.failure.high <= self.allowed
 
     @property
+    def proved(self) -> float | int:
+        """The number.
+
+        Raises:
+            ArithmeticError: none was found.
+        """
+        if self.number is None:
+            raise ArithmeticError(f"rigorous: nothing is proved after {self.moves} moves from {self.default:g}")
+        return self.number
+
+    @property
     def moved_by(self) -> float:
         """Relative change of the number; infinite where none was found."""
         return abs(self.number / self.default - 1.0) if self.number is not None else float("inf")

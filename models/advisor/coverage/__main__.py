@@ -34,7 +34,7 @@ from models.advisor.coverage.trial import Outcome, controls, drawn, mean_as_boun
 from models.commands import command
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count, require_range
-from theory.numerics.whole_files import write_table
+from theory.numerics.whole_files import exact_floats, write_table
 
 # Of view pairs, which have no labels.
 PAIRS = "-pairs"
@@ -116,7 +116,7 @@ def _of_source(name: str, options: Coverage, folder: Path) -> list[dict]:
             trials = range(start, min(start + PIECE, options.trials))
             path = folder / f"{name}_{start:06d}.csv"
             if path.exists():
-                found += pd.read_csv(path).to_dict("records")
+                found += pd.read_csv(path, **exact_floats(pd.__version__)).to_dict("records")
                 bar.update(len(trials))
                 continue
             if truth is None and not name.endswith(PAIRS):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from models.advisor.inputs.arrays import MemoryLimit
+from theory.numerics.whole_files import exact_floats
 
 
 def read_csv(path: Path, label_column: str, limit: MemoryLimit) -> tuple[np.ndarray, np.ndarray | None]:
@@ -16,7 +17,7 @@ def read_csv(path: Path, label_column: str, limit: MemoryLimit) -> tuple[np.ndar
     """
     limit.require(path.stat().st_size, str(path))
     try:
-        table = pd.read_csv(path, low_memory=False)
+        table = pd.read_csv(path, low_memory=False, **exact_floats(pd.__version__))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a whole CSV table ({str(error).strip().splitlines()[-1]})") from error
     return _split(table, path, label_column, first_line=2)

@@ -22,6 +22,7 @@ from models.cifar.data.names import printable
 from models.cifar.data.report import DataReport, ReportedPart, data_report
 from models.cifar.data.sources import ARCHIVE_SUFFIXES, is_archive
 from models.cifar.data.splitting import LIMIT, VALIDATION, content_hashes, draw_order, held_out, set_aside, some_of_each
+from theory.console.extras import require_extra
 from theory.numerics.cache import cache_folder
 from theory.numerics.inputs import require_count, require_flag, require_number, require_range
 from theory.numerics.limits import LARGEST_BATCH, LARGEST_SEED
@@ -256,6 +257,7 @@ def _existing_path(name: str, archives: Mapping[str, Archive]) -> Path:
 def _load_digits(size: int) -> ImageData:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, as uint8 (N, 3, 8, 8)."""
     # Here because it takes a second, which other data sets need not wait for.
+    require_extra("images", "dataset digits")
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -12,6 +12,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,7 +143,7 @@ def digest(state: dict) -> str:
     return found.hexdigest()
 
 
-def _feed(found: "hashlib._Hash", place: list, tensor: Tensor) -> None:
+def _feed(found: Any, place: list, tensor: Tensor) -> None:
     values = tensor.detach().cpu().contiguous()
     # The place ends where the numbers begin: its length is not, but what it says of their number is.
     found.update(json.dumps([place, str(values.dtype), list(values.shape)]).encode())

@@ -10,7 +10,7 @@ import torch
 from figures.run_folder import DamagedFileError, read_table
 from synthetic.runs.records import CELLS_ALONE, RunRecorder, Tables
 from theory.numerics.manifest import adopt
-from theory.numerics.whole_files import GrowingTable, to_plain, write_json, write_table, write_whole
+from theory.numerics.whole_files import GrowingTable, exact_floats, to_plain, write_json, write_table, write_whole
 
 CPU = torch.device("cpu")
 ROW = {"cell": 0, "x": 0.1 + 0.2, "name": "a, b", "missing": float("nan"), "flag": True}
@@ -184,3 +184,8 @@ def test_a_growing_table_is_what_is_written_at_once(tmp_path):
         write_table(tmp_path / "whole.csv", rows)
         assert (tmp_path / "grown.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert read_table(tmp_path / "grown.csv")["a"].tolist() == ["7.0", "0.1", "x, y", repr(1 / 3)]
+
+
+@pytest.mark.parametrize(("version", "asked"), [("2.3.3", True), ("3.0.5", True), ("3.1.0rc0", False), ("4.0", False)])
+def test_older_pandas_is_asked_for_exact_floats(version, asked):
+    assert exact_floats(version) == ({"float_precision": "round_trip"} if asked else {})

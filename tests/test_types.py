@@ -1,0 +1,35 @@
+"""Types: mypy finds nothing in what pyproject.toml lists, and its file says to users' checkers that there are types."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+PLANTED = """
+from theory.noise_free import spread_bound
+
+def bound() -> str:
+    return spread_bound(0.9, 8, depth="3")
+"""
+
+
+def test_types_are_right(tmp_path):
+    """And a wrong call of somebody else's is noticed, so that silence says something."""
+    planted = tmp_path / "planted.py"
+    planted.write_text(PLANTED)
+    command = ("-m", "mypy", "--cache-dir", "/dev/null", *CONFIG["tool"]["mypy"]["files"], str(planted))
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    found = [line for line in result.stdout.splitlines() if ": error: " in line]
+    assert sorted(line.rpartition("[")[2] for line in found) == ["arg-type]", "return-value]"], result.stdout
+    assert all(line.startswith(str(planted)) for line in found), result.stdout
+
+
+@pytest.mark.parametrize("room", ["theory", "synthetic", "models", "figures", "paper_checks"])
+def test_types_are_installed(room):
+    assert (ROOT / room / "py.typed").exists()
+    assert "py.typed" in CONFIG["tool"]["setuptools"]["package-data"]["*"]
