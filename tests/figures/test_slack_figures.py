@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.sweeps.large_batches import LABELS
 from figures.sweeps.slack import KINDS
 from synthetic.slack.options import BLOCKS
 from synthetic.tightness import PROMISES
@@ -88,6 +89,7 @@ def test_costs_and_their_slopes(draw):
                            "intercept": np.log([1e-6, 0.2, 1.5])})  # fmt: skip
     figure = draw(memory=draws.shuffled(table), slopes=slopes)
     words = ("points n", "coordinates D", "blocks L")
+    assert dict(zip(sizes, words)) == LABELS
     for ax, label, (_, fit) in zip(figure.axes, words, slopes.iterrows(), strict=True):
         part, axis = table[table["axis"] == fit["axis"]], fit["axis"]
         measured, fitted, bare = (named(ax)[name] for name in ("measured", "fitted", "bare products"))
