@@ -29,7 +29,7 @@ def last_above(rate: Callable[[int, float], float], delta: float) -> int:
     """
 
     def enough(until: float, m: int) -> bool:
-        return rate(m, until) <= delta
+        return bool(rate(m, until) <= delta)
 
     floor = _first(partial(enough, np.inf))
     while floor > 2:
