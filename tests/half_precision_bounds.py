@@ -293,5 +293,5 @@ EXEMPT_MODULES = {
     "commands": "exit statuses",
     "limits": "counts",
     "cache": "files",
-    **dict.fromkeys(("children", "completion", "dispatch", "start", "table", "typed"), "words of command lines"),
+    **dict.fromkeys(("children", "completion", "dispatch", "extras", "start", "table", "typed"), "words of commands"),
 }

@@ -311,10 +311,11 @@ def test_a_finding_of_batches_has_its_unit():
     assert claim.look(None, TIER).rows == [{**row, "worth": 1.0}, {"contrast": "v"}]
 
 
-def test_the_quick_tier_asks_what_papers_claim_unless_others_are_named():
+def test_tiers_of_processors_ask_what_papers_claim_unless_others_are_named():
     def asked(only, tier):
         return {claim.id for claim in command.asked_claims(only, tier)}
 
     assert asked(None, QUICK) == set(all_claims()) - {"L1", "L2"}
-    assert asked(None, tiers.CPU) == asked(None, tiers.GPU) == set(all_claims())
+    assert asked(None, tiers.CPU) == asked(None, QUICK)
+    assert asked(None, tiers.GPU) == set(all_claims())
     assert asked("L1,T1", QUICK) == {"L1", "T1"}

@@ -9,7 +9,7 @@ is float32.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -106,7 +106,7 @@ class TiledLayer:
         self._beta = xp.maximum(self._beta, beta)
         return beta
 
-    def _take_own(self, xp: object, block: Array, rows: slice, axis: int) -> None:
+    def _take_own(self, xp: Any, block: Array, rows: slice, axis: int) -> None:
         self._lowest[rows] = xp.minimum(self._lowest[rows], xp.min(block, axis=axis))
         self._sums[rows] += xp.sum(block, axis=axis)
 
@@ -138,7 +138,7 @@ class TiledLayer:
             if count and before is not None:
                 self._below += _count_positive(affinity[local, before])
 
-    def _take_own_mass(self, xp: object, block: Array, rows: slice, columns: slice) -> None:
+    def _take_own_mass(self, xp: Any, block: Array, rows: slice, columns: slice) -> None:
         own = xp.sum(block, axis=-1)
         if columns.start < rows.stop:
             own = own - xp.linalg.diagonal(block[:, rows.start - columns.start :])
@@ -154,8 +154,8 @@ class TiledLayer:
             return [(slice(0, rows.stop - rows.start), None, None, slice(0, columns.stop - columns.start))]
         found = []
         for s in tile_segments(self._layout, rows):
-            kinds = (s.own, slice(0, s.own.start), slice(s.own.stop, self._layout.num_points))
-            found.append((s.local, *(_overlap(kind, columns) for kind in kinds)))
+            before, after = slice(0, s.own.start), slice(s.own.stop, self._layout.num_points)
+            found.append((s.local, _overlap(s.own, columns), _overlap(before, columns), _overlap(after, columns)))
         return found
 
     def is_between_clusters(self, rows: slice, columns: slice) -> bool:
@@ -176,10 +176,11 @@ class TiledLayer:
         flat = xp.concat([*(xp.astype(each, xp.float64) for each in kept),
                           xp.stack([xp.astype(each, xp.float64) for each in numbers])])  # fmt: skip
         found = as_numpy(flat)
-        rows = found[: -len(numbers)].reshape(4, -1)
+        lowest, sums, own_mass, row_mass = found[: -len(numbers)].reshape(4, -1)
         beta, above, below = found[-len(numbers) :][:3]
         level = float(found[-1]) if hasattr(cut, "dtype") else float(cut)
-        return MeasuredTiles(self._layout, *rows, float(beta), max(int(above), int(below)), level)
+        edges = max(int(above), int(below))
+        return MeasuredTiles(self._layout, lowest, sums, own_mass, row_mass, float(beta), edges, level)
 
 
 @dataclass(frozen=True)
@@ -218,11 +219,11 @@ class MeasuredTiles:
             fragments: components of the most fragmented cluster.
         """
         axes = axis_product([self.sums[None, rows] for rows in self.layout.slices])
-        extremes = (np.clip(np.array([value]), -1.0, 1.0) for value in (np.min(self.lowest), self.beta))
+        low, high = (np.clip(np.array([value]), -1.0, 1.0) for value in (np.min(self.lowest), self.beta))
         # As in measure_layer: below the cut is no false edge, unless mass leaks in a damaged stack.
         leaking = self.beta > self.cut or bool(np.max(sharpness_error(self.own_mass, self.row_mass)) > LEAK)
         return summarize_layer(
-            LayerExtremes(*extremes, axes),
+            LayerExtremes(low, high, axes),
             self.own_mass[None, :],
             self.row_mass[None, :],
             np.array([self.cross_edges if leaking else 0], dtype=np.int64),

@@ -239,7 +239,7 @@ def test_rules_that_are_too_lax_are_caught(monkeypatch):
     monkeypatch.setattr(decisions, "combined", lambda tails: exact([(up / 4.0, low) for up, low in tails]))
     assert decided(1)["reproduced"] > tolerance(0.025)
     inside = decisions._inside
-    monkeypatch.setattr(decisions, "_inside", lambda each: inside(each) / 4.0)
+    monkeypatch.setattr(decisions, "_inside", lambda *each: inside(*each) / 4.0)
     assert called_equal((1.0,)) > 0.025 + 5.0 * math.sqrt(0.025 * 0.975 / 1000)
 
 

@@ -29,6 +29,6 @@ def test_the_command_on_an_accelerator(capsys, kind):
 @pytest.mark.parametrize("kind", ACCELERATORS)
 def test_losses_and_stacks_on_an_accelerator(kind):
     with accelerator(kind) as device:
-        rows = list(losses.compare_losses((16,), 5, 1, device, lambda text: None))
+        rows = list(losses.compare_losses(("nt_xent", "supcon", "affinity"), (16,), 5, 1, device, lambda text: None))
         assert {row["status"] for row in rows} == {"timed"}
         assert len(stacks.compare_stacks(1, device, ((2, 16, 4),))) == 1
