@@ -74,6 +74,7 @@ def bench(project, tmp_path_factory):
     return Bench(project, tmp_path_factory.mktemp("bench"), (HALF, QUARTER, EQUIVALENT, UNTESTED))
 
 
+@pytest.mark.slow
 def test_what_the_tests_notice(project, bench):
     assert set(bench.sound_tests.seconds) == {"tests/test_half.py", "tests/test_rest.py"}, "the bench asks itself"
     before = {path: path.read_bytes() for path in project.rglob("*.py")}

@@ -118,8 +118,8 @@ TRAJECTORY = bugs_in(
 
 TILED_MEASUREMENTS = bugs_in(
     "theory/batches/tiled_measurements.py", "models/tiled",
-    ("tiles_miss_a_point", "slice(s.own.stop, self._layout.num_points))",
-     "slice(s.own.stop + 1, self._layout.num_points))"),
+    ("tiles_miss_a_point", "slice(s.own.stop, self._layout.num_points)\n",
+     "slice(s.own.stop + 1, self._layout.num_points)\n"),
     ("damage_to_one_side_does_not_count", "max(int(above), int(below))", "min(int(above), int(below))"),
     ("thin_clusters_by_their_worst_row", "~(np.maximum.reduceat(self.lowest, starts) > self.cut)",
      "np.maximum.reduceat(self.lowest, starts) < 0.0"),

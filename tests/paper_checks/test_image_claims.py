@@ -344,7 +344,9 @@ def test_a_folder_in_use_and_a_failing_task(tiny, tmp_path, capsys, monkeypatch)
     assert "D1  not run (failed)  Nothing is said: 6 of the 6 tasks" in printed
 
 
-@pytest.mark.parametrize(("claim", "number"), [("D1", signal.SIGINT), ("T1", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("claim", "number"), [pytest.param("D1", signal.SIGINT, marks=pytest.mark.slow), ("T1", signal.SIGTERM)]
+)
 def test_an_interrupt_ends_everything(claim, number, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "paper_checks", "--only", claim, "--jobs", "2", "--out", str(out)]

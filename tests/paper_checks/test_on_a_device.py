@@ -17,6 +17,7 @@ from paper_checks.tiers import GPU
 from tests.stand_in import ACCELERATORS, accelerator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ACCELERATORS)
 def test_a_training_of_the_gpu_tier(monkeypatch, tmp_path, kind):
     images = random_images(60, 8)

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,9 @@ from tests.stand_in import ACCELERATORS, accelerator
 SMALL = ["--rounds", "0", "--depth", "1", "--dims", "32", "40", "48", "--depths", "1", "--slope-size", "64"]
 
 
-def test_large_batches_command(tmp_path, capsys):
+def test_large_batches_command(tmp_path, capsys, monkeypatch):
+    # A thread for a process: five of them take half a minute to start.
+    monkeypatch.setattr(large_batches, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
     arguments = ["--sizes", "64", "--out", str(tmp_path / "run"), *SMALL, "--rounds", "1"]
     assert large_batches.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -29,6 +33,13 @@ def test_large_batches_command(tmp_path, capsys):
     assert (found["ratios"][["measure_ratio", "train_ratio"]] > 0).all(axis=None)
     assert (tmp_path / "run" / "large_batches.png").stat().st_size > 0
     assert large_batches.main(arguments) == 2, "the folder is taken"
+
+
+def test_a_batch_has_a_process_of_its_own(tmp_path):
+    arguments = ["--sizes", "64", "--rounds", "0", "--dims", "--depths", "--out", str(tmp_path / "run")]
+    assert large_batches.main(arguments) == 0
+    (row,) = pd.read_csv(tmp_path / "run" / "memory.csv").to_dict("records")
+    assert row["peak_mib"] > 0
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,12 @@ def test_quick_is_what_the_command_line_says():
     assert (given.seeds, given.batch_sizes) == (1, (24, 48)), "what is given stays"
 
 
-SLOW_ABLATIONS = [pytest.param(name, marks=pytest.mark.slow) for name in ("learning_rate", "attention", "supervision")]
+SLOW_ABLATIONS = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("loss", "learning_rate", "attention", "supervision")
+]
 
 
-@pytest.mark.parametrize("ablation", ["loss", "depth", *SLOW_ABLATIONS])
+@pytest.mark.parametrize("ablation", ["depth", *SLOW_ABLATIONS])
 def test_ablations_run_and_are_drawn(ablation, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("synthetic.training.ablations.LEARNING_RATES", (1e-3, 1e-2))
     monkeypatch.setattr("synthetic.training.ablations.DEPTHS", (1, 2))

@@ -108,7 +108,10 @@ def test_gaussian_radius_meets_its_two_budgets():
         assert link.delta == 0.05 / 12
 
 
-@pytest.mark.parametrize(("dim", "noise"), [(3, 0.1), (3, 0.4), (2, 0.3), (8, 1e-5)])
+@pytest.mark.parametrize(
+    ("dim", "noise"),
+    [(3, 0.1), pytest.param(3, 0.4, marks=pytest.mark.slow), (2, 0.3), pytest.param(8, 1e-5, marks=pytest.mark.slow)],
+)
 def test_gaussian_floors_are_the_smaller_of_two(dim, noise):
     for squared in (False, True):
         floor = gaussian_floor(dim, 32, 3, np.pi / 2, noise, 0.05, squared)

@@ -11,7 +11,13 @@ from models.advisor.inputs.features import feature_set
 from tests.models.advisor.rows import STRENGTHS, gaussian_set, rows_of, views_of
 
 
-@pytest.mark.parametrize("config", [AdvisorConfig(), AdvisorConfig(batch_size=48, target=0.8, effective_neighbors=9.0)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(AdvisorConfig(), marks=pytest.mark.slow),
+        AdvisorConfig(batch_size=48, target=0.8, effective_neighbors=9.0),
+    ],
+)
 def test_it_is_the_answer_of_the_whole_advice(config):
     features = gaussian_set(0)
     advice = advice_of(find(features, config), config)

@@ -13,8 +13,6 @@ from models.devices import compiler
 from tests.models.cifar.training.compiled_steps import CASES, SETTINGS
 from tests.stand_in.steps import configuration
 
-QUICK = ("simclr",)
-
 
 def compiler_is_there():
     try:
@@ -24,11 +22,12 @@ def compiler_is_there():
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not compiler_is_there(), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(
     "names",
-    [QUICK, *(pytest.param((name,), marks=pytest.mark.slow) for name in CASES if name not in QUICK)],
-    ids=lambda names: ", ".join(names),
+    [(name,) for name in CASES],
+    ids=lambda names: names[0],
 )
 def test_a_compiled_training_is_the_same(names):
     command = [sys.executable, "-m", "tests.models.cifar.training.compiled_steps", *names]
