@@ -93,9 +93,10 @@ def draw_all(path: Path) -> list[Path]:
                 ) from error
             if figure is None:
                 continue
+            words = seen(figure)
             for suffix, keyword in ((".pdf", "Subject"), (".png", DESCRIPTION)):
                 with replacing(run.path / f"{name}{suffix}") as temporary:
-                    figure.savefig(temporary, format=suffix[1:], metadata={keyword: seen(figure)})
+                    figure.savefig(temporary, format=suffix[1:], metadata={keyword: words})
             plt.close(figure)
             drawn.append(run.path / f"{name}.png")
     return drawn

@@ -288,8 +288,8 @@ def carry_out_all(
         todo.sort(key=_seed)
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
-    shared, alone = ([task for task in todo if task.alone == which] for which in (False, True))
-    commands = [task for task in alone if isinstance(task, Command)]
+    commands = [task for task in todo if isinstance(task, Command)]
+    shared, alone = ([task for task in todo if task.alone == which and task not in commands] for which in (False, True))
     attempt = partial(_attempt, root=root, until=until)
     failures: dict[str, str] = {}
     with tqdm(total=len(todo), disable=None, unit="task") as bar:
@@ -314,8 +314,7 @@ def carry_out_all(
             for task in waiting.values():
                 note(task, f"{task.name}: {error}")
         for task in alone:
-            if task not in commands:
-                note(task, attempt(task))
+            note(task, attempt(task))
     return failures
 
 

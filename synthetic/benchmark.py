@@ -22,6 +22,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from models.cifar.benchmark.stacks import bare_products
+from models.devices.timing import Spread, in_turn
 from models.stack import AttentionStack
 from synthetic.batches import seeding
 from synthetic.batches.noise import add_noise
@@ -43,7 +44,7 @@ class BenchmarkOptions:
     """Command line of the benchmark."""
 
     rounds: int = 7
-    """Rounds, each of which runs everything once; medians are reported."""
+    """Rounds, in each of which everything has its turn; medians are reported."""
     depth: int = 6
     """Blocks of the stack."""
     noise: float = 0.5
@@ -113,10 +114,10 @@ def time_shape(shape: tuple[int, int, int], options: BenchmarkOptions) -> tuple[
         for batch in points:
             obvious_trial(batch, labels, threshold, 0.5, options.depth)
 
-    runs = (lambda: stack.measure(tensor, labels), lambda: bare_products(tensor, options.depth), loop)
-    for work in runs:
-        work()
-    return tuple(np.array(column) for column in zip(*[[seconds(w) for w in runs] for _ in range(options.rounds)]))
+    work = {"stack": lambda: stack.measure(tensor, labels), "bare": lambda: bare_products(tensor, options.depth),
+            "loop": loop}  # fmt: skip
+    times = in_turn(work, options.rounds, tensor.device)
+    return times["stack"].wall, times["bare"].wall, times["loop"].wall
 
 
 def peak_memory(shape: tuple[int, int, int], options: BenchmarkOptions) -> float:
@@ -124,10 +125,6 @@ def peak_memory(shape: tuple[int, int, int], options: BenchmarkOptions) -> float
     points, labels, threshold = make_batches(shape, options.noise)
     AttentionStack(options.depth, threshold).measure(torch.from_numpy(points), labels)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _spread(ratios: np.ndarray) -> str:
-    return f"{np.median(ratios):6.2f} [{ratios.min():.2f}, {ratios.max():.2f}]"
 
 
 def run(options: BenchmarkOptions) -> int:
@@ -150,7 +147,7 @@ def run(options: BenchmarkOptions) -> int:
             peak = pool.submit(peak_memory, shape, options).result()
         print(
             f"{shape[0]:6d} {shape[1]:4d} {shape[2]:4d}   {np.median(stack) * 1e3:10.1f} ms          "
-            f"{_spread(stack / bare):<22} {_spread(loop / stack):<22}   {peak:.0f} MiB"
+            f"{Spread.of(stack / bare)!s:<22} {Spread.of(loop / stack)!s:<22}   {peak:.0f} MiB"
         )
     law = (256, CLUSTERS, 32, 1.0, 0.0, 0.05)
     print(f"one Gaussian noise ceiling (D=256, K=8, m=32): {seconds(lambda: gaussian_separation(*law)):.2f} s")

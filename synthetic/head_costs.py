@@ -12,16 +12,14 @@ Exit status: as in all commands (--help), never 1.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from models.devices.timing import wait_for
+from models.devices.timing import in_turn
 from models.heads import HeadConfig, HeadKind, build_head, count_parameters
 from models.losses import objective_from_name, view_pair_labels
 from models.stack import resolve_device
@@ -48,7 +46,7 @@ class CostSettings:
     depth: int = 3
     """Mixing blocks of attention heads."""
     rounds: int = 7
-    """Rounds, each of which runs every head once; medians are reported."""
+    """Rounds, in each of which every head has its turn; medians are reported."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
 
@@ -83,21 +81,8 @@ def make_step(kind: str, n: int, settings: CostSettings, device: torch.device) -
         head.zero_grad(set_to_none=True)
         features.grad = None
         objective(head(features, views=2), labels).backward()
-        wait_for(device)
 
     return step, count_parameters(head)
-
-
-def time_steps(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of every round, head by head in turn; a first round warms up."""
-    seconds: dict[str, list[float]] = {kind: [] for kind in steps}
-    for number in range(rounds + 1):
-        for kind, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if number:
-                seconds[kind].append(time.perf_counter() - start)
-    return {kind: np.array(values) for kind, values in seconds.items()}
 
 
 def cost_rows(settings: CostSettings, device: torch.device) -> list[dict]:
@@ -105,13 +90,13 @@ def cost_rows(settings: CostSettings, device: torch.device) -> list[dict]:
     rows: list[dict] = []
     for n in tqdm(settings.batch_sizes, disable=None, unit="batch size"):
         made = {kind: make_step(kind, n, settings, device) for kind in get_args(HeadKind)}
-        seconds = time_steps({kind: step for kind, (step, _) in made.items()}, settings.rounds)
-        for kind, values in seconds.items():
-            ratios = values / seconds[REFERENCE]
+        times = in_turn({kind: step for kind, (step, _) in made.items()}, settings.rounds, device)
+        for kind, own in times.items():
+            ratio, _ = own.over(times[REFERENCE])
             rows.append({
                 "cell": len(rows), "head": kind, "batch_size": n, "parameters": made[kind][1],
-                "milliseconds": 1e3 * float(np.median(values)), "ratio": float(np.median(ratios)),
-                "ratio_low": float(ratios.min()), "ratio_high": float(ratios.max()),
+                "milliseconds": own.milliseconds, "ratio": ratio.median,
+                "ratio_low": ratio.low, "ratio_high": ratio.high,
             })  # fmt: skip
     return rows
 

@@ -30,7 +30,7 @@ import torch
 from scipy.stats import linregress
 from torch import Tensor
 
-from models.devices.timing import wait_for
+from models.devices.timing import in_turn, wait_for
 from models.environment import resolve_device
 from models.losses import affinity_jsd, affinity_jsd_from_points
 from models.stack import AttentionStack
@@ -79,7 +79,7 @@ class LargeBatchOptions:
     work: Literal["measure", "train"] = "measure"
     """What the table of sizes is about: all measurements, or a training step."""
     rounds: int = 5
-    """Rounds of the comparison with dense passes, each of which runs everything once; 0 leaves it out."""
+    """Rounds of the comparison with dense passes, in each of which everything has its turn; 0 leaves it out."""
     device: str = "cpu"
     """Where the stack computes: cpu, cuda, cuda:1."""
     out: Path | None = None
@@ -154,15 +154,11 @@ def compare(n: int, options: LargeBatchOptions) -> dict:
     dense, tiled = batch.stack(DenseStack), batch.stack(TiledStack)
     row = {"n": n, "dtype": options.dtype}
     for name, work in (("measure", lambda stack: stack.measure(batch.points, batch.labels)), ("train", batch.train)):
-        runs = [partial(work, dense), partial(work, tiled)]
-        for run_once in runs:
-            run_once()
-        device = batch.points.device
-        times = np.array([[_seconds(run_once, device) for run_once in runs] for _ in range(options.rounds)])
-        ratios = times[:, 1] / times[:, 0]
-        row |= {f"{name}_dense_s": np.median(times[:, 0]), f"{name}_tiled_s": np.median(times[:, 1]),
-                f"{name}_ratio": np.median(ratios), f"{name}_ratio_min": ratios.min(),
-                f"{name}_ratio_max": ratios.max()}  # fmt: skip
+        runs = {"dense": partial(work, dense), "tiled": partial(work, tiled)}
+        times = in_turn(runs, options.rounds, batch.points.device)
+        ratio, _ = times["tiled"].over(times["dense"])
+        row |= {f"{name}_{kind}_s": float(np.median(each.wall)) for kind, each in times.items()}
+        row |= {f"{name}_ratio": ratio.median, f"{name}_ratio_min": ratio.low, f"{name}_ratio_max": ratio.high}
     return row
 
 

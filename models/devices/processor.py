@@ -16,20 +16,21 @@ def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     Args:
         cpuinfo: Linux's list of what the processor has; where there is none, the answer is no.
     """
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = [line.partition(":")[2].split() for line in lines if line.startswith("flags")]
+    flags = [told.split() for told in _told(cpuinfo, "flags")]
     return bool(flags) and all(not BF16_FLAGS.isdisjoint(each) for each in flags)
 
 
 @cache
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name as Linux tells it, elsewhere as Python does; the architecture where nobody does."""
+    names = _told(cpuinfo, "model name")
+    return next(filter(None, [*names, platform.processor(), platform.machine()]), "unknown processor")
+
+
+def _told(cpuinfo: Path, field: str) -> list[str]:
+    """What a field says of every core; nothing where there is no such list."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(filter(None, [*names, platform.processor(), platform.machine()]), "unknown processor")
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith(field)]

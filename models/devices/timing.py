@@ -17,6 +17,22 @@ SHORTEST = 0.02
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A ratio's median and extremes over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Float[np.ndarray, " rounds"]) -> "Spread":
+        return Spread(float(np.median(values)), float(values.min()), float(values.max()))
+
+    def __str__(self) -> str:
+        return f"{self.median:6.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
 class Times:
     """Seconds of one call, a value each round.
 
@@ -33,21 +49,9 @@ class Times:
         """The median on the clock."""
         return float(np.median(self.wall)) * 1e3
 
-
-@dataclass(frozen=True)
-class Spread:
-    """A ratio's median and extremes over the rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(values: Float[np.ndarray, " rounds"]) -> "Spread":
-        return Spread(float(np.median(values)), float(values.min()), float(values.max()))
-
-    def __str__(self) -> str:
-        return f"{self.median:6.2f} [{self.low:.2f}, {self.high:.2f}]"
+    def over(self, other: "Times") -> tuple[Spread, Spread]:
+        """How many times another's these are, round by round: on the clock, and of the CPU."""
+        return Spread.of(self.wall / other.wall), Spread.of(self.cpu / other.cpu)
 
 
 def in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Times]:

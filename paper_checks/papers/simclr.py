@@ -42,12 +42,12 @@ def _judge_composition(results: Results, tier: Tier) -> Finding:
     both, crop, color = _composed("crop", "color"), _composed("crop"), _composed("color")
     contrasts = [accuracy_contrast(results, tier, "crop and color over crop", both, crop),
                  accuracy_contrast(results, tier, "crop and color over color", both, color)]  # fmt: skip
+    arms = _compositions(tier)
     rows = [{"first": first, "second": second, "seed": seed, "accuracy": value}
-            for (first, second), arm in _compositions(tier).items()
+            for (first, second), arm in arms.items()
             for seed, value in arm.values(results, tier).items()]  # fmt: skip
     found = f"{accuracies(results, tier, {'crop and color': both, 'crop': crop, 'color': color})}."
     if tier.shown_arms:
-        arms = _compositions(tier)
         best = max(arms, key=lambda pair: mean(arms[pair].values(results, tier)))
         found = f"{found[:-1]}; the best of all pairs is {' and '.join(dict.fromkeys(best))}."
     if tier.gray:

@@ -45,7 +45,7 @@ class BenchmarkOptions(TrainConfig):
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
     rounds: int = 7
-    """Rounds, each of which runs everything once; medians are reported."""
+    """Rounds, in each of which everything has its turn; medians are reported."""
     image_size: int = 32
     """Height and width of the random images."""
     peers: bool = False

@@ -20,6 +20,7 @@ from models.cifar.benchmark.peers import (
     library_is_there,
     value_and_gradients,
 )
+from models.cifar.data.limits import available_memory
 from models.devices.timing import Spread, in_turn, peak_bytes
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_WIDTH
@@ -48,12 +49,8 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on a GPU, or on this machine; where the system does not tell, what it has at all."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="utf-8") as told:
-            found = [line.split() for line in told if line.startswith("MemAvailable:")]
-        return int(found[0][1]) * 1024
-    except (OSError, IndexError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = available_memory()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if free is None else free
 
 
 def compare_losses(
@@ -108,7 +105,7 @@ def _rows_of(
                         rounds, device)  # fmt: skip
         mine = times["ours"]
         for name in going:
-            wall, cpu = (Spread.of(a / b) for a, b in ((times[name].wall, mine.wall), (times[name].cpu, mine.cpu)))
+            wall, cpu = times[name].over(mine)
             yield _row(contest, name, n, dim, "timed") | {
                 "ours_ms": mine.milliseconds, "peer_ms": times[name].milliseconds,
                 "ratio": wall.median, "ratio_min": wall.low, "ratio_max": wall.high, "cpu_ratio": cpu.median,

@@ -13,7 +13,7 @@ from models.cifar.training.checks import require_compilable
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import start
 from models.cifar.training.train import compile_networks, make_batch, training_step
-from models.devices.timing import Spread, in_turn
+from models.devices.timing import in_turn
 
 BARE, TRAINER, VIEWS = "bare encoder", "trainer", "views alone"
 OBVIOUS, OBVIOUS_VIEWS = "obvious pipeline", "its views alone"
@@ -102,7 +102,7 @@ def compare_pipelines(config: TrainConfig, image_size: int, rounds: int, device:
     times = in_turn(work, rounds, device)
     rows = []
     for name, each in times.items():
-        wall, cpu = Spread.of(times[BARE].wall / each.wall), Spread.of(times[BARE].cpu / each.cpu)
+        wall, cpu = times[BARE].over(each)
         rows.append({"work": name, "views_per_second": 2 * config.batch_size * 1e3 / each.milliseconds,
                      "share": wall.median, "share_min": wall.low, "share_max": wall.high,
                      "cpu_share": cpu.median})  # fmt: skip

@@ -45,8 +45,7 @@ def compare_stacks(rounds: int, device: torch.device, shapes: Sequence[tuple[int
         times = in_turn(
             {"stack": lambda s=stack, p=points, y=labels: s.measure(p, y),
              "bare": lambda p=points: bare_products(p, DEPTH)}, rounds, device)  # fmt: skip
-        wall, cpu = (Spread.of(a / b) for a, b in ((times["stack"].wall, times["bare"].wall),
-                                                  (times["stack"].cpu, times["bare"].cpu)))  # fmt: skip
+        wall, cpu = times["stack"].over(times["bare"])
         rows.append({
             "trials": shape[0], "n": shape[1], "dim": shape[2], "depth": DEPTH,
             "stack_ms": times["stack"].milliseconds, "ratio": wall.median, "ratio_min": wall.low,
