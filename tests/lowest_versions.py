@@ -5,8 +5,8 @@
 Of a library that the given file pins, its pin stands: another version of torch is gigabytes of libraries for GPUs.
 """
 
+import argparse
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -38,5 +38,8 @@ def constraints(project: dict, pins: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.lowest_versions", description=__doc__)
+    parser.add_argument("pins", nargs="?", type=argparse.FileType("r"), help="a file of lines LIBRARY==VERSION")
+    pins = parser.parse_args().pins
     read = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    print("\n".join(constraints(read, Path(sys.argv[1]).read_text() if sys.argv[1:] else "")))
+    print("\n".join(constraints(read, pins.read() if pins else "")))
