@@ -152,7 +152,7 @@ KILLED = [(trial, violation) for trial in trials() for violation in trial.killed
 
 @pytest.mark.parametrize(("trial", "violation"), TRUE, ids=[violation.name for _, violation in TRUE])
 def test_the_adversary_does_not_break_what_is_true(trial, violation):
-    found = Prosecution(trial, attack(violation, restarts=12, steps=60))
+    found = Prosecution(trial, attack(violation, restarts=8, steps=40))
     assert found.attack.inside > found.attack.restarts / 4, "the search must spend its time inside the hypotheses"
     if found.refuted:
         assert found.counterexample() is not None, found

@@ -97,7 +97,9 @@ def test_a_notebooks_backend_that_is_not_installed_here_draws_with_agg():
 
 
 # A figure of each family, and all of them.
-@pytest.mark.parametrize("module", ["figures.catalogue", "figures.advisor", "figures.sweeps.noise_bounds"])
+@pytest.mark.parametrize(
+    "module", ["figures.catalogue", pytest.param("figures.sweeps.noise_bounds", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "chosen", ["import matplotlib; matplotlib.use('svg')", "import os; os.environ['MPLBACKEND'] = 'svg'"]
 )

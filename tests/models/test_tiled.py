@@ -50,7 +50,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize("tile_rows", [1, 5, 16, 1000])
+@pytest.mark.parametrize("tile_rows", [5, 1000, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (1, 16))])
 def test_tiled_measurements_are_the_dense_ones(tile_rows, options):
     reached = dict.fromkeys(COUNTS, 0)
     for noise, threshold in ((0.05, 0.4), (0.6, 1e-6), (0.6, 0.6), (3.0, 0.8)):

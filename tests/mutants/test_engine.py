@@ -99,6 +99,7 @@ def test_what_the_sweep_notices(bench):
     assert not bench.sweep_notices(EQUIVALENT).noticed
 
 
+@pytest.mark.slow
 def test_outcomes_are_kept_for_the_code_that_they_were_found_on(project, bench, monkeypatch):
     for bug in (HALF, EQUIVALENT):
         bench.tests_notice(bug)

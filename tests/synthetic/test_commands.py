@@ -63,7 +63,8 @@ def test_tightness_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "statement"),
     [(["depth", "--cluster-sizes", "3", "--depths", "2", "--angles-deg", "90"], "Theorem 2e"),
-     (["fusion", "--cluster-sizes", "12", "--depths", "2", "--within-cos", "1", "--mixings", "1"], "Theorem 2f"),
+     pytest.param(["fusion", "--cluster-sizes", "12", "--depths", "2", "--within-cos", "1", "--mixings", "1"],
+                  "Theorem 2f", marks=pytest.mark.slow),
      (["soft", "--subspace-dims", "2", "--noise-levels", "0.2", "--affinities", "signed"], "Theorem 2g")],
 )  # fmt: skip
 def test_tightness_of_the_other_numbers(tmp_path, capsys, monkeypatch, arguments, statement):

@@ -17,6 +17,8 @@ SMALL = ["--rounds", "0", "--depth", "1", "--dims", "32", "40", "48", "--depths"
 def test_large_batches_command(tmp_path, capsys, monkeypatch):
     # A thread for a process: five of them take half a minute to start.
     monkeypatch.setattr(large_batches, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    monkeypatch.setattr(large_batches, "PRODUCT_SIZE", 8)
+    monkeypatch.setattr(large_batches, "REPEAT_SECONDS", 0.0)
     arguments = ["--sizes", "64", "--out", str(tmp_path / "run"), *SMALL, "--rounds", "1"]
     assert large_batches.main(arguments) == 0
     printed = capsys.readouterr().out

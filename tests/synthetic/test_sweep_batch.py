@@ -106,6 +106,7 @@ def test_a_block_that_loses_clusters_is_a_violation_with_a_counterexample(tmp_pa
     assert (example.replay().status is Status.VIOLATED) == bool(false[0] | pieces[0])
 
 
+@pytest.mark.slow
 def test_gaussian_noise_has_guaranteed_cells_too(tmp_path):
     arguments = ["--subspace-dims", "3", "--principal-angles-deg", "90", "--noise-shares", "0.3", "--noise", "gaussian",
                  "--trials", "60", "--floor-trials", "60", "--no-denoise", "--no-figures", "--out",

@@ -68,6 +68,7 @@ def test_a_small_sweep_of_every_noise(tmp_path, capsys, noise):
     assert not list((tmp_path / "run").glob("counterexample*"))
 
 
+@pytest.mark.slow
 def test_same_seed_same_rows(tmp_path):
     for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
         main([*SMALL, "--seed", seed, "--no-figures", "--out", str(tmp_path / name)])
@@ -338,9 +339,12 @@ def test_a_threshold_of_ones_own_guarantees_no_recovery(tmp_path):
 @pytest.mark.parametrize(
     "extra",
     [
-        ["--geometry.clusters", "uniform", "--noise-levels", "0.0", "0.5"],
+        pytest.param(["--geometry.clusters", "uniform", "--noise-levels", "0.0", "0.5"], marks=pytest.mark.slow),
         ["--geometry.clusters", "equiangular", "--geometry.within-cos", "0.99999", "--geometry.between-cos", "0.9992"],
-        ["--geometry.clusters", "equiangular", "--geometry.within-cos", "0.5", "--geometry.between-cos", "0.24"],
+        pytest.param(
+            ["--geometry.clusters", "equiangular", "--geometry.within-cos", "0.5", "--geometry.between-cos", "0.24"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_geometries_at_the_edge_are_not_called_violated(tmp_path, extra):

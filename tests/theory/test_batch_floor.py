@@ -110,7 +110,12 @@ def test_gaussian_radius_meets_its_two_budgets():
 
 @pytest.mark.parametrize(
     ("dim", "noise"),
-    [(3, 0.1), pytest.param(3, 0.4, marks=pytest.mark.slow), (2, 0.3), pytest.param(8, 1e-5, marks=pytest.mark.slow)],
+    [
+        (3, 0.1),
+        pytest.param(3, 0.4, marks=pytest.mark.slow),
+        pytest.param(2, 0.3, marks=pytest.mark.slow),
+        pytest.param(8, 1e-5, marks=pytest.mark.slow),
+    ],
 )
 def test_gaussian_floors_are_the_smaller_of_two(dim, noise):
     for squared in (False, True):

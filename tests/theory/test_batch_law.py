@@ -201,7 +201,11 @@ def large_pool(total, dim, classes=5, seed=1, spread=1.0):
     return rng.standard_normal((total, dim)) + spread * rng.standard_normal((classes, dim))[labels], labels
 
 
-@pytest.mark.parametrize("options", [{}, {"batches": "balanced"}, {"attend_self": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"batches": "balanced"}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"attend_self": True}))],
+    ids=str,
+)
 def test_histograms_contain_what_is_exact(options):
     """And are hardly wider: sizes from the smallest to the whole pool, every kind of weight, in float32 too."""
     points, labels = large_pool(160, 24, 4)

@@ -24,7 +24,7 @@ def test_units_just_below_the_cut_take_nothing_off(n):
 
 
 @pytest.mark.parametrize(("threshold", "power"), [(0.5, 3.0), (0.125, 4.0), (0.3, 40.0)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 def test_powers_whose_bins_differ_by_many_magnitudes(threshold, power, dtype):
     """Binned brackets against exact ones, where a bin's weights begin at next to nothing."""
     rng = np.random.default_rng(5)

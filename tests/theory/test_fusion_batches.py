@@ -18,6 +18,7 @@ def total(size, **place):
     return fc.fusion_failure(dim, count, size, within, delta, level, 1.0).total
 
 
+@pytest.mark.slow
 def test_both_ends_are_proved_and_their_neighbours_are_not():
     """Noise 1.2 times the separation ceiling: a smallest and a largest batch."""
     first, last = fc.fusion_batch_range(**PLACE, mixing=1.0, largest=64)

@@ -18,6 +18,9 @@ from theory.numerics.inputs import as_floats, as_sizes, require_count, require_r
 
 pytestmark = pytest.mark.usefixtures("as_users_call")
 
+# Its arguments are those of gaussian_floor, which makes of it what it says.
+DEAR = {"batch_floor.gaussian_floor_certificate"}
+QUICKLY = [pytest.param(case, marks=[pytest.mark.slow] * (case.name in DEAR)) for case in CASES]
 HOSTILE = (
     math.nan, math.inf, -math.inf, -1, 0, 10**400, -(10**400), np.float64(1e300), True, "a", "0.5", None, 1j,
     ((1,), (1, 2)),
@@ -60,13 +63,13 @@ def test_every_number_of_every_public_function_is_tried_or_exempt():
     assert not set(EXEMPT) & set(tried)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", QUICKLY, ids=lambda case: case.name)
 def test_hostile_numbers_are_named_or_answered(case):
     wrong = [outcome(case, name, value) for name in case.numbers for value in HOSTILE]
     assert [message for message in wrong if message] == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", QUICKLY, ids=lambda case: case.name)
 def test_counts_of_eight_bits_are_the_same_counts(case):
     """NumPy's small integers wrap around at 256."""
     expected = numbers_in(case.call(**case.accepted))

@@ -138,6 +138,7 @@ def test_quantiles_are_numpys(count):
         np.testing.assert_allclose(m.linear_quantile(torch.from_numpy(values), level), expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_quantiles_of_more_values_than_torch_takes():
     values = torch.zeros(2**24 + 1)
     values[: 2**24 // 10] = 1.0

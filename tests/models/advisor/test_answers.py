@@ -206,6 +206,7 @@ def test_view_pairs_take_the_place_of_labels():
     assert found["confirmed"] >= 0.9 * found["predictions"]
 
 
+@pytest.mark.slow
 def test_a_strength_that_is_never_lost_asks_for_a_larger_one():
     embeddings, labels = rows_of(0)
     advice = advise(embeddings, labels, [embeddings, embeddings + 0.01], [0, 0.5], CONFIG)

@@ -45,8 +45,12 @@ def complaints(plan, settings=SETTINGS):
     return "; ".join(audit_plan(*plan, settings))
 
 
-@pytest.mark.parametrize("changes", [{}, {"controls": False}, {"noise": "worst"}, {"noise_levels": (0.0, 0.3)},
-                                     {"noise": "bounded", "threshold": 0.3}, {"delta": 0.5}])  # fmt: skip
+PLANS = ({"noise": "worst"}, {"noise_levels": (0.0, 0.3)}, {"noise": "bounded", "threshold": 0.3}, {"delta": 0.5})
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"controls": False}, *(pytest.param(each, marks=pytest.mark.slow) for each in PLANS)]
+)
 def test_a_sound_plan_passes(changes):
     settings = replace(SETTINGS, batch_sizes=(12,), **changes)
     assert complaints(plan_of(settings), settings) == ""

@@ -265,7 +265,8 @@ def test_map_can_be_called_again_and_fixes_the_threads(cluster, backend):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("backend", ["loky", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path, cluster, backend):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "1500", "--out", str(out)]
@@ -324,7 +325,7 @@ def test_rows_are_the_same_on_a_cluster_of_one_thread(tmp_path, cluster, local_r
 def test_a_cluster_that_loses_all_its_workers(tmp_path, monkeypatch, capsys, cluster):
     arguments = [*LONGER, "--out", str(tmp_path / "run"), *flags("dask", cluster, 1)]
     # Enough for the run to find its worker on a busy machine.
-    monkeypatch.setattr(dask_cluster, "WORKER_SECONDS", 5.0)
+    monkeypatch.setattr(dask_cluster, "WORKER_SECONDS", 2.0)
     killer = when_finished(tmp_path / "run", 2, cluster.workers[0].kill)
     assert main(arguments) == 4
     killer.join()
@@ -342,7 +343,7 @@ def test_a_cluster_without_workers(monkeypatch, cluster):
         pass
 
 
-@pytest.mark.parametrize("backend", ["loky", "dask"])
+@pytest.mark.parametrize("backend", ["loky", pytest.param("dask", marks=pytest.mark.slow)])
 def test_a_task_that_kills_every_worker_ends_the_run(tmp_path, cluster, capsys, backend):
     out = tmp_path / "run"
     options = {"backend": backend, "jobs": 2 if backend == "loky" else None,

@@ -103,7 +103,7 @@ def test_bounded_noise_is_drawn_around_its_ceiling():
     assert np.nanmedian(shares) <= 1.0, "most batches are inside the hypotheses"
 
 
-@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("squared", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_clusters_stand_at_their_floor(squared):
     """Noise-free circles and spheres among them: the floor of the threshold that was drawn."""
     draw, found = theorem_2c._draw(squared), 0

@@ -18,6 +18,9 @@ from theory.judging.verdicts import Status
 
 pytestmark = pytest.mark.theorems
 KEYS = [trial.key for trial in trials()]
+# Whose batches stand at floors and ceilings that take a second each to find.
+DEAR = {"theorem_2f", "theorem_2g_signed", "theorem_2g_squared"}
+QUICKLY = [pytest.param(key, marks=[pytest.mark.slow] * (key in DEAR)) for key in KEYS]
 
 
 def test_every_statement_is_on_trial():
@@ -38,7 +41,7 @@ def test_what_is_true_holds_on_random_cases(as_users_call, key):
     assert sum(v.status is Status.HOLDS for v in found) >= 5
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", QUICKLY)
 def test_a_search_counts_names_and_repeats_itself(as_users_call, key):
     trial = trial_of(key)
     count = 300 if trial.rate is None else 1
@@ -52,7 +55,7 @@ def test_a_search_counts_names_and_repeats_itself(as_users_call, key):
     assert str(verdict) == str(again)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", QUICKLY)
 def test_damaged_parts_are_found_out(as_users_call, key):
     assert trial_of(key).damaged, "a trial that can notice nothing says nothing"
     assert unnoticed(trial_of(key)) == []
@@ -63,7 +66,7 @@ def test_a_damage_that_is_none_goes_unnoticed(as_users_call):
     assert unnoticed(replace(trial, damaged={"Nothing": trial.subject})) == ["Nothing"]
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", QUICKLY)
 def test_a_violation_is_kept_and_seen_again(tmp_path, as_users_call, key):
     trial = trial_of(key)
     # Of the block model some shapes have the power that the damaged block takes for granted.

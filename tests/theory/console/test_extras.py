@@ -69,6 +69,7 @@ def test_python_m_says_the_same(tmp_path):
     assert len(found.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_demonstration_says_the_same(tmp_path):
     found = python(tmp_path, "-m", "models.advisor", "--demo", **without(tmp_path, "sklearn"))
     assert found.returncode == BAD_ARGUMENTS

@@ -54,7 +54,14 @@ def test_the_bound_is_above_what_is_simulated(dim, degrees, size, squared):
         assert descent(dim, radius, squared).two_step(size) / (size - 1) < low
 
 
-@pytest.mark.parametrize(("dim", "degrees", "squared"), [(3, 30, False), (4, 45, True), (8, 60, False)])
+@pytest.mark.parametrize(
+    ("dim", "degrees", "squared"),
+    [
+        (3, 30, False),
+        pytest.param(4, 45, True, marks=pytest.mark.slow),
+        pytest.param(8, 60, False, marks=pytest.mark.slow),
+    ],
+)
 def test_finer_rules_change_little(dim, degrees, squared, monkeypatch):
     radius, size = float(np.radians(degrees)), {3: 200, 4: 150, 8: 200}[dim]
     coarse = descent(dim, radius, squared).two_step(size)

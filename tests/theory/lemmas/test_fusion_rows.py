@@ -164,7 +164,14 @@ def test_a_row_without_neighbours_fails():
 
 @pytest.mark.parametrize(
     ("mixing", "within", "slope", "slack"),
-    [(1.0, 1.0, 0.55, 1.2), (0.7, 1.0, 0.65, 1.2), (0.3, 1.0, 0.9, 1.4), (0.1, 1.0, 1.02, 1.8), (1.0, 0.9, 0.55, 1.4)],
+    [
+        (0.1, 1.0, 1.02, 1.8),
+        (1.0, 0.9, 0.55, 1.4),
+        *(
+            pytest.param(*place, marks=pytest.mark.slow)
+            for place in ((1.0, 1.0, 0.55, 1.2), (0.7, 1.0, 0.65, 1.2), (0.3, 1.0, 0.9, 1.4))
+        ),
+    ],
 )
 def test_more_nodes_make_the_bound_smaller(mixing, within, slope, slack):
     """For small lambda the bound rises like a step in the row's angle: it is computed from above there."""

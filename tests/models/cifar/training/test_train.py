@@ -135,6 +135,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(method, splits, tmp_path
     assert [row["loss"] for row in resumed.epochs] == [row["loss"] for row in expected.epochs]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_bit_by_bit(tmp_path):
     arguments = ["--encoder.width", "4", "--data.limit", "30", "--epochs", "8", "--batch-size", "32", "--no-figures",
                  "--measure-images", "20"]  # fmt: skip
@@ -207,6 +208,7 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
             torch.testing.assert_close(found[method], expected[method], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes(tmp_path):
     """With a head that NT-Xent does not train all of."""
     out = tmp_path / "run"
