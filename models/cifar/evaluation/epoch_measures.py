@@ -46,11 +46,19 @@ class EpochMeasures:
 
 
 def measure_epoch(
-    learner: Learner, splits: Splits, view: ViewConfig, device: torch.device, epoch: int, batch_size: int, count: int
+    learner: Learner,
+    splits: Splits,
+    view: ViewConfig,
+    device: torch.device,
+    epoch: int,
+    batch_size: int,
+    count: int,
+    monitor: bool = True,
 ) -> EpochMeasures:
     """Measure the networks as they stand, in evaluation mode.
 
-    kNN classifies the validation images (the training images where there are none) by the training images' features h.
+    kNN, unless there is no ``monitor``, classifies the validation images (the training images where there are none) by
+    the training images' features h.
     Affinities, scores and angles are those of two fixed views of up to ``count`` of them, some of every class.
     """
     shown = splits.validation if len(splits.validation) else splits.train
@@ -60,14 +68,15 @@ def measure_epoch(
         plain = partial(evaluation_view, config=view)
         monitored = [
             encode_features(learner.encoder, images.images, plain, batch_size, device)
-            for images in (splits.train, shown)
+            for images in ((splits.train, shown) if monitor else ())
         ]
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
         features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
         anchors = learner.encoder(plain(part.images))
         output = _head_output(learner, features)
+    neighbours = {"kNN": partial(_monitor, *monitored, splits.train, shown, found)} if monitor else {}
     for quantity, work in (
-        ("kNN", partial(_monitor, *monitored, splits.train, shown, found)),
+        *neighbours.items(),
         ("affinities", partial(_affinities, output, part, epoch, found)),
         ("scores", partial(_scores, output, epoch, found)),
         ("angles", partial(_angles, anchors.float(), features[0].float(), part, found)),

@@ -92,6 +92,9 @@ class TrainConfig:
     measure_images: int = 512
     """Validation images that affinities, scores, angles and the critical strength are measured on; at least two of each
     class."""
+    monitor: bool = True
+    """kNN of validation images among the measurements. All training images are encoded for it, at full size: of epochs
+    of small views it takes half as long again."""
     advise_every: int = 0
     """Epochs between logs of the critical strength, at which the features lose half of their excess affinity sharpness,
     beside the strength of the views; also after the last epoch. 0: never."""

@@ -289,8 +289,9 @@ def _measure(state: TrainState, splits: Splits, row: dict) -> None:
     """Add the epoch's measurements to its row and to the other tables; say what is left out, once until it changes."""
     config = state.config
     found = measure_epoch(
-        state.learner, splits, config.view, state.device, state.epoch, config.batch_size, config.measure_images
-    )
+        state.learner, splits, config.view, state.device, state.epoch, config.batch_size, config.measure_images,
+        config.monitor,
+    )  # fmt: skip
     row |= found.columns
     state.layers += found.layers
     state.scores += found.scores

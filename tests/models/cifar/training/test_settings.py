@@ -36,6 +36,7 @@ EXEMPT = {
     "check_values": "who looks for NaN: the same numbers (test_waits.py)",
     "measure_every": "how often features are measured, after a training's epochs",
     "measure_images": "how many images features are measured on",
+    "monitor": "whether nearest neighbours are among the measurements",
     "advise_every": "how often the critical strength is logged, after a training's epochs",
     "advise_strengths": "strengths that images are embedded at for it",
 }
@@ -174,10 +175,14 @@ def test_exempt_settings_change_nothing(tmp_path):
     kept = trained(base)
     torch.testing.assert_close(trained(replace(base, channels_last=False)), kept, rtol=0, atol=1e-4)
     measured = replace(base, measure_every=2, measure_images=5)
-    for options in (measured, replace(base, advise_every=1, advise_strengths=(0.0, 0.5, 1.0))):
+    unmonitored = replace(base, monitor=False)
+    columns = {}
+    for options in (unmonitored, measured, replace(base, advise_every=1, advise_strengths=(0.0, 0.5, 1.0))):
         state = train.fit(options, splits(), CPU, tmp_path)
         found = [*state.learner.encoder.parameters(), *state.learner.head.parameters()]
         assert torch.equal(torch.cat([p.detach().flatten() for p in found]), kept)
+        columns[options] = {*state.epochs[-1]}
+    assert columns[measured] - columns[unmonitored] == {"knn"}
     assert [row["strength"] for row in state.epochs] == [1.0, 1.0]
     with pytest.raises(ValueError, match="in_channels: must be 3"):
         config(encoder=EncoderConfig(in_channels=1))
