@@ -17,7 +17,6 @@ from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import evaluate
 from models.cifar.methods.processes import rank
 from models.cifar.methods.settings import MethodConfig, method_of
-from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import TrainState
@@ -71,7 +70,6 @@ class Training:
         if self.transformations:
             rows = transformation_rows(state.config, state.learner, splits, device)
             write_table(folder / "transformations.csv", rows)
-        (folder / CHECKPOINT).unlink()
 
 
 def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
@@ -79,7 +77,8 @@ def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device
     config = check(config, splits, device)
     if rank() == 0:
         write_json(folder / "config.json", config)
-    state = fit(config, splits, device, folder)
+    # A folder that is not whole is thrown away: nothing would go on from a checkpoint.
+    state = fit(config, splits, device, folder, checkpoints=False)
     if rank() == 0:
         # Claims compare arms by the linear probe: none reads the baselines, nor nearest neighbors.
         rows = evaluate(config, state.learner, splits, device, state.data, baselines=False, probes=("linear",))

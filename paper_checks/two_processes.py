@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.methods.processes import leave_group
-from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.config import TrainConfig
 from models.devices.gather import gather_rows
 from models.losses import nt_xent
@@ -84,7 +83,6 @@ class TwoProcessTraining:
     def run(self, folder: Path) -> None:
         """Train, evaluate, and leave the tables."""
         in_two_processes(_train_part, self.config, self.control, str(folder))
-        (folder / CHECKPOINT).unlink()
 
 
 def _train_part(rank: int, config: TrainConfig, control: Control, folder: str) -> None:

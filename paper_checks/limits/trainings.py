@@ -10,7 +10,6 @@ from models.advisor.answers import advise
 from models.advisor.critical_strength import critical_strength
 from models.advisor.inputs.features import FeatureSet
 from models.cifar.evaluation.strengths import embed_strengths
-from models.cifar.training.checkpoint import CHECKPOINT
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.train import fit
@@ -63,8 +62,7 @@ class LimitTraining:
         splits = images(self.config.data, self.control)
         config = check(self.config, splits, device)
         write_json(folder / "config.json", config)
-        state = fit(config, splits, device, folder)
-        (folder / CHECKPOINT).unlink()
+        state = fit(config, splits, device, folder, checkpoints=False)
         if self.asks == "nothing":
             return
         try:

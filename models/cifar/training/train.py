@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ def fit(
     on_epoch: Callable[[dict], None] = lambda row: None,
     init: Path | None = None,
     data: dict | None = None,
+    checkpoints: bool = True,
 ) -> TrainState:
     """Train to the last epoch, with a checkpoint and a line in the tables after each.
 
@@ -71,6 +73,7 @@ def fit(
         on_epoch: called with the epoch's row of epochs.csv.
         init: a checkpoint whose weights the training starts from (initial.py).
         data: fingerprint of the images, where it is known; None works it out.
+        checkpoints: without them nothing can go on; of a short training they take a tenth of the time.
 
     Raises:
         ValueError: a batch larger than the training images, settings that do not fit each other; other images than the
@@ -92,34 +95,35 @@ def fit(
     if rank() == 0:
         write_json(folder / FINGERPRINT_FILE, data)
     train = splits.train.to(device)
+    keep = partial(store if checkpoints else write_tables, state, folder)
     # A run that was killed between its checkpoint and its tables has them again.
     write_tables(state, folder)
     network = _trainable(state)
     if state.epochs:
         # A run that was killed between an epoch's checkpoint and its measurement has that too.
-        _complete(state, splits, folder)
+        _complete(state, splits, keep)
     while state.epoch < config.epochs:
         row = _train_epoch(state, network, train, folder)
         state.epoch += 1
         state.epochs.append(row)
         # Stored before it is measured: whatever happens there, the epoch is kept.
-        store(state, folder)
-        _complete(state, splits, folder)
+        keep()
+        _complete(state, splits, keep)
         on_epoch(row)
     return state
 
 
-def _complete(state: TrainState, splits: Splits, folder: Path) -> None:
-    """Measure the last epoch, and ask the advisor about it, where that is due and not done yet."""
+def _complete(state: TrainState, splits: Splits, keep: Callable[[], None]) -> None:
+    """Measure the last epoch, and ask the advisor about it, where that is due and not done yet; keep what is found."""
     config, row = state.config, state.epochs[-1]
     measured = state.epoch % config.measure_every == 0 or state.epoch == config.epochs
     if measured and not {*row} - TRAINED:
         _measure(state, splits, row)
-        store(state, folder)
+        keep()
     asked = config.advise_every and (state.epoch % config.advise_every == 0 or state.epoch == config.epochs)
     if asked and "advise_seconds" not in row:
         _advise(state, splits, row)
-        store(state, folder)
+        keep()
 
 
 def compile_networks(config: TrainConfig, learner: Learner) -> None:
