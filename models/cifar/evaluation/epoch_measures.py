@@ -58,16 +58,16 @@ def measure_epoch(
     found = EpochMeasures({}, [], [])
     with torch.no_grad(), evaluating(learner):
         plain = partial(evaluation_view, config=view)
-        monitored = [
+        known, monitored = (
             encode_features(learner.encoder, images.images, plain, batch_size, device)
             for images in (splits.train, shown)
-        ]
+        )
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
         features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
         anchors = learner.encoder(plain(part.images))
         output = _head_output(learner, features)
     for quantity, work in (
-        ("kNN", partial(_monitor, *monitored, splits.train, shown, found)),
+        ("kNN", partial(_monitor, known, monitored, splits.train, shown, found)),
         ("affinities", partial(_affinities, output, part, epoch, found)),
         ("scores", partial(_scores, output, epoch, found)),
         ("angles", partial(_angles, anchors.float(), features[0].float(), part, found)),
