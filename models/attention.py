@@ -82,6 +82,10 @@ class TransFusionBlock(nn.Module):
         power: p > 0, a number.
     """
 
+    threshold: Tensor | float
+    mixing: Tensor | float
+    query_key_map: Tensor | None
+
     def __init__(
         self,
         threshold: Tensor | float = 0.0,

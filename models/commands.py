@@ -76,7 +76,7 @@ def words_of(arguments: list[str] | None) -> list[str]:
 
 
 def parse(
-    kind: Callable[..., Options],
+    kind: type[Options],
     arguments: list[str] | None,
     prog: str,
     description: str | None,
@@ -94,10 +94,11 @@ def parse(
         SystemExit: words that are no options (2), or --help (0).
     """
     words = words_of(arguments)
-    default = {}
+    program, told = as_typed(prog), help_text(description)
     if quick is not None and _last_flag(words, "quick"):
-        default = {"default": kind(**quick, quick=True)}
-    return tyro.cli(kind, args=words, prog=as_typed(prog), description=help_text(description), **default)
+        made: Callable[..., Options] = kind
+        return tyro.cli(kind, args=words, prog=program, description=told, default=made(**quick, quick=True))
+    return tyro.cli(kind, args=words, prog=program, description=told)
 
 
 def _last_flag(words: list[str], name: str) -> bool:
@@ -108,7 +109,7 @@ def _last_flag(words: list[str], name: str) -> bool:
 
 def command(
     run: Callable[[Options], int],
-    kind: Callable[..., Options],
+    kind: type[Options],
     arguments: list[str] | None,
     prog: str,
     description: str | None,

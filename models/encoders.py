@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.foreign.encoder_factory import made_by_factory, require_name
+from models.foreign.encoder_factory import FEATURE_DIM, made_by_factory, require_name
 from theory.numerics.inputs import require_array, require_choice, require_count, require_flags, require_range
 from theory.numerics.limits import LARGEST_CHANNELS
 
@@ -156,7 +156,7 @@ class Encoder(nn.Module):
                 blocks.append(block(inputs, width << stage, stride, norm))
                 inputs = (width << stage) * block.expansion
         self.blocks = nn.Sequential(*blocks)
-        self.widening = nn.Identity()
+        self.widening: nn.Module = nn.Identity()
         if config.features is not None:
             self.widening = nn.Sequential(_convolution(inputs, config.features, 1), norm(config.features), nn.ReLU())
             inputs = config.features
@@ -170,7 +170,8 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         if zero_last_norm:
             for block in self.blocks:
-                nn.init.zeros_(block.last_norm.weight)
+                assert isinstance(block, BasicBlock | Bottleneck)
+                nn.init.zeros_(block.last_norm.get_parameter("weight"))
 
     def forward(self, images: Float[Tensor, "n C H W"]) -> Float[Tensor, "n D"]:
         """Features of all images.
@@ -207,6 +208,18 @@ def build_encoder(
     if config.factory is not None:
         return made_by_factory(config.factory, generator, image_size)
     return Encoder(config, generator)
+
+
+def feature_dim_of(encoder: nn.Module) -> int:
+    """D of what ``build_encoder`` has made.
+
+    Raises:
+        ValueError: the module has no whole number for it.
+    """
+    found = getattr(encoder, FEATURE_DIM, None)
+    if not isinstance(found, int):
+        raise ValueError(f"encoder: expected a whole number as its feature_dim, got {found!r:.60}")
+    return found
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -9,6 +9,7 @@ Weights are initialized from torch's default generator: seed it before building.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -37,16 +38,10 @@ SOFTMAX_HEADS = 4
 
 
 @dataclass(frozen=True)
-class HeadConfig:
-    """Which projection head, and its sizes.
+class HeadSettings:
+    """Sizes of a projection head, whose kind may still be open."""
 
-    Raises:
-        ValueError: an unknown choice, a count below 1, dropout outside [0, 1), width not a multiple of num_heads.
-    """
-
-    kind: HeadKind = "transfusion"
-    """none, linear and mlp see one row at a time; transfusion and reluformer mix the batch by ReLU of cosines,
-    deepfusion by softmax, batchformer by softmax in training only."""
+    kind: HeadKind | Literal["auto"] = "auto"
     out_dim: int = 64
     """Coordinates of an embedding. none keeps the features and transfusion its tokens (width): both ignore this."""
     hidden_dim: int | None = None
@@ -72,6 +67,19 @@ class HeadConfig:
     """Who sees whom: per_view mixes the rows of one view only; joint mixes all views together. Joint attention can leak
     the answer: a row can look up its own partner and copy it, which makes the views agree without any help from the
     features. Losses compare rows across views in either case."""
+
+
+@dataclass(frozen=True)
+class HeadConfig(HeadSettings):
+    """Which projection head, and its sizes.
+
+    Raises:
+        ValueError: an unknown choice, a count below 1, dropout outside [0, 1), width not a multiple of num_heads.
+    """
+
+    kind: HeadKind = "transfusion"
+    """none, linear and mlp see one row at a time; transfusion and reluformer mix the batch by ReLU of cosines,
+    deepfusion by softmax, batchformer by softmax in training only."""
 
     def __post_init__(self) -> None:
         require_flags(self)
@@ -290,7 +298,7 @@ class BatchFormerHead(Head):
         return HeadOutput(plain, (Reading.of_tokens(plain),), auxiliary=(second,))
 
 
-HEADS: dict[str, type[Head]] = {
+HEADS: dict[str, Callable[[HeadConfig, int], Head]] = {
     "none": NoHead,
     "linear": LinearHead,
     "mlp": MLPHead,

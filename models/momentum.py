@@ -16,6 +16,7 @@ need any (models/encoders.py).
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -105,6 +106,8 @@ class FeatureQueue(nn.Module):
         ValueError: a count below 1.
     """
 
+    rows: Tensor
+
     def __init__(self, size: int, dim: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.size, self.dim = require_count(size, "size", 1), require_count(dim, "dim", 1)
@@ -191,5 +194,5 @@ def moco_loss(
         return info_nce((queries * keys).sum(-1), queries @ negatives.mT, temperature)
 
 
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -15,7 +15,7 @@ where it is not 0, weights and state stay as they are.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import torch
 from jaxtyping import Float64
@@ -30,6 +30,9 @@ from theory.numerics.inputs import (
     require_range,
 )
 from theory.numerics.limits import LARGEST_EPOCHS, LARGEST_RATE
+
+# What torch's operations on many tensors take, and return.
+Tensors: TypeAlias = list[Tensor] | tuple[Tensor, ...]
 
 OptimizerKind = Literal["sgd", "adamw", "lars"]
 Schedule = Literal["cosine", "constant"]
@@ -132,7 +135,7 @@ class Lars(torch.optim.Optimizer):
 
     def _step_of(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         skipped, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
-        gradients = [weight.grad for weight in weights]
+        gradients: Tensors = [weight.grad for weight in weights if weight.grad is not None]
         if scale is not None:
             gradients = torch._foreach_div(gradients, scale)
         updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
@@ -146,9 +149,9 @@ class Lars(torch.optim.Optimizer):
             if "velocity" not in self.state[weight]:
                 self.state[weight]["velocity"] = torch.zeros_like(weight)
         velocities = [self.state[weight]["velocity"] for weight in weights]
-        moved = torch._foreach_mul(velocities, group["momentum"])
+        moved: Tensors = torch._foreach_mul(velocities, group["momentum"])
         torch._foreach_add_(moved, updates)
-        steps = torch._foreach_add(updates, moved, alpha=group["momentum"]) if group["nesterov"] else moved
+        steps: Tensors = torch._foreach_add(updates, moved, alpha=group["momentum"]) if group["nesterov"] else moved
         if skipped is not None:
             # Products would keep what is not finite.
             stays = skipped != 0
@@ -168,7 +171,9 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         ValueError: weight_decay negative, or no parameter that can be trained.
     """
     require_number(weight_decay, "weight_decay", 0.0, LARGEST_RATE, closed="left")
-    decayed, plain, seen = [], [], set()
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    seen: set[int] = set()
     for part in module.modules():
         for parameter in part.parameters(recurse=False):
             # Parts that share a parameter name it twice.
@@ -193,10 +198,10 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
     groups = parameter_groups(module, config.weight_decay)
     if config.kind == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
-    settings = {"lr": config.learning_rate, "momentum": config.momentum, "nesterov": config.nesterov}
+    rate, momentum, nesterov = config.learning_rate, config.momentum, config.nesterov
     if config.kind == "lars":
-        return Lars(groups, **settings)
-    sgd = torch.optim.SGD(groups, **settings, fused=True)
+        return Lars(groups, lr=rate, momentum=momentum, nesterov=nesterov)
+    sgd = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, fused=True)
     if config.momentum > 0.0:
         # torch leaves the memory as it is where the very first step is skipped.
         for weight in (each for group in sgd.param_groups for each in group["params"]):

@@ -64,13 +64,14 @@ class OpenRun:
 
     def __del__(self) -> None:
         # Of an owner that is gone; an unsettled manifest is as good.
-        if getattr(self, "_lock", None) is not None:
-            self._lock.release()
+        lock = getattr(self, "_lock", None)
+        if lock is not None:
+            lock.release()
 
 
 def differing(first: dict, second: dict, prefix: str = "") -> dict[str, tuple]:
     """Settings in which two configurations differ: dotted name -> (value in first, value in second), in their order."""
-    found = {}
+    found: dict[str, tuple] = {}
     for name in {**second, **first}:
         one, other = first.get(name), second.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
@@ -111,15 +112,17 @@ def open_run_folder(
     if path is not None and not resume and path == Path():
         raise ValueError("--out: is empty, or the current folder; give the path of a folder that is to be made")
     folder = path or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    config = to_plain(config)
+    settings = to_plain(config)
+    if not isinstance(settings, dict):
+        raise TypeError(f"config: must be settings by name, got a {type(config).__name__}")
     with _usable(folder):
         if not resume:
-            return _begin(folder, {file: config, ENVIRONMENT: {"runs": [environment(device)]}})
+            return _begin(folder, {file: settings, ENVIRONMENT: {"runs": [environment(device)]}})
         if not folder.is_dir() or not any((folder / name).exists() for name in (MANIFEST, ENVIRONMENT)):
             # Before anything is written there, a lock included.
             raise DamagedFileError(f"--resume: {folder / MANIFEST}: missing; there is no run to continue")
         with _locked(folder) as lock:
-            history = _continue(folder, config, file, other, accept_other_version)
+            history = _continue(folder, settings, file, other, accept_other_version)
             start = environment(device)
             start |= _accepted(folder, history[-1], start, accept_other_version)
             _remove_parts(folder)

@@ -19,6 +19,8 @@ from theory.numerics.inputs import require_count, require_mixing, require_points
 from theory.numerics.limits import LARGEST_DEPTH
 from theory.softmax_fusion import require_inverse_temperature
 
+Normalize = Literal["input", "every"]
+
 
 class SoftmaxStack(nn.Module):
     """``depth`` softmax blocks over unit inputs; layer l is what block l sees, layer L what a reader would.
@@ -34,13 +36,16 @@ class SoftmaxStack(nn.Module):
         ValueError: an argument out of range, an unknown device.
     """
 
+    inverse_temperature: Tensor
+    mixing: Tensor
+
     def __init__(
         self,
         depth: int,
         inverse_temperature: Tensor | float,
         mixing: Tensor | float = 0.5,
         *,
-        normalize: Literal["input", "every"] = "input",
+        normalize: Normalize = "input",
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:

@@ -129,9 +129,14 @@ class AttentionStack(nn.Module):
         self._require_images(tokens)
         return tokens
 
+    def _block(self, layer: int) -> TransFusionBlock:
+        block = self.blocks[layer]
+        assert isinstance(block, TransFusionBlock)
+        return block
+
     @torch.no_grad()
     def _require_images(self, tokens: Tensor) -> None:
-        matrix = self.blocks[0].query_key_map
+        matrix = self._block(0).query_key_map
         if matrix is None:
             return
         if matrix.shape[-1] != tokens.shape[-1]:
@@ -171,14 +176,15 @@ class AttentionStack(nn.Module):
     def _layers(self, tokens: Tensor) -> Iterator[tuple[TransFusionBlock, Tensor]]:
         """Every block, the truncated one last, with the tokens that it sees."""
         tile_rows = self.rows_of_tiles(tokens)
-        for layer, block in enumerate(self.blocks):
+        for layer in range(self.depth + 1):
+            block = self._block(layer)
             yield block, tokens
             if layer < self.depth:
                 tokens = self._renorm(block(tokens) if tile_rows is None else mix_in_tiles(block, tokens, tile_rows))
 
     def truncated_output(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n n"]:
         """The last block's squared affinity of layer-L tokens."""
-        block = self.blocks[-1]
+        block = self._block(-1)
         attention = block.attend(tokens)
         if self.signed:
             return normalize_rows(block.rectify(attention) ** 2)
@@ -234,8 +240,8 @@ class AttentionStack(nn.Module):
         if not tiled and tokens.device.type != "cpu":
             return self._measure_there(tokens, trials, layout)
         layers = []
-        for layer, shared in enumerate(self.blocks):
-            block, mix = shared.for_trials(trials), layer < self.depth
+        for layer in range(self.depth + 1):
+            block, mix = self._block(layer).for_trials(trials), layer < self.depth
             if tiled:
                 measured, tokens = measure_in_tiles(block, tokens, layout, self.tile_rows, mix)
             else:
@@ -247,8 +253,8 @@ class AttentionStack(nn.Module):
     def _measure_there(self, tokens: Tensor, trials: slice, layout: ClusterLayout) -> Trajectory:
         """Whole matrices on a device that the host waits for once, at the end."""
         layers = []
-        for layer, shared in enumerate(self.blocks):
-            block = shared.for_trials(trials)
+        for layer in range(self.depth + 1):
+            block = self._block(layer).for_trials(trials)
             attention = block.attend(tokens)
             extremes = read_extremes(attention.cosines, layout)
             affinity, row_mass = block.affinity(attention)

@@ -147,7 +147,7 @@ class RowTiledMixing(torch.autograd.Function):
         d_scale = d_cut = d_mixing = None
         if scale is not None:
             d_scale = -((d_queries * queries).sum((-2, -1), keepdim=True) / scale).sum_to_size(scale.shape)
-        if cut is not None:
+        if cut is not None and d_mass is not None:
             d_cut = -d_mass.sum(-1)[..., None, None].sum_to_size(cut.shape)
         if mixing is not None:
             d_mixing = ((gradient * (moved - points)).sum((-2, -1), keepdim=True) / mixing).sum_to_size(mixing.shape)
@@ -155,7 +155,9 @@ class RowTiledMixing(torch.autograd.Function):
 
 
 def _differentiable_gradients(
-    given: tuple[Tensor | None, ...], plain: tuple[Tensor | float, Tensor | float | None], gradient: Tensor
+    given: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None],
+    plain: tuple[Tensor | float, Tensor | float | None],
+    gradient: Tensor,
 ) -> list[Tensor | None]:
     """The gradients of RowTiledMixing by operations that can be differentiated again, from whole matrices.
 
@@ -164,9 +166,11 @@ def _differentiable_gradients(
         plain: mixing and cut where they are numbers.
     """
     # Queries and keys may be one tensor; as views of it each gets the gradient of its own place.
-    own = [None if value is None else value.view_as(value) for value in given]
-    points, queries, keys, scale, cut, mixing = own
+    points, queries, keys = (value.view_as(value) for value in given[:3])
+    scale, cut, mixing = (None if value is None else value.view_as(value) for value in given[3:])
+    own = (points, queries, keys, scale, cut, mixing)
     weight, level = (plain[0] if mixing is None else mixing), (plain[1] if cut is None else cut)
+    assert level is not None
     cosines = queries @ keys.mT
     cosines = cosines if scale is None else cosines / scale
     affinity = (cosines - level).relu()

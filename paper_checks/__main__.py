@@ -46,7 +46,7 @@ from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
 from paper_checks.limits.trainings import LimitTraining
 from paper_checks.other_readings import reading_names
-from paper_checks.report.entries import Entry
+from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
@@ -249,7 +249,7 @@ def _other_run(stored: dict, asked: dict) -> list[str]:
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
-    found = [each for entry in entries for each in (entry, *entry.readings)]
+    found: list[Entry | ReadingEntry] = [*entries, *(each for entry in entries for each in entry.readings)]
     if any(each.finding.answer == "failed" or each.failures for each in found):
         return WORKERS_LOST
     failed = [e.claim.id for e in entries if e.claim.kind == "theorem" and e.finding.answer != "reproduced"]

@@ -97,7 +97,9 @@ def images(config: DataConfig, control: Control) -> Splits:
     def shuffled(part: ImageSet) -> ImageSet:
         return replace(part, labels=part.labels[torch.randperm(len(part), generator=generator)])
 
-    return replace(splits, **{name: shuffled(getattr(splits, name)) for name in ("train", "validation", "test")})
+    # One generator: their order is part of what is drawn.
+    train, validation, test = (shuffled(part) for part in (splits.train, splits.validation, splits.test))
+    return replace(splits, train=train, validation=validation, test=test)
 
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:

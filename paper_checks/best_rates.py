@@ -70,7 +70,8 @@ def best_contrast(
     results: Results, tier: Tier, name: str, first: tuple[Arm, bool], second: tuple[Arm, bool]
 ) -> Contrast:
     """Whether the first arm is the more accurate, each at its best rate; arms with whether they are faint."""
-    return Contrast(name, "accuracy", *(at_chosen(results, tier, rates(tier, *each)) for each in (first, second)))
+    one, other = (at_chosen(results, tier, rates(tier, *each)) for each in (first, second))
+    return Contrast(name, "accuracy", one, other)
 
 
 def rate_words(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> str:

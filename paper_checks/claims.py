@@ -41,6 +41,17 @@ class Finding:
     p_values: PValues | None = None
     contrasts: tuple[Contrast, ...] = ()
 
+    @property
+    def evidence(self) -> PValues:
+        """The p-values.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.p_values is None:
+            raise ValueError("must have p-values")
+        return self.p_values
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -16,7 +16,7 @@ def tasks_of(tier: Tier, *arms: Arm) -> list[Task]:
     return [task for arm in arms for task in arm.trainings(tier)]
 
 
-def mean(values: dict[int, float]) -> float:
+def mean(values: Mapping[int, float]) -> float:
     """Over seeds; NaN without any."""
     return sum(values.values()) / len(values) if values else math.nan
 
@@ -61,7 +61,13 @@ def accuracy_contrast(results: Results, tier: Tier, name: str, first: Arm, secon
     return Contrast(name, "accuracy", first.values(results, tier), second.values(results, tier))
 
 
-def points(results: Results, tier: Tier, arms: Mapping[str, Arm], factor: str, curve: str = "") -> list[dict]:
+def points(
+    results: Results,
+    tier: Tier,
+    arms: Mapping[str, Arm] | Mapping[int, Arm] | Mapping[float, Arm],
+    factor: str,
+    curve: str = "",
+) -> list[dict]:
     """One row an arm and seed, for ablation curves: what is varied, its value, accuracies, parameters and seconds.
 
     Args:

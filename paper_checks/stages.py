@@ -135,7 +135,7 @@ def _settled(
     """What the looks that were taken come to."""
     look, finding = 0, found[0]
     if len(plan) > 1:
-        values = [each.p_values for each in found]
+        values = [each.evidence for each in found]
         look, answer = first_decision(values, plan)
         finding = replace(found[look], answer=answer, p_values=over_looks(values[: look + 1], plan))
     return State(claim, plan, len(found), finding, tasks, failed, look)

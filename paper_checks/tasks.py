@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from figures.run_folder import read_table
 from models.run_folder import whole_folder
@@ -176,17 +176,34 @@ class Results:
         except ValueError as error:
             raise _damaged(path, error) from error
 
-    def json(self, task: Task, name: str) -> object:
-        """NAME.json.
+    def records(self, task: Task, name: str) -> list:
+        """NAME.json, a list.
 
         Raises:
             ValueError: missing or damaged; names the file.
         """
-        path = self.folder(task) / f"{name}.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
+        return _json(self.folder(task) / f"{name}.json", list)
+
+    def settings(self, task: Task) -> dict:
+        """The settings of a command's run, by name.
+
+        Raises:
+            ValueError: missing or damaged; names the file.
+        """
+        return _json(self.folder(task) / "config.json", dict)
+
+
+Kind = TypeVar("Kind", list, dict)
+
+
+def _json(path: Path, kind: type[Kind]) -> Kind:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(found, kind):
+        raise _damaged(path, f"{type(found).__name__} in place of {kind.__name__}")
+    return found
 
 
 def _damaged(path: Path, why: object) -> ValueError:

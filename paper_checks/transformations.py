@@ -84,9 +84,8 @@ def transformation_rows(config: TrainConfig, learner: Learner, splits: Splits, d
             for number, part in enumerate((splits.train, splits.validation, splits.test))
         ]
         for kind in ("h", "z"):
-            found = probe(
-                *(LabelledFeatures(each[kind].float(), labels) for each, labels in parts), ProbeConfig("linear")
-            )
+            train, validation, test = (LabelledFeatures(each[kind].float(), labels) for each, labels in parts)
+            found = probe(train, validation, test, ProbeConfig("linear"))
             rows.append({"transformation": name, "features": kind, "ways": ways, "accuracy": found.accuracy,
                          "low": found.low, "high": found.high})  # fmt: skip
     return rows

@@ -122,12 +122,14 @@ def _gradient_errors(rank: int, task: GatherGradients, folder: str) -> None:
     for seed in range(task.seeds):
         views = torch.randn(2, task.rows, task.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         whole = _network(task, seed)
-        nt_xent(*whole(views.flatten(0, 1)).chunk(2), 0.5).backward()
+        first, second = whole(views.flatten(0, 1)).chunk(2)
+        nt_xent(first, second, 0.5).backward()
         exact = _gradient(whole)
         for way, gather in (("differentiable", gather_rows), ("detached", _detached_gather)):
             network = DistributedDataParallel(_network(task, seed))
             own = views.chunk(PROCESSES, dim=1)[rank]
-            nt_xent(*(gather(each) for each in network(own.flatten(0, 1)).chunk(2)), 0.5).backward()
+            first, second = (gather(each) for each in network(own.flatten(0, 1)).chunk(2))
+            nt_xent(first, second, 0.5).backward()
             error = (_gradient(network) - exact).norm() / exact.norm()
             # Rounding may leave no error at all.
             found.append({"seed": seed, "gather": way, "log10_error": math.log10(max(error.item(), 1e-17))})
@@ -141,7 +143,11 @@ def _network(task: GatherGradients, seed: int) -> nn.Module:
 
 
 def _gradient(network: nn.Module) -> Tensor:
-    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+    found = []
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        found.append(parameter.grad.flatten())
+    return torch.cat(found)
 
 
 def _detached_gather(features: Tensor) -> Tensor:

@@ -65,19 +65,19 @@ def run(options: AdversaryOptions) -> int:
     require_count(options.restarts, "restarts", 1, LARGEST_ROUNDS)
     require_count(options.steps, "steps", 1, LARGEST_STEPS)
     recorder = _recorder(options)
-    folder = options.out.parent if recorder is None and options.out is not None else recorder and recorder.path
+    folder = recorder.path if recorder is not None else None if options.out is None else options.out.parent
     drawn = [trial for trial in trials() if trial.draw is not None and options.random_batches]
     missed = {trial.key: unnoticed(trial) for trial in drawn}
     how = (options.restarts, options.steps, options.seed)
     attacks = prosecute(trials(), *how) + prosecute(trials(), *how, killed=True)
     found = {trial.key: search(trial, _batches(trial, options), options.seed, folder) for trial in drawn}
     verdicts = [verdict for verdict, _ in found.values()]
-    status = DONE
-    if options.out is not None:
-        plain = options.out.suffix == ".json"
-        write_json(options.out if plain else folder / "verdicts.json", [*(a.verdict() for a in attacks), *verdicts])
-        if not plain:
-            status = keep_tables(folder, attacks, [(trial, found[trial.key][1]) for trial in drawn])
+    status, told = DONE, [*(a.verdict() for a in attacks), *verdicts]
+    if recorder is not None:
+        write_json(recorder.path / "verdicts.json", told)
+        status = keep_tables(recorder.path, attacks, [(trial, found[trial.key][1]) for trial in drawn])
+    elif options.out is not None:
+        write_json(options.out, told)
     print_report(attacks, verdicts, missed)
     as_expected = all(a.refuted != a.true for a in attacks) and not any(missed.values())
     as_expected &= all(verdict.status is not Status.VIOLATED for verdict in verdicts)
@@ -139,7 +139,7 @@ def keep_tables(folder: Path, attacks: Sequence[Prosecution], searches: Sequence
 def _told(trial: Trial, shape: Shape) -> dict:
     """A shape's tightest case; of a rate, the share that failed."""
     verdict = asdict(shape.verdict)
-    if shape.counts is not None:
+    if shape.counts is not None and trial.rate is not None:
         rate, delta = shape.counts.rate, trial.rate.delta
         verdict |= {
             "status": "",

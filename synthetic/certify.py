@@ -44,7 +44,7 @@ from theory.rigorous.floors import certify_bounded_connection
 
 TIGHT, CONE = {"min_within_cos": 1.0, "max_between_cos": 0.0}, {"min_within_cos": 0.9, "max_between_cos": 0.0}
 CLOSE, OBTUSE = {"min_within_cos": 0.8, "max_between_cos": 0.2}, {"min_within_cos": 0.6, "max_between_cos": -0.3}
-BATCHES = (
+BATCHES: tuple[dict, ...] = (
     {"ambient_dim": 64, "num_clusters": 8, "cluster_size": 32, **CONE},
     {"ambient_dim": 256, "num_clusters": 8, "cluster_size": 32, **TIGHT},
     {"ambient_dim": 64, "num_clusters": 3, "cluster_size": (5, 9, 20), **CLOSE},
@@ -53,6 +53,7 @@ BATCHES = (
     {"ambient_dim": 4096, "num_clusters": 16, "cluster_size": 1024, **CONE},
 )
 RIGHT = float(np.pi / 2)
+CEILINGS: tuple[Ceiling, ...] = ("separation", "threshold_separation", "persistence")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Case:
 def grid() -> list[Case]:
     """All numbers, the first of each kind the quickest."""
     cases = []
-    for kind in ("separation", "threshold_separation", "persistence"):
+    for kind in CEILINGS:
         cases += [Case(kind, partial(ceiling_certificate, kind), {**batch, "delta": 0.05}) for batch in BATCHES]
     for noise, batch in zip((0.4, 0.9, 0.3, 0.5, 1.4, 2.0), BATCHES):
         for side, name in enumerate(("alpha", "beta")):
@@ -84,7 +85,7 @@ def grid() -> list[Case]:
         cases.append(Case("fusion_threshold", _fusion_threshold, {
             "ambient_dim": dim, "num_clusters": clusters, "cluster_size": size, "delta": 0.05, "noise_level": noise,
         }))  # fmt: skip
-    for kind in ("separation", "threshold_separation", "persistence"):
+    for kind in CEILINGS:
         for within, between in ((0.0, RIGHT), (0.3, 1.4), (1.047, 2.618)):
             cases.append(Case(f"bounded_{kind}", partial(_bounded, kind), {
                 "theta_within": within, "theta_between": between, "max_cluster_size": 8}))  # fmt: skip

@@ -65,7 +65,7 @@ class HeadCosts(RunOptions, CostSettings):
     """Command line of the head costs."""
 
 
-def make_step(kind: str, n: int, settings: CostSettings, device: torch.device) -> tuple[Callable[[], None], int]:
+def make_step(kind: HeadKind, n: int, settings: CostSettings, device: torch.device) -> tuple[Callable[[], None], int]:
     """One training step of a head on fixed features, and the head's parameters."""
     config = HeadConfig(kind=kind, width=settings.width, out_dim=settings.width, depth=settings.depth)
     with torch.random.fork_rng(devices=[]):

@@ -55,7 +55,8 @@ PRODUCT_SIZE, PRODUCT_ROUNDS = 2048, 7
 REPEAT_SECONDS = 1.0
 # Points that a slope needs for a standard error.
 FEWEST_POINTS = 3
-AXES = {"n": "points", "ambient_dim": "coordinates", "depth": "blocks"}
+Axis = Literal["n", "ambient_dim", "depth"]
+AXES: dict[Axis, str] = {"n": "points", "ambient_dim": "coordinates", "depth": "blocks"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class LargeBatchOptions:
 class Shape:
     """What a cost depends on, and which of the three numbers varies."""
 
-    axis: Literal["n", "ambient_dim", "depth"]
+    axis: Axis
     n: int
     ambient_dim: int
     depth: int
@@ -145,6 +146,7 @@ class LargeBatch:
             rows = stack.rows_of_tiles(tokens)
             loss = affinity_jsd_from_points(tokens, self.labels, self.threshold, tile_rows=rows)
         loss.backward()
+        assert points.grad is not None
         return points.grad
 
 
@@ -152,7 +154,7 @@ def compare(n: int, options: LargeBatchOptions) -> dict:
     """Time of tiled over dense passes at one size: medians and extremes over the rounds, and seconds of both."""
     batch = LargeBatch.draw(Shape("n", n, AMBIENT_DIM, options.depth), options)
     dense, tiled = batch.stack(DenseStack), batch.stack(TiledStack)
-    row = {"n": n, "dtype": options.dtype}
+    row: dict = {"n": n, "dtype": options.dtype}
     for name, work in (("measure", lambda stack: stack.measure(batch.points, batch.labels)), ("train", batch.train)):
         runs = {"dense": partial(work, dense), "tiled": partial(work, tiled)}
         times = in_turn(runs, options.rounds, batch.points.device)
@@ -193,7 +195,8 @@ def need(shape: Shape, options: LargeBatchOptions) -> dict:
 
     # Threads, libraries and the device start with a few points, besides the speed.
     work(batch.points[:, small], batch.labels[small])
-    speed, spent, busy = product_speed(batch.points), [], time.process_time()
+    spent: list[float] = []
+    speed, busy = product_speed(batch.points), time.process_time()
     while not spent or sum(spent) < REPEAT_SECONDS:
         spent.append(_seconds(lambda: work(batch.points, batch.labels), device))
     busy = time.process_time() - busy

@@ -122,13 +122,15 @@ class Curve:
 def build_curves(settings: FusionSettings) -> list[Curve]:
     """All curves, on noisy and on equiangular batches."""
     kinds = [
-        {"name": "ReLU, threshold", "thresholded": True}, {"name": "ReLU"}, {"name": "ReLU squared", "power": 2.0},
-        *({"name": f"softmax {kappa:g}", "kappa": kappa} for kappa in settings.inverse_temperatures),
-        *({"name": f"softmax {kappa:g}, normalized", "kappa": kappa, "normalized": True}
+        partial(Curve, name="ReLU, threshold", thresholded=True), partial(Curve, name="ReLU"),
+        partial(Curve, name="ReLU squared", power=2.0),
+        *(partial(Curve, name=f"softmax {kappa:g}", kappa=kappa) for kappa in settings.inverse_temperatures),
+        *(partial(Curve, name=f"softmax {kappa:g}, normalized", kappa=kappa, normalized=True)
           for kappa in settings.inverse_temperatures),
     ]  # fmt: skip
-    pairs = [(kind, batches) for batches in ("noisy", "equiangular") for kind in kinds]
-    return [Curve(index=i, batches=batches, **kind) for i, (kind, batches) in enumerate(pairs)]
+    drawn: tuple[BatchKind, ...] = ("noisy", "equiangular")
+    pairs = [(kind, batches) for batches in drawn for kind in kinds]
+    return [kind(index=i, batches=batches) for i, (kind, batches) in enumerate(pairs)]
 
 
 def measure_curve(
@@ -143,21 +145,24 @@ def measure_curve(
     labels, tensor = contiguous_labels(sizes), torch.from_numpy(points)
     n = len(labels)
     within, between = mean_cosines(points, s.num_clusters)
+    measured: Trajectory | SoftmaxTrajectory
+    model: ReluAttention | SoftmaxAttention
+    extra: dict = {}
     if curve.kappa is None:
         threshold = _common_threshold(tensor, labels, sizes) if curve.thresholded else 0.0
         cut = max(threshold, numerical_threshold("float64"))
         stack = AttentionStack(s.depth, threshold, s.mixing, power=curve.power, normalize="input")
         measured, model = stack.measure(tensor, labels), ReluAttention(cut, curve.power, s.mixing)
-        sharpness, chance, extra = measured.sharpness_mean, (s.cluster_size - 1) / (n - 1), {}
+        sharpness, chance = measured.sharpness_mean, (s.cluster_size - 1) / (n - 1)
         # Equiangular batches attain the cap exactly, which float64 cannot call: there the block model is the check.
         persists = curve.thresholded and curve.batches == "noisy"
         verdicts = [check_persistence(measured, sizes, cut, s.mixing, unit_inputs=True)] if persists else []
     else:
-        stack = SoftmaxStack(s.depth, curve.kappa, s.mixing, normalize="every" if curve.normalized else "input")
-        measured, model = stack.measure(tensor, labels), SoftmaxAttention(curve.kappa, s.mixing)
+        softened = SoftmaxStack(s.depth, curve.kappa, s.mixing, normalize="every" if curve.normalized else "input")
+        measured, model = softened.measure(tensor, labels), SoftmaxAttention(curve.kappa, s.mixing)
         sharpness, chance, threshold = measured.mass_mean, s.cluster_size / n, np.nan
         verdicts = [check_softmax_fusion(measured, sizes, curve.kappa, s.mixing, normalized=curve.normalized)]
-        extra = _softmax_bounds(measured, curve, s, n)
+        extra = _softmax_bounds(measured, curve.kappa, curve.normalized, s, n)
     if curve.kappa is not None and verdicts[0].status is Status.VIOLATED and folder is not None:
         values = {"points": points[verdicts[0].where], "labels": labels, "inverse_temperature": curve.kappa,
                   "mixing": s.mixing, "depth": s.depth, "normalized": curve.normalized}  # fmt: skip
@@ -203,17 +208,17 @@ def _common_threshold(points: torch.Tensor, labels: np.ndarray, sizes: tuple[int
     return 0.0 if interval is None else 0.5 * sum(interval)
 
 
-def _softmax_bounds(measured: SoftmaxTrajectory, curve: Curve, s: FusionSettings, n: int) -> dict:
+def _softmax_bounds(measured: SoftmaxTrajectory, kappa: float, normalized: bool, s: FusionSettings, n: int) -> dict:
     """Theorem 3's bounds for the worst of the batches: the mass's cap by layer and the certified number of layers."""
     alpha, beta, gamma = (v[0] for v in (measured.alpha, measured.beta, measured.min_cross))
     bounds: dict = {}
     lowest = float(np.minimum(alpha, gamma).min())
     if lowest > 0.0:
-        caps = spread_caps(lowest, curve.kappa, s.depth, s.mixing, n if curve.normalized else None)
-        bounds["cap"] = mass_cap(caps, curve.kappa, s.cluster_size, n)
-    if curve.normalized and (alpha >= gamma).all():
+        caps = spread_caps(lowest, kappa, s.depth, s.mixing, n if normalized else None)
+        bounds["cap"] = mass_cap(caps, kappa, s.cluster_size, n)
+    if normalized and (alpha >= gamma).all():
         bounds["certified"] = min(
-            certified_depth(a, b, g, curve.kappa, s.cluster_size, n, s.mixing) for a, b, g in zip(alpha, beta, gamma)
+            certified_depth(a, b, g, kappa, s.cluster_size, n, s.mixing) for a, b, g in zip(alpha, beta, gamma)
         )
     return bounds
 

@@ -134,14 +134,14 @@ class Plane:
         squared = s.affinity == "squared"
         link = self.model.connection(size, level, s.delta, squared)
         guaranteed = self.model.guarantees(size, level, s.delta, squared)
-        row = {
+        row: dict = {
             "cell": self.index(i, j), "panel": self.number, "column": i, "line": j, "noise": self.model.noise,
             "noise_level": level, "cluster_size": size, "num_clusters": s.num_clusters,
             "subspace_dim": s.subspace_dim, "affinity": s.affinity, "threshold": link.threshold,
             "radius_deg": float(np.degrees(link.radius)), "guaranteed": guaranteed,
             "place": f"{self.model.noise} noise {level:.4g}, m={size}",
         }  # fmt: skip
-        cell = self.model.cell(row["cell"], size, level, link.threshold, s.trials, s.seed)
+        cell = self.model.cell(self.index(i, j), size, level, link.threshold, s.trials, s.seed)
         return OneBlockTask(cell, squared), row
 
 

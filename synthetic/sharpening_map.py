@@ -101,11 +101,15 @@ class Point:
 def build_points(settings: MapSettings) -> list[Point]:
     """Squares whose centers have between < within."""
     edges = np.linspace(*WITHIN, settings.steps + 1)
-    within = list(zip(edges, 0.5 * (edges[:-1] + edges[1:]), edges[1:]))
+    within = _intervals(edges, 0.5 * (edges[:-1] + edges[1:]))
     edges = np.geomspace(*BETWEEN, settings.steps + 1)
-    between = list(zip(edges, np.sqrt(edges[:-1] * edges[1:]), edges[1:]))
-    pairs = [(tuple(map(float, w)), tuple(map(float, b))) for w in within for b in between if b[1] < w[1]]
-    return [Point(index, *pair) for index, pair in enumerate(pairs)]
+    between = _intervals(edges, np.sqrt(edges[:-1] * edges[1:]))
+    pairs = ((w, b) for w in within for b in between if b[1] < w[1])
+    return [Point(index, w, b) for index, (w, b) in enumerate(pairs)]
+
+
+def _intervals(edges: np.ndarray, middles: np.ndarray) -> list[tuple[float, float, float]]:
+    return list(zip(edges[:-1].tolist(), middles.tolist(), edges[1:].tolist()))
 
 
 def blocks_of(settings: MapSettings) -> dict[str, ReluAttention]:

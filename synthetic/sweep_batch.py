@@ -214,8 +214,8 @@ def with_floor_trials(
 ) -> list[tuple[OneBlockTask, dict]]:
     """The tasks, those at their floors with the trials that they need (BatchSettings.floor_trials)."""
     guaranteed = sum(row["guaranteed"] for _, row in work)
-    trials = settings.floor_trials
-    if trials is None and guaranteed:
+    trials = settings.trials if settings.floor_trials is None else settings.floor_trials
+    if settings.floor_trials is None and guaranteed:
         trials = max(settings.trials, trials_to_notice(NOTICED * settings.delta, settings.delta, guaranteed))
     return [
         (replace(task, cell=replace(task.cell, trials=trials)), row)

@@ -133,7 +133,7 @@ def _keep_audit(folder: Path, cells: Sequence[Cell], complaints: list[str]) -> N
     print_audit(cells, complaints)
 
 
-def replay(options: SweepNoise) -> int:
+def replay(options: SweepNoise, path: Path) -> int:
     """Check the counterexample file again; 1 if it still contradicts its statement.
 
     Raises:
@@ -141,14 +141,14 @@ def replay(options: SweepNoise) -> int:
     """
     device = resolve_device(options.device)
     load_statements(options.statements)
-    verdict = Counterexample.load(options.replay).replay(device)
+    verdict = Counterexample.load(path).replay(device)
     print(verdict)
     return 1 if verdict.status is Status.VIOLATED else 0
 
 
 def run_or_replay(options: SweepNoise) -> int:
     """The sweep, or one of its counterexamples."""
-    return run(options) if options.replay is None else replay(options)
+    return run(options) if options.replay is None else replay(options, options.replay)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,10 +15,9 @@ Exit status: 1 something is violated; others as in all commands (--help).
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from models.heads import HeadConfig
 from models.losses import Objective
 from models.stack import resolve_device
 from synthetic.batches.geometry import Geometry
-from synthetic.runs.backends import open_backend
-from synthetic.runs.options import RunOptions, finish, settings_of
+from synthetic.runs.backends import BackendKind, BackendOptions, open_backend
+from synthetic.runs.options import FolderOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
 from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
@@ -99,18 +98,38 @@ QUICK = {"seeds": 1, "optimisation": Optimisation(steps=100, evaluations=2, eval
 
 
 @dataclass(frozen=True)
-class TrainStack(RunOptions, TrainSettings):
+class TrainStack(FolderOptions, TrainSettings):
     """Command line of the training."""
 
     device: str = "cpu"
     """Where the networks train: cpu, cuda, cuda:1, mps."""
-    backend: Literal["serial", "loky", "dask"] | None = None
+    backend: BackendKind | None = None
     """By default loky, a process a core, on the CPU, and serial on a GPU."""
+    jobs: int | None = None
+    """Processes of backend loky, 1 to 512 (1: this one); by default one a core."""
+    scheduler: str | None = None
+    """Address of the dask scheduler, such as tcp://HOST:8786; with backend dask, and only there."""
     threads: int | None = 1
     """Torch threads of every training; these networks are too small to share."""
     quick: bool = False
     """Other defaults: 100 steps, one batch size, two noise levels, one seed: shows the run, but too few steps to judge
     by. Options that are given win."""
+
+    def backend_on(self, device: torch.device) -> BackendOptions:
+        """Where trainings of networks on this device run.
+
+        Raises:
+            ValueError: as BackendOptions.
+        """
+        kind: BackendKind = "loky" if device.type == "cpu" else "serial"
+        return BackendOptions(self.backend or kind, self.jobs, self.scheduler, self.threads)
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """What runs a training."""
+
+    def __call__(self, task: TrainingTask, device: torch.device) -> TrainingResult: ...
 
 
 def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
@@ -128,7 +147,8 @@ def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
     levels = settings.noise_levels
     if levels is None:
         clean = BatchSource(settings.geometry, settings.ambient_dim, max(sizes), 0.0, "labels", "fixed", 0)
-        ceiling = law_of_source(clean, settings.delta).separation()
+        law = law_of_source(clean, settings.delta)
+        ceiling = 0.0 if law is None else law.separation()
         if ceiling == 0.0:
             raise ValueError("noise_levels: give them; for these clusters no noise is proved to be harmless")
         shares = ABLATION_SHARE if ablation else NOISE_SHARES[1::2] if quick else NOISE_SHARES
@@ -136,20 +156,28 @@ def complete(settings: TrainSettings, quick: bool) -> TrainSettings:
     return replace(settings, batch_sizes=sizes, noise_levels=levels, seeds=seeds)
 
 
+def _filled(settings: TrainSettings) -> tuple[tuple[int, ...], tuple[float, ...], int]:
+    """Batch sizes, noise levels and seeds of complete settings."""
+    sizes, levels, seeds = found = (settings.batch_sizes, settings.noise_levels, settings.seeds)
+    if sizes is None or levels is None or seeds is None:
+        raise ValueError(f"batch_sizes, noise_levels, seeds: must be given, got {found}")
+    return sizes, levels, seeds
+
+
 def build_tasks(settings: TrainSettings) -> list[TrainingTask]:
     """All trainings: arms x noise levels x batch sizes x seeds. Deep Fusion's trainings of the default run are for the
     largest batch only.
 
     Raises:
-        ValueError: clusters that cannot be generated, named.
+        ValueError: clusters that cannot be generated, named, or settings that ``complete`` has not filled in.
     """
-    s = settings
+    s, (batch_sizes, levels, seeds) = settings, _filled(settings)
     arms = build_variants(s.ablation, s.head, s.objective, s.supervision, s.optimisation)
     tasks: list[TrainingTask] = []
-    kept = (max(s.batch_sizes), s.noise_levels[len(s.noise_levels) // 2])
+    kept = (max(batch_sizes), levels[len(levels) // 2])
     for arm in arms:
-        sizes = s.batch_sizes if s.ablation != "none" or arm is arms[0] else (max(s.batch_sizes),)
-        for size, level, seed in ((n, e, i) for n in sizes for e in s.noise_levels for i in range(s.seeds)):
+        sizes = batch_sizes if s.ablation != "none" or arm is arms[0] else (max(batch_sizes),)
+        for size, level, seed in ((n, e, i) for n in sizes for e in levels for i in range(seeds)):
             source = BatchSource(s.geometry, s.ambient_dim, size, level, arm.supervision, s.subspaces, seed)
             maps = s.ablation == "none" and seed == 0 and (size, level) == kept
             tasks.append(TrainingTask(len(tasks), arm.name, source, arm.head, arm.objective, arm.optimisation, seed,
@@ -163,7 +191,7 @@ def _columns(arm: Variant) -> dict:
     }  # fmt: skip
 
 
-def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], TrainingResult] = train) -> int:
+def run(options: TrainStack, trainer: Trainer = train) -> int:
     """Train, compare and return the exit status.
 
     Args:
@@ -175,11 +203,10 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
         WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
-    if options.backend is None:
-        options = replace(options, backend="loky" if device.type == "cpu" else "serial")
+    where = options.backend_on(device)
     settings = complete(settings_of(options, TrainSettings), options.quick)
     tasks, out = build_tasks(settings), options.folder("train")
-    with open_backend(options, device) as backend:
+    with open_backend(where, device) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, TRAININGS, options.accept_other_version)
 
         def store(task: TrainingTask, result: TrainingResult) -> None:
@@ -208,11 +235,11 @@ def run(options: TrainStack, trainer: Callable[[TrainingTask, torch.device], Tra
 
 def ideal_rows(settings: TrainSettings) -> list[dict]:
     """ideal.csv: the same evaluation batches without a stack and with ideal weights, one row a noise and batch size."""
-    s = settings
+    s, (batch_sizes, levels, _) = settings, _filled(settings)
     return [
         measure_ideal(BatchSource(s.geometry, s.ambient_dim, n, level, s.supervision, s.subspaces, 0), s.head.depth,
                       s.optimisation.evaluation_batches, s.delta)
-        for n in s.batch_sizes for level in s.noise_levels
+        for n in batch_sizes for level in levels
     ]  # fmt: skip
 
 

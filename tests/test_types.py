@@ -30,6 +30,7 @@ def test_types_are_right(tmp_path):
 
 
 @pytest.mark.parametrize("room", ["theory", "synthetic", "models", "figures", "paper_checks"])
-def test_types_are_installed(room):
+def test_types_are_checked_and_installed(room):
+    assert room in CONFIG["tool"]["mypy"]["files"]
     assert (ROOT / room / "py.typed").exists()
     assert "py.typed" in CONFIG["tool"]["setuptools"]["package-data"]["*"]

@@ -103,7 +103,7 @@ def batch_floor_of_mean(
     return divergence_floor(average, num_rows // batch_size, delta)
 
 
-def fixed_sequence(floors: Sequence[float], targets: Sequence[float] | float) -> int:
+def fixed_sequence(floors: Sequence[float] | np.ndarray, targets: Sequence[float] | float) -> int:
     """How many candidates are accepted: those before the first whose floor is below its target (Proposition 9).
 
     Args:

@@ -260,8 +260,9 @@ def _next_steps(findings: Findings, config: AdvisorConfig) -> list[str]:
         steps.append("Subtract the mean (center in advice.json) from every row before attention or kNN.")
     known = dict(findings.weights)
     parts = [f"ReLU threshold {known['relu'].threshold:g}"] if "relu" in known else []
-    if "softmax" in known:
-        parts.append(f"softmax temperature {1 / known['softmax'].inverse_temperature:.3g}")
+    kappa = known["softmax"].inverse_temperature if "softmax" in known else None
+    if kappa is not None:
+        parts.append(f"softmax temperature {1 / kappa:.3g}")
     steps.append(f"Use {' or '.join(parts)}.")
     if findings.floor is not None and findings.floor.rows is not None:
         certified = findings.certified_floor.rows if findings.certified_floor is not None else None

@@ -100,6 +100,7 @@ def layers_of(weight: Weight, depth: int, tokens: Float[Tensor, "*trials n D"]) 
             stack = AttentionStack(depth, weight.threshold, power=weight.power)
             block: Callable[[Tensor], Tensor] = stack.blocks[0]
         else:
+            assert weight.inverse_temperature is not None
             block = SoftmaxStack(depth, weight.inverse_temperature).block
         yield tokens
         for _ in range(depth):

@@ -57,7 +57,8 @@ class CheckSet:
             ValueError: rows of another width, or with labels where the old ones have none and the reverse.
         """
         _require_alike(self.features, self.new)
-        known: dict[tuple, BatchMeans] = {}
+        known: dict[tuple[str, int, float | None], tuple[BatchMeans, BatchMeans]] = {}
+        layers: dict[str, BatchMeans] = {}
         weights = dict(self.findings.weights)
         pools: dict[float | None, Pool] = {}
 
@@ -77,23 +78,25 @@ class CheckSet:
             return known[kind, n, strength]
 
         def one(prediction: Prediction) -> Measured:
-            kind, at = prediction.curve, prediction.at
+            kind, at, n = prediction.curve, prediction.at, self.findings.batch_size
+            if prediction.kind == "strength":
+                every = [batches(kind, n, s) for s in self.findings.strengths]
+                sharp = [found[0] for found in every if found is not None]
+                return self._limit(sharp) if len(sharp) == len(every) else NOTHING
+            if at is None:
+                raise ValueError(f"predictions: {prediction.name} must say at what")
             if prediction.kind in ("sharpness", "isolated"):
                 found = batches(kind, int(at), None)
                 return NOTHING if found is None else _mean(found[prediction.kind == "isolated"], 0)
-            n = self.findings.batch_size
             if prediction.kind == "strength_sharpness":
                 found = batches(kind, n, at)
                 return NOTHING if found is None else _mean(found[0], 0)
-            if prediction.kind == "strength":
-                every = [batches(kind, n, s) for s in self.findings.strengths]
-                return NOTHING if None in every else self._limit([sharp for sharp, _ in every])
             if n > self.new_size:
                 return NOTHING
-            if ("depth", kind) not in known:
+            if kind not in layers:
                 progress(f"check, {kind} blocks")
-                known["depth", kind] = self._layers(pool(None), weights[kind])
-            return _mean(known["depth", kind], int(at))
+                layers[kind] = self._layers(pool(None), weights[kind])
+            return _mean(layers[kind], int(at))
 
         return [one(each) for each in predictions]
 

@@ -1,5 +1,7 @@
 """A scikit-learn transformer that sends rows through the stack with the advised parameters."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -46,13 +48,13 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        threshold: object = 0.0,
-        inverse_temperature: object = None,
-        depth: object = 1,
-        mixing: object = 0.5,
-        center: object = True,
-        bank_size: object = 2048,
-        random_state: object = 0,
+        threshold: Any = 0.0,
+        inverse_temperature: Any = None,
+        depth: Any = 1,
+        mixing: Any = 0.5,
+        center: Any = True,
+        bank_size: Any = 2048,
+        random_state: Any = 0,
     ) -> None:
         self.threshold = threshold
         self.inverse_temperature = inverse_temperature
@@ -75,7 +77,8 @@ class AttentionTransformer(TransformerMixin, BaseEstimator):
             {"threshold": advice.threshold} if advice.attention == "relu"
             else {"inverse_temperature": advice.inverse_temperature}
         )  # fmt: skip
-        return cls(**{**advised, "depth": max(1, advice.depth), "center": advice.centered, **others})
+        depth = 1 if advice.depth is None else max(1, advice.depth)
+        return cls(**{**advised, "depth": depth, "center": advice.centered, **others})
 
     def fit(self, X: Array, y: object = None) -> "AttentionTransformer":
         """Keep the bank.

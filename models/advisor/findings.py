@@ -136,11 +136,10 @@ def find(
         progress(name)
         return keep(name, compute)
 
-    pools = {"raw": raw, "centered": centered}
-    shapes = tuple(
-        Geometry(**part(f"geometry_{name}", lambda p=pool: asdict(geometry(p, config.seed))))
-        for name, pool in pools.items()
-    )
+    def shape(name: str, pool: Pool) -> Geometry:
+        return Geometry(**part(f"geometry_{name}", lambda: asdict(geometry(pool, config.seed))))
+
+    shapes = shape("raw", raw), shape("centered", centered)
     choices, use_centered, weights = choose(raw, centered, batch_size, config, part)
     pool = centered if use_centered else raw
     relu = dict(weights).get("relu")
@@ -150,24 +149,29 @@ def find(
         sizes = part(
             "batch_sizes", lambda: _points(size_curve(pool, weights, asked, config, partial(progress, "batch_sizes")))
         )
-    certified_shares = tuple(
-        CertifiedSharpness(**part(f"certified_{kind}", lambda k=kind, w=weight: asdict(
-            certify_sharpness(thinned(pool, STRENGTH_ROWS, config.seed), k, w, batch_size, config))))
-        for kind, weight in weights
-    )  # fmt: skip
+
+    def certified_share(kind: str, weight: Weight) -> CertifiedSharpness:
+        some = partial(thinned, pool, STRENGTH_ROWS, config.seed)
+        return CertifiedSharpness(**part(
+            f"certified_{kind}", lambda: asdict(certify_sharpness(some(), kind, weight, batch_size, config))
+        ))  # fmt: skip
+
+    certified_shares = tuple(certified_share(*each) for each in weights)
     if relu is not None and not pool.paired:
         found = part("floor", lambda: asdict(row_floor(pool, relu, config)))
         floor = Floor(**found)
         certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
     strengths = features.strengths if weights and len(features.strengths) > 1 else ()
-    asked = features, strengths, use_centered, weights, batch_size, config, part
-    by_strength, limits = strength_limits(*asked, progress)
-    certified = _certified_strength(*asked)
-    depths = tuple(
-        DepthCurve(**{k: tuple(v) if isinstance(v, list) else v for k, v in part(
-            f"depth_{kind}", lambda k=kind, w=weight: asdict(depth_curve(pool, k, w, batch_size, config))).items()})
-        for kind, weight in weights
-    )  # fmt: skip
+    of_strengths = features, strengths, use_centered, weights, batch_size, config, part
+    by_strength, limits = strength_limits(*of_strengths, progress)
+    certified = _certified_strength(*of_strengths)
+
+    def over_depths(kind: str, weight: Weight) -> DepthCurve:
+        found = part(f"depth_{kind}", lambda: asdict(depth_curve(pool, kind, weight, batch_size, config)))
+        read: dict = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        return DepthCurve(**read)
+
+    depths = tuple(over_depths(*each) for each in weights)
     return Findings(
         num_rows=features.num_rows, num_classes=len(features.class_names) or features.num_rows,
         width=features.embeddings.shape[1], pair_strength=main_strength(features), pool_size=pool.size,
@@ -197,11 +201,12 @@ def choose(
     raw: Pool, centered: Pool, batch_size: int, config: AdvisorConfig, part: Keep
 ) -> tuple[tuple[tuple[Choice, Choice], tuple[Choice, Choice]], bool, tuple[tuple[str, Weight], ...]]:
     """Both attentions on both pools, whether to center, and the attentions that see the classes, by kind."""
-    choices = tuple(
-        _choices(part(f"attention_{name}", lambda p=pool: {"found": [asdict(c) for c in
-                                                                     choose_attention(p, batch_size, config)]}))
-        for name, pool in (("raw", raw), ("centered", centered))
-    )  # fmt: skip
+
+    def chosen(name: str, pool: Pool) -> tuple[Choice, Choice]:
+        both = partial(choose_attention, pool, batch_size, config)
+        return _choices(part(f"attention_{name}", lambda: {"found": [asdict(each) for each in both()]}))
+
+    choices = chosen("raw", raw), chosen("centered", centered)
     use_centered = prefers_centered(*choices)
     return choices, use_centered, tuple((c.kind, c.weight()) for c in choices[use_centered] if c.above_chance)
 
@@ -271,7 +276,8 @@ def _strength_pool(features: FeatureSet, centered: bool, strength: float, config
 
 
 def _choices(found: dict) -> tuple[Choice, Choice]:
-    return tuple(Choice(**{**each, "rows": tuple(each["rows"])}) for each in found["found"])
+    relu, softmax = (Choice(**{**each, "rows": tuple(each["rows"])}) for each in found["found"])
+    return relu, softmax
 
 
 def _points(points: Sequence[SizePoint]) -> dict:

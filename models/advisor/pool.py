@@ -69,12 +69,13 @@ def pool_of(
         center: subtract this; None is the mean of the bank.
         seed: of the bank.
     """
-    paired = features.classes is None
+    classes, paired = features.classes, features.classes is None
     if strength is None and paired:
         strength = main_strength(features)
     rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
     parts = [features.embeddings, rows] if paired else [rows]
-    classes = np.tile(np.arange(features.num_rows), 2) if paired else features.classes
+    if classes is None:
+        classes = np.tile(np.arange(features.num_rows), 2)
     half = np.zeros(features.num_rows, dtype=bool)
     half[np.random.default_rng([seed, 7]).permutation(features.num_rows)[: (features.num_rows + 1) // 2]] = True
     if centered and center is None:

@@ -65,7 +65,8 @@ def _shapes(advice: Advice) -> list[str]:
         lines.append(f"  {name:<48}{one:>11}{other:>9}{chance:>8}".rstrip())
 
     def share(name: str, read: str) -> None:
-        line(name, *(f"{getattr(g, read):.1%}" for g in (raw, centered)), f"{raw.chance:.1%}")
+        one, other = (f"{getattr(g, read):.1%}" for g in (raw, centered))
+        line(name, one, other, f"{raw.chance:.1%}")
 
     line("median cosine of two rows", f"{raw.median_cosine:.2f}", f"{centered.median_cosine:.2f}")
     if advice.paired:

@@ -92,7 +92,8 @@ def run(options: CifarRun) -> int:
                             accept_other_version=options.accept_other_version)
         )  # fmt: skip
         write_json(folder / "data.json", splits.report)
-        print("\n".join(splits.report.lines()))
+        if splits.report is not None:
+            print("\n".join(splits.report.lines()))
         print(f"{data['name']}, SHA-256 {data['sha256'][:8]}; results in {folder}", flush=True)
         with nullcontext() if writer_in is None else writer_in(str(folder / "tensorboard")) as writer:
 
@@ -100,8 +101,9 @@ def run(options: CifarRun) -> int:
                 measured = f"kNN {row['knn']:.1%}, " if "knn" in row else ""
                 words = f"loss {row['loss']:.4f}, {measured}{row['views_per_second']:,.0f} views/s"
                 print(f"epoch {row['epoch']}/{config.epochs}: {words}", flush=True)
-                for name, value in row.items() if writer is not None else ():
-                    writer.add_scalar(name, value, row["epoch"])
+                if writer is not None:
+                    for name, value in row.items():
+                        writer.add_scalar(name, value, row["epoch"])
 
             try:
                 state = fit(config, splits, device, folder, options.resume, on_epoch, options.init, data)

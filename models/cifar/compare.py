@@ -163,7 +163,7 @@ def distinguishing(run: FinishedRun) -> dict[str, object]:
 
 
 def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
-    found = {}
+    found: dict[str, object] = {}
     for name, value in settings.items():
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found

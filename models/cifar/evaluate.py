@@ -44,6 +44,7 @@ from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import Trained, load_trained, new_learner
 from models.cifar.training.stored_images import read_images
 from models.commands import command
+from models.devices.transfer import moved
 from models.environment import resolve_device
 from models.heads import count_parameters
 from theory.numerics.whole_files import write_table
@@ -115,7 +116,7 @@ def evaluate(
     if baselines:
         pixels, said[PIXELS] = pixels_of(*images.values())
         said[UNTRAINED] = ""
-        untrained = new_learner(config).encoder.to(device, memory_format=config.memory_format)
+        untrained = moved(new_learner(config).encoder, device, config.memory_format)
         calibrate(untrained, images["train"], view, config.batch_size, device)
         for kind, encoder in ((PIXELS, pixels), (UNTRAINED, untrained)):
             for name, shuffled in images.items():

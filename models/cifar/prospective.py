@@ -37,7 +37,7 @@ from models.cifar.data.images import (
 )
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
-from models.cifar.methods.settings import METHODS
+from models.cifar.methods.settings import method_of
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
@@ -121,7 +121,7 @@ def image_sets(
     yield f"{name}_pixels", _embedded(nn.Flatten(), splits, base, device)
     yield f"{name}_untrained", _embedded(new_learner(check(base, splits, device)).encoder, splits, base, device)
     for method in TRAINED:
-        config = check(replace(base, method=METHODS[method]()), splits, device)
+        config = check(replace(base, method=method_of(method)), splits, device)
         run = folder / f"{name}_{method}_training"
         run.mkdir(exist_ok=True)
         print(f"{name}: {method}, {options.epochs} epochs on {len(splits.train):,} images", flush=True)

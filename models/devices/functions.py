@@ -11,5 +11,5 @@ Function = TypeVar("Function", bound=type[torch.autograd.Function])
 def signed(function: Function) -> Function:
     """The function, whose ``forward`` keeps its signature. Of those with a ``setup_context`` torch asks for it in every
     call, and it takes as long to be found out as a loss of a few hundred rows takes for a sum."""
-    function.forward.__signature__ = inspect.signature(function.forward)
+    vars(function.forward)["__signature__"] = inspect.signature(function.forward)
     return function

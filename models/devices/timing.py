@@ -61,7 +61,8 @@ def in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: torch
     Args:
         device: that is waited for, so that what it still has to do counts.
     """
-    repeats, found = {}, {name: ([], []) for name in work}
+    repeats: dict[str, int] = {}
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in work}
     for number in range(rounds + 1):
         for name, call in work.items():
             count = repeats.get(name, 1)

@@ -1,9 +1,17 @@
 """Tensors of the host on their way to a device, without a wait on either side."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def moved(module: Module, device: torch.device | str, memory_format: torch.memory_format) -> Module:
+    """The module itself, now on ``device``, its kernels in that order of memory."""
+    return module.to(device, memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub has no such word
 
 
 def upload(values: Tensor, device: torch.device | str) -> Tensor:

@@ -26,6 +26,8 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 LONGEST_NAME = 200
 # Rows and pixels of the images that tell D where nothing else does.
 PROBE_ROWS, PROBE_SIZE = 2, 32
+# The attribute that says D.
+FEATURE_DIM = "feature_dim"
 
 
 def require_name(name: object) -> None:
@@ -85,10 +87,12 @@ def made_by_factory(name: str, generator: torch.Generator | None = None, image_s
             raise _refused(name, f"failed with {type(error).__name__}: {error}") from error
         if not isinstance(encoder, nn.Module):
             raise _refused(name, f"must return a torch.nn.Module, returned a {type(encoder).__name__}")
-        declared = getattr(encoder, "feature_dim", None)
+        declared = getattr(encoder, FEATURE_DIM, None)
         if declared is None:
             size = PROBE_SIZE if image_size is None else image_size
-            encoder.feature_dim = features_of(encoder, torch.zeros(PROBE_ROWS, 3, size, size), name).shape[1]
+            found = features_of(encoder, torch.zeros(PROBE_ROWS, 3, size, size), name)
+            # By name: an attribute is a tensor or a module, as far as torch's types know.
+            setattr(encoder, FEATURE_DIM, found.shape[1])
         elif type(declared) is not int or declared < 1:
             raise _refused(name, f"feature_dim must be a whole number of at least 1, got {declared!r:.60}")
     _require_trainable(encoder, name)
@@ -115,7 +119,7 @@ def features_of(encoder: nn.Module, images: Float[Tensor, "n 3 H W"], name: str)
     if not isinstance(features, Tensor) or not features.is_floating_point():
         found = f"{features.dtype}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
         raise _refused(name, f"its module must return floating features (n, D), returned {found}")
-    dim = getattr(encoder, "feature_dim", None)
+    dim = getattr(encoder, FEATURE_DIM, None)
     if (
         features.ndim != 2
         or len(features) != len(images)

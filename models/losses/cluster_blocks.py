@@ -41,10 +41,10 @@ def cluster_blocks(layout: ClusterLayout, device: torch.device) -> tuple[Cluster
     order = np.append(np.arange(layout.num_points) if layout.order is None else layout.order, layout.num_points)
     blocks: list[ClusterBlock] = []
     for chosen in _of_nearly_one_size(sizes):
-        own, width = sizes[chosen, None], int(sizes[chosen].max())
+        counts, width = sizes[chosen, None], int(sizes[chosen].max())
         column = np.arange(width)
-        places = order[np.where(column < own, starts[chosen, None] + column, layout.num_points)]
-        members, own = upload_together([torch.from_numpy(places), torch.from_numpy(own)], device)
+        places = order[np.where(column < counts, starts[chosen, None] + column, layout.num_points)]
+        members, own = upload_together([torch.from_numpy(places), torch.from_numpy(counts)], device)
         if width * width <= BLOCK_ENTRIES:
             parts = zip(members.split(BLOCK_ENTRIES // width**2), own.split(BLOCK_ENTRIES // width**2))
             blocks += [ClusterBlock(part, part, size) for part, size in parts]

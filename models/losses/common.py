@@ -194,7 +194,7 @@ def labels_of_batch(labels: Array | BatchLabels, num_points: int, device: torch.
             raise ValueError(f"labels: expected integers of shape ({num_points},), got {len(labels)} of them")
         return labels
     read = read_labels(labels, num_points, device)
-    if np.bincount(read.host).max() < 2:
+    if np.bincount(read.on_host).max() < 2:
         raise ValueError("labels: some label must occur at least twice, every one occurs once")
     return read
 

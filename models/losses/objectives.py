@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -108,7 +108,8 @@ class Objective:
         if self.kind == "affinity":
             return self._of_readings(output.readings, labels)
         if self.kind == "symnsq_legacy":
-            return symnsq_legacy(*output.embeddings.chunk(2), self.effective_temperature)
+            first, second = output.embeddings.chunk(2)
+            return symnsq_legacy(first, second, self.effective_temperature)
         return supcon(output.embeddings, labels, self.effective_temperature, normalize=self.normalize)
 
     def _of_readings(self, readings: tuple[Reading, ...], labels: BatchLabels) -> Tensor:
@@ -156,7 +157,7 @@ OBJECTIVES: dict[str, Objective] = {
 place of ReLU and row sums, jsd_squared ignores the signs of cosines."""
 
 
-def objective_from_name(name: str, **changes: object) -> Objective:
+def objective_from_name(name: str, **changes: Any) -> Objective:
     """A named objective, with some fields changed.
 
     Raises:

@@ -46,7 +46,7 @@ def turning_point(levels: Sequence[float], values: Sequence[float]) -> Place:
     return turning_points(levels, values)[0]
 
 
-def turning_points(levels: Sequence[float], values: Sequence[float]) -> tuple[Place, Place]:
+def turning_points(levels: Sequence[float], values: Sequence[float] | np.ndarray) -> tuple[Place, Place]:
     """The smallest and the largest of the peaks that fit equally well."""
     measured = np.asarray(values, float)
     if not np.isfinite(measured).all():
@@ -81,7 +81,7 @@ def _tents(levels: tuple[float, ...]) -> tuple[np.ndarray, list[tuple[np.ndarray
     return peaks, [(columns, np.linalg.pinv(columns)) for columns in designs]
 
 
-def crossing_point(levels: Sequence[float], critical: Sequence[float], fewest: int) -> Place:
+def crossing_point(levels: Sequence[float], critical: Sequence[float] | np.ndarray, fewest: int) -> Place:
     """Smallest level at which the critical strength, linear between levels, falls below the level itself.
 
     Args:

@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 
 import torch
 
-from models.encoders import build_encoder
+from models.encoders import build_encoder, feature_dim_of
 from models.heads import HeadConfig, build_head, count_parameters
 from paper_checks.arms import SIMCLR, Arm, changed
 from paper_checks.claims import Claim, Finding, Reading, judged
@@ -42,7 +42,7 @@ def _same_size(tier: Tier) -> Arm:
     choice = config.head.resolve(config.method.name)
     # Only sizes are asked for: no weights are made.
     with torch.device("meta"):
-        features = build_encoder(config.encoder).feature_dim
+        features = feature_dim_of(build_encoder(config.encoder))
 
         def size(head: HeadConfig) -> int:
             return count_parameters(build_head(head, features))

@@ -178,16 +178,16 @@ def _judge_batches(results: Results, tier: Tier) -> Finding:
     levels = [{"seed": seed, "batch_size": size, "accuracy": _accuracy(results, batch_training(tier, size, seed))}
               for seed in seeds for size in sizes]  # fmt: skip
     grid = _grid(levels, "accuracy", len(seeds))
-    rows = []
+    rows: list[dict] = []
     for seed in seeds:
         found = _advice(results, batch_training(tier, sizes[-1], seed))
         floor, certified = (float(found[name]["value"]) for name in FLOORS)
         below, above = slopes_beside(sizes, grid[seed], floor)
         rows.append({"seed": seed, "floor": floor, "certified": certified, "below": below, "above": above})
-    below, above = ({row["seed"]: row[side] for row in rows} for side in ("below", "above"))
+    falling, rising = ({row["seed"]: row[side] for row in rows} for side in ("below", "above"))
     measure = "accuracy per doubling"
-    contrasts = [against_zero("below the floor accuracy falls", measure, below),
-                 Contrast("faster below the floor than above it", measure, below, above)]  # fmt: skip
+    contrasts = [against_zero("below the floor accuracy falls", measure, falling),
+                 Contrast("faster below the floor than above it", measure, falling, rising)]  # fmt: skip
     means = []
     for k, size in enumerate(sizes):
         low, high = bootstrap_interval(grid, partial(_at, k=k))

@@ -60,7 +60,7 @@ def loss_run(tier: Tier) -> Task:
 
 def _changes(results: Results, task: Task, block: str, rows: list[dict]) -> list[dict]:
     """The change of sharpness through a block, one row a map point, with Student's 95 % interval over batches."""
-    trials = int(results.json(task, "config")["trials"])
+    trials = int(results.settings(task)["trials"])
     found = []
     for row in rows:
         before, after = row[f"{block}_before"], row[f"{block}_after"]
@@ -110,7 +110,7 @@ def _judge_map(results: Results, tier: Tier, block: str) -> tuple[Finding, list[
     verdicts."""
     task = map_run(tier)
     points = results.table(task, "map")
-    trials = int(results.json(task, "config")["trials"])
+    trials = int(results.settings(task)["trials"])
     kept = [row for row in points if block == "plain" or row[f"{block}_model_after"] > row[f"{block}_model_before"]]
     deciding = _changes(results, task, block, kept)
     verdicts = verdict_rows(results, {"equiangular": task}, "Proposition 5")

@@ -66,7 +66,7 @@ def verdict_rows(results: Results, tasks: dict[str, Task], *names: str) -> list[
     rows = []
     for where, task in tasks.items():
         try:
-            for verdict in results.json(task, "verdicts"):
+            for verdict in results.records(task, "verdicts"):
                 statement = verdict["statement"]
                 if any(statement == name or statement.startswith(f"{name} ") for name in names):
                     rows.append({"contrast": f"{statement}, {where}", "measure": verdict["detail"],
@@ -200,12 +200,14 @@ def _judge_signs(results: Results, tier: Tier) -> Finding:
     rows = [_floor_difference(name, *pair) for name, pair in pairs.items()]
     sides = [row["side"] for row in rows]
     cells = results.table(sweep, "rows")
-    curves = [
-        tuple([cell for cell in cells if cell["group"] == floor["group"]] for floor in pair) for pair in pairs.values()
-    ]
+
+    def curve(floor: dict) -> list[dict]:
+        return [cell for cell in cells if cell["group"] == floor["group"]]
+
+    curves = [(curve(first), curve(second)) for first, second in pairs.values()]
     found = p_values_of_floors(curves, 1.0 - DELTA) if curves else NO_EVIDENCE
     answer: Answer = "reproduced" if sides and set(sides) == {"above"} else "undecided"
-    if "below" in sides and 2.0 * found.contradicted <= 1.0 - LEVEL:
+    if "below" in sides and found.contradicted is not None and 2.0 * found.contradicted <= 1.0 - LEVEL:
         answer = "contradicted"
     sentence = (
         f"Squared affinities need clearly fewer points in {sides.count('above')} of {len(rows)} settings, clearly more "

@@ -50,6 +50,10 @@ BEST_OF: dict[str, Change] = {
 }
 
 
+def _block_tasks(tier: Tier, change: Change = lambda arm: arm) -> list[Task]:
+    return tasks_of(tier, *map(change, SUPERVISIONS.values()))
+
+
 def _judge_blocks(results: Results, tier: Tier, change: Change = lambda arm: arm) -> Finding:
     contrasts, rows = [], []
     for name, each in SUPERVISIONS.items():
@@ -154,13 +158,12 @@ CLAIMS = (
         "trend",
         "On two views of validation images, after training with labels and with view pairs: every block's mean "
         "affinity sharpness above that of the block before, paired over seeds; all steps.",
-        lambda tier: tasks_of(tier, *SUPERVISIONS.values()), _judge_blocks, labels=True,
+        _block_tasks, _judge_blocks, labels=True,
         worth={"affinity sharpness": 0.01},
         why="a hundredth of a row's weight moves between classes",
         main="squared affinities, loss on every block",
         readings=tuple(
-            Reading(name, lambda tier, change=change: tasks_of(tier, *map(change, SUPERVISIONS.values())),
-                    partial(_judge_blocks, change=change))
+            Reading(name, partial(_block_tasks, change=change), partial(_judge_blocks, change=change))
             for name, change in (("plain affinities", _plain), ("loss on the last block only", _without))),
     ),
     Claim(

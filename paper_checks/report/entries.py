@@ -109,7 +109,7 @@ def standings_of(entries: Sequence[Entry]) -> dict[str, Standing]:
     for entry in family:
         if entry.finding.p_values is None:
             raise ValueError(f"{entry.claim.id}: a {entry.claim.kind} must have p-values")
-    return standings({entry.claim.id: (entry.finding.answer, entry.finding.p_values) for entry in family})
+    return standings({entry.claim.id: (entry.finding.answer, entry.finding.evidence) for entry in family})
 
 
 def result_rows(entries: Sequence[Entry]) -> list[dict]:
@@ -117,7 +117,7 @@ def result_rows(entries: Sequence[Entry]) -> list[dict]:
     rows, found = [], standings_of(entries)
     for entry in entries:
         claim, finding, standing = entry.claim, entry.finding, found.get(entry.claim.id)
-        own = {"claim": claim.id, "paper": claim.paper, "kind": claim.kind, "answer": finding.answer}
+        own: dict = {"claim": claim.id, "paper": claim.paper, "kind": claim.kind, "answer": finding.answer}
         own |= {"p_value": standing and standing.p_value, "p_over_all_claims": standing and standing.adjusted,
                 "stands_over_all_claims": standing and standing.stands,
                 "minutes": _minutes(entry.seconds), "own_minutes": _minutes(entry.own_seconds)}  # fmt: skip

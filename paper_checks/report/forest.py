@@ -26,7 +26,7 @@ def forest_rows(rows: Sequence[Mapping], claims: Mapping[str, Claim]) -> list[di
         claim = claims[row["claim"]]
         worth = row.get("worth", math.nan)
         if not _finite(worth):
-            worth = claim.worth.get(row.get("measure"), math.nan)
+            worth = claim.worth.get(row.get("measure", ""), math.nan)
         known = _finite(worth) and _finite(row.get("difference"))
         if not known and claim.id in seen:
             continue

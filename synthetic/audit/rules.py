@@ -48,7 +48,7 @@ def _margins() -> Iterator[str]:
     yes, no, layers = np.array([True, True]), np.array([True, False]), np.array([[0.4, 0.3], [0.2, 0.505]])
     points = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
     exact = ExactReplay(lambda trial: points, np.array([0, 0, 1, 1]), 0.5, 0.5, depth=0)
-    cases = {
+    cases: dict[str, tuple[tuple[float, float] | np.ndarray, np.ndarray, dict, str]] = {
         "a measured value below its bound": ((0.4, 0.495), yes, {}, "HOLDS"),
         "a measured value .005 above its bound": ((0.4, 0.505), yes, {}, "VIOLATED"),
         "an excess in the last layer": (layers, yes, {}, "VIOLATED"),
@@ -63,8 +63,8 @@ def _margins() -> Iterator[str]:
         "a near-tie broken in high precision":
             ((0.4, 0.5), yes, {"exact": exact, "exact_margin": lambda *_: -1e-12}, "VIOLATED"),
     }  # fmt: skip
-    for name, (measured, applicable, options, expected) in cases.items():
-        yield from _told(name, judge("planted", measured, 0.5, applicable, **options).status.value, expected)
+    for name, (values, applicable, options, expected) in cases.items():
+        yield from _told(name, judge("planted", values, 0.5, applicable, **options).status.value, expected)
     for name, measured, bound in (("measured value", np.nan, 0.5), ("bound", 0.4, np.nan)):
         try:
             found = judge("planted", [0.4, measured], [0.5, bound], yes).status.value

@@ -19,7 +19,7 @@ from synthetic.audit.formulas import (
     plain_promise,
     plain_spread,
 )
-from synthetic.batches.noise import add_noise
+from synthetic.batches.noise import NoiseKind, add_noise
 from theory.batches.trajectory import Trajectory
 from theory.judging.verdicts import Verdict
 from theory.lemmas.pair_law import PairLaw, scaled_log_bessel
@@ -44,12 +44,12 @@ def theorem_complaints() -> list[str]:
         threshold = (cap + WITHIN) / 2.0
         complaints += _checked(
             "Theorem 2a", threshold, mixing,
-            lambda layers, tau, mixing=mixing: check_persistence(layers, SIZES, tau, mixing, unit_inputs=True),
+            lambda layers, tau, mixing: check_persistence(layers, SIZES, tau, mixing, unit_inputs=True),
             {"a cross cosine beyond its cap": {"beta": (-1, cap * (1.0 + STEP))}},
         )  # fmt: skip
         complaints += _checked(
             "Theorem 1", threshold, mixing,
-            lambda layers, tau, mixing=mixing: check_noise_free(layers, SIZES, tau, mixing), {},
+            lambda layers, tau, mixing: check_noise_free(layers, SIZES, tau, mixing), {},
         )  # fmt: skip
         for tau in (0.0, threshold):
             found = [spread_bound(WITHIN, SIZES, layer, tau, mixing) for layer in range(DEPTH + 1)]
@@ -89,7 +89,7 @@ def _checked(
     theorem: str,
     threshold: float,
     mixing: float,
-    check: Callable[[Trajectory, float], Verdict],
+    check: Callable[[Trajectory, float, float], Verdict],
     more: dict[str, dict[str, tuple[int, float]]],
 ) -> Iterator[str]:
     sound = sound_layers(mixing)
@@ -104,7 +104,7 @@ def _checked(
         "mass that leaks": (with_value(sound, {"sharpness_error": (1, STEP)}), "VIOLATED"),
     } | {name: (with_value(sound, changes), "VIOLATED") for name, changes in more.items()}
     for name, (layers, expected) in cases.items():
-        found = check(layers, threshold).status.value
+        found = check(layers, threshold, mixing).status.value
         if found != expected:
             yield f"{theorem} says {found} about {name} at mixing {mixing:g}, not {expected}"
 
@@ -168,7 +168,10 @@ def _noise() -> Iterator[str]:
     """Gaussian noise has E|e|^2 = sigma^2, bounded noise at most its level: 400 points in 16 dimensions."""
     points = np.zeros((1, 400, 16)) + np.eye(16)[0]
     labels = np.repeat((0, 1), 200)
-    for kind, low, high in (("gaussian", 0.91, 1.09), ("bounded", 0.8, 1.0), ("sphere", 1.0 - STEP, 1.0 + STEP)):
+    laws: tuple[tuple[NoiseKind, float, float], ...] = (
+        ("gaussian", 0.91, 1.09), ("bounded", 0.8, 1.0), ("sphere", 1.0 - STEP, 1.0 + STEP)
+    )  # fmt: skip
+    for kind, low, high in laws:
         noise = add_noise(points, labels, 0.5, kind, [np.random.default_rng(0)]) - points
         square = float((noise**2).sum(axis=-1).mean()) / 0.25
         if not low <= square <= high:

@@ -85,9 +85,8 @@ class Geometry:
         subspaces obey nothing within (-1), so no ceiling of the cone model applies to them."""
         if self.clusters == "equiangular":
             return self.within_cos, self.between_cos
-        overlaps = [np.linalg.norm(a.T @ b, ord=2) for i, a in enumerate(bases) for b in bases[:i]]
-        largest = max(overlaps)
-        largest = 0.0 if largest < numerical_threshold("float64") else float(min(largest, 1.0))
+        largest = max(float(np.linalg.norm(a.T @ b, ord=2)) for i, a in enumerate(bases) for b in bases[:i])
+        largest = 0.0 if largest < numerical_threshold("float64") else min(largest, 1.0)
         return -1.0 if self.clusters == "uniform" else self.within_cos, largest
 
     def draw(self, bases: np.ndarray, sizes: tuple[int, ...], rngs: list[np.random.Generator]) -> np.ndarray:
@@ -99,7 +98,14 @@ class Geometry:
         return cone_clusters(bases, sizes, self.within_cos, rngs)
 
 
+def subspaces_at(principal_angle: float, num_clusters: int, subspace_dim: int) -> Geometry:
+    """Clusters uniform on subspaces at one principal angle; orthogonal ones, pi/2, need the fewest dimensions."""
+    if principal_angle == np.pi / 2:
+        return Geometry(num_clusters, subspace_dim, clusters="uniform")
+    return Geometry(num_clusters, subspace_dim, "angle", principal_angle, clusters="uniform")
+
+
 def oblique(geometry: Geometry) -> Geometry:
     """The geometry with independent random subspaces, for Theorem 1: oblique to each other, points in cones."""
-    clusters = "uniform" if geometry.clusters == "uniform" else "cone"
+    clusters: ClusterKind = "uniform" if geometry.clusters == "uniform" else "cone"
     return replace(geometry, arrangement="random", principal_angle=None, clusters=clusters, between_cos=0.0)

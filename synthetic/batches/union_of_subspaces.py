@@ -59,8 +59,9 @@ def subspace_bases(
     blocks = np.moveaxis(frame.reshape(ambient_dim, count + shared, dim), 1, 0)
     if not shared:
         return np.ascontiguousarray(blocks)
-    require_range(np.nan if principal_angle is None else principal_angle, "principal_angle", 0.0, np.pi / 2, "right")
-    cosine = np.cos(principal_angle)
+    angle = np.nan if principal_angle is None else principal_angle
+    require_range(angle, "principal_angle", 0.0, np.pi / 2, "right")
+    cosine = np.cos(angle)
     # U_k = sqrt(c) G + sqrt(1 - c) F_k gives U_k^T U_l = c I.
     return np.sqrt(cosine) * blocks[0] + np.sqrt(1.0 - cosine) * blocks[1:]
 

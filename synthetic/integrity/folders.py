@@ -129,10 +129,10 @@ def _contents(folder: Path) -> Found:
             told = [str(each.get("status")) for each in stored if each.get("statement") == verdict["statement"]]
             words = f"{' and '.join(told) or 'not there'}, and by the rows {verdict['status']} ({verdict['detail']})"
             complaints.append(f"{VERDICTS}: {verdict['statement']} is {words}")
-    for name, rows in (again.tables or {}).items():
+    for name, derived_rows in (again.tables or {}).items():
         path = folder / f"{name}.csv"
         # By value: a whole number may be written as a float.
-        made = parse_table(GrowingTable(path).text(rows))
+        made = parse_table(GrowingTable(path).text(derived_rows))
         if not path.exists() or not read_table(path).equals(made):
             complaints.append(f"{path.name}: is not what follows from the rows")
     if complaints:

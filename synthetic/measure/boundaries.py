@@ -39,7 +39,8 @@ def crossing_with_interval(
     drawn = np.broadcast_to(trials, len(successes))
     low, high = np.transpose([clopper_pearson(int(count), int(each)) for count, each in zip(successes, drawn)])
     rates = np.asarray(successes) / drawn
-    return tuple(falling_crossing(levels, curve, goal) for curve in (rates, low, high))
+    middle, first, last = (falling_crossing(levels, curve, goal) for curve in (rates, low, high))
+    return middle, first, last
 
 
 def rising_crossing_with_interval(
@@ -50,4 +51,5 @@ def rising_crossing_with_interval(
     reached = -np.log(np.asarray(sizes, dtype=float))[::-1]
     counts = np.broadcast_to(trials, len(reached))[::-1]
     middle, late, early = crossing_with_interval(reached, np.asarray(successes)[::-1], counts, goal)
-    return tuple(float(np.exp(-level)) for level in (middle, early, late))
+    size, smallest, largest = (float(np.exp(-level)) for level in (middle, early, late))
+    return size, smallest, largest

@@ -10,6 +10,7 @@ joblib runs the tasks here, and dask on a cluster; they come back in the order i
             ...
 """
 
+import inspect
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # More than this starves the machine that it is asked of before anything is computed.
 MAX_JOBS, MAX_THREADS = 512, 512
 PROTOCOLS = ("tcp", "tls", "ws", "wss")
+BackendKind = Literal["serial", "loky", "dask"]
 
 
 class WorkersLostError(RuntimeError):
@@ -47,7 +49,7 @@ class BackendOptions:
     Raises ValueError, naming the field, for combinations that mean nothing.
     """
 
-    backend: Literal["serial", "loky", "dask"] = "serial"
+    backend: BackendKind = "serial"
     """serial: this process, whose threads use the cores; loky: processes of this machine; dask: a cluster."""
     jobs: int | None = None
     """Processes of backend loky, 1 to 512 (1: this one); by default one a core."""
@@ -116,7 +118,7 @@ class Backend:
             ValueError: a worker has other versions of the libraries, or not this toolkit.
             RuntimeError: an earlier call is under way.
         """
-        if self._running is not None and self._running.gi_frame is not None:
+        if self._running is not None and inspect.getgeneratorstate(self._running) != inspect.GEN_CLOSED:
             raise RuntimeError("Backend.map: an earlier call is not finished")
         self._running = self._results(function, tasks)
         return self._running

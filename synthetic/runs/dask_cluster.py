@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -85,27 +86,28 @@ def results(client: Client, address: str, function: Callable[[Any], Any], tasks:
     waiting = set(client.map(partial(_attempt, function), tasks, pure=False))
     for future in waiting:
         future.add_done_callback(done.put)
-    without_workers = 0.0
+    seen = time.monotonic()
     try:
         while waiting:
+            future: Future | None = None
             try:
                 future = done.get(timeout=LOOK_SECONDS)
-            except Empty:
-                without_workers = 0.0 if _number_of_workers(client, address) else without_workers + LOOK_SECONDS
-                # dask would wait for the next one for ever.
-                if without_workers >= WORKER_SECONDS:
+                found = _result(future, address)
+            except (Empty, TimeoutError):
+                if future is not None:
+                    # Its worker died with it: it is computed once more, where there is another one.
+                    future.add_done_callback(done.put)
+                # dask would wait for the next worker for ever, and may call a result finished that died with the last.
+                if _number_of_workers(client, address):
+                    seen = time.monotonic()
+                elif time.monotonic() - seen >= WORKER_SECONDS:
                     raise WorkersLostError(
                         f"--scheduler {address}: all workers are gone, and none came within {WORKER_SECONDS:g} s"
                     ) from None
                 continue
-            try:
-                found = _result(future, address)
-            except TimeoutError:
-                # Its worker died with it: it is computed once more, where there is another one.
-                future.add_done_callback(done.put)
-                continue
             waiting.discard(future)
             yield found
+            seen = time.monotonic()
     finally:
         client.cancel(list(waiting))
 

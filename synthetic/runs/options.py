@@ -1,6 +1,6 @@
 """What the command lines of all sweeps have in common: where they run and where their results go."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +17,8 @@ REPLAY = "python -m synthetic.sweep_noise --replay"
 
 
 @dataclass(frozen=True)
-class RunOptions(BackendOptions):
-    """Backend and run folder of a sweep; none of it changes the rows."""
+class FolderOptions:
+    """Run folder of a sweep; none of it changes the rows."""
 
     out: Path | None = None
     """Run folder; by default runs/NAME-DATE-TIME. Must be new or empty, unless --resume."""
@@ -41,12 +41,19 @@ class RunOptions(BackendOptions):
         return self.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def settings_of(options: RunOptions, kind: type[Settings]) -> Settings:
+@dataclass(frozen=True)
+class RunOptions(FolderOptions, BackendOptions):
+    """Backend and run folder of a sweep; none of it changes the rows."""
+
+
+def settings_of(options: FolderOptions, kind: type[Settings]) -> Settings:
     """The part of a command line that the rows depend on.
 
     Raises:
         ValueError: settings that cannot be run, named.
     """
+    if not is_dataclass(kind):
+        raise TypeError(f"kind: must be a dataclass, got {kind.__name__}")
     return kind(**{field.name: getattr(options, field.name) for field in fields(kind)})
 
 

@@ -87,10 +87,10 @@ class RunRecorder:
     def _load_cells(self) -> None:
         """Keep the cells that have their row and all their details; the others are computed again."""
         rows = _read_keyed(self.rows_path, ["cell"])
-        if self.details_path is None:
+        if self._details_table is None:
             self.rows = _taken(self._rows_table, rows)
             return
-        details = _read_keyed(self.details_path, [*self.tables.keys])
+        details = _read_keyed(self._details_table.path, [*self.tables.keys])
         counts = details["cell"].value_counts()
         name = self.tables.count
         expected = pd.Series(counts.max(), rows["cell"]) if name is None else rows.set_index("cell")[name]
@@ -130,7 +130,8 @@ class RunRecorder:
             row = {**row, BOUND: self._bound[row["cell"]]}
         self.rows = sorted([*self.rows, row], key=lambda r: r["cell"])
         self.details = sorted([*self.details, *details], key=lambda r: tuple(r[key] for key in self.tables.keys))
-        texts = {} if self._details_table is None else {self.details_path: self._details_table.text(self.details)}
+        table = self._details_table
+        texts = {} if table is None else {table.path: table.text(self.details)}
         write_all({**texts, self.rows_path: self._rows_table.text(self.rows)})
 
 

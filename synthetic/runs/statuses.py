@@ -6,6 +6,6 @@ from models import commands
 from models.commands import WORKERS_LOST
 from synthetic.runs.backends import WorkersLostError
 
-OTHERS = {WorkersLostError: WORKERS_LOST}
+OTHERS: dict[type[Exception], int] = {WorkersLostError: WORKERS_LOST}
 exit_status = partial(commands.exit_status, others=OTHERS)
 command = partial(commands.command, others=OTHERS)

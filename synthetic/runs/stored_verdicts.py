@@ -27,11 +27,12 @@ def verdict_of(row: dict, key: str, statement: str) -> Verdict | None:
         status, detail = row[f"{key}_status"], row[f"{key}_detail"]
         if not isinstance(status, str) or not status:
             return None
-        numbers = {name: float(row[f"{key}_{name}"]) for name in NUMBERS}
-        counts = {name: int(row[f"{key}_{name}"]) for name in COUNTS}
+        measured, bound, margin, relative = (float(row[f"{key}_{name}"]) for name in NUMBERS)
+        applicable, cases, where = (int(row[f"{key}_{name}"]) for name in COUNTS)
     except KeyError as error:
         raise ValueError(f"rows are an earlier version's, without the column {error}") from error
-    return Verdict(statement, Status(status), **numbers, **counts, detail=detail if isinstance(detail, str) else "")
+    words = detail if isinstance(detail, str) else ""
+    return Verdict(statement, Status(status), measured, bound, margin, relative, applicable, cases, where, words)
 
 
 def verdict_of_rows(rows: Iterable[dict], key: str, statement: str) -> Verdict:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from synthetic.batches.cell import Cell
-from synthetic.batches.geometry import Geometry
+from synthetic.batches.geometry import subspaces_at
 from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import FINE_MARGIN, crossing_in_two_passes, slack_row, unproved_row
 from synthetic.sweeps.noise_cells import build_stack
@@ -33,9 +33,7 @@ def cell_of(index: int, point: Point, options: TightnessOptions) -> Cell:
     """
     require_number(point["noise_levels"], "noise_levels", 0.0, np.inf, closed="neither")
     require_number(point["angles_deg"], "angles_deg", 0.0, 90.0, closed="right")
-    oblique = point["angles_deg"] < 90.0
-    angle = {"arrangement": "angle", "principal_angle": float(np.radians(point["angles_deg"]))} if oblique else {}
-    geometry = Geometry(point["num_clusters"], point["subspace_dims"], clusters="uniform", **angle)
+    geometry = subspaces_at(float(np.radians(point["angles_deg"])), point["num_clusters"], point["subspace_dims"])
     bases = geometry.bases(point["ambient_dims"], options.seed)
     pairs = cross_pairs(point["num_clusters"], point["cluster_sizes"])
     tau = depth_threshold(point["ambient_dims"], point["subspace_dims"], pairs, point["depths"], options.delta,

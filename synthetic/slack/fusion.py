@@ -59,7 +59,7 @@ def layers_of(cell: Cell, trials: int) -> Trajectory:
 
 def recovered_later(layers: Trajectory) -> np.ndarray:
     """Batches recovered at layers 1..L, (trials,)."""
-    return layers.recovered[1:].all(axis=0)
+    return np.asarray(layers.recovered[1:].all(axis=0))
 
 
 def promised(layers: Trajectory) -> np.ndarray:

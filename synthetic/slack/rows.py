@@ -57,12 +57,12 @@ def slack_row(
     middle, low, high = (np.float64(each) for each in measured)
     with np.errstate(divide="ignore"):
         ratio = [number / middle, number / high, number / low] if inverse else [x / number for x in (middle, low, high)]
-    middle, low, high, *ratio = (float(each) for each in (middle, low, high, *ratio))
     failure_low, failure_high = clopper_pearson(failures, trials)
     return {
         "place": place, "number": number, "trials": trials, "failures": failures, "failure_rate": failures / trials,
-        "failure_low": failure_low, "failure_high": failure_high, "measured": middle, "measured_low": low,
-        "measured_high": high, "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2],
+        "failure_low": failure_low, "failure_high": failure_high,
+        "measured": float(middle), "measured_low": float(low), "measured_high": float(high),
+        "ratio": float(ratio[0]), "ratio_low": float(ratio[1]), "ratio_high": float(ratio[2]),
     }  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def run_cell(
         stack_factory: what builds the stack; tests pass damaged ones to see that the checks notice.
     """
     stack, cut = build_stack(cell, device, stack_factory)
-    parts, seen = [], set()
+    parts: list[Trajectory] = []
+    seen: set[bytes] = set()
     for points in cell.batches():
         parts.append(stack.measure(torch.from_numpy(points), cell.labels))
         # First and last point tell batches apart: one is drawn first, one is not.
@@ -91,7 +92,7 @@ def check_cell(cell: Cell, trajectory: Trajectory) -> dict[str, Verdict]:
     return {
         trial.key: trial.judge(cell_cases(cell, trial), trajectory)
         for trial in trials()
-        if trial.on_cells is not None and trial.on_cells(cell)
+        if trial.judge is not None and trial.on_cells is not None and trial.on_cells(cell)
     }
 
 

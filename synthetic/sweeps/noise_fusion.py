@@ -43,10 +43,10 @@ def fusion_past_separation(law: ConeLaw, settings: SweepSettings, separation: fl
         return 0.0
     clusters = law.ambient_dim, law.num_clusters, law.sizes, law.min_within_cos, law.delta
     # One look at the separation ceiling is much quicker than a search that ends below it.
-    at = {"mixing": settings.mixing, "subspace_dim": settings.geometry.subspace_dim, "depth": settings.depth}
-    if not fusion_failure(*clusters, separation, **at).total <= law.delta:
+    mixing, dim, depth = settings.mixing, settings.geometry.subspace_dim, settings.depth
+    if not fusion_failure(*clusters, separation, mixing, subspace_dim=dim, depth=depth).total <= law.delta:
         return 0.0
-    return gaussian_fusion(*clusters, **at)
+    return gaussian_fusion(*clusters, mixing, subspace_dim=dim, depth=depth)
 
 
 def _cell(settings: SweepSettings, law: ConeLaw, level: float) -> Cell:

@@ -1,6 +1,7 @@
 """The noise sweep's grid: settings, the ceilings that theory gives for them, and the cells."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -107,24 +108,23 @@ def build_cells(
     for (dim, n), ceiling in ceilings.items():
         sizes = settings.geometry.sizes(n)
         levels = settings.noise_levels or _with_ceilings(even, ceiling, settings.noise)
-        common = {"ambient_dim": dim, "sizes": sizes, "depth": settings.depth, "mixing": settings.mixing,
-                  "trials": settings.trials, "seed": settings.seed}  # fmt: skip
+        cell_of = partial(Cell, ambient_dim=dim, sizes=sizes, depth=settings.depth, mixing=settings.mixing,
+                          trials=settings.trials, seed=settings.seed)  # fmt: skip
         cells.append(
-            Cell(
+            cell_of(
                 index=len(cells),
                 noise="none",
                 noise_level=0.0,
                 threshold=0.0,
                 mapped=True,
                 geometry=oblique(settings.geometry),
-                **common,
             )
         )
         for level in levels:
             extremes = laws[dim, n].extremes(settings.noise, float(level))
             recommended = recommended_threshold(*extremes, sizes)
             cells.append(
-                Cell(
+                cell_of(
                     index=len(cells),
                     noise=settings.noise,
                     noise_level=float(level),
@@ -132,7 +132,6 @@ def build_cells(
                     threshold=recommended if settings.threshold is None else settings.threshold,
                     geometry=settings.geometry,
                     extremes=extremes,
-                    **common,
                 )
             )
     # Subspaces that do not fit, or clusters that do not exist, show when they are drawn: before any work.

@@ -297,7 +297,7 @@ def _telling(group: list[dict]) -> list[tuple[int, dict]]:
         min((i for i, r in enumerate(group) if r["separated_rate"] < 0.95), default=None),
         min((i for i, r in enumerate(group) if r["separated_rate"] < 0.05), default=None),
     }
-    return list(enumerate(group[i] for i in sorted(picks - {None})))
+    return list(enumerate(group[i] for i in sorted(pick for pick in picks if pick is not None)))
 
 
 def _number(value: float) -> str:

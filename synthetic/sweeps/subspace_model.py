@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from synthetic.batches.cell import Cell
-from synthetic.batches.geometry import Geometry
+from synthetic.batches.geometry import Geometry, subspaces_at
 from synthetic.measure.one_block import one_block
 from theory.batch_floor import (
     Connection,
@@ -54,11 +54,8 @@ class SubspaceModel:
 
     @property
     def geometry(self) -> Geometry:
-        """As the generators take it; orthogonal subspaces need the fewest dimensions."""
-        kind = {"num_clusters": self.num_clusters, "subspace_dim": self.subspace_dim, "clusters": "uniform"}
-        if self.principal_angle == np.pi / 2:
-            return Geometry(**kind)
-        return Geometry(**kind, arrangement="angle", principal_angle=self.principal_angle)
+        """As the generators take it."""
+        return subspaces_at(self.principal_angle, self.num_clusters, self.subspace_dim)
 
     @property
     def noise_limit(self) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from models.heads import HeadConfig
+from models.heads import AttentionScope, HeadConfig
 from models.losses import OBJECTIVES, Objective, objective_from_name
 from synthetic.training.batch_source import Supervision
 from synthetic.training.training import Optimisation
@@ -99,9 +99,10 @@ def _attentions(base: Variant) -> Iterable[Variant]:
 
 
 def _supervisions(base: Variant) -> Iterable[Variant]:
+    scopes: tuple[tuple[AttentionScope, str], ...] = (("per_view", "views apart"), ("joint", "views together"))
     for weight, where in ((0.0, "output"), (1.0, "every block")):
         objective = replace(base.objective, intermediate=weight)
         yield replace(base, name=f"labels, {where}", objective=objective, supervision="labels")
-        for scope, seen in (("per_view", "views apart"), ("joint", "views together")):
+        for scope, seen in scopes:
             yield replace(base, name=f"views, {where}, {seen}", objective=objective, supervision="views",
                           head=replace(base.head, attention_scope=scope))  # fmt: skip

@@ -105,7 +105,7 @@ def _measure_reading(reading: Reading, classes: Tensor) -> dict:
         "integrity": (found.within.min() - found.cross.max()).item(),
         "quantile_integrity": (linear_quantile(found.within, LEVEL) - linear_quantile(found.cross, 1.0 - LEVEL)).item(),
         "jsd": float(loss[0]),
-        "certified": float(certified_sharpness(loss)[0]),
+        "certified": float(np.asarray(certified_sharpness(loss))[0]),
         "attention": float("nan"),
         "verdict": check_certificate(loss, rows),
         "affinity": found.affinity,
@@ -122,5 +122,5 @@ def _neighbour_accuracy(output: HeadOutput, batch: TrainingBatch) -> float:
 
 def to_device(batch: TrainingBatch, device: torch.device, dtype: torch.dtype = torch.float64) -> TrainingBatch:
     """The batch where and in the precision in which a head wants it."""
-    labels = (each.to(device) for each in (batch.classes, batch.samples, batch.targets))
-    return TrainingBatch(batch.points.to(device, dtype), *labels, batch.views)
+    classes, samples, targets = (each.to(device) for each in (batch.classes, batch.samples, batch.targets))
+    return TrainingBatch(batch.points.to(device, dtype), classes, samples, targets, batch.views)

@@ -44,7 +44,7 @@ class NoiseLaw:
     delta: float
 
     @property
-    def arguments(self) -> tuple:
+    def arguments(self) -> tuple[int, int, tuple[int, ...], float, float, float]:
         return self.dim, self.num_clusters, self.sizes, self.within, self.between, self.delta
 
     def separation(self) -> float:

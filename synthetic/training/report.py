@@ -117,6 +117,6 @@ def usable_rates(rows: list[dict], measure: str, tolerance: float = 0.05) -> str
         rate: float(np.mean([0.0 if np.isnan(row[measure]) else row[measure] for row in group]))
         for (rate,), group in groups_of(rows, "learning_rate").items()
     }
-    best = max(means, key=means.get)
+    best = max(means, key=means.__getitem__)
     close = [rate for rate, mean in means.items() if mean >= means[best] - tolerance]
     return f"best {means[best]:.3f} at {best:g}; {len(close)} of {len(means)}: {min(close):g} to {max(close):g}"

@@ -1,10 +1,10 @@
 """Damaged blocks, stacks and losses, on which every trial has to notice what is wrong."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
-from models.attention import Attention, TransFusionBlock
+from models.attention import TransFusionBlock
 from models.losses import affinity_jsd
 from models.softmax_fusion import SoftmaxStack
 from models.stack import AttentionStack
@@ -22,8 +22,8 @@ class DiagonalKept(TransFusionBlock):
 class ThresholdIgnored(TransFusionBlock):
     """Plain ReLU attention, whatever tau is."""
 
-    def attend(self, points):
-        return Attention(super().attend(points).cosines, numerical_threshold("float64"))
+    def attend(self, points, tile=None):
+        return replace(super().attend(points, tile), cut=numerical_threshold("float64"))
 
 
 class RowsNotNormalized(TransFusionBlock):
@@ -46,15 +46,16 @@ class OneFalseEdge(TransFusionBlock):
 class ForgetsToMix(TransFusionBlock):
     """Tokens never move: nothing leaks, but nothing fuses either."""
 
-    def mix(self, points, affinity, row_mass):
-        return points
+    def mix(self, points, affinity, row_mass, tile=None):
+        return points if tile is None else points[..., tile.rows, :]
 
 
 class PushesApart(TransFusionBlock):
     """Tokens move away from their neighbours."""
 
-    def mix(self, points, affinity, row_mass):
-        return 2.0 * points - super().mix(points, affinity, row_mass)
+    def mix(self, points, affinity, row_mass, tile=None):
+        own = points if tile is None else points[..., tile.rows, :]
+        return 2.0 * own - super().mix(points, affinity, row_mass, tile)
 
 
 class PowerIgnored(TransFusionBlock):
@@ -144,6 +145,6 @@ BLOCKS = {
 }
 
 
-def stacks(*names: str) -> Mapping[str, type[AttentionStack]]:
+def stacks(*names: str) -> dict[str, type[AttentionStack]]:
     """Stacks of damaged blocks, by the block's name."""
     return {name: type(name, (AttentionStack,), {"block_type": BLOCKS[name]}) for name in names}

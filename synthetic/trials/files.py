@@ -63,7 +63,10 @@ class Counterexample:
             raise not_a_counterexample(path)
         if "points" in fields:
             require_points(fields["points"])
-        cluster_layout(fields["labels"], len(fields["points" if "points" in fields else trial.each[0]]))
+        column = fields["points" if "points" in fields else trial.each[0]]
+        if not np.ndim(column):
+            raise not_a_counterexample(path)
+        cluster_layout(fields["labels"], len(column))
         values = {name: fields[name] for name in trial.needs}
         return Counterexample(trial, values, {name: fields[name] for name in ORIGIN & set(fields)})
 
@@ -91,11 +94,13 @@ def keeper(folder: Path | None) -> Keep:
 def write_values(path: Path, values: Mapping[str, object]) -> None:
     """Numbers, words and arrays as an .npz, by name, whole or not at all; ``read_values`` reads them."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(value) for name, value in values.items()})
+    # Any: the arrays' names could be those of savez's own options, as far as its types know.
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items()}
+    np.savez(buffer, **arrays)
     write_whole(path, buffer.getvalue())
 
 
-def read_values(path: Path) -> dict[str, object]:
+def read_values(path: Path) -> dict[str, Any]:
     """Numbers, words and arrays of an .npz, by name; nothing in it is unpickled.
 
     Raises:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from synthetic.batches.geometry import Geometry
+from synthetic.batches.geometry import subspaces_at
 from synthetic.batches.noise import NoiseKind, add_noise
 from synthetic.measure.one_block import one_block
 from synthetic.trials.trial import Cases, Rate, Subject, Trial
@@ -29,8 +29,7 @@ def filled_subspaces(
     threshold: float,
 ) -> Cases:
     """FEW_BATCHES batches of clusters uniform on subspaces at one principal angle, under noise of one of the kinds."""
-    arrangement = {} if angle == np.pi / 2 else {"arrangement": "angle", "principal_angle": angle}
-    geometry, labels = Geometry(len(sizes), dim, clusters="uniform", **arrangement), contiguous_labels(sizes)
+    geometry, labels = subspaces_at(angle, len(sizes), dim), contiguous_labels(sizes)
     clean = geometry.draw(geometry.bases(ambient, int(rng.integers(2**31))), sizes, rng.spawn(FEW_BATCHES))
     kind = kinds[0] if len(kinds) == 1 else kinds[rng.integers(len(kinds))]
     points = unit_points(add_noise(clean, labels, level, kind, rng.spawn(FEW_BATCHES)))

@@ -17,14 +17,17 @@ DEPTH = 5
 def start_clusters(generator: torch.Generator, restarts: int, sizes: Sizes) -> Parameters:
     """Clusters of many tightnesses around random centers, and unconstrained threshold and mixing."""
     dim = max(4, len(sizes) + 1)
-    normal = {"generator": generator, "dtype": torch.float64}
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
     labels = torch.from_numpy(contiguous_labels(sizes))
     scale = torch.logspace(-1.5, 0.3, restarts, dtype=torch.float64)[:, None, None]
-    centers = torch.randn(restarts, len(sizes), dim, **normal)
+    centers = normal(restarts, len(sizes), dim)
     return {
-        "points": centers[:, labels] + scale * torch.randn(restarts, len(labels), dim, **normal),
-        "threshold": torch.randn(restarts, **normal),
-        "mixing": torch.randn(restarts, **normal),
+        "points": centers[:, labels] + scale * normal(restarts, len(labels), dim),
+        "threshold": normal(restarts),
+        "mixing": normal(restarts),
     }
 
 

@@ -58,6 +58,8 @@ def load_statements(paths: Iterable[Path]) -> None:
         before = len(_TRIALS)
         try:
             spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None:
+                raise ImportError("must be a Python file, NAME.py")
             module = importlib.util.module_from_spec(spec)
             # Its imports of the toolkit mean this very copy, by whatever name it was loaded (contrastive_theory.py).
             vars(module)["__builtins__"] = __builtins__

@@ -1,5 +1,6 @@
 """Random cases of many shapes for any trial, and its negative controls."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,19 +37,24 @@ def search(trial: Trial, cases: int, seed: int, folder: Path | None = None) -> t
     Raises:
         ValueError: the trial draws no cases, or none inside its hypotheses.
     """
-    if trial.draw is None:
-        raise ValueError(f"{trial.key}: draws no random cases")
+    draw = _draw_of(trial)
     shapes: list[Shape] = []
     keep, done = keeper(folder), 0
     with tqdm(total=cases, disable=None, unit="batch", desc=f"{trial.name}, random") as bar:
         while done < cases:
-            drawn = trial.draw(seeding.generator(seed, len(shapes), trial.search_stream))
+            drawn = draw(seeding.generator(seed, len(shapes), trial.search_stream))
             shapes.append(_judge_shape(trial, len(shapes), drawn, keep))
             done += shapes[-1].verdict.applicable
             bar.update(shapes[-1].verdict.applicable)
             if not done and len(shapes) == BARREN_SHAPES:
                 raise ValueError(f"{trial.key}: no case of {BARREN_SHAPES} shapes lies inside the hypotheses")
     return _summary(trial, shapes), shapes
+
+
+def _draw_of(trial: Trial) -> Callable[[np.random.Generator], Cases]:
+    if trial.draw is None:
+        raise ValueError(f"{trial.key}: draws no random cases")
+    return trial.draw
 
 
 def _judge_shape(trial: Trial, number: int, cases: Cases, keep: Keep) -> Shape:
@@ -70,15 +76,20 @@ def _summary(trial: Trial, shapes: list[Shape]) -> Verdict:
     if trial.rate is None:
         verdict = combine_cells(trial.name, (shape.verdict for shape in shapes))
     else:
-        verdict = judge_rates(trial.name, [shape.counts for shape in shapes], trial.rate.delta)
+        counts = [shape.counts for shape in shapes if shape.counts is not None]
+        verdict = judge_rates(trial.name, counts, trial.rate.delta)
     return replace(verdict, statement=f"{trial.name} on random batches")
 
 
 def unnoticed(trial: Trial, seed: int = 5) -> list[str]:
-    """The trial's damaged subjects that none of its first random shapes finds out."""
-    missed = []
+    """The trial's damaged subjects that none of its first random shapes finds out.
+
+    Raises:
+        ValueError: the trial draws no cases.
+    """
+    missed, draw = [], _draw_of(trial)
     for name, subject in trial.damaged.items():
-        drawn = (trial.draw(seeding.generator(seed, i)).first(FEW_CASES) for i in range(trial.shows_after))
+        drawn = (draw(seeding.generator(seed, i)).first(FEW_CASES) for i in range(trial.shows_after))
         if not any(trial.check(cases, subject).status is Status.VIOLATED for cases in drawn):
             missed.append(name)
     return missed

@@ -37,7 +37,7 @@ def exact_of(cases: Cases) -> ExactReplay:
     """The batches in high precision, where a margin is too close to call."""
     matrix = cases.shared.get("query_key_map")
     return ExactReplay(cases["points"].__getitem__, cases["labels"], cut_of(cases), cases["mixing"],
-                       int(cases["depth"]), matrix if np.size(matrix) and matrix is not None else None)  # fmt: skip
+                       int(cases["depth"]), matrix if matrix is not None and np.size(matrix) else None)  # fmt: skip
 
 
 def column_array(values: np.ndarray) -> np.ndarray:

@@ -107,6 +107,8 @@ class Trial:
             raise ValueError(f"key: must be a word in lower case, got {self.key!r}")
         if (self.judge is None) == (self.rate is None):
             raise ValueError(f"{self.key}: give judge for a statement about every case, or rate for one that may fail")
+        if self.on_cells is not None and self.judge is None:
+            raise ValueError(f"{self.key}: on_cells goes with judge: the noise sweep asks about every case")
         if "labels" not in self.shared:
             raise ValueError(f"{self.key}: shared has to name labels, got {self.shared}")
 
@@ -134,8 +136,9 @@ class Trial:
     def check(self, cases: Cases, subject: Subject | None = None) -> Verdict:
         """Measure and judge the cases. Of a promised rate, whether any of them fails."""
         measured = self.measure(cases, subject or self.subject)
-        if self.rate is None:
+        if self.judge is not None:
             return self.judge(cases, measured)
+        assert self.rate is not None
         return self.verdict_on(np.asarray(self.rate.fails(cases, measured)))
 
     def verdict_on(self, failed: np.ndarray) -> Verdict:

@@ -45,7 +45,8 @@ REPORT = (
     *bugs_in(
         "paper_checks/report/forest.py", "paper_checks/report/forest",
         ("forest_in_plain_units", "row[key] / worth if", "row[key] if"),
-        ("kept_results_without_units", "worth = claim.worth.get(row.get(\"measure\"), math.nan)", "worth = math.nan"),
+        ("kept_results_without_units",
+         "worth = claim.worth.get(row.get(\"measure\", \"\"), math.nan)", "worth = math.nan"),
     ),
     *bugs_in(
         "figures/claim_forest.py", "figures/forest_figures",

@@ -13,8 +13,8 @@ SPLITS = (
               "zip(np.arange(2 * len(hashes), dtype=np.uint64).reshape(-1, 2).T, offsets)"),
              ("one_split_for_all_seeds", 'f"{what} {seed}"', 'f"{what}"'),
              ("limit_and_validation_drawn_alike", 'f"{what} {seed}"', 'f"{seed}"'),
-             ("identical_images_on_both_sides", "members[: ends[min(np.searchsorted(ends, count), len(ends) - 1)]]",
-              "members[:count]")),
+             ("identical_images_on_both_sides",
+              "members[: ends[min(int(np.searchsorted(ends, count)), len(ends) - 1)]]", "members[:count]")),
 )  # fmt: skip
 
 PIXELS = (

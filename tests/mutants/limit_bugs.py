@@ -73,7 +73,7 @@ CLAIMS = (
          "slopes_beside(sizes, grid[seed], certified)"),
         ("first_epoch_for_the_last", 'last_epoch(results.table(task, "epochs"))[0]',
          'results.table(task, "epochs")[0]'),
-        ("fall_is_enough", "measure, below, above)]", "measure, below, dict.fromkeys(above, 0.0))]"),
+        ("fall_is_enough", "measure, falling, rising)]", "measure, falling, dict.fromkeys(rising, 0.0))]"),
     ),
     *bugs_in(
         "figures/claim_limits.py", "figures/limit_figures",

@@ -18,8 +18,8 @@ STACK = bugs_in(
     "models/stack.py", "models/stack models/tiled",
     ("output_not_squared", "block.rectify(attention) ** 2", "block.rectify(attention) ** 1"),
     ("one_block_too_few", "for _ in range(depth + 1)", "for _ in range(depth)", SWEEP),
-    ("first_block_does_not_mix", "mix = shared.for_trials(trials), layer <",
-     "mix = shared.for_trials(trials), 0 < layer <", SWEEP),
+    ("first_block_does_not_mix", "mix = self._block(layer).for_trials(trials), layer <",
+     "mix = self._block(layer).for_trials(trials), 0 < layer <", SWEEP),
     ("inputs_not_normalised", 'if self.normalize == "never":', 'if self.normalize != "every":'),
     ("unsigned_output_of_positive_cosines", "attention.cosines.abs()", "attention.cosines.clamp_min(0.0)"),
 )  # fmt: skip
@@ -127,7 +127,7 @@ PROBES = bugs_in(
 OPTIMIZERS = bugs_in(
     "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
-    ("nesterov_ignored", '"nesterov": config.nesterov', '"nesterov": False'),
+    ("nesterov_ignored", "config.momentum, config.nesterov", "config.momentum, False"),
     ("momentum_of_adamw_ignored", "betas=(config.momentum, 0.999)", "betas=(0.9, 0.999)"),
     ("biases_decayed", '"weight_decay": 0.0, "adapt": False', '"weight_decay": weight_decay, "adapt": False'),
     ("lars_upside_down", 'group["eta"] * sizes / slopes', 'group["eta"] * slopes / sizes'),

@@ -18,7 +18,7 @@ ROWS = bugs_in(
 DEPTH = bugs_in(
     "synthetic/slack/depth.py", "synthetic/slack/measured",
     ("later_false_edges_forgiven", "(layers.false_edges == 0).all(axis=0)", "(layers.false_edges[0] == 0)"),
-    ("orthogonal_whatever_the_angle", "oblique = point[\"angles_deg\"] < 90.0", "oblique = False"),
+    ("orthogonal_whatever_the_angle", "float(np.radians(point[\"angles_deg\"])), point", "np.pi / 2, point"),
 )  # fmt: skip
 
 FUSION = bugs_in(

@@ -12,7 +12,7 @@ CELLS = bugs_in(
 GEOMETRY = bugs_in(
     "synthetic/batches/geometry.py", "synthetic/sweeps/noise_cells synthetic/sweep_noise",
     ("first_theorem_on_orthogonal_subspaces", 'arrangement="random"', 'arrangement="orthogonal"', SWEEP),
-    ("clean_cosine_of_the_farthest_subspaces", "largest = max(overlaps)", "largest = min(overlaps)"),
+    ("clean_cosine_of_the_farthest_subspaces", "largest = max(float(", "largest = min(float("),
 )  # fmt: skip
 
 MEASURED = bugs_in(
@@ -74,7 +74,7 @@ RUN_FOLDER = bugs_in(
 
 EVALUATION = bugs_in(
     "synthetic/training/evaluation.py", "synthetic/training/training synthetic/train_stack",
-    ("certificate_of_half_the_loss", "certified_sharpness(loss)[0])", "certified_sharpness(0.5 * loss)[0])"),
+    ("certificate_of_half_the_loss", "certified_sharpness(loss))[0]", "certified_sharpness(0.5 * loss))[0]"),
     ("quantile_of_the_best_cross_pairs", "(found.cross, 1.0 - LEVEL)", "(found.cross, LEVEL)"),
     ("nearest_neighbour_is_the_other_view", "cosines.masked_fill(own, -2.0).argmax(-1)", "cosines.argmax(-1)"),
 )  # fmt: skip

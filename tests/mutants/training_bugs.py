@@ -85,7 +85,7 @@ EVALUATION = (
 
 ORIGINS = (
     *bugs_in("models/cifar/data/fingerprint.py", "models/cifar/data/fingerprint",
-             ("classes_of_images_not_hashed", "found.update(labels)", "pass"),
+             ("classes_of_images_not_hashed", "found.update(labels.data)", "pass"),
              ("pixels_not_hashed", "pixels.reshape(-1).data if pixels.size else", "")),
     *bugs_in("models/cifar/training/checkpoint.py", "models/cifar/training/checkpoint",
              ("checksum_not_compared", "elif kept != found:", "elif False:"),

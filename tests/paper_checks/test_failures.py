@@ -83,7 +83,7 @@ def test_a_result_is_one(planted, tmp_path, does):
     planted(does)
     carry_out(TASK, tmp_path)
     assert missing([TASK], tmp_path) == []
-    assert Results(tmp_path).json(TASK, "verdicts")[0]["status"] == does.split(",")[0]
+    assert Results(tmp_path).records(TASK, "verdicts")[0]["status"] == does.split(",")[0]
     # As a run of an earlier version may have left it, which took every exit status 1 for a result.
     (tmp_path / TASK.name / VERDICTS).unlink()
     assert missing([TASK], tmp_path) == [TASK]

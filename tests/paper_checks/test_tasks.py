@@ -86,12 +86,15 @@ def test_json_that_is_missing_or_damaged_is_named(tmp_path):
     task = Number("a", 1.0)
     carry_out(task, tmp_path)
     with pytest.raises(ValueError, match=r"verdicts\.json: missing or damaged"):
-        Results(tmp_path).json(task, "verdicts")
+        Results(tmp_path).records(task, "verdicts")
     (tmp_path / "a" / "verdicts.json").write_text("[1")
     with pytest.raises(ValueError, match=r"verdicts\.json: missing or damaged"):
-        Results(tmp_path).json(task, "verdicts")
+        Results(tmp_path).records(task, "verdicts")
     (tmp_path / "a" / "verdicts.json").write_text(json.dumps([1]))
-    assert Results(tmp_path).json(task, "verdicts") == [1]
+    assert Results(tmp_path).records(task, "verdicts") == [1]
+    (tmp_path / "a" / "config.json").write_text(json.dumps([1]))
+    with pytest.raises(ValueError, match=r"config\.json: missing or damaged \(list in place of dict\)"):
+        Results(tmp_path).settings(task)
 
 
 def test_a_command_that_fails_says_what_it_said(tmp_path):

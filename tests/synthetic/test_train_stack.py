@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from synthetic import train_stack
+from synthetic.runs.backends import BackendOptions
 from synthetic.train_stack import main
 from synthetic.training.report import breakdown, mean_and_spread, usable_rates
 from synthetic.training.training import Optimisation, train
@@ -73,6 +75,21 @@ def test_a_false_certificate_is_noticed(tmp_path):
         seeds=1, optimisation=Optimisation(steps=2, evaluations=1, evaluation_batches=2),
     )  # fmt: skip
     assert train_stack.run(options, liar) == 1
+
+
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "loky"), ("meta", "serial")])
+def test_the_backend_follows_from_the_device(device, kind):
+    assert train_stack.TrainStack().backend_on(torch.device(device)) == BackendOptions(kind, threads=1)
+    assert train_stack.TrainStack(backend="serial").backend_on(torch.device(device)).backend == "serial"
+
+
+def test_jobs_go_with_the_backend_that_is_taken_by_default():
+    assert train_stack.TrainStack(jobs=2).backend_on(torch.device("cpu")).processes == 2
+
+
+def test_settings_that_lack_a_default_make_no_tasks():
+    with pytest.raises(ValueError, match="must be given"):
+        train_stack.build_tasks(train_stack.TrainSettings(seeds=1, batch_sizes=(24,)))
 
 
 def test_quick_is_what_the_command_line_says():

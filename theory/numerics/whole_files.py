@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from theory.numerics.manifest import digest_of, entered, owner, require_unchanged
 from theory.numerics.part_files import PART, DamagedFileError, new_part, write_part
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["PART", "DamagedFileError", "GrowingTable", "exact_floats", "read_json", "replacing", "to_plain",
            "write_all", "write_json", "write_table", "write_whole"]  # fmt: skip
@@ -94,6 +98,14 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise DamagedFileError(f"{path}: holds no settings by name")
     return content
+
+
+@overload
+def to_plain(value: "DataclassInstance | dict") -> dict: ...
+
+
+@overload
+def to_plain(value: object) -> object: ...
 
 
 def to_plain(value: object) -> object:

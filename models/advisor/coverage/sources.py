@@ -13,7 +13,7 @@ from models.advisor.inputs.features import FeatureSet, feature_set
 class Source(Protocol):
     """Rows for the advisor and, of the same source, rows that it does not see."""
 
-    strengths: tuple[float, ...]
+    strengths: ClassVar[tuple[float, ...]]
 
     def draw(self, rng: np.random.Generator, rows: int, new: int) -> tuple[FeatureSet, FeatureSet]:
         """``rows`` for the advisor, and ``new`` ones, or all that are left."""
@@ -54,7 +54,7 @@ class Gaussian:
 class Digits:
     """Pixels of scikit-learn's digits: rows are drawn without replacement, and all others are new rows."""
 
-    strengths = demo.STRENGTHS
+    strengths: ClassVar[tuple[float, ...]] = demo.STRENGTHS
 
     def __init__(self) -> None:
         from sklearn.datasets import load_digits

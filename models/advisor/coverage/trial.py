@@ -133,15 +133,20 @@ def _checked(draw: Draw) -> tuple:
     return judge(predictions, check.measure(predictions), check.new_size)
 
 
+def _shuffled(features: FeatureSet, rng: np.random.Generator) -> FeatureSet:
+    assert features.classes is not None
+    return replace(features, classes=rng.permutation(features.classes))
+
+
 def controls(draw: Draw, rng: np.random.Generator) -> Iterator[Outcome]:
     """What is wrong on purpose, with labels."""
-    shuffled = replace(draw.features, classes=rng.permutation(draw.features.classes))
+    shuffled = _shuffled(draw.features, rng)
     found = find(shuffled, draw.config)
     yield _control("shuffled labels: called at chance", not found.weights)
     twice = draw.features.take(np.tile(np.arange(draw.features.num_rows), 2))
     advice = advice_of(find(twice, draw.config), draw.config)
     yield _control("every row twice: near-duplicates named", any("near-duplicate" in told for told in advice.warnings))
-    other = replace(draw.new, classes=rng.permutation(draw.new.classes))
+    other = _shuffled(draw.new, rng)
     yield _control("check set with shuffled labels: CONTRADICTED", _contradicted(replace(draw, new=other)))
     yield _control("shifted check set: CONTRADICTED", _contradicted(replace(draw, new=shifted(draw.new, rng))))
 

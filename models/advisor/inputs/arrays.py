@@ -4,8 +4,8 @@ import math
 import mmap
 import zipfile
 from collections.abc import Iterator
-from io import BufferedIOBase
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -96,7 +96,14 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _header(file: BufferedIOBase, name: str) -> tuple[np.dtype, tuple[int, ...], bool]:
+@runtime_checkable
+class Readable(Protocol):
+    """What bytes can be read from, such as a file or an archive's member."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def _header(file: Readable, name: str) -> tuple[np.dtype, tuple[int, ...], bool]:
     try:
         version = np.lib.format.read_magic(file)
         if version not in READ_HEADER:

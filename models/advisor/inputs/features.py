@@ -110,23 +110,28 @@ def load_features(sources: Sources, limit: MemoryLimit, class_names: tuple[str, 
     Raises:
         ValueError: a file that is missing, not of a known kind, not safe to read, or whose rows are not usable.
     """
-    arrays = _read(sources.features, sources.label_column, limit)
-    if "embeddings" not in arrays:
-        held = ", ".join(arrays) or "nothing"
-        raise ValueError(f"{sources.features}: holds no array named embeddings, only {held}; names are {NAMES}")
-    labels = arrays.get("labels") if sources.labels is None else _read_labels(sources, limit)
-    views, strengths = arrays.get("views"), arrays.get("strengths")
-    if views is not None and views.ndim != 3:
+    arrays = _read_embeddings(sources.features, sources.label_column, limit)
+    labels = arrays.get("labels") if sources.labels is None else _read_labels(sources.labels, sources, limit)
+    views: Sequence[np.ndarray] | np.ndarray | None = arrays.get("views")
+    strengths: Sequence[float] | np.ndarray | None = arrays.get("strengths")
+    if isinstance(views, np.ndarray) and views.ndim != 3:
         raise ValueError(f"views: expected shape (strengths, N, D), got {views.shape}")
     if sources.views:
         if views is not None:
             raise ValueError(f"--view: {sources.features} holds views already; give one or the other")
         strengths = [strength for strength, _ in sources.views]
-        views = [_read(path, sources.label_column, limit).get("embeddings") for _, path in sources.views]
-        total = sum(each.nbytes for each in views if each is not None)
-        limit.require(total + arrays["embeddings"].nbytes, "all views together")
+        views = [_read_embeddings(path, sources.label_column, limit)["embeddings"] for _, path in sources.views]
+        limit.require(sum(each.nbytes for each in (*views, arrays["embeddings"])), "all views together")
     return feature_set(arrays["embeddings"], labels, views, strengths, name=str(sources.features),
                        class_names=class_names)  # fmt: skip
+
+
+def _read_embeddings(path: Path, label_column: str, limit: MemoryLimit) -> dict[str, np.ndarray]:
+    arrays = _read(path, label_column, limit)
+    if "embeddings" not in arrays:
+        held = ", ".join(arrays) or "nothing"
+        raise ValueError(f"{path}: holds no array named embeddings, only {held}; names are {NAMES}")
+    return arrays
 
 
 def _read(path: Path, label_column: str, limit: MemoryLimit) -> dict[str, np.ndarray]:
@@ -148,8 +153,7 @@ def _read(path: Path, label_column: str, limit: MemoryLimit) -> dict[str, np.nda
     raise ValueError(f"{path}: unknown kind of file {kind!r}; known are {', '.join(KINDS)}")
 
 
-def _read_labels(sources: Sources, limit: MemoryLimit) -> np.ndarray:
-    path = sources.labels
+def _read_labels(path: Path, sources: Sources, limit: MemoryLimit) -> np.ndarray:
     if path.suffix.lower() == ".txt":
         if not path.is_file():
             raise ValueError(f"{path}: there is no such file")

@@ -23,7 +23,7 @@ MARGIN = 4.0
 EXPECTED_WITHIN = 1.96
 
 AttentionKind = Literal["relu", "softmax"]
-KINDS: dict[AttentionKind, str] = {"relu": "threshold", "softmax": "inverse temperature"}
+KINDS: dict[str, str] = {"relu": "threshold", "softmax": "inverse temperature"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def choose_attention(pool: Pool, batch_size: int, config: AdvisorConfig) -> tupl
     pool = pool.take(np.flatnonzero(pool.bank))
     size = min(batch_size, pool.size)
     rows = draw_batches(pool, size, CANDIDATES, rng)
-    return tuple(_choose(pool, rows, kind, values, config)
-                 for kind, values in (("relu", THRESHOLDS), ("softmax", INVERSE_TEMPERATURES)))  # fmt: skip
+    relu, softmax = (_choose(pool, rows, kind, values, config)
+                     for kind, values in (("relu", THRESHOLDS), ("softmax", INVERSE_TEMPERATURES)))  # fmt: skip
+    return relu, softmax
 
 
 def _choose(pool: Pool, rows: np.ndarray, kind: str, values: tuple[float, ...], config: AdvisorConfig) -> Choice:

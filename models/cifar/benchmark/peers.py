@@ -73,7 +73,7 @@ def library_is_there() -> bool:
 
 def contests() -> tuple[Contest, ...]:
     """All losses with the peers that are there."""
-    theirs: dict[str, dict[str, Peer]] = {"nt_xent": {}, "supcon": {}, "affinity": {}}
+    theirs: dict[LossName, dict[str, Peer]] = {"nt_xent": {}, "supcon": {}, "affinity": {}}
     if library_is_there():
         # Optional, and slow to import.
         from pytorch_metric_learning import losses
@@ -82,13 +82,15 @@ def contests() -> tuple[Contest, ...]:
         pairs = losses.SelfSupervisedLoss(losses.NTXentLoss(temperature=TEMPERATURES["nt_xent"]))
         theirs["nt_xent"][LIBRARY] = Peer(pairs, lambda n: 20 * n**3)
         theirs["supcon"][LIBRARY] = Peer(losses.SupConLoss(temperature=TEMPERATURES["supcon"]), lambda n: 48 * n**2)
-    written = {
+    written: dict[LossName, Peer] = {
         "nt_xent": Peer(plain_nt_xent, lambda n: 16 * n**2),
         "supcon": Peer(plain_supcon, lambda n: 24 * n**2),
         "affinity": Peer(plain_affinity, lambda n: 56 * n**2),
     }
-    ours = {"nt_xent": NTXentLoss(TEMPERATURES["nt_xent"]), "supcon": SupConLoss(TEMPERATURES["supcon"]),
-            "affinity": AffinityJSDLoss()}  # fmt: skip
+    ours: dict[LossName, Loss] = {
+        "nt_xent": NTXentLoss(TEMPERATURES["nt_xent"]), "supcon": SupConLoss(TEMPERATURES["supcon"]),
+        "affinity": AffinityJSDLoss(),
+    }  # fmt: skip
     return tuple(Contest(name, ours[name], {WRITTEN: written[name], **theirs[name]}) for name in written)
 
 
@@ -124,10 +126,11 @@ def plain_affinity(embeddings: Float[Tensor, "n D"], labels: Int64[Tensor, " n"]
     middle = 0.5 * (affinity + target)
     # The least number keeps logarithms of zeros finite; it is multiplied by zero.
     least = torch.finfo(rows.dtype).tiny
-    divergence = sum(
-        part * (part.clamp_min(least).log() - middle.clamp_min(least).log()) for part in (affinity, target)
-    )
-    return 0.5 * divergence.sum(1)[positives.any(1)].mean()
+
+    def divergence(part: Tensor) -> Tensor:
+        return part * (part.clamp_min(least).log() - middle.clamp_min(least).log())
+
+    return 0.5 * (divergence(affinity) + divergence(target)).sum(1)[positives.any(1)].mean()
 
 
 def value_and_gradients(loss: Loss, leaves: tuple[Tensor, ...], beside: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,6 +1,7 @@
 """The stack at small shapes, against the matrix products that no implementation can do without."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -42,9 +43,10 @@ def compare_stacks(rounds: int, device: torch.device, shapes: Sequence[tuple[int
         points = clustered_points(shape).to(device)
         labels = contiguous_labels((shape[1] // CLUSTERS,) * CLUSTERS)
         stack = AttentionStack(DEPTH, THRESHOLD, device=device)
-        times = in_turn(
-            {"stack": lambda s=stack, p=points, y=labels: s.measure(p, y),
-             "bare": lambda p=points: bare_products(p, DEPTH)}, rounds, device)  # fmt: skip
+        work: dict[str, Callable[[], object]] = {
+            "stack": partial(stack.measure, points, labels), "bare": partial(bare_products, points, DEPTH)
+        }  # fmt: skip
+        times = in_turn(work, rounds, device)
         wall, cpu = times["stack"].over(times["bare"])
         rows.append({
             "trials": shape[0], "n": shape[1], "dim": shape[2], "depth": DEPTH,

@@ -266,8 +266,7 @@ def _batch(content: dict, archive: Archive, classes: int, path: Path, member: st
     data, labels = content.get("data"), content.get(archive.labels_key)
     where = f"{path}: member {member}"
     width = int(np.prod(IMAGE_SHAPE))
-    is_array = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2
-    if not is_array or data.shape[1] != width or not len(data):
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (width,) or not len(data):
         raise ValueError(f"{where} has no uint8 array data of shape (N, {width}), N >= 1")
     if not isinstance(labels, list) or len(labels) != len(data) or not all(type(each) is int for each in labels):
         raise ValueError(f"{where} has no list {archive.labels_key} of {len(data)} whole numbers")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from models.cifar.data.limits import pixel_problem
 
@@ -105,7 +105,7 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether a color image has 16 bits a channel, of which Pillow drops 8 without a word."""
     if image.format == "PNG":
         return data[12:16] == b"IHDR" and data[24] == 16
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8
     # PPM files say what white is, and Pillow heeds it.
     return False

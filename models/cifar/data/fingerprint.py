@@ -48,7 +48,7 @@ def _of_part(images: ImageSet, classes: int) -> dict:
     labels = np.ascontiguousarray(images.labels.cpu().numpy(), dtype="<i8")
     pixels = images.images.cpu().contiguous().numpy()
     found = hashlib.sha256(json.dumps([str(pixels.dtype), list(pixels.shape)]).encode())
-    found.update(labels)
+    found.update(labels.data)
     # NumPy gives no buffer of arrays without elements in all shapes.
     found.update(pixels.reshape(-1).data if pixels.size else b"")
     counts = np.bincount(labels, minlength=classes)

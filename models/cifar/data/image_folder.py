@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def _decode(path: Path, source: Source, image_size: int | None, skip: bool) -> I
         named = [name for (name, _), there in zip(files, read) if there]
         pairs = as_pairs(hashes[part][read].tobytes())
         images = arrays[part] if read.all() else arrays[part][read]
-        parts[part] = PartImages(images, labels, pairs, lambda named=named: named)
+        parts[part] = PartImages(images, labels, pairs, partial(list, named))
     return ImageData(parts, layout.classes, _facts(layout, parts, sizes, unreadable, remarks))
 
 
@@ -207,14 +208,15 @@ class _Room:
         self.bytes += pixels.nbytes
         # Not all of them at once: behind the first ten thousand photographs of one size may come one of another.
         if self.available is not None and self.bytes > MEMORY_SHARE * self.available:
-            require_memory(sum(self.counts.values()), *pixels.shape[:2], self.path, self.available)
+            height, width = pixels.shape[:2]
+            require_memory(sum(self.counts.values()), height, width, self.path, self.available)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All images, (N, 3, H, W) by part."""
         if self.size is None:
-            shape = self.waiting[0][2].shape[:2] if self.waiting else (MIXED_SIZE, MIXED_SIZE)
-            require_memory(len(self.waiting), *shape, self.path, self.available)
-            self._make(*shape)
+            height, width = self.waiting[0][2].shape[:2] if self.waiting else (MIXED_SIZE, MIXED_SIZE)
+            require_memory(len(self.waiting), height, width, self.path, self.available)
+            self._make(height, width)
             while self.waiting:
                 part, i, pixels = self.waiting.pop()
                 self.found[part][i] = pixels.transpose(2, 0, 1)
@@ -225,6 +227,7 @@ class _Room:
         self.found = {part: np.empty((count, 3, height, width), np.uint8) for part, count in self.counts.items()}
 
     def _set(self, part: str, i: int, pixels: np.ndarray) -> None:
+        assert self.size is not None
         self.found[part][i] = fit(pixels, self.size).transpose(2, 0, 1)
 
 
@@ -233,14 +236,14 @@ class _Room:
 
 def _packed(data: ImageData) -> list[bytes | memoryview]:
     """Numbers and texts as JSON behind its length, then for each part images, labels, hashes and names."""
-    head = {"classes": data.classes, "facts": asdict(data.facts), "parts": {}}
-    pieces = []
+    shapes: dict[str, list[int]] = {}
+    pieces: list[bytes | memoryview] = []
     for name, part in data.parts.items():
         names = "\0".join(part.names()).encode(errors="surrogateescape")
-        head["parts"][name] = [*part.images.shape, len(names)]
-        pieces += [memoryview(each.reshape(-1).view(np.uint8)) for each in (part.images, part.labels, part.hashes)]
+        shapes[name] = [*part.images.shape, len(names)]
+        pieces += [each.reshape(-1).view(np.uint8).data for each in (part.images, part.labels, part.hashes)]
         pieces.append(names)
-    text = json.dumps(head).encode()
+    text = json.dumps({"classes": data.classes, "facts": asdict(data.facts), "parts": shapes}).encode()
     return [len(text).to_bytes(8, "big"), text, *pieces]
 
 

@@ -208,8 +208,8 @@ def split_images(data: ImageData, config: DataConfig, name: str, source: str, si
 
 
 def _limited(part: PartImages, name: str, config: DataConfig) -> PartImages:
-    drawn = name == "train" and config.limit_seed is not None
-    order = draw_order(part.hashes, config.limit_seed, LIMIT) if drawn else None
+    seed = config.limit_seed if name == "train" else None
+    order = None if seed is None else draw_order(part.hashes, seed, LIMIT)
     kept = some_of_each(part.labels, config.limit, order)
     if len(kept) == len(part.labels):
         return part
@@ -269,7 +269,7 @@ def _load_digits(size: int) -> ImageData:
         # By place, not by content: the test images of digits are to stay what they have always been.
         members = np.random.default_rng([DIGITS_SEED, label]).permutation(np.flatnonzero(labels == label))
         test[members[: round(DIGITS_TEST_SHARE * len(members))]] = True
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for part, mask in (("train", ~test), ("test", test)):
         arrays |= {f"{part}_images": images[mask], f"{part}_labels": labels[mask]}
     return _official(arrays, tuple(str(name) for name in digits.target_names), size)

@@ -108,7 +108,8 @@ def arrange(path: Path, source: Source) -> Layout:
 class _Arrangement:
     def __init__(self, path: Path, source: Source) -> None:
         self.path, self.source = path, source
-        self.passed_over, self.notes = Tally(), []
+        self.passed_over = Tally()
+        self.notes: list[str] = []
         self.files = []
         for entry in source.files:
             if any(map(is_hidden, entry.place)):
@@ -179,7 +180,7 @@ class _Arrangement:
             below = len(root) + 2
             if len(inner) > 1 or None in inner or all(len(place) == below for place in images):
                 break
-            root = (*root, *inner)
+            root = (*root, *(name for name in inner if name is not None))
         part = _Part("")
         self._fill(root, {"": part}, whole=True)
         part.classes = {name: entries for name, entries in part.classes.items() if entries}

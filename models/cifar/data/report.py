@@ -103,8 +103,8 @@ class DataReport:
         if len(names) <= CLASSES_SHOWN:
             width = max(map(columns, names))
             for i, name in enumerate(names):
-                counts = ", ".join(f"{counts[i]:,} {part}" for part, counts in self.images.items())
-                yield f"  {name}{' ' * (width - columns(name))}  {counts}", 4
+                told = ", ".join(f"{counts[i]:,} {part}" for part, counts in self.images.items())
+                yield f"  {name}{' ' * (width - columns(name))}  {told}", 4
             return
         yield f"  {len(names):,} classes", 4
         for part, counts in self.images.items():

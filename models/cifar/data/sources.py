@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 from models.cifar.data.limits import LARGEST_FILE, BoundedReads, require_member_limits, size_problem
 from models.cifar.data.names import Place, is_hidden, is_part
@@ -26,7 +26,9 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
 # A broken archive can end in any of these.
 READ_ERRORS = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError)
-UNPACKED_BY = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+UNPACKED_BY: dict[bytes, Callable[[BinaryIO], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open
+}  # fmt: skip
 ZIP_MAGIC = b"PK"
 LONGEST_CHAIN = 40
 LONGEST_LINK = 4096
@@ -188,7 +190,7 @@ def _read_file(path: Path) -> bytes:
 def _list_zip(archive: zipfile.ZipFile, path: Path) -> Source:
     infos = archive.infolist()
     require_member_limits(len(infos), sum(info.file_size for info in infos), path)
-    listing = _Listing(path)
+    listing: _Listing[zipfile.ZipInfo] = _Listing(path)
     for info in sorted(infos, key=lambda each: each.header_offset):
         # Old programs wrote backslashes, against the format, which knows no other separator than /.
         name = info.filename.replace("\\", "/")
@@ -224,10 +226,11 @@ def _unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def _list_tar(archive: tarfile.TarFile, file: io.BufferedIOBase, path: Path) -> Source:
-    listing, count, expanded = _Listing(path), 0, 0
+    listing: _Listing[tuple[int, int]] = _Listing(path)
+    count = expanded = 0
     while (member := archive.next()) is not None:
         # A member object is ten times as large as what is needed of it here.
-        archive.members.clear()
+        archive.members.clear()  # type: ignore[attr-defined]  # typeshed leaves the list of what next() has read out
         count, expanded = count + 1, expanded + member.size
         require_member_limits(count, expanded, path)
         if member.isdir():
@@ -265,16 +268,20 @@ def _require_end(file: io.BufferedIOBase, offset: int, path: Path) -> None:
         require_member_limits(0, rest, path)
 
 
-class _Listing:
+# Where a member lies in its archive.
+Where = TypeVar("Where")
+
+
+class _Listing(Generic[Where]):
     """Members of an archive as they come, and where their links lead."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files: dict[Place, tuple[str, object, str]] = {}
+        self.files: dict[Place, tuple[str, Where | None, str]] = {}
         self.links: dict[Place, tuple[str, Place | None]] = {}
         self.folders: dict[Place, None] = {}
 
-    def file(self, name: str, where: object, problem: str) -> None:
+    def file(self, name: str, where: Where | None, problem: str) -> None:
         """A file that lies somewhere, or cannot be read."""
         self.files[self._new(name)] = (name, where, problem)
 
@@ -287,23 +294,31 @@ class _Listing:
         place = self._new(name)
         self.links[place] = (name, _joined(() if from_top else place[:-1], target))
 
-    def source(self, read: Callable[[object], bytes], order: Callable[[object], int]) -> Source:
+    def source(self, read: Callable[[Where], bytes], order: Callable[[Where], int]) -> Source:
         """All that is there, in the order of the places that ``order`` takes from where files lie."""
         known = {place[:depth] for place in (*self.files, *self.links) for depth in range(1, len(place))}
         known |= set(self.folders)
-        found: dict[str, tuple[Place, object, str]] = {}
+        found: dict[str, tuple[Place, Where | None, str]] = {}
         for place, (name, where, problem) in self.files.items():
             found[name] = (place, where, problem)
         for place, (name, target) in self.links.items():
             end, problem = self._followed(target, known)
-            where = None
-            if not problem:
-                _, where, problem = self.files[end]
-            found[name] = (place, where, problem)
+            nowhere: tuple[Place, Where | None, str] = (place, None, problem)
+            found[name] = nowhere if problem else (place, *self.files[end][1:])
+
         # Links lie where their targets do: a compressed archive that goes back for each would never end.
-        names = sorted(found, key=lambda name: -1 if found[name][1] is None else order(found[name][1]))
-        entries = [Entry(name, found[name][0], found[name][2]) for name in names]
-        return Source(entries, list(self.folders), lambda name: read(found[name][1]))
+        def place_of(name: str) -> int:
+            _, there, _ = found[name]
+            return -1 if there is None else order(there)
+
+        def content_of(name: str) -> bytes:
+            _, there, problem = found[name]
+            if there is None:
+                raise ValueError(problem)
+            return read(there)
+
+        entries = [Entry(name, found[name][0], found[name][2]) for name in sorted(found, key=place_of)]
+        return Source(entries, list(self.folders), content_of)
 
     def _followed(self, place: Place | None, folders: set[Place]) -> tuple[Place, str]:
         for _ in range(LONGEST_CHAIN):

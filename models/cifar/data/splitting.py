@@ -19,7 +19,7 @@ HASH_BYTES = 16
 def content_hash(pixels: Shaped[np.ndarray, "H W C"]) -> bytes:
     """16 bytes of the SHA-256 of the pixels and their shape."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()[:HASH_BYTES]
 
 
@@ -89,7 +89,7 @@ def held_out(
                 f"validation_share: the {len(members)} training images of class {classes[label]} are all identical, "
                 "and cannot be on both sides; it must be 0"
             )
-        mask[members[: ends[min(np.searchsorted(ends, count), len(ends) - 1)]]] = True
+        mask[members[: ends[min(int(np.searchsorted(ends, count)), len(ends) - 1)]]] = True
     return mask
 
 

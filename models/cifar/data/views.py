@@ -264,9 +264,9 @@ def _crops(
     rows = torch.arange(len(sizes), device=sizes.device)
     # None fits: as large as the aspect ratio allows.
     nearest = min(max(aspect, ASPECT_RATIOS[0]), ASPECT_RATIOS[1]) / aspect
-    some, (wide, high) = fits.any(dim=1), sizes[rows, first].unbind(dim=1)
+    some, (width, height) = fits.any(dim=1), sizes[rows, first].unbind(dim=1)
     largest = min(1.0, nearest), min(1.0, 1.0 / nearest)
-    size = torch.stack([torch.where(some, wide, largest[0]), torch.where(some, high, largest[1])], dim=1)
+    size = torch.stack([torch.where(some, width, largest[0]), torch.where(some, height, largest[1])], dim=1)
     return torch.cat([place * (1.0 - size), size], dim=1)
 
 
@@ -281,8 +281,9 @@ def apply_parameters(
     Args:
         noise: added before normalization.
     """
-    table = _table(parameters, config, images.shape[3] / images.shape[2])
-    return _apply(images, upload(table, images.device), config, noise, tuple(images.shape[2:]))
+    height, width = images.shape[2:]
+    table = _table(parameters, config, width / height)
+    return _apply(images, upload(table, images.device), config, noise, (height, width))
 
 
 # The columns of a table, in this order, and how many each has.

@@ -48,8 +48,8 @@ class Pixels(nn.Module):
     def forward(self, views: Float[Tensor, "n C H W"]) -> Float[Tensor, "n d"]:
         """One row an image."""
         channels = views[:, :1] if self.gray else views
-        size = [min(side, self.side) for side in channels.shape[2:]]
-        return F.adaptive_avg_pool2d(channels, size).flatten(1)
+        height, width = (min(side, self.side) for side in channels.shape[2:])
+        return F.adaptive_avg_pool2d(channels, (height, width)).flatten(1)
 
 
 def pixels_of(*parts: UInt8[Tensor, "_ C H W"]) -> tuple[Pixels, str]:

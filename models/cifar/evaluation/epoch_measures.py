@@ -4,7 +4,7 @@ Every quantity is measured by itself, on what it can use: an image whose feature
 of one class void nothing but what they are needed for, and ``EpochMeasures.left_out`` says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -64,23 +64,25 @@ def measure_epoch(
     shown = splits.validation if len(splits.validation) else splits.train
     part = first_of_every_class(shown, count).to(device)
     found = EpochMeasures({}, [], [])
+    parts: dict[str, Callable[[], Iterator[str]]] = {}
     with torch.no_grad(), evaluating(learner):
         plain = partial(evaluation_view, config=view)
-        monitored = [
-            encode_features(learner.encoder, images.images, plain, batch_size, device)
-            for images in ((splits.train, shown) if monitor else ())
-        ]
+        if monitor:
+            known, monitored = (
+                encode_features(learner.encoder, images.images, plain, batch_size, device)
+                for images in (splits.train, shown)
+            )
+            parts["kNN"] = partial(_monitor, known, monitored, splits.train, shown, found)
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
         features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
         anchors = learner.encoder(plain(part.images))
         output = _head_output(learner, features)
-    neighbours = {"kNN": partial(_monitor, *monitored, splits.train, shown, found)} if monitor else {}
-    for quantity, work in (
-        *neighbours.items(),
-        ("affinities", partial(_affinities, output, part, epoch, found)),
-        ("scores", partial(_scores, output, epoch, found)),
-        ("angles", partial(_angles, anchors.float(), features[0].float(), part, found)),
-    ):
+    parts |= {
+        "affinities": partial(_affinities, output, part, epoch, found),
+        "scores": partial(_scores, output, epoch, found),
+        "angles": partial(_angles, anchors.float(), features[0].float(), part, found),
+    }
+    for quantity, work in parts.items():
         try:
             for why in work():
                 found.left_out.append({"epoch": epoch, "quantity": quantity, "why": why})

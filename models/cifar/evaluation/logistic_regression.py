@@ -142,8 +142,10 @@ def _minimize(
         search.grad = gradient * OBJECTIVE_SCALE
         return loss * OBJECTIVE_SCALE
 
-    ends = {"max_iter": iterations, "max_eval": 3 * iterations, "tolerance_grad": 0.0, "tolerance_change": 0.0}
-    optimizer = torch.optim.LBFGS([search], history_size=HISTORY, line_search_fn="strong_wolfe", **ends)
+    optimizer = torch.optim.LBFGS(
+        [search], max_iter=iterations, max_eval=3 * iterations, tolerance_grad=0.0, tolerance_change=0.0,
+        history_size=HISTORY, line_search_fn="strong_wolfe",
+    )  # fmt: skip
     # The optimizer knows the gradient with respect to X only, so it is left where the one that matters is small.
     with suppress(_ConvergedError):
         optimizer.step(objective)

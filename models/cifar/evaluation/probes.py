@@ -118,6 +118,7 @@ def probe(
         torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
     )
     said: tuple[str, ...] = ()
+    accuracies: dict
     if config.kind == "knn":
         said = _zero_rows(train, validation, test if tested else None)
         train, fitted = _with_direction(train, "train"), _with_direction(fitted, "train")
@@ -140,7 +141,7 @@ def probe(
         chosen = {"l2_weight": weight}
         scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
     if not tested:
-        return ProbeResult(config.kind, *[math.nan] * 3, 0, 0, chosen, accuracy, said, accuracies)
+        return ProbeResult(config.kind, math.nan, math.nan, math.nan, 0, 0, chosen, accuracy, said, accuracies)
     correct, trials = _correct(scores, test), len(test.labels)
     low, high = clopper_pearson(correct, trials)
     return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said, accuracies)
@@ -253,7 +254,9 @@ def _zero_rows(train: LabelledFeatures, validation: LabelledFeatures, test: Labe
     said = []
     for part, name, what in ((train, "training", "are no neighbours"), (validation, "validation", "count as not found"),
                              (test, "test", "count as not found")):  # fmt: skip
-        zero = 0 if part is None else int((~_directed(part)).sum())
+        if part is None:
+            continue
+        zero = int((~_directed(part)).sum())
         if zero:
             said.append(f"{zero} of {len(part.labels)} {name} features are zero and {what}")
     return tuple(said)
@@ -291,11 +294,12 @@ def _with_classes(
             width = train.features.shape[1]
             raise ValueError(f"{name} features: must be {width} wide as in train, got {part.features.shape[1]}")
         indices.append(index_among(known, part.labels, f"{name} labels", of="the classes of train"))
-    parts = (
-        LabelledFeatures(part.features, torch.from_numpy(index).to(train.labels.device))
+    device = train.labels.device
+    train, validation, test = (
+        LabelledFeatures(part.features, torch.from_numpy(index).to(device))
         for part, index in zip((train, validation, test), indices)
     )
-    return (*parts, len(known))
+    return train, validation, test, len(known)
 
 
 def _correct(scores: Tensor, part: LabelledFeatures) -> int:

@@ -132,6 +132,6 @@ def critical_columns(
         said.append(f"leaves out {int((~paired).sum())} of {len(part)} images, with those whose features are zero")
         rows, part = [each[paired.numpy()] for each in rows], part.subset(paired)
     answer = critical_strength(_feature_set(rows, part, levels))
-    found = dict.fromkeys(("value", "low", "high")) if answer is None else vars(answer)
+    found: dict = dict.fromkeys(("value", "low", "high")) if answer is None else vars(answer)
     value, low, high = (math.nan if found[name] is None else float(found[name]) for name in ("value", "low", "high"))
     return {"critical_strength": value, "critical_low": low, "critical_high": high}, said

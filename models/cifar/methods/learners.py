@@ -26,7 +26,7 @@ from models.cifar.methods.settings import (
 )
 from models.devices.gather import gather_labels, gather_rows
 from models.devices.transfer import upload_together
-from models.encoders import EncoderConfig, build_encoder
+from models.encoders import EncoderConfig, build_encoder, feature_dim_of
 from models.feature_transform import (
     draw_beta,
     draw_partners,
@@ -35,7 +35,7 @@ from models.feature_transform import (
     interpolate_positives,
 )
 from models.head_output import unit_or_zero
-from models.heads import HeadConfig, build_head
+from models.heads import Head, HeadConfig, build_head
 from models.losses import Objective, info_nce, objective_from_name
 from models.losses.common import BatchLabels, widen
 from models.momentum import FeatureQueue, MomentumCopy
@@ -66,7 +66,7 @@ LossOfFeatures = Callable[[Tensor], Tensor]
 class Learner(nn.Module, ABC):
     """Encoder, head, and what a method needs beside them. ``forward`` is the loss of a batch."""
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -96,7 +96,7 @@ class BatchLearner(Learner):
     Features are gathered over processes before the head, so that heads that attend over the batch see all of it.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, objective: Objective, supervised: bool) -> None:
+    def __init__(self, encoder: nn.Module, head: Head, objective: Objective, supervised: bool) -> None:
         super().__init__(encoder, head)
         self.objective, self.supervised = objective, supervised
 
@@ -120,7 +120,7 @@ class MomentumLearner(Learner):
     the batch attend over the process's share of it.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, config: MomentumContrast) -> None:
+    def __init__(self, encoder: nn.Module, head: Head, config: MomentumContrast) -> None:
         super().__init__(encoder, head)
         self.config = config
         self.copies = nn.ModuleList(MomentumCopy(module, config.momentum) for module in (encoder, head))
@@ -169,6 +169,7 @@ class MomentumLearner(Learner):
     @torch.no_grad()
     def after_step(self) -> None:
         for copy, module in zip(self.copies, (self.encoder, self.head)):
+            assert isinstance(copy, MomentumCopy)
             copy.update(module)
         for keys in self._keys:
             self.queue.enqueue(gather_rows(keys))
@@ -217,7 +218,7 @@ def _transformed_pair(
 
 
 def _transformed_queue(config: MoCoFeatureTransform, negatives: Tensor, draws: Draws) -> Tensor:
-    if draws.negative is None:
+    if draws.negative is None or draws.partners is None:
         return negatives
     mixed = interpolate_negatives(negatives, draws.negative, draws.partners, normalize=config.renormalize)
     return torch.cat([negatives, mixed]) if config.union else mixed
@@ -241,7 +242,7 @@ def build_learner(
     network = build_encoder(encoder, generator, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
-        projection = build_head(head, network.feature_dim)
+        projection = build_head(head, feature_dim_of(network))
     if isinstance(method, MomentumContrast):
         return MomentumLearner(network, projection, method)
     supervised = isinstance(method, SupCon) or (isinstance(method, TransFusion) and method.supervised)

@@ -36,7 +36,8 @@ class MethodConfig(ABC):
 
     def __post_init__(self) -> None:
         require_flags(self)
-        require_choice(self.name, "name", (type(self).name,))
+        own = next(each.default for each in fields(self) if each.name == "name")
+        require_choice(self.name, "name", (str(own),))
 
 
 @dataclass(frozen=True, kw_only=True)

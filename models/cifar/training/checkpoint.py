@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 # Earlier versions had no more than these, and no checksum.
 FIRST_FIELDS = {"config", "processes", "epoch", "learner", "optimiser", "scaler", "epochs", "layers", "scores"}
 # data: the images' fingerprint; place: where relative paths began; init: what the weights started from.
-LATER_FIELDS = {"data": None, "place": None, "init": None, "left_out": []}
+LATER_FIELDS: dict[str, object] = {"data": None, "place": None, "init": None, "left_out": []}
 FIELDS = FIRST_FIELDS | set(LATER_FIELDS)
 DIGEST = "sha256"
 # Of a file, of the part that is unpickled (tables and names), and of the files inside.

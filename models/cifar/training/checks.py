@@ -139,7 +139,8 @@ def without_idle(config: TrainConfig) -> TrainConfig:
         group, _, setting = name.rpartition(".")
         part = getattr(config, group) if group else config
         reset = replace(part, **{setting: getattr(type(part), setting)})
-        config = replace(config, **{group: reset}) if group else reset
+        parts: dict = {group: reset}
+        config = replace(config, **parts) if group else reset
     return config
 
 

@@ -11,7 +11,7 @@ from models.cifar.data.views import ViewConfig
 from models.cifar.evaluation.strengths import check_view_strengths
 from models.cifar.methods.settings import HEAD_OF, MethodConfig, MoCoFeatureTransform, SimCLR
 from models.encoders import EncoderConfig
-from models.heads import HeadConfig, HeadKind
+from models.heads import HeadConfig, HeadKind, HeadSettings
 from models.optim import OptimizerConfig
 from theory.numerics.inputs import require_choice, require_count, require_flags, require_range
 from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS, LARGEST_SEED
@@ -20,7 +20,7 @@ Precision = Literal["float32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
-class HeadChoice(HeadConfig):
+class HeadChoice(HeadSettings):
     """A projection head, or the one that the method is published with."""
 
     kind: HeadKind | Literal["auto"] = "auto"

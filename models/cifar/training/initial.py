@@ -12,6 +12,7 @@ from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.schema import check_init
 from models.cifar.training.state import Trained, TrainState, load_trained, new_learner
+from models.momentum import MomentumCopy
 from models.run_folder import differing
 from theory.numerics.whole_files import read_json, to_plain, write_json
 
@@ -56,6 +57,7 @@ def initialize(state: TrainState, folder: Path, init: Path | None, resume: bool)
         left.append(f"head ({found.config.own_head.kind}, now {state.config.own_head.kind}, or other sizes)")
     if isinstance(state.learner, MomentumLearner):
         for copy, module in zip(state.learner.copies, (state.learner.encoder, state.learner.head)):
+            assert isinstance(copy, MomentumCopy)
             copy.module.load_state_dict(module.state_dict())
         left.append("queue")
     state.init = {"checkpoint": str(init), "sha256": found.digest, "epoch": found.epoch, "taken": taken, "left": left,

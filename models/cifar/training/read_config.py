@@ -11,11 +11,10 @@ import tyro
 
 from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.recipes import RecipeName, recipe
+from models.cifar.training.recipes import recipe
 from models.encoders import EncoderConfig
 from models.run_folder import differing
 from theory.console.typed import as_typed
-from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import to_plain
 
 # Where images are kept, whether code is compiled and who looks for NaN do not matter to a training.
@@ -51,7 +50,6 @@ def parse_training(
     if recipes:
         dataset = _last(words, "--data.dataset", default.data.dataset)
         named = _last(words, "--recipe", "auto")
-        require_choice(named, "--recipe", typing.get_args(RecipeName))
         usual = recipe(named, dataset)
         default = replace(default, **{each.name: getattr(usual, each.name) for each in fields(TrainConfig)})
         if _last(words, "--encoder.factory", "None") != "None":
@@ -65,7 +63,7 @@ def parse_training(
         if option.startswith(PREFIX) and setting not in ("name", *known):
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
-        default = replace(default, method=METHODS[name]())
+        default = replace(default, method=method_of(name))
     return tyro.cli(kind, args=words, prog=as_typed(prog), description=description, default=default)
 
 
@@ -185,7 +183,7 @@ def _renamed(name: str, values: dict, where: str) -> dict:
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    nested = next((each for each in options if is_dataclass(each)), None)
+    nested = next((each for each in options if isinstance(each, type) and is_dataclass(each)), None)
     if isinstance(value, dict) and nested is not None:
         return config_from(nested, value, where)
     if isinstance(value, list):

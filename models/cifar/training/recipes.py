@@ -11,7 +11,7 @@ fast    CIFAR-10 on two CPU cores in nine minutes, or with 30 epochs in a quarte
 auto    digits for scikit-learn's digits, else plain.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from models.cifar.data import images
 from models.cifar.data.views import ViewConfig
@@ -20,6 +20,7 @@ from models.cifar.training.config import TrainConfig
 from models.devices.processor import multiplies_bf16
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
+from theory.numerics.inputs import require_choice
 
 # What a recipe may be called.
 RecipeName = Literal["auto", "plain", "digits", "fast"]
@@ -51,12 +52,16 @@ def fast_lane() -> TrainConfig:
     )
 
 
-def recipe(name: RecipeName, dataset: str) -> TrainConfig:
+def recipe(name: str, dataset: str) -> TrainConfig:
     """The settings that a command line starts from.
 
     Args:
         dataset: name or path of its images, which auto goes by.
+
+    Raises:
+        ValueError: an unknown name.
     """
+    require_choice(name, "--recipe", get_args(RecipeName))
     if name == "fast":
         return fast_lane()
     of_digits = name == "digits" or (name == "auto" and dataset == images.DIGITS)

@@ -19,6 +19,7 @@ from models.cifar.training.checkpoint import CHECKPOINT, DIGEST, load_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import config_from, refusals
 from models.cifar.training.schema import TABLES, check_optimizer, check_scaler, check_sizes, check_weights
+from models.devices.transfer import moved
 from models.foreign.encoder_factory import require_consent
 from models.optim import build_optimizer, restore_optimizer
 from theory.numerics.whole_files import to_plain, write_table
@@ -106,7 +107,7 @@ def start(
         ValueError: settings that do not fit, or a checkpoint that is damaged, of another configuration or of other
             images; says both values, and what differs.
     """
-    learner = new_learner(config).to(device, memory_format=config.memory_format)
+    learner = moved(new_learner(config), device, config.memory_format)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     optimizer = build_optimizer(config.optimiser, learner.trained)
     state = TrainState(config, device, learner, optimizer, scaler, data)
@@ -147,8 +148,8 @@ def _restore(state: TrainState, path: Path) -> None:
         raise ValueError(f"{where}: the images are not those of the training there: {images}")
     if stored["data"] is None and state.data is not None:
         # Which images are held out is drawn by their content now: what it trained on would be validated with.
-        told = "is of an earlier version, which held out other images for validation"
-        raise ValueError(f"{where}: {told}; --init {path} starts a new run from its weights")
+        earlier = "is of an earlier version, which held out other images for validation"
+        raise ValueError(f"{where}: {earlier}; --init {path} starts a new run from its weights")
     check_weights(stored, state.learner.state_dict(), where)
     check_optimizer(stored, state.config, state.optimizer, where)
     check_scaler(stored, state.scaler, where)

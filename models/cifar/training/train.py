@@ -25,7 +25,7 @@ from models.cifar.data.views import make_views
 from models.cifar.evaluation.epoch_measures import measure_epoch
 from models.cifar.evaluation.strengths import critical_columns
 from models.cifar.methods.gradient_cache import cached_backward
-from models.cifar.methods.learners import Batch, Learner
+from models.cifar.methods.learners import Batch, Learner, MomentumLearner
 from models.cifar.methods.processes import everywhere, largest_of_all, range_of_all, rank, world_size
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
@@ -48,10 +48,17 @@ class DivergedError(ArithmeticError):
 
 
 class Step(NamedTuple):
-    """What is kept of a training step, as tensors on the device or as numbers that have been read."""
+    """What a training step leaves on the device."""
 
-    loss: Tensor | float
-    gradient_norm: Tensor | float
+    loss: Tensor
+    gradient_norm: Tensor
+
+
+class Reading(NamedTuple):
+    """A step's numbers, once they have been read."""
+
+    loss: float
+    gradient_norm: float
 
 
 def fit(
@@ -149,8 +156,9 @@ def _trainable(state: TrainState) -> nn.Module:
 def _synchronize_batch_norm(learner: Learner) -> None:
     """Statistics over the global batch, in the momentum copy too."""
     learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(learner.encoder)
-    for i, copy in enumerate(getattr(learner, "copies", ())):
-        learner.copies[i] = nn.SyncBatchNorm.convert_sync_batchnorm(copy)
+    if isinstance(learner, MomentumLearner):
+        for i, copy in enumerate(learner.copies):
+            learner.copies[i] = nn.SyncBatchNorm.convert_sync_batchnorm(copy)
 
 
 def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder: Path) -> dict:
@@ -158,7 +166,9 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     config, device, steps = state.config, state.device, len(train) // state.config.batch_size
     state.learner.train()
     warm = config.optimiser.warmup_epochs * steps
-    readings, unread, begun = [], [], time.perf_counter()
+    readings: list[Reading] = []
+    unread: list[Step] = []
+    begun = time.perf_counter()
     title, quiet = f"epoch {state.epoch + 1}/{config.epochs}", None if rank() == 0 else True
     bar = tqdm(total=steps * config.batch_size, desc=title, disable=quiet, unit="image", leave=False)
     # Dropout draws from torch's own generator, which is put back afterwards.
@@ -185,14 +195,14 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     }
 
 
-def _read(state: TrainState, unread: list[Step], done: int, folder: Path) -> list[Step]:
+def _read(state: TrainState, unread: list[Step], done: int, folder: Path) -> list[Reading]:
     """What steps have left on the device, in the one wait that there is for it.
 
     Raises:
         DivergedError: something is not finite.
     """
     numbers = torch.stack([each.double() for step in unread for each in step]).tolist()
-    found = [Step(*pair) for pair in zip(numbers[::2], numbers[1::2])]
+    found = [Reading(*pair) for pair in zip(numbers[::2], numbers[1::2])]
     for step, reading in enumerate(found, start=done + 1):
         # fp16 skips steps whose gradients overflow, and makes the loss's scale smaller.
         bad = [name for name, value in zip(("loss", "gradient"), reading) if not math.isfinite(value)]
@@ -218,9 +228,9 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     place = step * world_size() + rank()
     images = train.images[index].contiguous(memory_format=config.memory_format)
     streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
-    views = make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
+    first, second = make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
     # Transformed queues must be the same in all processes.
-    return Batch(*views, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
+    return Batch(first, second, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 
 
 def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:
@@ -244,7 +254,8 @@ def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:
         bad = (loss * 0.0 != 0.0) if state.scaler.is_enabled() else (loss * 0.0 + norm * 0.0 != 0.0)
         largest_of_all(torch.maximum(state.diverged, bad.to(state.diverged.dtype), out=state.diverged))
         if not state.scaler.is_enabled():
-            state.optimizer.found_inf = state.diverged
+            # As torch's GradScaler hands over its own.
+            state.optimizer.found_inf = state.diverged  # type: ignore[attr-defined]  # torch's stub leaves it out
         state.scaler.step(state.optimizer)
         state.scaler.update()
         learner.after_step()
@@ -273,6 +284,7 @@ def _scaled(state: TrainState, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """The loss times the scaler's scale: in fp16 NaN once diverged, so that the scaler skips every step."""
     if not state.scaler.is_enabled():
         return loss
+    assert state.diverged is not None
     lost = (state.diverged > 0) | (loss.detach() * 0.0 != 0.0)
     return state.scaler.scale(loss * torch.where(lost, math.nan, 1.0))
 

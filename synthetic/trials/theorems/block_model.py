@@ -12,7 +12,7 @@ from synthetic.trials.stacks import BATCHES_A_SHAPE, column
 from synthetic.trials.trial import Cases, Subject, Trial
 from theory.affinity import effective_threshold
 from theory.batches.clusters import cluster_layout, contiguous_labels
-from theory.batches.trajectory import LayerArrays
+from theory.batches.trajectory import SoftmaxTrajectory, Trajectory
 from theory.block_model import (
     ReluAttention,
     SoftmaxAttention,
@@ -25,6 +25,7 @@ from theory.judging.statements import ALWAYS_SHARPENS, BLOCK_MODEL, PROPOSITION_
 from theory.judging.verdicts import Verdict
 from theory.noise_free import norm_floor_squared
 
+Measured = Trajectory | SoftmaxTrajectory
 POWERS = (1.0, 1.5, 2.0, 3.0)
 EQUAL_SIZES = ((2, 2), (5, 5, 5), (8, 8, 8, 8))
 INSIDE = 1e-3
@@ -69,7 +70,7 @@ def draw_layers(rng: np.random.Generator) -> Cases:
     )  # fmt: skip
 
 
-def measure_layers(cases: Cases, subject: Subject) -> LayerArrays:
+def measure_layers(cases: Cases, subject: Subject) -> Measured:
     """Cosines of all layers, through the kind of stack that the shape is for."""
     depth, mixing = int(cases["depth"]), column(cases["mixing"])
     if _is_softmax(cases):
@@ -79,8 +80,9 @@ def measure_layers(cases: Cases, subject: Subject) -> LayerArrays:
     return stack.measure(torch.from_numpy(np.asarray(cases["points"])), cases["labels"])
 
 
-def judge_layers(cases: Cases, measured: LayerArrays) -> Verdict:
+def judge_layers(cases: Cases, measured: Measured) -> Verdict:
     """The model is exact."""
+    model: ReluAttention | SoftmaxAttention
     if _is_softmax(cases):
         model = SoftmaxAttention(cases["inverse_temperature"], cases["mixing"])
     else:
@@ -93,7 +95,8 @@ def judge_layers(cases: Cases, measured: LayerArrays) -> Verdict:
 def draw_block(rng: np.random.Generator) -> Cases:
     """All powers; half of the shapes with thresholds."""
     clusters, size = int(rng.integers(2, 6)), int(rng.integers(2, 9))
-    threshold = effective_threshold(0.9 * rng.random(BATCHES_A_SHAPE) * (rng.random() < 0.5), "float64")
+    drawn = 0.9 * rng.random(BATCHES_A_SHAPE) * (rng.random() < 0.5)
+    threshold = np.asarray(effective_threshold(drawn, "float64"))
     within, between = _cosine_pairs(rng, threshold, decades=3.0)
     mixing, power = 1.0 - rng.random(BATCHES_A_SHAPE), float(rng.choice(POWERS))
     points, labels = equiangular_batches(within, between, clusters, size), contiguous_labels((size,) * clusters)
@@ -103,7 +106,7 @@ def draw_block(rng: np.random.Generator) -> Cases:
     )
 
 
-def measure_block(cases: Cases, subject: Subject) -> LayerArrays:
+def measure_block(cases: Cases, subject: Subject) -> Measured:
     """Cosines in front of one block and behind it."""
     stack = subject(
         1, column(cases["threshold"]), column(cases["mixing"]), power=float(cases["power"]), normalize="input"
@@ -111,7 +114,7 @@ def measure_block(cases: Cases, subject: Subject) -> LayerArrays:
     return stack.measure(torch.from_numpy(np.asarray(cases["points"])), cases["labels"])
 
 
-def judge_block(cases: Cases, measured: LayerArrays) -> Verdict:
+def judge_block(cases: Cases, measured: Measured) -> Verdict:
     """The margin's sign is that of the change."""
     margin = sharpening_margin(cases["within"], cases["between"], *_equal_clusters(cases), float(cases["power"]),
                                cases["mixing"], cases["threshold"])  # fmt: skip

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthetic.batches.geometry import Geometry
-from synthetic.batches.noise import add_noise
+from synthetic.batches.geometry import ClusterKind, Geometry
+from synthetic.batches.noise import NoiseKind, add_noise
+from synthetic.batches.union_of_subspaces import Arrangement
 from synthetic.trials import damaged
 from synthetic.trials.ascent import SMALL_SIZES, Parameters, Sizes, Violation
 from synthetic.trials.layers import cosines_of, extremes, start_clusters
@@ -29,6 +30,9 @@ from theory.persistence import admits_threshold
 
 DELTA = 0.05
 FEW_BATCHES = 200
+ARRANGEMENTS: tuple[Arrangement, ...] = ("orthogonal", "random")
+KINDS: tuple[ClusterKind, ...] = ("cone", "equiangular")
+BOUNDED_NOISE: tuple[NoiseKind, ...] = ("bounded", "sphere", "worst")
 
 
 def _sizes_of(cases: Cases) -> tuple[int, ...]:
@@ -41,17 +45,15 @@ def _sizes_of(cases: Cases) -> tuple[int, ...]:
 def draw_bounded(rng: np.random.Generator) -> Cases:
     """Cones on orthogonal or oblique subspaces, noise of any bounded kind up to a little past the ceiling."""
     sizes = tuple(int(s) for s in rng.integers(2, 9, size=rng.integers(2, 5)))
-    labels, kinds = contiguous_labels(sizes), ("bounded", "sphere", "worst")
-    geometry = Geometry(
-        len(sizes), 2, ("orthogonal", "random")[rng.integers(2)], within_cos=float(rng.uniform(0.6, 1.0))
-    )
+    labels = contiguous_labels(sizes)
+    geometry = Geometry(len(sizes), 2, ARRANGEMENTS[rng.integers(2)], within_cos=float(rng.uniform(0.6, 1.0)))
     bases = geometry.bases(int(2 * len(sizes) + rng.integers(0, 8)), int(rng.integers(2**31)))
     within, between = geometry.clean_cosines(bases)
     angles = np.arccos([within, between])
     ceiling = bounded_separation(*map(float, angles)) or 0.1
     level = min(0.99, ceiling * float(rng.choice((0.5, 0.999, rng.uniform(0.0, 1.2)))))
     clean = geometry.draw(bases, sizes, rng.spawn(BATCHES_A_SHAPE))
-    noisy = add_noise(clean, labels, level, kinds[rng.integers(3)], rng.spawn(BATCHES_A_SHAPE))
+    noisy = add_noise(clean, labels, level, BOUNDED_NOISE[rng.integers(3)], rng.spawn(BATCHES_A_SHAPE))
     still = np.zeros(BATCHES_A_SHAPE)
     return Cases(
         {"points": unit_points(noisy), "threshold": still, "mixing": still + 0.5},
@@ -61,8 +63,9 @@ def draw_bounded(rng: np.random.Generator) -> Cases:
 
 def judge_bounded(cases: Cases, layers: Trajectory) -> Verdict:
     """What the noise level leaves of the clean angles, batch by batch."""
-    return check_bounded(layers.alpha[0], layers.beta[0], *map(float, cases["clean_angles"]),
-                         float(cases["noise_level"]), _sizes_of(cases))  # fmt: skip
+    within, between = map(float, cases["clean_angles"])
+    level = float(cases["noise_level"])
+    return check_bounded(layers.alpha[0], layers.beta[0], within, between, level, _sizes_of(cases))
 
 
 # --- Gaussian noise ---------------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ def _draw_at(ceiling_of):
         while True:
             sizes = tuple(int(s) for s in rng.integers(2, 9, size=rng.integers(2, 5)))
             within = float(rng.uniform(0.7, 1.0))
-            kind = ("cone", "equiangular")[rng.integers(2)]
+            kind = KINDS[rng.integers(2)]
             geometry = Geometry(len(sizes), 2, clusters=kind, within_cos=within)
             dim = int(sum(sizes) + rng.integers(0, 60))
             law = (dim, len(sizes), sizes, within, 0.0, DELTA)

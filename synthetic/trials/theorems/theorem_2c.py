@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from synthetic.batches.noise import NoiseKind
 from synthetic.trials.graphs import DELTA, filled_subspaces, graph_trial
 from synthetic.trials.trial import Cases
 from theory.batch_floor import bounded_connection, gaussian_connection, gaussian_floor
@@ -29,7 +30,7 @@ def _draw(squared: bool):
             link = gaussian_connection(ambient, clusters, size, angle, level, DELTA, squared)
         else:
             link = bounded_connection(angle, level, clusters, DELTA)
-        kinds = ("gaussian",) if noisy else ("bounded", "sphere")
+        kinds: tuple[NoiseKind, ...] = ("gaussian",) if noisy else ("bounded", "sphere")
         return filled_subspaces(rng, dim, ambient, (size,) * clusters, angle, level, kinds, link.threshold)
 
     return draw

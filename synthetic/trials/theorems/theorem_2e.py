@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from synthetic.batches.geometry import Geometry
+from synthetic.batches.geometry import ClusterKind, Geometry
 from synthetic.batches.noise import add_noise
+from synthetic.batches.union_of_subspaces import Arrangement
 from synthetic.trials import damaged
 from synthetic.trials.stacks import BATCH, STACK, cut_of, measure_stack
 from synthetic.trials.trial import Cases, Rate, Trial
@@ -16,6 +17,7 @@ from theory.judging.verdicts import Verdict
 
 DELTA = 0.05
 FEW_BATCHES = 200
+KINDS: tuple[ClusterKind, ...] = ("cone", "uniform")
 
 
 def draw(rng: np.random.Generator) -> Cases:
@@ -24,9 +26,9 @@ def draw(rng: np.random.Generator) -> Cases:
         sizes = tuple(int(s) for s in rng.integers(2, 9, size=rng.integers(2, 5)))
         dim, depth = int(rng.integers(1, 4)), int(rng.integers(1, 13))
         # In one dimension a cone is one direction.
-        kind, within = ("cone", "uniform")[rng.integers(2)], float(rng.uniform(0.3, 1.0)) if dim > 1 else 1.0
-        oblique = {"arrangement": "random"} if rng.random() < 0.4 else {}
-        geometry = Geometry(len(sizes), dim, clusters=kind, within_cos=within, **oblique)
+        kind, within = KINDS[rng.integers(2)], float(rng.uniform(0.3, 1.0)) if dim > 1 else 1.0
+        arrangement: Arrangement = "random" if rng.random() < 0.4 else "orthogonal"
+        geometry = Geometry(len(sizes), dim, arrangement, clusters=kind, within_cos=within)
         ambient = len(sizes) * dim + int(rng.integers(10, 200))
         bases = geometry.bases(ambient, int(rng.integers(2**31)))
         kappa = geometry.clean_cosines(bases)[1]
@@ -54,7 +56,7 @@ def judge(cases: Cases, layers: Trajectory) -> Verdict:
 
 
 def _leaks(_: Cases, layers: Trajectory) -> np.ndarray:
-    return (layers.false_edges > 0).any(axis=0)
+    return np.asarray((layers.false_edges > 0).any(axis=0))
 
 
 VALUES = (*STACK, "unit_inputs", "needed")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.softmax_fusion import SoftmaxStack
+from models.softmax_fusion import Normalize, SoftmaxStack
 from synthetic.trials import damaged
 from synthetic.trials.ascent import MANY_SIZES, SMALL_SIZES, Parameters, Sizes, Violation
 from synthetic.trials.layers import cosines_of, extremes, smallest_cross, start_clusters
@@ -55,7 +55,7 @@ def _temperature(parameters: Parameters) -> Tensor:
     return torch.exp(3.5 * torch.tanh(parameters["threshold"] / 3.5) + 0.5)
 
 
-def _softmax_layers(parameters: Parameters, depth: int, normalize: str) -> tuple[Tensor, Tensor, Tensor]:
+def _softmax_layers(parameters: Parameters, depth: int, normalize: Normalize) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines (layers, R, n, n), kappa and lambda (R,)."""
     kappa, mixing = _temperature(parameters), torch.sigmoid(parameters["mixing"])
     stack = SoftmaxStack(1, 1.0, normalize=normalize)
@@ -109,7 +109,7 @@ def _certified(parameters: Parameters, sizes: Sizes) -> tuple[Tensor, Tensor]:
     return slack, worst
 
 
-def _collapse(normalize: str):
+def _collapse(normalize: Normalize):
     """(c): log of the spread over its bound, worst layer."""
 
     def evaluate(parameters: Parameters, sizes: Sizes) -> tuple[Tensor, Tensor]:

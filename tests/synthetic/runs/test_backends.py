@@ -11,9 +11,11 @@ import time
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from distributed import Client, Future
 from distributed.comm import CommClosedError
 from tornado.iostream import StreamClosedError
 
@@ -44,8 +46,6 @@ class Cluster:
         self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard")
         self.workers = []
         wait_until(lambda: self.file.exists() and self.file.read_text().endswith("}"))
-
-        from distributed import Client
 
         self.client = Client(scheduler_file=str(self.file), set_as_default=False)
         self.address = self.client.scheduler.address
@@ -331,6 +331,18 @@ def test_a_cluster_that_loses_all_its_workers(tmp_path, monkeypatch, capsys, clu
     killer.join()
     assert "all workers are gone" in capsys.readouterr().err
     assert finished(tmp_path / "run") >= 2
+
+
+def test_a_result_that_died_with_the_last_worker_is_not_waited_for(monkeypatch):
+    """A future that its client still calls finished."""
+    monkeypatch.setattr(dask_cluster, "WORKER_SECONDS", 0.05)
+    future = MagicMock(spec=Future, result=MagicMock(side_effect=TimeoutError))
+    future.add_done_callback = lambda callback: callback(future)
+    client = MagicMock(spec=Client)
+    client.map.return_value, client.ncores.return_value = [future], {}
+    with pytest.raises(WorkersLostError, match="all workers are gone"):
+        list(dask_cluster.results(client, "tcp://127.0.0.1:1", double, [1]))
+    client.cancel.assert_called_once_with([future])
 
 
 def test_a_cluster_without_workers(monkeypatch, cluster):

@@ -80,6 +80,13 @@ def test_a_key_is_taken_once(own_registry):
         register(trial_of("theorem_1"))
 
 
+def test_a_file_that_python_cannot_import_is_refused_in_words(tmp_path, own_registry):
+    path = tmp_path / "mine.txt"
+    path.write_text("x = 1")
+    with pytest.raises(ValueError, match=r"mine\.txt: ImportError: must be a Python file"):
+        load_statements([path])
+
+
 @pytest.mark.parametrize(
     ("text", "told"), [("1/0", "ZeroDivisionError"), ("x = 1", "registers nothing"), (None, "FileNotFoundError")]
 )

@@ -1,6 +1,7 @@
 """Every registered trial: it holds, its negative controls are noticed, its violations are kept and seen again."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,6 +60,19 @@ def test_a_search_counts_names_and_repeats_itself(as_users_call, key):
 def test_damaged_parts_are_found_out(as_users_call, key):
     assert trial_of(key).damaged, "a trial that can notice nothing says nothing"
     assert unnoticed(trial_of(key)) == []
+
+
+def test_the_noise_sweep_is_not_promised_a_rate():
+    trial = next(each for each in trials() if each.rate is not None)
+    with pytest.raises(ValueError, match=f"{trial.key}: on_cells goes with judge"):
+        replace(trial, on_cells=lambda cell: True)
+
+
+def test_what_draws_no_cases_is_not_searched(as_users_call):
+    trial = replace(trial_of("theorem_4"), draw=None)
+    for look in (unnoticed, partial(search, cases=1, seed=0)):
+        with pytest.raises(ValueError, match="theorem_4: draws no random cases"):
+            look(trial)
 
 
 def test_a_damage_that_is_none_goes_unnoticed(as_users_call):
@@ -121,6 +135,9 @@ def test_damaged_files_are_refused(tmp_path, capsys):
         np.savez(path, statement="theorem_4", **fields)
         with pytest.raises(ValueError, match="not a counterexample file"):
             Counterexample.load(path)
+    np.savez(path, statement="theorem_4", affinity=0.25, labels=labels)
+    with pytest.raises(ValueError, match="not a counterexample file"):
+        Counterexample.load(path)
     np.savez(path, statement="theorem_9", labels=labels)
     with pytest.raises(ValueError, match="unknown statement 'theorem_9'"):
         Counterexample.load(path)

@@ -131,6 +131,7 @@ def test_files_of_every_kind_hold_the_same_set(tmp_path):
         (("a.npy", "none.txt"), "there is no such file"),
         (("a.npy", "other.csv"), "its column is named 'y'; name it 'label'"),
         (("a.npz", None, ((0.0, "a.npy"),)), "holds views already"),
+        (("a.npy", "labels.npy", ((0.0, "a.npy"), (1.0, "other.npz"))), r"other\.npz: holds no array named embeddings"),
     ],
 )
 def test_files_that_hold_no_set(tmp_path, sources, message):

@@ -379,7 +379,7 @@ def test_the_company_of_a_batch_tells_no_class(splits):
         return ImageSet((128 + tint).clamp(0, 255).expand(-1, -1, 8, 8).to(torch.uint8), labels, tuple("rgb"), "noise")
 
     learner = new_learner(config())
-    learner.encoder, learner.head = Colors(), Company(HEAD, 3, 3)
+    learner.encoder, learner.head = Colors(), Company(HEAD.resolve("simclr"), 3, 3)
     parts = Splits(part(1), part(2), part(3))
     (knn,) = [row for row in evaluate(config(batch_size=60), learner, parts, CPU)
               if (row["features"], row["probe"]) == ("z", "knn")]  # fmt: skip
