@@ -84,8 +84,8 @@ def results(client: Client, address: str, function: Callable[[Any], Any], tasks:
     done: SimpleQueue[Future] = SimpleQueue()
     # All tasks are handed over at once, so that workers that join later have some to take.
     waiting = set(client.map(partial(_attempt, function), tasks, pure=False))
-    for future in waiting:
-        future.add_done_callback(done.put)
+    for each in waiting:
+        each.add_done_callback(done.put)
     seen = time.monotonic()
     try:
         while waiting:
