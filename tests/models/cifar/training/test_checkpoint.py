@@ -44,6 +44,14 @@ def content(path):
     return {name: found[name] for name in FIELDS}
 
 
+def test_without_checkpoints_tables_alone_are_left(path, content, tmp_path):
+    state = fit(CONFIG, three_colors(), CPU, tmp_path, checkpoints=False)
+    assert all(torch.equal(value, content["learner"][name]) for name, value in state.learner.state_dict().items())
+    left, whole = ({each.name for each in folder.iterdir()} for folder in (tmp_path, path.parent))
+    assert whole - left == {"checkpoint.pt"}
+    assert "epochs.csv" in left
+
+
 def outcome(data, path, good):
     """What becomes of a changed file: noticed, harmless, or silently different."""
     path.write_bytes(data)

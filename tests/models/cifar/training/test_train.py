@@ -135,18 +135,6 @@ def test_a_stopped_training_goes_on_to_the_same_weights(method, splits, tmp_path
     assert [row["loss"] for row in resumed.epochs] == [row["loss"] for row in expected.epochs]
 
 
-def test_without_checkpoints_tables_alone_are_left(splits, tmp_path):
-    found = {}
-    for checkpoints in (True, False):
-        folder = tmp_path / str(checkpoints)
-        folder.mkdir()
-        found[checkpoints] = weights(fit(config(), splits, CPU, folder, checkpoints=checkpoints))
-    assert torch.equal(found[True], found[False])
-    left = [{path.name for path in (tmp_path / name).iterdir()} for name in ("True", "False")]
-    assert left[0] - left[1] == {"checkpoint.pt"}
-    assert "epochs.csv" in left[1]
-
-
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_bit_by_bit(tmp_path):
     arguments = ["--encoder.width", "4", "--data.limit", "30", "--epochs", "8", "--batch-size", "32", "--no-figures",
