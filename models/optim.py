@@ -262,17 +262,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
-def gradient_norm(module: nn.Module) -> float:
+def gradient_norm(module: nn.Module) -> Float64[Tensor, ""]:
     """Euclidean norm of all gradients of a module's parameters, taken together; those without one are left out.
 
-    Raises:
-        ValueError: no parameter has a gradient.
-    """
-    return gradient_norm_there(module).item()
-
-
-def gradient_norm_there(module: nn.Module) -> Float64[Tensor, ""]:
-    """``gradient_norm`` as a number on the gradients' device, for which nobody waits.
+    It lies on the gradients' device, and nobody waits for it.
 
     Raises:
         ValueError: no parameter has a gradient.

@@ -365,12 +365,12 @@ def test_bad_input_is_named(call, names, as_users_call):
 def test_the_norm_of_all_gradients():
     module = torch.nn.Linear(2, 1)
     module(torch.tensor([[3.0, 4.0]])).sum().backward()
-    assert gradient_norm(module) == pytest.approx(math.sqrt(9 + 16 + 1))
+    assert gradient_norm(module).item() == pytest.approx(math.sqrt(9 + 16 + 1))
     module.bias.grad = None
-    assert gradient_norm(module) == pytest.approx(5.0)
+    assert gradient_norm(module).item() == pytest.approx(5.0)
     module.weight.grad *= 1e30
-    assert gradient_norm(module) == pytest.approx(5e30)
+    assert gradient_norm(module).item() == pytest.approx(5e30)
     module.weight.grad[0, 0] = math.nan
-    assert math.isnan(gradient_norm(module))
+    assert math.isnan(gradient_norm(module).item())
     with pytest.raises(ValueError, match="module: no parameter has a gradient"):
         gradient_norm(torch.nn.Linear(2, 1))

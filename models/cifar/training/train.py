@@ -34,7 +34,7 @@ from models.cifar.training.state import Stream, TrainState, generator_of, start,
 from models.devices.compiler import compile_in_place
 from models.devices.transfer import upload
 from models.devices.value_checks import values_trusted
-from models.optim import gradient_norm_there, learning_rate, set_learning_rate
+from models.optim import gradient_norm, learning_rate, set_learning_rate
 from theory.numerics.whole_files import write_json
 
 # Columns of an epoch's row before anything is measured.
@@ -249,7 +249,7 @@ def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:
             _scaled(state, loss).backward()
             loss = loss.detach()
         state.scaler.unscale_(state.optimizer)
-        norm = gradient_norm_there(learner.trained)
+        norm = gradient_norm(learner.trained)
         # What is finite is 0 times itself.
         bad = (loss * 0.0 != 0.0) if state.scaler.is_enabled() else (loss * 0.0 + norm * 0.0 != 0.0)
         largest_of_all(torch.maximum(state.diverged, bad.to(state.diverged.dtype), out=state.diverged))

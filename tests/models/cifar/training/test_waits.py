@@ -86,8 +86,8 @@ def test_an_epoch_waits_for_its_losses_alone(monkeypatch, tmp_path):
 def test_the_switch_has_losses_look_again(monkeypatch):
     """And they name what they find."""
     seen = []
-    true = train.gradient_norm_there
-    monkeypatch.setattr(train, "gradient_norm_there", lambda module: seen.append(values_are_checked()) or true(module))
+    true = train.gradient_norm
+    monkeypatch.setattr(train, "gradient_norm", lambda module: seen.append(values_are_checked()) or true(module))
     for check_values in (False, True):
         config = configuration("simclr", None, "small", check_values=check_values)
         state = start(config, torch.device("cpu"))
