@@ -261,7 +261,7 @@ def run(options: OverFusion) -> int:
     draw_batches("equiangular", settings.within_cos, settings.between_cos, settings.num_clusters,
                  settings.cluster_size, settings.ambient_dim, 1, 0, 0)  # fmt: skip
     device = resolve_device("cpu")
-    with open_backend(options, device) as backend:
+    with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, CURVES, options.accept_other_version)
 
         def store(_: Curve, result: tuple[dict, list[dict], list[Verdict]]) -> None:

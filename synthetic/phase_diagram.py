@@ -272,7 +272,7 @@ def run(options: PhaseDiagram, measure: Callable = run_one_block) -> int:
     out = options.folder("phase")
     device = resolve_device("cpu")
     squares, outline = [], []
-    with open_backend(options, device) as backend:
+    with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE, options.accept_other_version)
         print(
             f"{len(recorder.finished)} points of {settings.trials} trials already there; results in {out}", flush=True

@@ -186,7 +186,7 @@ def run(options: SharpeningMap) -> int:
     points, out = build_points(settings), options.folder("sharpening")
     measure_point(points[0], replace(settings, trials=1))
     device = resolve_device("cpu")
-    with open_backend(options, device) as backend:
+    with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, MAP, options.accept_other_version)
         announce(points, recorder, "point")
         run_tasks(points, recorder, backend, partial(measure_point, settings=settings),

@@ -267,7 +267,7 @@ def run(options: SweepBatch, measure: Callable = run_one_block) -> int:
     out = options.folder("batch")
     device = resolve_device("cpu")
     models = build_models(settings)
-    with open_backend(options, device) as backend:
+    with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, asdict(settings), options.resume, device, CELLS_ALONE, options.accept_other_version)
         groups = build_groups(settings, models)
         pairs = [(group, size) for group in groups

@@ -5,7 +5,7 @@
     python -m synthetic.sweep_noise --noise worst            bounded noise that attains the bound
     python -m synthetic.sweep_noise --out runs/a --resume    continue an interrupted run
     python -m synthetic.sweep_noise --replay FILE.npz        see a counterexample again
-    python -m synthetic.sweep_noise --backend loky --jobs 4  in four processes; the same rows
+    python -m synthetic.sweep_noise --jobs 4                 in four processes instead of one a core; the same rows
     python -m synthetic.sweep_noise --backend dask --scheduler tcp://HOST:8786     on a dask cluster; the same rows
 
 Exit status: 1 something is violated, 6 the run contradicts itself (audit.json); others as in all commands (--help).
@@ -85,7 +85,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     if options.statements:
         load_statements(options.statements)
         config["statements"] = [path.name for path in options.statements]
-    with open_backend(options, device) as backend:
+    with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, config, options.resume, device, accept_other_version=options.accept_other_version)
         print(
             f"{len(grid)} cells of {settings.trials} trials and {len(controls)} control cells, "

@@ -15,7 +15,7 @@ import signal
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, final
 from urllib.parse import urlsplit
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # More than this starves the machine that it is asked of before anything is computed.
 MAX_JOBS, MAX_THREADS = 512, 512
+# Processes that nobody asked for: each takes as much memory as this one.
+MOST_UNASKED = 8
 PROTOCOLS = ("tcp", "tls", "ws", "wss")
 BackendKind = Literal["serial", "loky", "dask"]
 
@@ -49,8 +51,10 @@ class BackendOptions:
     Raises ValueError, naming the field, for combinations that mean nothing.
     """
 
-    backend: BackendKind = "serial"
-    """serial: this process, whose threads use the cores; loky: processes of this machine; dask: a cluster."""
+    backend: BackendKind | None = None
+    """serial: this process, whose threads use the cores; loky: processes of this machine; dask: a cluster. By default
+    loky, with one process of one thread for each thread that torch would take, at most 8; serial where that is one,
+    where --threads says how many, on a GPU, and where there is too little to do (--quick)."""
     jobs: int | None = None
     """Processes of backend loky, 1 to 512 (1: this one); by default one a core."""
     scheduler: str | None = None
@@ -63,14 +67,29 @@ class BackendOptions:
         for name, largest in (("jobs", MAX_JOBS), ("threads", MAX_THREADS)):
             if getattr(self, name) is not None:
                 require_range(require_count(getattr(self, name), name, 1), name, 1, largest)
-        if self.jobs is not None and self.backend != "loky":
+        if self.jobs is not None and self.backend not in ("loky", None):
             raise ValueError(f"--jobs: goes with --backend loky only, not with {self.backend}")
         if self.scheduler is not None and self.backend != "dask":
-            raise ValueError(f"--scheduler: goes with --backend dask only, not with {self.backend}")
+            raise ValueError(f"--scheduler: goes with --backend dask only, not with {self.backend or 'the default'}")
         if self.backend == "dask":
             if self.scheduler is None:
                 raise ValueError("--scheduler: is required with --backend dask, such as tcp://HOST:8786")
             _require_address(self.scheduler)
+
+    def resolved(self, device: torch.device, small: bool = False) -> "BackendOptions":
+        """With a backend, where none was named.
+
+        Args:
+            small: there is so little to do that processes are not worth their start, which takes seconds.
+        """
+        if self.backend is not None:
+            return self
+        if self.jobs is not None:
+            return replace(self, backend="loky")
+        count = min(torch.get_num_threads(), MOST_UNASKED)
+        if small or count == 1 or self.threads is not None or device.type != "cpu":
+            return replace(self, backend="serial")
+        return replace(self, backend="loky", jobs=count, threads=1)
 
     @property
     def processes(self) -> int:
@@ -160,13 +179,17 @@ class Backend:
 
 
 @contextmanager
-def open_backend(options: BackendOptions, device: torch.device) -> Iterator[Backend]:
+def open_backend(options: BackendOptions, device: torch.device, small: bool = False) -> Iterator[Backend]:
     """The backend that the options name, closed at the end: no task goes on, but those that dask's workers have begun.
+
+    Args:
+        small: as of ``BackendOptions.resolved``.
 
     Raises:
         ValueError: a device other than the CPU with several processes; a scheduler that does not answer within
             dask_cluster.CONNECT_SECONDS or has no worker within WORKER_SECONDS; the extra [dask] is not installed.
     """
+    options = options.resolved(device, small)
     if options.backend != "serial" and device.type != "cpu":
         raise ValueError(
             f"--device {device}: goes with --backend serial only, not with {options.backend}: "

@@ -163,6 +163,26 @@ def assert_same(out, whole):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.parametrize(
+    ("given", "cores", "device", "small", "found"),
+    [
+        ({}, 2, "cpu", False, ("loky", 2, 1)),
+        ({}, 64, "cpu", False, ("loky", 8, 1)),
+        ({}, 1, "cpu", False, ("serial", None, None)),
+        ({}, 2, "cpu", True, ("serial", None, None)),
+        ({}, 2, "cuda", False, ("serial", None, None)),
+        ({"threads": 2}, 2, "cpu", False, ("serial", None, 2)),
+        ({"jobs": 3}, 2, "cpu", True, ("loky", 3, None)),
+        ({"backend": "serial"}, 2, "cpu", False, ("serial", None, None)),
+        ({"backend": "loky"}, 2, "cpu", False, ("loky", None, None)),
+    ],
+)
+def test_where_tasks_run_unasked(monkeypatch, given, cores, device, small, found):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    resolved = BackendOptions(**given).resolved(torch.device(device), small)
+    assert (resolved.backend, resolved.jobs, resolved.threads) == found
+
+
 def test_other_versions_of_the_libraries_are_refused():
     call = backends._Call(0, double, 1, torch.get_num_threads(), {"torch": "0.1"})
     with pytest.raises(ValueError, match=r"but this run torch 0\.1; rows would differ"):
@@ -175,7 +195,7 @@ def test_other_versions_of_the_libraries_are_refused():
         (["--backend", "dask"], "--scheduler: is required with --backend dask"),
         (["--scheduler", "tcp://127.0.0.1:8786"], "--scheduler: goes with --backend dask only"),
         (["--backend", "loky", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler: goes with"),
-        (["--jobs", "2"], "--jobs: goes with --backend loky only"),
+        (["--backend", "serial", "--jobs", "2"], "--jobs: goes with --backend loky only"),
         (["--backend", "loky", "--jobs", "0"], "jobs"),
         (["--backend", "loky", "--jobs", "100000"], "[1, 512]"),
         (["--threads", "0"], "threads"),
