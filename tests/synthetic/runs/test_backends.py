@@ -285,8 +285,7 @@ def test_map_can_be_called_again_and_fixes_the_threads(cluster, backend):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["loky", "dask"])
+@pytest.mark.parametrize("backend", ["loky", pytest.param("dask", marks=pytest.mark.slow)])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_running(tmp_path, cluster, backend):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "synthetic.sweep_noise", *LONGER, "--trials", "1500", "--out", str(out)]
