@@ -313,7 +313,8 @@ def test_one_size_stands_for_clusters_that_all_have_it():
         layers = equiangular(0.9, 0.3, (4, 4, 4), 6.0, 2, normalized)
         verdict = sf.check_softmax_fusion(layers, (4, 4, 4), 6.0, 0.5, normalized=normalized)
         assert verdict.status is Status.HOLDS
-        assert sf.check_softmax_fusion(layers, 4, 6.0, 0.5, normalized=normalized) == verdict
+        # Not ==: some of its numbers are NaN.
+        assert repr(sf.check_softmax_fusion(layers, 4, 6.0, 0.5, normalized=normalized)) == repr(verdict)
         with pytest.raises(ValueError, match=r"^cluster_sizes:"):
             sf.check_softmax_fusion(layers, (4, 4), 6.0, 0.5, normalized=normalized)
 
