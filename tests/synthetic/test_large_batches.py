@@ -37,6 +37,7 @@ def test_large_batches_command(tmp_path, capsys, monkeypatch):
     assert large_batches.main(arguments) == 2, "the folder is taken"
 
 
+@pytest.mark.slow
 def test_a_batch_has_a_process_of_its_own(tmp_path):
     arguments = ["--sizes", "64", "--rounds", "0", "--dims", "--depths", "--out", str(tmp_path / "run")]
     assert large_batches.main(arguments) == 0

@@ -60,6 +60,7 @@ def test_only_squares_whose_corners_disagree_are_divided(finished):
             assert not differ or plane.index(i + 1, j + 1) in rows
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_interrupted(finished, tmp_path):
     calls = []
 

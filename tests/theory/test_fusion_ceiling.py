@@ -154,6 +154,7 @@ def test_clusters_are_paired_once():
     assert (equal.sizes, equal.copies) == (mixed.sizes, mixed.copies) == ((10,), (3,))
 
 
+@pytest.mark.slow
 def test_past_the_separation_ceiling():
     """D = 64, K = 8, m = 32: what the theorem is for. A smaller delta, wider cones and more layers cost."""
     sigma = fc.gaussian_fusion(64, 8, 32, 1.0, DELTA, 1.0)

@@ -238,6 +238,7 @@ def test_clusters_of_different_sizes_share_what_is_left():
     assert not is_soft_guaranteed(3, 64, 3, (floor, floor, 10**6), 0.3, RIGHT, 0.05)
 
 
+@pytest.mark.slow
 def test_floors_order_as_theory_says():
     base = floor_of(3, 64, 3, 0.3, RIGHT, 0.05)
     assert soft_floor(3, 64, 3, 0.3, 1.2, 0.05) > base, "oblique subspaces need a higher threshold"

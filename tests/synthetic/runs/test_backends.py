@@ -163,26 +163,6 @@ def assert_same(out, whole):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    ("given", "cores", "device", "small", "found"),
-    [
-        ({}, 2, "cpu", False, ("loky", 2, 1)),
-        ({}, 64, "cpu", False, ("loky", 8, 1)),
-        ({}, 1, "cpu", False, ("serial", None, None)),
-        ({}, 2, "cpu", True, ("serial", None, None)),
-        ({}, 2, "cuda", False, ("serial", None, None)),
-        ({"threads": 2}, 2, "cpu", False, ("serial", None, 2)),
-        ({"jobs": 3}, 2, "cpu", True, ("loky", 3, None)),
-        ({"backend": "serial"}, 2, "cpu", False, ("serial", None, None)),
-        ({"backend": "loky"}, 2, "cpu", False, ("loky", None, None)),
-    ],
-)
-def test_where_tasks_run_unasked(monkeypatch, given, cores, device, small, found):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    resolved = BackendOptions(**given).resolved(torch.device(device), small)
-    assert (resolved.backend, resolved.jobs, resolved.threads) == found
-
-
 def test_other_versions_of_the_libraries_are_refused():
     call = backends._Call(0, double, 1, torch.get_num_threads(), {"torch": "0.1"})
     with pytest.raises(ValueError, match=r"but this run torch 0\.1; rows would differ"):
@@ -226,16 +206,6 @@ def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch, capsys, listens):
     answer = f"--scheduler tcp://127.0.0.1:{port}: no dask scheduler answered there within 1 s"
     assert answer in capsys.readouterr().err
     assert not os.listdir(tmp_path)
-
-
-def test_dask_that_is_not_installed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "synthetic.runs.dask_cluster")
-    with (
-        pytest.raises(ValueError, match=r"contrastive-theory-toolkit\[dask\]"),
-        open_backend(BackendOptions("dask", scheduler="tcp://127.0.0.1:8786"), CPU),
-    ):
-        pass
 
 
 @pytest.mark.parametrize("options", [BackendOptions("loky"), BackendOptions("dask", scheduler="tcp://localhost:8786")])

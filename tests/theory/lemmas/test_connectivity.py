@@ -23,6 +23,7 @@ DIMS = st.sampled_from([2, 3, 4, 5, 8])
 RADII = st.floats(0.2, 1.57)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(DIMS, RADII, st.integers(2, 400), st.integers(0, 60), st.booleans())
 def test_the_second_step_never_hurts_isolation_is_part_of_it_and_ranges_are_bounded(dim, radius, size, more, squared):

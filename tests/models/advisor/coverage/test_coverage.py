@@ -108,6 +108,7 @@ def test_the_rule():
     assert failed(list(coverage_rows(_outcomes("planted", "half", 5, 10), 0.05))) == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_stopped(tmp_path, capsys):
     options = Coverage(("gaussian-pairs",), trials=2, control_trials=0, rows=100, out=tmp_path / "a")
     assert study(options) == 0
