@@ -27,7 +27,7 @@ from models.losses import Objective
 from models.stack import resolve_device
 from synthetic.batches.geometry import Geometry
 from synthetic.runs.backends import BackendKind, BackendOptions, open_backend
-from synthetic.runs.options import FolderOptions, finish, settings_of
+from synthetic.runs.options import RunOptions, finish, settings_of
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
 from synthetic.runs.stored_verdicts import verdict_columns, verdict_of_rows
@@ -98,17 +98,13 @@ QUICK = {"seeds": 1, "optimisation": Optimisation(steps=100, evaluations=2, eval
 
 
 @dataclass(frozen=True)
-class TrainStack(FolderOptions, TrainSettings):
+class TrainStack(RunOptions, TrainSettings):
     """Command line of the training."""
 
     device: str = "cpu"
     """Where the networks train: cpu, cuda, cuda:1, mps."""
     backend: BackendKind | None = None
     """By default loky, a process a core, on the CPU, and serial on a GPU."""
-    jobs: int | None = None
-    """Processes of backend loky, 1 to 512 (1: this one); by default one a core."""
-    scheduler: str | None = None
-    """Address of the dask scheduler, such as tcp://HOST:8786; with backend dask, and only there."""
     threads: int | None = 1
     """Torch threads of every training; these networks are too small to share."""
     quick: bool = False
@@ -116,7 +112,8 @@ class TrainStack(FolderOptions, TrainSettings):
     by. Options that are given win."""
 
     def backend_on(self, device: torch.device) -> BackendOptions:
-        """Where trainings of networks on this device run.
+        """Where trainings of networks on this device run: also with --quick, and whatever --threads says, since a
+        training takes longer than a process to start.
 
         Raises:
             ValueError: as BackendOptions.

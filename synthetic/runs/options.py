@@ -17,8 +17,8 @@ REPLAY = "python -m synthetic.sweep_noise --replay"
 
 
 @dataclass(frozen=True)
-class FolderOptions:
-    """Run folder of a sweep; none of it changes the rows."""
+class RunOptions(BackendOptions):
+    """Backend and run folder of a sweep; none of it changes the rows."""
 
     out: Path | None = None
     """Run folder; by default runs/NAME-DATE-TIME. Must be new or empty, unless --resume."""
@@ -41,12 +41,7 @@ class FolderOptions:
         return self.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-@dataclass(frozen=True)
-class RunOptions(FolderOptions, BackendOptions):
-    """Backend and run folder of a sweep; none of it changes the rows."""
-
-
-def settings_of(options: FolderOptions, kind: type[Settings]) -> Settings:
+def settings_of(options: RunOptions, kind: type[Settings]) -> Settings:
     """The part of a command line that the rows depend on.
 
     Raises:
