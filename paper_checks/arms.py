@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
-from models.cifar.evaluate import evaluate
+from models.cifar.evaluate import LEARNED, evaluate
 from models.cifar.methods.processes import rank
 from models.cifar.methods.settings import MethodConfig, method_of
 from models.cifar.training.checks import check, without_idle
@@ -38,7 +38,8 @@ class Training:
     Attributes:
         label: the arm's, and with the seed the folder's name.
         config: with the seed.
-        transformations: also predict which transformation an image has gone through, from h and from z.
+        transformations: also predict which transformation an image has gone through, from h and from z; and the probe
+            reads z too.
     """
 
     label: str
@@ -66,13 +67,16 @@ class Training:
         """Train, evaluate, and leave the tables."""
         device = resolve_device(self.device)
         splits = images(self.config.data, self.control)
-        state = train_and_evaluate(self.config, splits, device, folder)
+        features = LEARNED if self.transformations else ("h",)
+        state = train_and_evaluate(self.config, splits, device, folder, features)
         if self.transformations:
             rows = transformation_rows(state.config, state.learner, splits, device)
             write_table(folder / "transformations.csv", rows)
 
 
-def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device, folder: Path) -> TrainState:
+def train_and_evaluate(
+    config: TrainConfig, splits: Splits, device: torch.device, folder: Path, features: tuple[str, ...] = ("h",)
+) -> TrainState:
     """A training and its evaluation, with config.json and results.csv in the folder; process 0 writes them."""
     config = check(config, splits, device)
     if rank() == 0:
@@ -80,8 +84,10 @@ def train_and_evaluate(config: TrainConfig, splits: Splits, device: torch.device
     # A folder that is not whole is thrown away: nothing would go on from a checkpoint.
     state = fit(config, splits, device, folder, checkpoints=False)
     if rank() == 0:
-        # Claims compare arms by the linear probe: none reads the baselines, nor nearest neighbors.
-        rows = evaluate(config, state.learner, splits, device, state.data, baselines=False, probes=("linear",))
+        # Claims compare arms by the linear probe on h: none reads the baselines, nor nearest neighbors.
+        rows = evaluate(
+            config, state.learner, splits, device, state.data, baselines=False, features=features, probes=("linear",)
+        )
         write_table(folder / "results.csv", rows)
     return state
 

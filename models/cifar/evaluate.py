@@ -47,7 +47,11 @@ from models.commands import command
 from models.devices.transfer import moved
 from models.environment import resolve_device
 from models.heads import count_parameters
+from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import write_table
+
+# Features of what was learned: the encoder's, and the head's.
+LEARNED = ("h", "z")
 
 # Columns that are read off a probe's result.
 NUMBERS = ("accuracy", "low", "high", "validation_accuracy")
@@ -78,6 +82,7 @@ def evaluate(
     data: dict | None = None,
     *,
     baselines: bool = True,
+    features: tuple[str, ...] = LEARNED,
     probes: tuple[ProbeKind, ...] = get_args(ProbeKind),
 ) -> list[dict]:
     """results.csv: one row for each kind of features and probe, with the hash of the images that were read.
@@ -92,8 +97,11 @@ def evaluate(
         data: fingerprint of the images, where it is known; None works it out.
         baselines: also measure them. They depend on images, normalization, encoder and seed alone, and need not be
             measured again for each of many trainings that share these.
+        features: h, z or both.
         probes: which; those that nobody reads take longer than a short training.
     """
+    for asked in features:
+        require_choice(asked, "features", LEARNED)
     view = partial(evaluation_view, config=config.view)
     images, labels = {}, {}
     for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
@@ -112,7 +120,7 @@ def evaluate(
         "dataset": printable(splits.train.name),
         "data_sha256": (data or fingerprint(splits))["sha256"],
     }
-    said = dict.fromkeys(("h", "z"), "")
+    said: dict[str, str] = dict.fromkeys(features, "")
     if baselines:
         pixels, said[PIXELS] = pixels_of(*images.values())
         said[UNTRAINED] = ""

@@ -9,6 +9,7 @@ fitted again to training and validation rows together, and reads the test rows o
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.cifar.evaluation.features import LabelledFeatures
-from models.cifar.evaluation.logistic_regression import fit_linear
+from models.cifar.evaluation.logistic_regression import LinearFit, fit_linear
 from models.losses.common import require_rows
 from models.tiled import choose_tile_rows, row_tiles
 from theory.affinity import unit_points
@@ -133,18 +134,35 @@ def probe(
             features = test.features[found]
             scores[found] = knn_scores(fitted.features, fitted.labels, features, k, temperature, num_classes)
     else:
-        accuracies, start = {}, None
-        for weight in config.l2_weights:
-            start = fit_linear(train, weight, num_classes, start=start, max_iterations=config.max_iterations)
-            accuracies[weight] = _correct(start.logits(validation.features), validation) / len(validation.labels)
+        fits = _fit_candidates(train, config, num_classes)
+        accuracies = {
+            weight: _correct(fit.logits(validation.features), validation) / len(validation.labels)
+            for weight, fit in fits.items()
+        }
         weight, accuracy = _best(accuracies)
         chosen = {"l2_weight": weight}
-        scores = fit_linear(fitted, weight, num_classes, max_iterations=config.max_iterations).logits(test.features)
+        final = fit_linear(fitted, weight, num_classes, start=fits[weight], max_iterations=config.max_iterations)
+        scores = final.logits(test.features)
     if not tested:
         return ProbeResult(config.kind, math.nan, math.nan, math.nan, 0, 0, chosen, accuracy, said, accuracies)
     correct, trials = _correct(scores, test), len(test.labels)
     low, high = clopper_pearson(correct, trials)
     return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said, accuracies)
+
+
+def _fit_candidates(train: LabelledFeatures, config: ProbeConfig, num_classes: int) -> dict[float, LinearFit]:
+    """A fit for each L2 weight, each begun from the one before; in float32, because all that is asked of them is which
+    reads most validation rows, and in float64 where float32 does not converge."""
+    fits: dict[float, LinearFit] = {}
+    start = None
+    for weight in config.l2_weights:
+        fit = partial(fit_linear, train, weight, num_classes, start=start, max_iterations=config.max_iterations)
+        try:
+            start = fit(dtype=torch.float32)
+        except ArithmeticError:
+            start = fit(dtype=torch.float64)
+        fits[weight] = start
+    return fits
 
 
 # --- nearest neighbours -----------------------------------------------------------------------------------------------

@@ -119,6 +119,9 @@ def test_both_stand_beside_every_evaluation_whatever_was_learned(tmp_path):
     rows = evaluate(config, state.learner, splits, CPU)
     assert list(by_features(rows)) == [(f, p) for f in ("h", "z", "pixels", "untrained") for p in ("knn", "linear")]
     assert rows[:4] == evaluate(config, state.learner, splits, CPU, baselines=False)
+    assert rows[2:4] == evaluate(config, state.learner, splits, CPU, baselines=False, features=("z",))
+    with pytest.raises(ValueError, match="features: must be one of h, z, got 'pixels'"):
+        evaluate(config, state.learner, splits, CPU, features=("pixels",))
     again = evaluate(config, new_learner(replace(config, seed=4)), splits, CPU)
     assert repr(again[4:]) == repr(rows[4:]), "nothing of it depends on the training"
     # The monitor's number, as the last epoch has it.

@@ -95,6 +95,14 @@ def test_a_constant_feature_says_nothing():
     torch.testing.assert_close(seen, expected, rtol=0, atol=1e-4)
 
 
+def test_single_precision_is_enough_far_from_the_origin():
+    features, labels = gaussian(200, 6, 0, torch.float64), random_labels(200, 3, 1)
+    exact = fit_linear(LabelledFeatures(features, labels), 1e-3, 3).logits(features)
+    far = LabelledFeatures(features + 1e7, labels)
+    seen = fit_linear(far, 1e-3, 3, dtype=torch.float32).logits(far.features)
+    torch.testing.assert_close(seen.double(), exact, rtol=0, atol=0.01)
+
+
 def test_without_convergence_there_is_no_fit():
     train = LabelledFeatures(gaussian(200, 6, 0), random_labels(200, 3, 1))
     with pytest.raises(ArithmeticError, match=r"l2_weight 0\.001"):

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from models.cifar.evaluation import probes
 from models.cifar.evaluation.features import LabelledFeatures
+from models.cifar.evaluation.logistic_regression import fit_linear
 from models.cifar.evaluation.probes import ProbeConfig, knn_scores, probe
 from tests.models.cifar.evaluation.labelled_features import clusters, gaussian, random_labels
 
@@ -189,6 +191,33 @@ def test_the_probe_is_fitted_again_with_the_validation_rows(config):
     result = probe(train, validation, test, config)
     assert result.validation_accuracy == 0.0
     assert result.accuracy > 0.5
+
+
+def test_candidates_in_single_precision_lead_to_the_fit_in_double_precision(monkeypatch):
+    # 40 rows of a class, 30 features that say little: candidates differ, and so do fits that have not converged.
+    train, validation, test = (
+        LabelledFeatures(gaussian(120, 30, seed), random_labels(120, 3, seed)) for seed in (0, 1, 2)
+    )
+    config = ProbeConfig(kind="linear")
+    asked = []
+
+    def single_precision_fails(*arguments, dtype=torch.float64, **settings):
+        asked.append(dtype)
+        if dtype is torch.float32:
+            raise ArithmeticError("planted")
+        return fit_linear(*arguments, dtype=dtype, **settings)
+
+    usual = probe(train, validation, test, config)
+    with monkeypatch.context() as patched:
+        patched.setattr(probes, "fit_linear", single_precision_fails)
+        double = probe(train, validation, test, config)
+    assert asked == 5 * [torch.float32, torch.float64] + [torch.float64]
+    assert usual == double
+    both = LabelledFeatures(
+        torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
+    )
+    cold = fit_linear(both, usual.chosen["l2_weight"], 3).logits(test.features).argmax(1)
+    assert usual.correct == int((cold == test.labels).sum())
 
 
 @BOTH
