@@ -33,11 +33,11 @@ from synthetic.runs.statuses import command
 from theory import noise_ceiling
 from theory.batch_floor import bounded_connection, connectivity_certificate, gaussian_floor_certificate
 from theory.batches.clusters import pair_counts
+from theory.console.extras import require_extra
 from theory.depth_threshold import cross_pairs, depth_certificate
 from theory.fusion_ceiling import fusion_threshold
 from theory.noise_ceiling import ceiling_certificate, gaussian_extremes
 from theory.numerics.inputs import require_choice, sizes_of_clusters
-from theory.rigorous.balls import load_flint
 from theory.rigorous.ceilings import Ceiling, Pairs, certify_bounded, certify_cosine
 from theory.rigorous.certificates import Certificate
 from theory.rigorous.floors import certify_bounded_connection
@@ -178,10 +178,7 @@ def run(options: CertifyOptions) -> int:
     Raises:
         ValueError: bad options, or the extra is not installed.
     """
-    try:
-        load_flint()
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    require_extra("rigorous", "certify")
     cases = grid()
     names = tuple(dict.fromkeys(case.kind for case in cases))
     for kind in options.kinds:

@@ -4,7 +4,7 @@
     python -m models.cifar --method.name transfusion              or supcon, moco, moco_ft, deepfusion
     python -m models.cifar --method.name moco_ft --help           the options of one of them; others are refused
     python -m models.cifar --data.dataset PATH                    an image folder, or an archive of one
-    python -m models.cifar --recipe fast --data.dataset cifar10   nine minutes on two CPU cores
+    python -m models.cifar --recipe fast --data.dataset cifar10   ten minutes on two CPU cores
     python -m models.cifar --data.dataset cifar10 --encoder.kind resnet18 --precision bf16 --device cuda
     python -m models.cifar --encoder.factory my_encoders:vit      an encoder of yours: a function that returns a module
     python -m models.cifar --out runs/a --resume                  continue a run that was stopped
@@ -33,6 +33,7 @@ from models.cifar.training.state import other_images
 from models.cifar.training.train import DivergedError, fit
 from models.commands import DIVERGED, draw, exit_status, help_text, words_of
 from models.run_folder import open_run_folder
+from theory.console.extras import require_extra
 from theory.numerics.whole_files import write_json, write_table
 
 
@@ -42,7 +43,7 @@ class CifarRun(TrainConfig):
 
     recipe: RecipeName = "auto"
     """What settings are that are not said. auto: digits for scikit-learn's digits, else plain, the defaults of the
-    settings. fast: for CIFAR-10 on two CPU cores, nine minutes (models/cifar/README.md)."""
+    settings. fast: for CIFAR-10 on two CPU cores, ten minutes (models/cifar/README.md)."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1. With torchrun, cpu or cuda."""
     out: Path | None = None
@@ -138,10 +139,9 @@ def _tensorboard() -> type:
     Raises:
         ValueError: it is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ValueError("--tensorboard: needs the extra [tensorboard]") from error
+    require_extra("tensorboard", "--tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter
 
 

@@ -68,7 +68,10 @@ def shrunk(path: Path, claim: str) -> Picture:
     # Figures have 200 pixels an inch.
     shown = min(SHOWN, max(1, full.width // 2))
     size = (min(PIXELS, full.width), max(1, round(full.height * min(PIXELS, full.width) / full.width)))
-    small = full.resize(size, Image.Resampling.LANCZOS).quantize(COLORS, dither=Image.Dither.NONE)
+    # Not by how many pixels have a color: a thin line's would be lost to shades of a map.
+    small = full.resize(size, Image.Resampling.LANCZOS).quantize(
+        COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
     data = io.BytesIO()
     described = PngInfo()
     described.add_text(DESCRIPTION, words)

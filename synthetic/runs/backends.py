@@ -27,6 +27,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
+from theory.console.extras import require_extra
 from theory.numerics.inputs import require_count, require_range
 
 if TYPE_CHECKING:
@@ -210,12 +211,9 @@ def open_backend(options: BackendOptions, device: torch.device, small: bool = Fa
 
 def _connect(address: str) -> "Client":
     # Dask takes half a second to import, and is an extra.
-    try:
-        from synthetic.runs.dask_cluster import connect
-    except ImportError as error:
-        raise ValueError(
-            "--backend dask: needs the extra [dask]; pip install 'contrastive-theory-toolkit[dask]'"
-        ) from error
+    require_extra("dask", "--backend dask")
+    from synthetic.runs.dask_cluster import connect
+
     return connect(address)
 
 

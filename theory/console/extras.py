@@ -8,15 +8,28 @@ from importlib.util import find_spec
 from theory.console.typed import as_typed
 
 # Extra -> what is imported of it.
-EXTRAS = {"images": ("PIL", "sklearn"), "report": ("PIL", "jinja2")}
+EXTRAS = {
+    "images": ("PIL", "sklearn"),
+    "report": ("PIL", "jinja2"),
+    "dask": ("distributed",),
+    "parquet": ("pyarrow",),
+    "rigorous": ("flint",),
+    "tensorboard": ("tensorboard",),
+    "peers": ("pytorch_metric_learning",),
+}
 # Commands, with all below them, and what they need.
-NEEDED = {"models.cifar": ("images",), "models.advisor.coverage": ("images",), "paper_checks": ("images", "report")}
+NEEDED = {
+    "models.cifar": ("images",),
+    "models.advisor.coverage": ("images",),
+    "synthetic.certify": ("rigorous",),
+    "paper_checks": ("images", "report"),
+}
 
 
 def missing_for(module: str) -> str | None:
     """Why a command cannot run here, with the way out; None where it can."""
     needed = next((extras for name, extras in NEEDED.items() if f"{module}.".startswith(f"{name}.")), ())
-    return _missing(as_typed(f"python -m {module}"), needed)
+    return why_missing(as_typed(f"python -m {module}"), *needed)
 
 
 def require_extra(extra: str, what: str) -> None:
@@ -28,11 +41,12 @@ def require_extra(extra: str, what: str) -> None:
     Raises:
         ValueError: names what is missing, and how to install it.
     """
-    if (why := _missing(what, (extra,))) is not None:
+    if (why := why_missing(what, extra)) is not None:
         raise ValueError(why)
 
 
-def _missing(what: str, extras: tuple[str, ...]) -> str | None:
+def why_missing(what: str, *extras: str) -> str | None:
+    """That this needs what is not installed, and how to install it; None where all of it is there."""
     libraries = dict.fromkeys(library for extra in extras for library in EXTRAS[extra])
     lacking = [library for library in libraries if find_spec(library) is None]
     if not lacking:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from theory.console.extras import why_missing
+
 # Bits that every sum starts with, and beyond which it is given up; digits that an enclosure has to have.
 FIRST_BITS, LAST_BITS, GOOD_BITS = 128, 1 << 15, 40
 
@@ -27,10 +29,7 @@ def load_flint() -> Any:
     try:
         import flint
     except ImportError as error:
-        raise ImportError(
-            "rigorous: enclosures need python-flint, which is the extra [rigorous]: "
-            "pip install -c constraints.txt -e '.[rigorous]'"
-        ) from error
+        raise ImportError(why_missing("rigorous", "rigorous") or str(error)) from error
     return flint
 
 

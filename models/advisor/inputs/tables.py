@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from models.advisor.inputs.arrays import MemoryLimit
+from theory.console.extras import require_extra
 from theory.numerics.whole_files import exact_floats
 
 
@@ -29,12 +30,9 @@ def read_parquet(path: Path, label_column: str, limit: MemoryLimit) -> tuple[np.
     Raises:
         ValueError: as ``read_csv``; pyarrow is not installed.
     """
-    try:
-        from pyarrow import lib, parquet
-    except ImportError as error:
-        raise ValueError(
-            f"{path}: parquet files need pyarrow, the extra [parquet]: pip install -e '.[parquet]'"
-        ) from error
+    require_extra("parquet", f"{path}: a parquet file")
+    from pyarrow import lib, parquet
+
     try:
         described = parquet.ParquetFile(path)
         metadata = described.metadata

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from models.cifar.benchmark import losses, pipelines, stacks
-from models.cifar.benchmark.peers import MISSING, LossName, library_is_there
+from models.cifar.benchmark.peers import LossName, library_left_out
 from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
@@ -78,7 +78,7 @@ def run(options: BenchmarkOptions) -> int:
         _pipelines(options, device, say)
         return DONE
     settings = {"losses": options.losses, "sizes": options.sizes, "dim": options.dim, "rounds": options.rounds,
-                "device": str(device), "peers": library_is_there(), "training": asdict(options)}  # fmt: skip
+                "device": str(device), "peers": library_left_out() is None, "training": asdict(options)}  # fmt: skip
     with open_run_folder("peers", options.out, False, settings, device) as folder:
         say(_told(options, device))
         found = _losses(options, device, folder, say)
@@ -99,8 +99,8 @@ def _told(options: TrainConfig, device: torch.device) -> str:
 
 def _losses(options: BenchmarkOptions, device: torch.device, folder: Path, say: partial) -> list[dict]:
     say(f"losses forward and backward, float32, D = {options.dim}, median [min, max] of {options.rounds} rounds")
-    if not library_is_there():
-        say(MISSING)
+    if (why := library_left_out()) is not None:
+        say(why)
     say(losses.HEADING)
     rows = []
     for row in losses.compare_losses(options.losses, options.sizes, options.dim, options.rounds, device, say):

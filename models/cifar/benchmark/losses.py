@@ -10,14 +10,13 @@ from torch import Tensor
 from models.cifar.benchmark.peers import (
     CLASSES,
     LIBRARY,
-    MISSING,
     TOLERANCE,
     Contest,
     Loss,
     LossName,
     contests,
     disagreement,
-    library_is_there,
+    library_left_out,
     value_and_gradients,
 )
 from models.cifar.data.limits import available_memory
@@ -70,9 +69,9 @@ def compare_losses(
         if contest.name not in names:
             continue
         yield from _rows_of(contest, sizes, dim, rounds, device, say)
-        if contest.name != "affinity" and not library_is_there():
+        if contest.name != "affinity" and (why := library_left_out()) is not None:
             for n in sizes:
-                yield _row(contest, LIBRARY, n, dim, "absent", MISSING)
+                yield _row(contest, LIBRARY, n, dim, "absent", why)
 
 
 def _rows_of(

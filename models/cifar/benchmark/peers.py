@@ -4,7 +4,6 @@ The written ones are the obvious n x n matrices: cosines over a temperature, the
 ``cross_entropy``, a log-softmax under a mask of positives, or the divergence of normalized rows.
 """
 
-import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.losses import AffinityJSDLoss, NTXentLoss, SupConLoss
+from theory.console.extras import why_missing
 from theory.numerics.precision import numerical_threshold
 
 LossName = Literal["nt_xent", "supcon", "affinity"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 LIBRARY, WRITTEN = "pytorch-metric-learning", "plain torch"
-MISSING = f"{LIBRARY}: not installed, and left out; pip install 'contrastive-theory-toolkit[peers]' brings it"
 CLASSES = 10
 TEMPERATURES = {"nt_xent": 0.5, "supcon": 0.1}
 # What must differ no more than this, by the largest entry, in float32 and after sums over all pairs.
@@ -66,15 +65,15 @@ class Contest:
         return (rows.to(device).requires_grad_(),), (classes.to(device),)
 
 
-def library_is_there() -> bool:
-    """Whether pytorch-metric-learning can be imported."""
-    return importlib.util.find_spec("pytorch_metric_learning") is not None
+def library_left_out() -> str | None:
+    """Why pytorch-metric-learning is no peer here, with the way out; None where it is one."""
+    return why_missing(f"{LIBRARY}: left out", "peers")
 
 
 def contests() -> tuple[Contest, ...]:
     """All losses with the peers that are there."""
     theirs: dict[LossName, dict[str, Peer]] = {"nt_xent": {}, "supcon": {}, "affinity": {}}
-    if library_is_there():
+    if library_left_out() is None:
         # Optional, and slow to import.
         from pytorch_metric_learning import losses
 

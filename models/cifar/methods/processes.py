@@ -15,6 +15,10 @@ from models.environment import resolve_device
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 MOST_PROCESSES = 2**16
+# Until all processes have found each other: an address where nobody answers is said to be one after that.
+MEETING = timedelta(minutes=10)
+# Afterwards: the first process may have to download and decode the images while the others wait.
+WAITING = timedelta(hours=2)
 OTHERWISE = "which has RANK: start several processes with torchrun, or unset RANK for a single one"
 
 if dist.is_available():
@@ -81,13 +85,16 @@ def join_group(device: torch.device) -> None:
     """Join the group that torchrun's environment describes; nothing without one.
 
     Raises:
-        ValueError: the environment is not whole, or its address cannot be used.
+        ValueError: the environment is not whole, its address cannot be used, or the processes do not all come.
     """
     if group_of_environment() is None:
         return
     try:
-        # The first process may have to download and decode the images while the others wait.
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+        # As init_process_group does without a store, but with one time limit for both.
+        store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
+        store.set_timeout(WAITING)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=WAITING)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         address = ":".join(os.environ[name] for name in ADDRESS)
         raise ValueError(f"{', '.join(ADDRESS)}: no group at {address}: {str(error).splitlines()[0]}") from error

@@ -6,7 +6,7 @@ settings gave.
 plain   the settings' own defaults.
 digits  Digits are 8 x 8 pixels, gray and never mirrored: SimCLR's views of photographs destroy them, and features end
         below the pixels.
-fast    CIFAR-10 on two CPU cores in nine minutes, or with 30 epochs in a quarter of an hour: a narrow network behind a
+fast    CIFAR-10 on two CPU cores in ten minutes, or with 30 epochs in a quarter of an hour: a narrow network behind a
         strided stem, views that grow during the training, and bf16 where the processor multiplies it.
 auto    digits for scikit-learn's digits, else plain.
 """

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -163,6 +164,23 @@ def test_a_small_or_transparent_figure_is_not_enlarged_and_not_black(tmp_path):
     with Image.open(io.BytesIO(found.content)) as image:
         assert image.size == (300, 100)
         assert image.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_thin_lines_keep_their_colors_beside_a_map(tmp_path):
+    ramp = np.linspace(0, 255, 600).astype(np.uint8)
+    pixels = np.full((400, 600, 3), 255, np.uint8)
+    pixels[40:] = np.stack([np.broadcast_to(ramp, (360, 600)), np.broadcast_to(ramp[:360, None], (360, 600)),
+                            np.broadcast_to(ramp[::-1], (360, 600))], -1)  # fmt: skip
+    colors = {4: (0, 114, 178), 12: (0, 158, 115), 20: (213, 94, 0), 28: (204, 121, 167)}
+    for y, color in colors.items():
+        pixels[y : y + 3, 10:60] = color
+    Image.fromarray(pixels).save(tmp_path / "x_y.png")
+    with Image.open(io.BytesIO(pictures.shrunk(tmp_path / "x_y.png", "S1").content)) as image:
+        seen = image.convert("RGB")
+    assert seen.getpixel((300, 5)) == (255, 255, 255)
+    for y, color in colors.items():
+        off = np.abs(np.subtract(seen.getpixel((30, y + 1)), color)).max()
+        assert off <= 25, f"{color} looks like {seen.getpixel((30, y + 1))}"
 
 
 @pytest.mark.parametrize("content", [None, b"no picture"])

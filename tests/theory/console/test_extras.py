@@ -32,14 +32,16 @@ def without(folder, *libraries):
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_extras_are_those_of_the_project(extra):
     """No more and no less than is looked for, and none of it in the base."""
-    brought = {packages_distributions()[library][0].lower() for library in EXTRAS[extra]}
+    known = packages_distributions()
+    brought = {known.get(library, [library])[0].lower() for library in EXTRAS[extra]}
     assert named(PROJECT["optional-dependencies"][extra]) == brought
     assert not brought & named(PROJECT["dependencies"])
 
 
 def test_the_tests_have_what_they_test():
     (own,) = [each for each in PROJECT["optional-dependencies"]["test"] if each.startswith(PROJECT["name"])]
-    assert {*EXTRAS, "dask", "rigorous"} == {*own.partition("[")[2].rstrip("]").split(",")}
+    # Stood in for by modules of a test's own.
+    assert {*EXTRAS} - {"parquet", "tensorboard"} == {*own.partition("[")[2].rstrip("]").split(",")}
 
 
 def test_what_needs_an_extra_is_a_command():
@@ -49,7 +51,8 @@ def test_what_needs_an_extra_is_a_command():
 @pytest.mark.parametrize(
     ("module", "library", "asked"),
     [("models.cifar", "sklearn", "images"), ("models.cifar.embed", "PIL", "images"),
-     ("models.advisor.coverage", "sklearn", "images"), ("paper_checks", "jinja2", "images,report")],
+     ("models.advisor.coverage", "sklearn", "images"), ("paper_checks", "jinja2", "images,report"),
+     ("synthetic.certify", "flint", "rigorous")],
 )  # fmt: skip
 def test_a_command_names_the_extra_that_it_lacks_before_it_begins(monkeypatch, capsys, module, library, asked):
     name = next(each for each, found in COMMANDS.items() if found == module)
@@ -59,7 +62,7 @@ def test_a_command_names_the_extra_that_it_lacks_before_it_begins(monkeypatch, c
     assert dispatch.main([name, "--no-such-option"]) == BAD_ARGUMENTS
     said = capsys.readouterr().err
     assert f"needs {library}; {WAY_OUT.format(asked)}" in said
-    assert "synthetic" not in said
+    assert len(said.splitlines()) == 1
 
 
 def test_python_m_says_the_same(tmp_path):

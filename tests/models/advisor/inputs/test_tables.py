@@ -1,6 +1,7 @@
 """CSV and parquet tables: features, labels, and what is refused by column and row."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_a_large_file_is_refused_unread(tmp_path):
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r"need pyarrow, the extra \[parquet\]"):
+    with pytest.raises(ValueError, match=r"a parquet file: needs pyarrow; pip install .*\[parquet\]"):
         read_parquet(write(tmp_path / "a.parquet", ""), "label", LIMIT)
 
 
@@ -78,6 +79,7 @@ def test_parquet_is_weighed_before_it_is_read(tmp_path, monkeypatch):
             return SimpleNamespace(to_pandas=lambda: pd.DataFrame({"x": range(10), "label": list("ab") * 5}))
 
     stand_in = SimpleNamespace(parquet=SimpleNamespace(ParquetFile=File), lib=SimpleNamespace(ArrowException=OSError))
+    stand_in.__spec__ = ModuleSpec("pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow", stand_in)
     values, labels = read_parquet(tmp_path / "a.parquet", "label", LIMIT)
     assert (values.shape, labels.tolist()) == ((10, 1), list("ab") * 5)

@@ -3,8 +3,10 @@
 import copy
 import math
 import os
+import socket
 import time
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch.multiprocessing import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.benchmark.pipelines import random_images
+from models.cifar.methods import processes
 from models.cifar.methods.processes import (
     Group,
     device_of_process,
@@ -142,6 +145,20 @@ def test_a_single_process_needs_no_place_on_its_machine(described):
     assert device_of_process("cpu") == torch.device("cpu")
     with pytest.raises(ValueError, match=r"^device: must be cpu or cuda under torchrun, got cuda:1"):
         device_of_process("cuda:1")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_processes_that_do_not_come_are_waited_for_minutes_and_not_hours(described, monkeypatch, number):
+    """The first of two waits for the second; the second finds nobody at the address."""
+    assert timedelta(minutes=1) < processes.MEETING < timedelta(minutes=30) < processes.WAITING
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    described(RANK=str(number), WORLD_SIZE="2", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    monkeypatch.setattr(processes, "MEETING", timedelta(seconds=1))
+    with pytest.raises(ValueError, match=rf"^MASTER_ADDR, MASTER_PORT: no group at 127.0.0.1:{port}: .*[Tt]imed out"):
+        join_group(CPU)
+    assert world_size() == 1
 
 
 @pytest.mark.parametrize(
