@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from figures.words import DESCRIPTION
 
 # Pictures are embedded no wider than that, in so many colors, and shown at 100 pixels an inch of the figure.
-PIXELS, COLORS, SHOWN = 1100, 64, 700
+PIXELS, COLORS, SHOWN = 1100, 256, 700
 CAPTIONS = {
     "claim_contrasts": "mean differences with their intervals, and the side that the claim is on",
     "claim_curves": "accuracy of every arm",
