@@ -1,7 +1,7 @@
 """Every claim of the four papers, and two of our own, tested: reproduced, contradicted, no difference that matters, or
 undecided at this scale.
 
-    python -m paper_checks                                     quick tier: synthetic data, digits; quarter of an hour
+    python -m paper_checks                                     quick tier: synthetic data, digits; ten minutes
     python -m paper_checks --tier cpu --images PATH            a small encoder on an image folder or archive
     python -m paper_checks --tier gpu --images cifar10         ResNet-18, hundreds of trainings
     python -m paper_checks --only T1,D2                        some claims
