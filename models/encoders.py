@@ -33,6 +33,8 @@ SMALL_WIDTH = 16
 # stage an 8 x 8 image is down to one pixel, and a group of one channel would be normalized to zero.
 MAX_GROUPS = 32
 MIN_GROUP_CHANNELS = 4
+# Parts of the last map, each way.
+LARGEST_POOL = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class EncoderConfig:
     features: int | None = None
     """A last 1 x 1 convolution with normalization widens the last stage to so many features before the mean over
     pixels; it costs little, and probes read more from it. None: none."""
+    pool_size: int | None = None
+    """Means over pool_size x pool_size parts of the last map, all of them features, instead of over all of it: features
+    keep where something is, and are pool_size^2 times as many. None: over all of it, as in ResNets."""
     factory: str | None = None
     """Anybody's encoder instead, as MODULE:FUNCTION: a function of no arguments that returns a torch.nn.Module from
     images (n, 3, H, W) to features (n, D). Its code is imported and run. A checkpoint keeps the name alone, and whoever
@@ -74,6 +79,8 @@ class EncoderConfig:
         require_range(require_count(self.stem_stride, "stem_stride", 1), "stem_stride", 1, 2)
         if self.features is not None:
             require_count(self.features, "features", 1, LARGEST_CHANNELS)
+        if self.pool_size is not None:
+            require_range(require_count(self.pool_size, "pool_size", 1), "pool_size", 1, LARGEST_POOL)
         if self.factory is not None:
             require_name(self.factory)
 
@@ -134,7 +141,7 @@ class Bottleneck(nn.Module):
 
 @final
 class Encoder(nn.Module):
-    """Stem, stages of residual blocks, and the mean over pixels.
+    """Stem, stages of residual blocks, and the mean over pixels, or means over parts of the image.
 
     Attributes:
         in_channels: C, channels of an image.
@@ -160,7 +167,8 @@ class Encoder(nn.Module):
         if config.features is not None:
             self.widening = nn.Sequential(_convolution(inputs, config.features, 1), norm(config.features), nn.ReLU())
             inputs = config.features
-        self.feature_dim = inputs
+        self.pool_size = config.pool_size or 1
+        self.feature_dim = inputs * self.pool_size**2
         self._initialize(config.zero_last_norm, generator)
 
     def _initialize(self, zero_last_norm: bool, generator: torch.Generator | None) -> None:
@@ -180,8 +188,9 @@ class Encoder(nn.Module):
             images: (n, C, H, W), contiguous or channels_last; meant for 8 x 8 to 64 x 64 pixels. Not checked for NaN.
 
         Raises:
-            ValueError: images of another shape, or none; with batch normalization in training, a batch that leaves one
-                value a channel (one 8 x 8 image in a ResNet).
+            ValueError: images of another shape, none, or so small that parts of the last map are without pixels
+                (pool_size); with batch normalization in training, a batch that leaves one value a channel (one 8 x 8
+                image in a ResNet).
         """
         require_array(images, "images")
         if not images.dtype.is_floating_point:
@@ -189,7 +198,16 @@ class Encoder(nn.Module):
         if images.ndim != 4 or images.shape[1] != self.in_channels or 0 in images.shape:
             expected = f"(n, {self.in_channels}, H, W) with n, H, W >= 1"
             raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
-        return self.widening(self.blocks(self.norm(self.conv(images)).relu())).mean((2, 3))
+        maps = self.widening(self.blocks(self.norm(self.conv(images)).relu()))
+        if self.pool_size == 1:
+            return maps.mean((2, 3))
+        if min(maps.shape[2:]) < self.pool_size:
+            size = " x ".join(map(str, maps.shape[2:]))
+            raise ValueError(f"pool_size: must lie in [1, {min(maps.shape[2:])}], images leave a map of {size} pixels, "
+                             f"got {self.pool_size}")  # fmt: skip
+        # In steps of whole pixels: torch's adaptive pooling adds up gradients in no fixed order on a GPU.
+        rows = maps.tensor_split(self.pool_size, 2)
+        return torch.cat([part.mean((2, 3)) for row in rows for part in row.tensor_split(self.pool_size, 3)], 1)
 
 
 def build_encoder(

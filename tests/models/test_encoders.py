@@ -75,7 +75,7 @@ def test_shapes(kind, norm, size):
     assert stages == expected
 
 
-def reference(network, kind, x, stem_stride=1):
+def reference(network, kind, x, stem_stride=1, pool_size=1):
     """Evaluation from the state dict, one operation after the other."""
     state = network.state_dict()
 
@@ -105,11 +105,16 @@ def reference(network, kind, x, stem_stride=1):
             x = (hidden + x).clamp_min(0)
     if "widening.0.weight" in state:
         x = normalize(convolve(x, "widening.0"), "widening.1").clamp_min(0)
-    return x.flatten(2).mean(-1)
+    # numpy's own parts of rows and columns: as equal as they can be, larger ones first.
+    rows = np.array_split(x.detach().numpy(), pool_size, 2)
+    parts = [part for row in rows for part in np.array_split(row, pool_size, 3)]
+    return torch.from_numpy(np.concatenate([part.mean((2, 3)) for part in parts], 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [{}, {"stem_stride": 2, "features": 5}], ids=["usual", "strided and widened"])
+@pytest.mark.parametrize(
+    "options", [{}, {"stem_stride": 2, "features": 5}, {"pool_size": 2}], ids=["usual", "strided and widened", "pooled"]
+)
 def test_the_network_is_its_formula(kind, options):
     network = encoder(kind, **options)
     for _ in range(3):
@@ -120,7 +125,8 @@ def test_the_network_is_its_formula(kind, options):
         )
     network.eval()
     # Odd sizes tell strides and paddings apart.
-    expected = reference(network, kind, images(3, 9), options.get("stem_stride", 1))
+    sizes = {name: value for name, value in options.items() if name != "features"}
+    expected = reference(network, kind, images(3, 9), **sizes)
     assert expected.std() > 1e-3
     assert expected.shape == (3, network.feature_dim)
     torch.testing.assert_close(network(images(3, 9)), expected, rtol=1e-9, atol=1e-9)
@@ -260,6 +266,9 @@ def test_the_small_encoder_learns_on_a_cpu():
         (lambda: EncoderConfig(stem_stride=0), "stem_stride"),
         (lambda: EncoderConfig(stem_stride=3), "stem_stride"),
         (lambda: EncoderConfig(features=0), "features"),
+        (lambda: EncoderConfig(pool_size=0), "pool_size"),
+        (lambda: EncoderConfig(pool_size=17), "pool_size"),
+        (lambda: encoder(pool_size=3)(images(size=8)), "pool_size"),
         (lambda: encoder()(images()[0]), "images"),
         (lambda: encoder()(images(channels=1)), "images"),
         (lambda: encoder()(images()[:0]), "images"),

@@ -56,6 +56,21 @@ def test_equal_tasks_are_one_and_names_are_not_shared(tmp_path):
         missing([Number("a", 2.0)], tmp_path)
 
 
+@dataclass(frozen=True)
+class Later(Number):
+    """The same task in a version with one setting more."""
+
+    added: int | None = None
+
+
+def test_settings_that_came_later_make_no_other_task_while_they_are_not_set(tmp_path):
+    carry_out(Number("a", 1.0), tmp_path)
+    assert missing([Later("a", 1.0)], tmp_path) == []
+    for other in (Later("a", 1.0, added=2), Later("a", 2.0)):
+        with pytest.raises(ValueError, match="made with other settings"):
+            missing([other], tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["", "value,word\n1.0\n", "value\n1.0,2.0\n", "value\n1.0", "\x00\xff", None])
 def test_damaged_tables_are_named(tmp_path, damage):
     task = Number("a", 1.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import torch
+from torch import nn
 from torch.nn.functional import interpolate
 
 from models.cifar.data.fingerprint import listed
@@ -21,6 +22,7 @@ from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
 from models.devices.compiler import require_compiler
+from models.devices.modes import evaluating
 from models.foreign.encoder_factory import PROBE_ROWS, features_of
 from models.heads import HeadConfig
 
@@ -74,12 +76,22 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         config = replace(config, method=replace(config.method, queue_size=size))
     require_compilable(config, device)
     learner = new_learner(config)
-    if config.encoder.factory is not None and len(splits.train):
-        # On images as they are, and as large as views will be, before anything is written.
-        images = evaluation_view(splits.train.images[:PROBE_ROWS].to("cpu"), config.view)
-        for each in (images, *(interpolate(images, size) for size in config.view_sizes)):
-            features_of(learner.encoder, each, config.encoder.factory)
+    _try_encoder(config, learner.encoder, splits)
     return config
+
+
+def _try_encoder(config: TrainConfig, encoder: nn.Module, splits: Splits) -> None:
+    """On images as they are, and as large as views will be, before anything is written."""
+    own = config.encoder
+    if not len(splits.train) or (own.factory is None and own.pool_size is None):
+        return
+    images = evaluation_view(splits.train.images[:PROBE_ROWS].to("cpu"), config.view)
+    for each in (images, *(interpolate(images, size) for size in config.view_sizes)):
+        if own.factory is not None:
+            features_of(encoder, each, own.factory)
+            continue
+        with evaluating(encoder), torch.no_grad():
+            encoder(each)
 
 
 def require_compilable(config: TrainConfig, device: torch.device) -> None:

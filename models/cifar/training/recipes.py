@@ -29,11 +29,13 @@ DIGITS = TrainConfig(
     method=SimCLR(temperature=0.2),
     # Their own size: larger ones take longer and show no more.
     data=images.DataConfig(dataset=images.DIGITS, image_size=8),
-    encoder=EncoderConfig("small", width=32),
+    # Strokes make other digits in other places: where they are must not be averaged out.
+    encoder=EncoderConfig("small", width=32, pool_size=2),
     view=ViewConfig(
         min_area=0.7, flip=False, rotation=15.0, color_jitter=0.0, grayscale=0.0, mean=(0.0,) * 3, std=(1.0,) * 3
     ),
-    optimiser=OptimizerConfig("adamw", learning_rate=3e-3, weight_decay=0.01),
+    optimiser=OptimizerConfig("adamw", learning_rate=1e-3, weight_decay=0.01),
+    epochs=40,
     batch_size=128,
 )
 

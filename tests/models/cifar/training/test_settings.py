@@ -71,6 +71,7 @@ CASES: list[tuple[str, object, dict]] = [
     ("encoder.zero_last_norm", True, {}),
     ("encoder.stem_stride", 2, {}),
     ("encoder.features", 6, {}),
+    ("encoder.pool_size", 2, {}),
     ("view.strength", 0.4, {}),
     ("view.crop", False, {}),
     ("view.min_area", 0.8, {}),
@@ -303,6 +304,13 @@ def test_view_sizes_take_equal_shares_of_the_epochs():
         check(config(view_sizes=(4, 9)), splits(), CPU)
     with pytest.raises(ValueError, match=r"^view_sizes"):
         config(view_sizes=(3,))
+
+
+def test_parts_that_some_view_leaves_without_pixels_are_refused_before_training():
+    pooled = EncoderConfig("small", width=4, pool_size=2)
+    check(config(encoder=pooled, view_sizes=(5, 8)), splits(), CPU)
+    with pytest.raises(ValueError, match=r"^pool_size: must lie in \[1, 1\], images leave a map of 1 x 1 pixels"):
+        check(config(encoder=pooled, view_sizes=(4, 8)), splits(), CPU)
 
 
 @pytest.mark.parametrize(("options", "names"), IDLE, ids=[names.split()[0] for _, names in IDLE])
