@@ -55,6 +55,15 @@ REPORT = (
         ("forest_lines_on_one_another", "start + (i + 0.5) * LINE", "start + 0.5 * LINE"),
         ("forest_colors_by_the_first", 'ANSWERS[row["answer"]]', 'ANSWERS["reproduced"]'),
     ),
+    *bugs_in(
+        "paper_checks/report/pictures.py", "paper_checks/report/report",
+        ("colors_of_thin_lines_lost", "Image.Quantize.MAXCOVERAGE", "Image.Quantize.FASTOCTREE"),
+    ),
 )  # fmt: skip
 
-BUGS = (*STATISTICS, *STAGES, *REPORT)
+TASKS = bugs_in(
+    "paper_checks/tasks.py", "paper_checks/tasks",
+    ("any_task_is_the_one_asked_for", 'differing({"task": _record(path).get("task")}, {"task": to_plain(task)})', "()"),
+)  # fmt: skip
+
+BUGS = (*STATISTICS, *STAGES, *REPORT, *TASKS)

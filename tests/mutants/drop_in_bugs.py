@@ -30,7 +30,7 @@ ENCODERS = (
     *bugs_in("models/cifar/training/state.py", "models/foreign/encoder_factory",
              ("files_run_code", "require_consent(config.encoder.factory, factory, str(path))", "str(path)")),
     *bugs_in("models/cifar/training/checks.py", "models/foreign/encoder_factory",
-             ("encoder_not_tried_on_images", "features_of(learner.encoder, each, config.encoder.factory)", "pass")),
+             ("encoder_not_tried_on_images", "features_of(encoder, each, own.factory)", "pass")),
     *bugs_in("models/cifar/training/initial.py", "models/foreign/encoder_factory",
              ("factory_not_handed_to_init", "state.device, state.config.encoder.factory)", "state.device)")),
 )  # fmt: skip

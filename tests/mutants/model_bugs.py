@@ -124,6 +124,12 @@ PROBES = bugs_in(
     ("narrow_interval", "clopper_pearson(correct, trials)", "clopper_pearson(correct, trials, 0.9)"),
 )  # fmt: skip
 
+ENCODERS = bugs_in(
+    "models/encoders.py", "models/encoders",
+    ("parts_of_rows_alone", "row.tensor_split(self.pool_size, 3)", "row.tensor_split(1, 3)"),
+    ("parts_without_pixels_let_pass", "min(maps.shape[2:]) < self.pool_size", "min(maps.shape[2:]) < 1"),
+)  # fmt: skip
+
 OPTIMIZERS = bugs_in(
     "models/optim.py", "models/optim",
     ("weight_decay_ignored", "parameter_groups(module, config.weight_decay)", "parameter_groups(module, 0.0)"),
@@ -141,5 +147,5 @@ VIEWS = bugs_in(
 
 BUGS = (
     *ATTENTION, *STACK, *TILED, *SOFTMAX_STACK, *TRANSFORMATION, *MOMENTUM, *CONTRASTIVE, *SYMMETRIC, *OTHER_LOSSES,
-    *PROBES,     *OPTIMIZERS, *VIEWS,
+    *PROBES, *ENCODERS, *OPTIMIZERS, *VIEWS,
 )  # fmt: skip

@@ -30,7 +30,8 @@ SETTINGS = ["--method.name", "moco_ft", "--method.queue-size", "16", "--head.kin
             # What digits were trained with when they had no settings of their own (recipes.py).
             "--view.min-area", "0.2", "--view.flip", "--view.rotation", "0", "--view.color-jitter", "0.5",
             "--view.grayscale", "0.2", "--view.mean", "0.4914", "0.4822", "0.4465", "--view.std", "0.247", "0.2435",
-            "0.2616", "--optimiser.learning-rate", "0.001", "--measure-every", "1"]  # fmt: skip
+            "0.2616", "--optimiser.learning-rate", "0.001", "--measure-every", "1",
+            "--encoder.pool-size", "None"]  # fmt: skip
 
 
 @pytest.fixture
