@@ -57,7 +57,7 @@ REPORT = (
     ),
     *bugs_in(
         "paper_checks/report/pictures.py", "paper_checks/report/report",
-        ("colors_of_thin_lines_lost", "Image.Quantize.MAXCOVERAGE", "Image.Quantize.FASTOCTREE"),
+        ("colors_of_thin_lines_lost", "Image.Quantize.MAXCOVERAGE", "Image.Quantize.MEDIANCUT"),
     ),
 )  # fmt: skip
 

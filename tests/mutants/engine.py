@@ -90,6 +90,7 @@ def copy_project(root: Path, folder: Path) -> None:
             if name == "__pycache__" or name.endswith(".png") or f"{directory}/{name}" in left_out
         }  # fmt: skip
 
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = root / part
         if source.is_dir():

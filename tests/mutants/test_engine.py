@@ -150,6 +150,13 @@ def test_hanging_is_noticed_only_where_sound_code_is_faster(project, monkeypatch
         engine.ask_tests(project, HALF, sound)
 
 
+def test_all_parts_of_this_project_are_copied(tmp_path):
+    root = Path(__file__).parents[2]
+    with engine.copied(root) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == sorted(engine.PARTS)
+        assert not (folder / "tests" / "mutants").exists()
+
+
 @pytest.mark.parametrize("name", ["tests/test_rest.py", "synthetic/sweep_noise.py"])
 def test_nothing_is_learned_from_sound_code_that_fails(project, tmp_path, name):
     engine.copy_project(project, tmp_path / "failing")

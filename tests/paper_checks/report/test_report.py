@@ -180,7 +180,7 @@ def test_thin_lines_keep_their_colors_beside_a_map(tmp_path):
     assert seen.getpixel((300, 5)) == (255, 255, 255)
     for y, color in colors.items():
         off = np.abs(np.subtract(seen.getpixel((30, y + 1)), color)).max()
-        assert off <= 25, f"{color} looks like {seen.getpixel((30, y + 1))}"
+        assert off <= 12, f"{color} looks like {seen.getpixel((30, y + 1))}"
 
 
 @pytest.mark.parametrize("content", [None, b"no picture"])
