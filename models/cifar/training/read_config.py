@@ -55,6 +55,9 @@ def parse_training(
         if _last(words, "--encoder.factory", "None") != "None":
             # A recipe's encoder is another one.
             default = replace(default, encoder=EncoderConfig())
+        elif _last(words, "--encoder.kind", default.encoder.kind) != default.encoder.kind:
+            # Another kind may leave a smaller map, without so many parts.
+            default = replace(default, encoder=replace(default.encoder, pool_size=None))
     name = _method_name(words, default.method.name)
     known = setting_names(name)
     for word in words:

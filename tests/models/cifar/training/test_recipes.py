@@ -37,6 +37,11 @@ def test_what_is_said_counts_and_the_rest_stays():
     assert (found.method.name, found.view, found.epochs) == ("moco", replace(DIGITS.view, flip=True), 3)
     assert found.optimiser == DIGITS.optimiser
     assert parsed("--method.temperature", "0.7").method == replace(DIGITS.method, temperature=0.7)
+    # Its last map is 1 x 1 for digits: parts of it are for who asks for them.
+    other = ["--encoder.kind", "resnet18"]
+    assert parsed(*other).encoder == replace(DIGITS.encoder, kind="resnet18", pool_size=None)
+    assert parsed(*other, "--encoder.pool-size", "2").encoder == replace(DIGITS.encoder, kind="resnet18")
+    assert parsed("--encoder.kind", "small").encoder == DIGITS.encoder
 
 
 def test_a_recipe_is_taken_by_its_name():
