@@ -80,7 +80,7 @@ class EncoderConfig:
         if self.features is not None:
             require_count(self.features, "features", 1, LARGEST_CHANNELS)
         if self.pool_size is not None:
-            require_range(require_count(self.pool_size, "pool_size", 1), "pool_size", 1, LARGEST_POOL)
+            require_count(self.pool_size, "pool_size", 1, LARGEST_POOL)
         if self.factory is not None:
             require_name(self.factory)
 

@@ -112,7 +112,10 @@ def evaluate(
     parts = {}
     for name, shuffled in images.items():
         size = min(config.batch_size, len(shuffled))
-        parts[name] = encode_set(learner.encoder, learner.head, shuffled, view, size, device)
+        if "z" in features:
+            parts[name] = encode_set(learner.encoder, learner.head, shuffled, view, size, device)
+        else:
+            parts[name] = {"h": encode_features(learner.encoder, shuffled, view, size, device)}
     sizes = {
         "test_images": len(splits.test),
         "encoder_parameters": count_parameters(learner.encoder),
