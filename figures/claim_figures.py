@@ -118,7 +118,9 @@ def _layout(part: pd.DataFrame) -> tuple[bool, dict[str, str], float]:
     """Of one factor: whether it is a number, column -> title of each panel, and the height in inches."""
     if _numbers(part["value"]) is not None:
         return True, {ACCURACY: ""}, 2.9
-    both = all(name in part.columns and part[name].notna().any() for name in ("h_linear", "z_linear"))
+    # z is probed where a claim reads it: of some of the values alone it is no comparison.
+    both = all(name in part.columns and part[name].notna().groupby(part["value"]).any().all()
+               for name in ("h_linear", "z_linear"))  # fmt: skip
     measures = {"h_linear": "linear probe on h", "z_linear": "linear probe on z"} if both else {ACCURACY: ""}
     return False, measures, 0.9 + part["value"].nunique() * (0.2 + 0.16 * len(_looks(part)))
 

@@ -145,6 +145,14 @@ def test_categories_show_h_beside_z(run_of):
     assert h.get_xlim() == z.get_xlim(), "h and z can be compared"
 
 
+def test_z_of_one_category_alone_has_no_panel(run_of):
+    rows = [point(name, seed, level, h_linear=level, z_linear=level - 0.2 if name == "MLP" else None)
+            for name, level in (("MLP", 0.8), ("linear", 0.7)) for seed in SEEDS]  # fmt: skip
+    (ax,) = claim_figures.draw_curves(run_of(points=rows)).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["MLP", "linear"]
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(orig=False), [0.8, 0.7])
+
+
 def test_categories_without_h_and_z_and_with_curves(run_of):
     rows = [point(name, seed, 0.5, curve) for name in ("hue", "noise") for curve in "hz" for seed in SEEDS]
     figure = claim_figures.draw_curves(run_of(points=rows))
