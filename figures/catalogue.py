@@ -7,7 +7,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from figures import advisor, claim_figures, claim_forest, claim_limits
+from figures import advisor
+from figures.claims import contrasts, curves, forest, limits, scores
 from figures.run_folder import DamagedFileError, RunFolder, read_run_folder
 from figures.sweeps import (
     batch_floor,
@@ -53,15 +54,15 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[RunFolder], Figure | None]]]
     "advice": (("curves",), advisor.draw),
     "advice_checked": (("checked",), advisor.draw_checked),
     "trials": (("trials", "attacks"), trials.draw),
-    "claim_contrasts": (("contrasts",), claim_figures.draw_contrasts),
-    "claim_curves": (("points",), claim_figures.draw_curves),
-    "claim_composition": (("composition",), claim_figures.draw_composition),
-    "claim_histograms": (("histograms",), claim_figures.draw_histograms),
-    "claim_moments": (("moments",), claim_figures.draw_moments),
-    "claim_blocks": (("blocks",), claim_figures.draw_blocks),
-    "claim_forest": (("forest",), claim_forest.draw),
-    "claim_turns": (("limit_levels", "limit_turns"), claim_limits.draw_turns),
-    "claim_floor": (("floor_levels", "floor_values"), claim_limits.draw_floor),
+    "claim_contrasts": (("contrasts",), contrasts.draw),
+    "claim_curves": (("points",), curves.draw_curves),
+    "claim_composition": (("composition",), curves.draw_composition),
+    "claim_histograms": (("histograms",), scores.draw_histograms),
+    "claim_moments": (("moments",), scores.draw_moments),
+    "claim_blocks": (("blocks",), curves.draw_blocks),
+    "claim_forest": (("forest",), forest.draw),
+    "claim_turns": (("limit_levels", "limit_turns"), limits.draw_turns),
+    "claim_floor": (("floor_levels", "floor_values"), limits.draw_floor),
     **{
         f"affinity_maps_{head}": (("trainings", f"maps_{head}"), partial(affinity_maps.draw, table=f"maps_{head}"))
         for head in ("transfusion", "deepfusion")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from figures import claim_forest
+from figures.claims import forest
 from figures.run_folder import RunFolder
 from tests.figures.battery import case
 from tests.figures.reading import curves, heights, legend, ticks, verticals, widths
@@ -65,4 +65,4 @@ def test_every_difference_is_at_its_place_in_the_color_of_its_answer(draw):
 
 def test_without_differences_there_is_no_figure(tmp_path):
     table = pd.DataFrame([ROWS[1]], columns=COLUMNS)
-    assert claim_forest.draw(RunFolder(tmp_path, {"tier": "quick"}, {"forest": table})) is None
+    assert forest.draw(RunFolder(tmp_path, {"tier": "quick"}, {"forest": table})) is None

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from scipy.special import stdtrit
 
-from figures.claim_limits import CROSS, TURN
+from figures.claims.limits import CROSS, TURN
 from tests.figures.battery import Draws, case
 from tests.figures.reading import bars, curves, legend, named, verticals
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from figures import claim_figures
+from figures.claims import contrasts, curves, scores, style
 from figures.run_folder import read_run_folder
 from theory.numerics.whole_files import write_json, write_table
 
@@ -56,7 +57,7 @@ def test_contrasts_lie_where_their_numbers_are(run_of):
         contrast("c over d", -0.02, -0.03, -0.01, "below"),
         contrast("e", 0.0, -0.01, 0.01, "undecided"),
     ]
-    figure = claim_figures.draw_contrasts(run_of(contrasts=rows))
+    figure = contrasts.draw(run_of(contrasts=rows))
     (ax,) = figure.axes
     intervals = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] in (0, 1, 2)]
     intervals = [line for line in intervals if line.get_ydata()[0] == line.get_ydata()[1]]
@@ -73,7 +74,7 @@ def test_contrasts_lie_where_their_numbers_are(run_of):
 
 def test_long_names_of_differences_do_not_run_into_each_other(run_of):
     long = "each at its best learning rate: labels: on every block over the last one only"
-    figure = claim_figures.draw_contrasts(run_of(contrasts=[contrast(long), contrast(f"{long}, again")]))
+    figure = contrasts.draw(run_of(contrasts=[contrast(long), contrast(f"{long}, again")]))
     figure.canvas.draw()
     first, second = (text.get_window_extent() for text in figure.axes[0].get_yticklabels())
     assert all(text.get_text().count("\n") >= 2 for text in figure.axes[0].get_yticklabels())
@@ -82,7 +83,7 @@ def test_long_names_of_differences_do_not_run_into_each_other(run_of):
 
 def test_the_shade_is_on_the_claimed_side(run_of):
     rows = [contrast(), contrast("either", -0.02, -0.03, -0.01, "below", direction="differs")]
-    figure = claim_figures.draw_contrasts(run_of(contrasts=rows))
+    figure = contrasts.draw(run_of(contrasts=rows))
     one, either = [shade.get_paths()[0].get_extents() for shade in figure.axes[0].collections]
     assert one.x0 == 0.0
     assert either.x0 < -3.0
@@ -91,22 +92,22 @@ def test_the_shade_is_on_the_claimed_side(run_of):
 
 def test_every_measure_has_a_panel_of_its_own(run_of):
     rows = [contrast(), contrast("loss", 3.0, 1.0, 5.0, measure="nats"), contrast("again")]
-    figure = claim_figures.draw_contrasts(run_of(contrasts=rows))
+    figure = contrasts.draw(run_of(contrasts=rows))
     assert [len(ax.get_yticklabels()) for ax in figure.axes] == [2, 1]
     assert figure.axes[1].get_xlabel() == "difference: nats"
 
 
 def test_verdicts_of_theorems_are_no_contrasts(run_of):
     verdict = {"contrast": "Theorem 1", "measure": "spread", "cases": 7, "measured": 0.1, "bound": 0.2, "side": "HOLDS"}
-    assert claim_figures.draw_contrasts(run_of(contrasts=[verdict])) is None
-    figure = claim_figures.draw_contrasts(run_of(contrasts=[verdict, contrast()]))
+    assert contrasts.draw(run_of(contrasts=[verdict])) is None
+    figure = contrasts.draw(run_of(contrasts=[verdict, contrast()]))
     assert len(figure.axes[0].get_yticklabels()) == 1
-    assert claim_figures.draw_contrasts(run_of(contrasts=[contrast(difference=None, low=None, high=None)])) is None
+    assert contrasts.draw(run_of(contrasts=[contrast(difference=None, low=None, high=None)])) is None
 
 
 def test_a_single_seed_has_a_mark_and_no_interval(run_of):
     rows = [contrast(low=None, high=None, side="undecided", seeds=1)]
-    figure = claim_figures.draw_contrasts(run_of(contrasts=rows))
+    figure = contrasts.draw(run_of(contrasts=rows))
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1, 2]
     assert "seed" not in figure.get_suptitle()
 
@@ -114,7 +115,7 @@ def test_a_single_seed_has_a_mark_and_no_interval(run_of):
 def test_numbers_become_a_line_a_curve_with_intervals(run_of):
     values = {("one", 32): [0.5, 0.6, 0.7], ("one", 512): [0.7, 0.7, 0.8], ("two", 32): [0.4, 0.4, 0.5]}
     rows = [point(size, seed, each, curve) for (curve, size), all_ in values.items() for seed, each in enumerate(all_)]
-    figure = claim_figures.draw_curves(run_of(points=rows))
+    figure = curves.draw_curves(run_of(points=rows))
     (ax,) = figure.axes
     assert ax.get_xscale() == "log"
     assert legend_texts(figure) == ["one", "two"]
@@ -130,7 +131,7 @@ def test_numbers_become_a_line_a_curve_with_intervals(run_of):
 
 def test_numbers_close_together_have_a_plain_axis(run_of):
     rows = [point(value, seed, 0.5 + 0.01 * seed) for value in (0.0, 0.5, 0.99) for seed in SEEDS]
-    figure = claim_figures.draw_curves(run_of(points=rows))
+    figure = curves.draw_curves(run_of(points=rows))
     assert figure.axes[0].get_xscale() == "linear"
     assert legend_texts(figure) == []
 
@@ -138,7 +139,7 @@ def test_numbers_close_together_have_a_plain_axis(run_of):
 def test_categories_show_h_beside_z(run_of):
     rows = [point(name, seed, level, h_linear=level, z_linear=level - 0.2)
             for name, level in (("MLP", 0.8), ("linear", 0.7), ("128", 0.6)) for seed in SEEDS]  # fmt: skip
-    h, z = claim_figures.draw_curves(run_of(points=rows)).axes
+    h, z = curves.draw_curves(run_of(points=rows)).axes
     assert [text.get_text() for text in h.get_yticklabels()] == ["MLP", "linear", "128"]
     np.testing.assert_allclose(h.containers[0].lines[0].get_xdata(orig=False), [0.8, 0.7, 0.6])
     np.testing.assert_allclose(z.containers[0].lines[0].get_xdata(orig=False), [0.6, 0.5, 0.4])
@@ -148,14 +149,14 @@ def test_categories_show_h_beside_z(run_of):
 def test_z_of_one_category_alone_has_no_panel(run_of):
     rows = [point(name, seed, level, h_linear=level, z_linear=level - 0.2 if name == "MLP" else None)
             for name, level in (("MLP", 0.8), ("linear", 0.7)) for seed in SEEDS]  # fmt: skip
-    (ax,) = claim_figures.draw_curves(run_of(points=rows)).axes
+    (ax,) = curves.draw_curves(run_of(points=rows)).axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["MLP", "linear"]
     np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(orig=False), [0.8, 0.7])
 
 
 def test_categories_without_h_and_z_and_with_curves(run_of):
     rows = [point(name, seed, 0.5, curve) for name in ("hue", "noise") for curve in "hz" for seed in SEEDS]
-    figure = claim_figures.draw_curves(run_of(points=rows))
+    figure = curves.draw_curves(run_of(points=rows))
     (ax,) = figure.axes
     places = [bar.lines[0].get_ydata() for bar in ax.containers]
     assert len(places) == 2
@@ -165,7 +166,7 @@ def test_categories_without_h_and_z_and_with_curves(run_of):
 def test_every_factor_has_its_own_row(run_of):
     rows = [point(value, seed, 0.5) for value in (1, 2) for seed in SEEDS]
     rows += [{**point(value, seed, 0.5), "factor": "head"} for value in ("none", "MLP") for seed in SEEDS]
-    figure = claim_figures.draw_curves(run_of(points=rows))
+    figure = curves.draw_curves(run_of(points=rows))
     assert [ax.get_xlabel() or ax.get_ylabel() for ax in figure.axes] == ["batch size", "accuracy"]
     assert figure.axes[1].get_ylabel() == "head"
 
@@ -174,7 +175,7 @@ def test_a_missing_accuracy_leaves_no_interval(run_of):
     rows = [
         point(value, seed, None if (value, seed) == (2, 0) else 0.5 + 0.01 * seed) for value in (1, 2) for seed in SEEDS
     ]
-    (ax,) = claim_figures.draw_curves(run_of(points=rows)).axes
+    (ax,) = curves.draw_curves(run_of(points=rows)).axes
     main, _, (bars,) = ax.containers[0].lines
     np.testing.assert_allclose(main.get_ydata(orig=False), [0.52, 0.525])
     drawn = [segment for segment in bars.get_segments() if np.isfinite(segment).all() and len(segment)]
@@ -186,7 +187,7 @@ def test_the_matrix_of_augmentations_is_symmetric(run_of):
     cells = {("crop", "crop"): 0.5, ("color", "color"): 0.4, ("crop", "color"): 0.7, ("blur", "blur"): None}
     rows = [{"first": a, "second": b, "seed": seed, "accuracy": value and value + 0.01 * (seed - 2)}
             for (a, b), value in cells.items() for seed in SEEDS]  # fmt: skip
-    ax = claim_figures.draw_composition(run_of(composition=rows)).axes[0]
+    ax = curves.draw_composition(run_of(composition=rows)).axes[0]
     written = {tuple(int(x) for x in text.get_position()): text.get_text() for text in ax.texts}
     assert len(written) == 9
     assert written[0, 1] == written[1, 0] == "70.0%"
@@ -198,7 +199,7 @@ def test_histograms_have_a_panel_a_curve_and_a_ridge_an_epoch(run_of):
     rows = [{"curve": f"momentum {momentum:g}", "epoch": epoch, "from": low, "to": high,
              "positive": 10 * (low > 0.5), "negative": 0 if epoch == 9 else 100 * (low < 0)}
             for momentum in (0, 0.5, 0.9) for epoch in (1, 4, 9) for low, high in pairwise(edges)]  # fmt: skip
-    figure = claim_figures.draw_histograms(run_of(histograms=rows))
+    figure = scores.draw_histograms(run_of(histograms=rows))
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["momentum 0", "momentum 0.5", "momentum 0.9"]
     assert [text.get_text() for text in shown[0].get_yticklabels()] == ["epoch 1", "epoch 4", "epoch 9"]
@@ -215,7 +216,7 @@ def test_moments_skip_epochs_without_measurement(run_of):
              **{f"{kind}_{moment}": (0.1 * seed if epoch % 5 == 0 else None)
                 for kind in ("positive", "negative") for moment in ("mean", "variance")}}
             for curve in ("momentum 0", "momentum 0.9") for seed in SEEDS for epoch in range(1, 11)]  # fmt: skip
-    figure = claim_figures.draw_moments(run_of(moments=rows))
+    figure = scores.draw_moments(run_of(moments=rows))
     axes = {ax.get_title(): ax for ax in figure.axes}
     line = axes["positive scores: mean"].lines[0]
     np.testing.assert_array_equal(line.get_xdata(), [5, 10])
@@ -230,13 +231,19 @@ def test_blocks_have_a_line_a_curve_and_a_panel_a_measure(run_of):
     rows = [{"curve": curve, "seed": seed, "block": block, "value": block + 0.1 * seed, "measure": measure}
             for curve in ("labels", "view pairs") for measure in ("affinity sharpness", "mass")
             for seed in SEEDS for block in range(4)]  # fmt: skip
-    figure = claim_figures.draw_blocks(run_of(blocks=rows))
+    figure = curves.draw_blocks(run_of(blocks=rows))
     assert [ax.get_ylabel() for ax in figure.axes] == ["affinity sharpness", "mass"]
     assert [len(ax.containers) for ax in figure.axes] == [2, 2]
     main, _, (bars,) = figure.axes[0].containers[0].lines
     np.testing.assert_allclose(main.get_ydata(orig=False), np.arange(4) + 0.2)
     half = half_width([0.1 * seed for seed in SEEDS])
     np.testing.assert_allclose(np.ptp(bars.get_segments()[2], axis=0), [0.0, 2 * half])
+
+
+def test_an_interval_takes_two_values_and_none_missing():
+    assert style.half_width(pd.Series([0.5, 0.6, 0.7])) == pytest.approx(half_width([0.5, 0.6, 0.7]), rel=1e-12)
+    assert np.isnan(style.half_width(pd.Series([0.5])))
+    assert np.isnan(style.half_width(pd.Series([0.5, 0.6, np.nan])))
 
 
 def test_the_catalogue_draws_a_claim_without_torch(run_of):

@@ -49,7 +49,7 @@ REPORT = (
          "worth = claim.worth.get(row.get(\"measure\", \"\"), math.nan)", "worth = math.nan"),
     ),
     *bugs_in(
-        "figures/claim_forest.py", "figures/forest_figures",
+        "figures/claims/forest.py", "figures/forest_figures",
         ("forest_band_of_2", "ax.axvspan(-1.0, 1.0,", "ax.axvspan(-2.0, 2.0,"),
         ("forest_upside_down", "ax.set_ylim(top - 0.5 * GAP, -0.5 * GAP)", "ax.set_ylim(-0.5 * GAP, top - 0.5 * GAP)"),
         ("forest_lines_on_one_another", "start + (i + 0.5) * LINE", "start + 0.5 * LINE"),

@@ -76,7 +76,7 @@ CLAIMS = (
         ("fall_is_enough", "measure, falling, rising)]", "measure, falling, dict.fromkeys(rising, 0.0))]"),
     ),
     *bugs_in(
-        "figures/claim_limits.py", "figures/limit_figures",
+        "figures/claims/limits.py", "figures/limit_figures",
         ("turn_for_crossing", '_mark(ax, mean, "crossing", CROSS', '_mark(ax, mean, "turning", CROSS'),
         ("diagonal_from_0", "below.plot(ends, ends", "below.plot(ends, ends - ends[0]"),
         ("seeds_of_both_methods", 'part = levels[levels["curve"] == curve]', "part = levels"),

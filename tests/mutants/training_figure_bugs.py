@@ -25,14 +25,30 @@ CATALOGUE = bugs_in(
      'partial(affinity_maps.draw, table="maps_transfusion")'),
 )  # fmt: skip
 
-CLAIMS = bugs_in(
-    "figures/claim_figures.py", "figures/claim_figures figures/planted_claims",
-    ("claimed_side_swapped", 'CLAIMED if side == "above" or differs else OTHER',
-     'OTHER if side == "above" or differs else CLAIMED'),
-    ("contrasts_upside_down", "ax.set_ylim(len(rows) - 0.5, -0.5)", "ax.set_ylim(-0.5, len(rows) - 0.5)"),
-    ("claim_best_seed_as_the_mean", "    middle = grouped.mean()\n", "    middle = grouped.max()\n"),
-    ("composition_flipped", "ax.imshow(cells, cmap=colors)", "ax.imshow(cells[::-1], cmap=colors)"),
-    ("counts_for_densities", "np.nan_to_num(counts) / (total * widths)", "np.nan_to_num(counts) / total"),
+CLAIM_TESTS = "figures/claim_figures figures/planted_claims"
+
+CLAIMS = (
+    *bugs_in(
+        "figures/claims/contrasts.py", CLAIM_TESTS,
+        ("claimed_side_swapped", 'CLAIMED if side == "above" or differs else OTHER',
+         'OTHER if side == "above" or differs else CLAIMED'),
+        ("contrasts_upside_down", "ax.set_ylim(len(rows) - 0.5, -0.5)", "ax.set_ylim(-0.5, len(rows) - 0.5)"),
+    ),
+    *bugs_in(
+        "figures/claims/curves.py", CLAIM_TESTS,
+        ("claim_best_seed_as_the_mean", "    middle = grouped.mean()\n", "    middle = grouped.max()\n"),
+        ("composition_flipped", "ax.imshow(cells, cmap=colors)", "ax.imshow(cells[::-1], cmap=colors)"),
+    ),
+    *bugs_in(
+        "figures/claims/scores.py", CLAIM_TESTS,
+        ("counts_for_densities", "np.nan_to_num(counts) / (total * widths)", "np.nan_to_num(counts) / total"),
+        ("best_seed_as_the_final_mean", "[values.mean()] * 2", "[values.max()] * 2"),
+    ),
+    *bugs_in(
+        "figures/claims/style.py", CLAIM_TESTS,
+        ("interval_of_90_percent", "stdtrit(len(values) - 1, 0.975)", "stdtrit(len(values) - 1, 0.95)"),
+        ("line_of_the_best_seed", "grouped.mean(), grouped.agg(spread)", "grouped.max(), grouped.agg(spread)"),
+    ),
 )  # fmt: skip
 
 HEAD_COSTS = bugs_in(

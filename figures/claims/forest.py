@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.typing import FillStyleType
 
-from figures.claim_figures import WIDTH
+from figures.claims.style import WIDTH
 from figures.run_folder import RunFolder
 
 # Color, marker, and filled or not: answers can be told without color.

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from figures.claim_figures import PERCENT, PLAIN, WIDTH, half_width
+from figures.claims.style import PERCENT, PLAIN, WIDTH, half_width
 from figures.run_folder import RunFolder
 
 TURN, CROSS = "C1", "C2"
