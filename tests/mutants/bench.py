@@ -73,10 +73,10 @@ class Bench:
         """Ask the default noise sweep, or read what it said before."""
         return self._ask("sweep", bug, lambda: ask_sweep(self.root, bug, self.sound_sweep))
 
-    @cached_property
-    def sound_tests(self) -> SoundTests:
-        """The tests on sound code; one process runs them, the others wait for it."""
-        return SoundTests(**self._once("sound-tests", lambda: asdict(time_tests(self.root))))
+    def sound_tests(self, files: tuple[str, ...] = ("tests",)) -> SoundTests:
+        """Tests of some files on sound code, by default of all; one process runs them, the others wait for it."""
+        which = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+        return SoundTests(**self._once(f"sound-tests-{which}", lambda: asdict(time_tests(self.root, files))))
 
     @cached_property
     def sound_sweep(self) -> SoundSweep:

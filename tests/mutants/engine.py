@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ PARTS = (
     "CONTRIBUTING.md",
 )
 # The bench itself is not asked (it would miss the text that a bug replaces), nor what looks at the source as text.
-LEFT_OUT = ("tests/mutants", "tests/test_project.py")
+LEFT_OUT = ("tests/mutants", "tests/test_project.py", "tests/test_contributing.py")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", "--color=no")
 # Exit statuses of pytest: a test failed; a file could not be collected.
 TESTS_FAILED = (1, 2)
@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SoundTests:
-    """The tests on sound code: seconds of every test file."""
+    """Tests on sound code, which pass: seconds of every test file that was asked for and is there."""
 
     seconds: dict[str, float]
 
@@ -138,15 +138,18 @@ def run_on_leash(arguments: Sequence[str], folder: Path, limit: float | None = N
 # --- the tests --------------------------------------------------------------------------------------------------------
 
 
-def time_tests(root: Path) -> SoundTests:
-    """Run all fast tests on sound code.
+def time_tests(root: Path, files: Sequence[str] = ("tests",)) -> SoundTests:
+    """Run the fast tests of some files, by default of all, on sound code.
 
     Raises:
         BenchError: they do not pass, so that a failure would tell nothing.
     """
     with copied(root) as folder:
         report = folder.parent / "report.xml"
-        ran = run_on_leash([*PYTEST, f"--junitxml={report}", "tests"], folder)
+        there = [name for name in files if (folder / name).exists()]
+        if not there:
+            return SoundTests({})
+        ran = run_on_leash([*PYTEST, f"--junitxml={report}", *there], folder)
         if ran.status != 0:
             raise BenchError(f"the tests fail without any bug (exit status {ran.status}):\n{ran.output[-3000:]}")
         seconds: dict[str, float] = {}
@@ -166,20 +169,25 @@ def _file_of(dotted: str, folder: Path) -> str:
     raise BenchError(f"pytest reports tests of {dotted}, which is no file")
 
 
-def ask_tests(root: Path, bug: Bug, sound: SoundTests) -> Outcome:
+def ask_tests(root: Path, bug: Bug, sound: Callable[[tuple[str, ...]], SoundTests]) -> Outcome:
     """Whether the tests notice: first the files that the bug names, then all others, quick ones first.
+
+    Args:
+        sound: the tests of some files on sound code. All of them, which take long, are asked for only by a bug that
+            the named ones do not notice.
 
     Raises:
         BenchError: pytest ended in a way that tells nothing.
     """
-    named = [name for name in bug.tests if name in sound.seconds]
-    others = sorted(sound.seconds.keys() - {*named}, key=sound.seconds.get)
     spent = 0.0
     with copied(root, bug) as folder:
-        for files in (named, others):
+        for asked in (bug.tests, ("tests",)):
+            seconds = {name: took for name, took in sound(asked).seconds.items()
+                       if asked is bug.tests or name not in bug.tests}  # fmt: skip
+            files = sorted(seconds, key=seconds.__getitem__)
             if not files:
                 continue
-            limit = max(PATIENCE, SLOWNESS * sum(sound.seconds[name] for name in files))
+            limit = max(PATIENCE, SLOWNESS * sum(seconds.values()))
             ran = run_on_leash([*PYTEST, *files], folder, limit)
             spent += ran.seconds
             if ran.status is None:

@@ -1,6 +1,7 @@
 """The bench's engine on a tiny project: it notices a planted bug, and does not notice a change that is none."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,8 +77,9 @@ def bench(project, tmp_path_factory):
 
 @pytest.mark.slow
 def test_what_the_tests_notice(project, bench):
-    assert set(bench.sound_tests.seconds) == {"tests/test_half.py", "tests/test_rest.py"}, "the bench asks itself"
+    assert set(bench.sound_tests().seconds) == {"tests/test_half.py", "tests/test_rest.py"}, "the bench asks itself"
     before = {path: path.read_bytes() for path in project.rglob("*.py")}
+    assert set(bench.sound_tests(HALF.tests).seconds) == {"tests/test_half.py"}
     found = bench.tests_notice(HALF)
     assert (found.noticed, found.by) == (True, "tests/test_half.py::test_half")
     # Not in the file that it names, but in another.
@@ -142,7 +144,10 @@ def test_hanging_is_noticed_only_where_sound_code_is_faster(project, monkeypatch
         return engine.Ran(sound_status if "x / 2" in (folder / HALF.path).read_text() else None, "", limit)
 
     monkeypatch.setattr(engine, "run_on_leash", stopped)
-    sound = engine.SoundTests({"tests/test_half.py": 50.0})
+
+    def sound(_):
+        return engine.SoundTests({"tests/test_half.py": 50.0})
+
     assert engine.ask_tests(project, HALF, sound).by.startswith("hangs")
     assert limits == [engine.SLOWNESS * 50.0, engine.SLOWNESS * 25.0]
     monkeypatch.setattr(engine, "run_on_leash", partial(stopped, sound_status=None))
@@ -155,6 +160,18 @@ def test_all_parts_of_this_project_are_copied(tmp_path):
     with engine.copied(root) as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(engine.PARTS)
         assert not (folder / "tests" / "mutants").exists()
+
+
+def test_no_copied_test_needs_what_is_left_out():
+    root = Path(__file__).parents[2]
+    files = {path.relative_to(root).as_posix(): path for path in (root / "tests").rglob("*.py")}
+    kept = {name: path for name, path in files.items() if not name.startswith(engine.LEFT_OUT)}
+    assert len(files) - len(kept) > 20
+    modules = "|".join(re.escape(name.removesuffix(".py").replace("/", ".")) for name in engine.LEFT_OUT)
+    # At the top: what a function imports is there only where it is called.
+    needs = re.compile(rf"^(from|import) ({modules})\b", re.MULTILINE)
+    found = [name for name, path in kept.items() if needs.search(path.read_text())]
+    assert found == []
 
 
 @pytest.mark.parametrize("name", ["tests/test_rest.py", "synthetic/sweep_noise.py"])
@@ -170,7 +187,7 @@ def test_pytest_that_finds_no_tests_is_an_error(project, tmp_path):
     engine.copy_project(project, tmp_path / "empty")
     (tmp_path / "empty" / "tests" / "test_half.py").write_text("")
     with pytest.raises(engine.BenchError, match="pytest ended with 5"):
-        engine.ask_tests(tmp_path / "empty", HALF, engine.SoundTests({"tests/test_half.py": 0.1}))
+        engine.ask_tests(tmp_path / "empty", HALF, lambda _: engine.SoundTests({"tests/test_half.py": 0.1}))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
