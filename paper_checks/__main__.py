@@ -38,6 +38,7 @@ import torch
 from tqdm import tqdm
 
 from models.cifar.data.images import load_images, require_test_and_classes
+from models.cifar.training.config import Precision
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
@@ -46,6 +47,7 @@ from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
 from paper_checks.limits.trainings import LimitTraining
 from paper_checks.other_readings import reading_names
+from paper_checks.precisions import begun_in, left_alone, settle
 from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
@@ -61,6 +63,7 @@ from theory.numerics.limits import LARGEST_SEEDS
 from theory.numerics.whole_files import to_plain
 
 ON_IMAGES = (Training, LimitTraining)
+SETTINGS = "tier.json"
 # A year.
 MOST_HOURS = 8766.0
 
@@ -96,6 +99,10 @@ class PaperChecks:
     that, and which."""
     control: Control = "none"
     """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
+    precision: Precision | None = None
+    """Of trainings on images. By default the tier's: in cpu bf16 where the processor multiplies it, else float32. A run
+    keeps what it was begun in; with --resume, claims whose first look is still to come are trained in this one, each
+    with all of its arms, and what this processor would take many times as long for is left alone."""
     readings: bool = False
     """Ask claims in other readings too, where their paper leaves a choice open, after everything else. Tiers cpu and
     gpu always do, unless --main-only."""
@@ -161,22 +168,22 @@ def run(options: PaperChecks) -> int:
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap,
                    options.asked_readings)  # fmt: skip
     claims = asked_claims(options.only, tier)
+    tier = begun_in(tier, options.out / SETTINGS if options.resume and options.out else None, options.precision)
     device = resolve_device(tier.device)
     _backend(options.jobs, device)
-    tasks = in_order(claims, tier)
     # All that may ever be computed: two tasks of one name are noticed before anything is.
     asked = [
         each for claim in claims for each in (claim, *(map(claim.read_as, claim.readings) if tier.readings else ()))
     ]
     unique(task for claim in asked for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
-    if any(isinstance(task, ON_IMAGES) for task in tasks):
+    if any(isinstance(task, ON_IMAGES) for claim in claims for task in claim.tasks(tier)):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"
     settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}
-    with open_run_folder(name, options.out, options.resume, settings, device, "tier.json", _other_run,
+    with open_run_folder(name, options.out, options.resume, settings, device, SETTINGS, _other_run,
                          options.accept_other_version) as folder:  # fmt: skip
-        return _run_in(folder, claims, tasks, tier, device, options)
+        return _run_in(folder, settle(claims, tier, folder, options.precision), tier, device, options)
 
 
 def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
@@ -190,13 +197,13 @@ def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
     return unique(found)
 
 
-def _run_in(
-    folder: Path, claims: list[Claim], tasks: list[Task], tier: Tier, device: torch.device, options: PaperChecks
-) -> int:
+def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device, options: PaperChecks) -> int:
+    left = left_alone(claims, tier, options.precision)
+    tasks = in_order([claim for claim in claims if claim.id not in left], tier)
     backend = _backend(options.jobs, device)
     until = None if options.hours is None else time.time() + 3600.0 * options.hours
     kept = f"finished tasks are kept, continue with the same command and --out {folder} --resume"
-    study = Study(claims, tier, folder, partial(_command, options))
+    study = Study(claims, tier, folder, partial(_command, options), left)
     try:
         failures = carry_out_all(tasks, folder / TASKS, backend, device, until)
         while True:
@@ -215,6 +222,9 @@ def _run_in(
         print(f"\n{len(failures)} of {study.tasks} tasks failed; {kept}", file=sys.stderr)
     elif step is not None or any(entry.finding.answer == "pending" for entry in entries):
         print(f"--hours {options.hours:g} are over; {kept}")
+    waiting = [name for name, state in study.states.items() if name in left and not state.settled]
+    if waiting:
+        print(f"Undecided in bf16, which is slow here, and left to another start: {', '.join(waiting)}")
     return _status(entries, options) or study.drawing
 
 
@@ -245,7 +255,9 @@ def _other_run(stored: dict, asked: dict) -> list[str]:
         # So is that over a claim's readings.
         names = "; ".join(f"{name}: {', '.join(each)}" for name, each in stored["readings"].items()) or "none"
         return [f"set of readings, {names}, which is settled before a run (--readings, --main-only)"]
-    return ["tier, images, device, control or cap"] if differing(stored, asked) else []
+    if stored.get("name") != asked["name"]:
+        return [f"tier, {stored.get('name')}"]
+    return sorted(differing(stored, asked))
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
@@ -351,7 +363,7 @@ def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
     return None
 
 
-def _command(options: PaperChecks, only: str | None = None) -> str:
+def _command(options: PaperChecks, only: str | None = None, precision: str = "") -> str:
     """As it is typed, for all claims that were asked for or for one."""
     only = only or options.only
     words = [as_typed("python -m paper_checks"), f"--tier {options.tier}"]
@@ -359,6 +371,7 @@ def _command(options: PaperChecks, only: str | None = None) -> str:
     words += [f"--cap {options.cap}"] if options.cap is not None else []
     words += [f"--only {only}"] if only else []
     words += ["--readings"] if options.readings else ["--main-only"] if options.main_only else []
+    words += [f"--precision {precision}"] if precision else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
 

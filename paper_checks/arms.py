@@ -186,7 +186,10 @@ def _trained(arm: Arm, tier: Tier) -> tuple[str, TrainConfig, bool]:
     """Label and configuration of an arm, and whether it is the tier's own."""
     # A tier has sizes for all heads; what an arm's own does not read makes no other training of it.
     config, base = (without_idle(each) for each in (changed(tier.config, dict(arm.changes)), tier.config))
-    return arm.label(tier), config, config == base
+    same = config == base
+    if tier.precision is not None and tier.precision != config.precision:
+        arm, config = arm.with_(precision=tier.precision), replace(config, precision=tier.precision)
+    return arm.label(tier), config, same
 
 
 BASE = Arm()

@@ -6,8 +6,9 @@ The claims themselves are in one module a family; catalogue.py lists them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+from models.cifar.training.config import Precision
 from paper_checks.statistics.decisions import Answer, Contrast, PValues, contrast_rows, decide, p_values
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
@@ -86,6 +87,7 @@ class Claim:
         equivalence: whether it can come out as "no difference that matters". Not where the arms of a contrast are the
             same training in some seeds: differences that are 0 by construction look far more certain than they are.
         main: what the claim itself chooses, in words, where its paper leaves a choice open.
+        precision: of all its trainings, where it is not the tier's; empty where it is (precisions.py).
         readings: other choices. Each is answered by the same rule at its share of another 5 % (registered/readings.md);
             the claim's own answer does not depend on them.
 
@@ -105,6 +107,7 @@ class Claim:
     why: str = ""
     equivalence: bool = True
     main: str = ""
+    precision: str = ""
     readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
@@ -115,6 +118,11 @@ class Claim:
     def read_as(self, reading: Reading) -> "Claim":
         """The claim in another reading of it."""
         return replace(self, tasks=reading.tasks, judge=reading.judge, main=reading.name, readings=())
+
+    def trained_in(self, precision: Precision) -> "Claim":
+        """The claim, and its readings, with all trainings in a precision, whatever the tier's is."""
+        readings = tuple(_trained_in(each, precision) for each in self.readings)
+        return replace(_trained_in(self, precision), precision=precision, readings=readings)
 
     def look(self, results: Results, tier: Tier, share: float = 1.0) -> Finding:
         """What the seeds of a tier say, as a look of its own with a share of the error rate (statistics/sequential.py).
@@ -132,6 +140,17 @@ class Claim:
         rows = [{**row, "worth": self.worth[row["measure"]]} if row.get("measure") in self.worth else row
                 for row in rows]  # fmt: skip
         return replace(found, rows=rows)
+
+
+_Asked = TypeVar("_Asked", Claim, Reading)
+
+
+def _trained_in(one: _Asked, precision: Precision) -> _Asked:
+    return replace(
+        one,
+        tasks=lambda tier: one.tasks(replace(tier, precision=precision)),
+        judge=lambda results, tier: one.judge(results, replace(tier, precision=precision)),
+    )
 
 
 def judged(sentence: str, contrasts: list[Contrast], **tables: list[dict]) -> Finding:

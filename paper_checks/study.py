@@ -8,6 +8,7 @@ from figures.drawing import draw_whole
 from models.run_folder import whole_folder
 from paper_checks.claims import Claim
 from paper_checks.other_readings import next_reading, reading_states
+from paper_checks.precisions import in_words
 from paper_checks.report.entries import Entry, Meta, ReadingEntry, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.other_readings import reading_rows
@@ -30,14 +31,22 @@ class Study:
     """The claims of a run, how far they are, and their report.
 
     Attributes:
+        left: claims, by id, for which nothing more is computed.
         states: by claim.
         readings: by claim, the states of its other readings.
         results: of the tasks.
         drawing: the exit status that the figure of all claims leaves; 0 where it was drawn.
     """
 
-    def __init__(self, claims: list[Claim], tier: Tier, folder: Path, command: Callable[..., str]) -> None:
-        self.claims, self.tier, self.folder, self.command = claims, tier, folder, command
+    def __init__(
+        self,
+        claims: list[Claim],
+        tier: Tier,
+        folder: Path,
+        command: Callable[..., str],
+        left: frozenset[str] = frozenset(),
+    ) -> None:
+        self.claims, self.tier, self.folder, self.command, self.left = claims, tier, folder, command, left
         self.results = Results(folder / TASKS)
         self.states: dict[str, State] = {}
         self.readings: dict[str, tuple[State, ...]] = {}
@@ -55,8 +64,10 @@ class Study:
 
     def next_step(self, failures: dict[str, str]) -> Step | None:
         """What to compute next: for claims themselves, and only then for other readings of them."""
-        step = next_step(self.states.values(), self.tier, self.results, failures)
-        return step or next_reading(self.readings, self.states, self.tier, self.results, failures)
+        states = [state for name, state in self.states.items() if name not in self.left]
+        readings = {name: found for name, found in self.readings.items() if name not in self.left}
+        step = next_step(states, self.tier, self.results, failures)
+        return step or next_reading(readings, self.states, self.tier, self.results, failures)
 
     def report(self, failures: dict[str, str]) -> list[Entry]:
         """Find out how far every claim is, and write the report; only claims that have changed are drawn again.
@@ -76,7 +87,7 @@ class Study:
         entries = [replace(self._entries[claim.id], seconds=spent[claim.id][0], own_seconds=spent[claim.id][1])
                    for claim in self.claims]  # fmt: skip
         seconds = sum(own for _, own in spent.values()) + sum(map(self.results.seconds, more))
-        meta = meta_of(self.command(), self.tier, self.folder, seconds)
+        meta = meta_of(self.command(), self.claims, self.tier, self.folder, seconds)
         picture, self.drawing = overview(entries, self.tier, self.folder)
         write_report(entries, meta, self.folder, picture)
         return entries
@@ -86,7 +97,7 @@ class Study:
         state, readings = self.states[claim.id], self.readings[claim.id]
         new = before is None or _progress(before) != _progress(state)
         if new:
-            self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id))
+            self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id, claim.precision))
         if readings and (new or [*map(_progress, others)] != [*map(_progress, readings)]):
             self._entries[claim.id] = with_readings(self._entries[claim.id], readings, self.tier, self.folder)
 
@@ -146,7 +157,7 @@ def _drawn(own: Path, settings: dict, tables: dict[str, list[dict]]) -> tuple[tu
     return tuple(own / name for name in names), drawing
 
 
-def meta_of(command: str, tier: Tier, folder: Path, seconds: float) -> Meta:
+def meta_of(command: str, claims: list[Claim], tier: Tier, folder: Path, seconds: float) -> Meta:
     """What the report says of the run: of its last start."""
     last = read_json(folder / "environment.json")["runs"][-1]
     config, data, step = tier.config, tier.config.data, tier.config.optimiser
@@ -163,7 +174,7 @@ def meta_of(command: str, tier: Tier, folder: Path, seconds: float) -> Meta:
         images=images,
         versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
         budget=f"{config.encoder.kind} encoder of width {config.encoder.first_width}, {config.epochs} epochs, "
-        f"batches of {config.batch_size}, {config.precision}, {step.kind} at {step.learning_rate:g}",
+        f"batches of {config.batch_size}, {in_words(claims, tier)}, {step.kind} at {step.learning_rate:g}",
         control=tier.control,
     )
 

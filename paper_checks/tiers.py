@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.cifar.data.images import DIGITS, DataConfig
-from models.cifar.training.config import HeadChoice, TrainConfig
+from models.cifar.training.config import HeadChoice, Precision, TrainConfig
 from models.cifar.training.recipes import fast_lane
 from models.encoders import EncoderConfig
 from models.optim import OptimizerConfig
@@ -51,6 +51,7 @@ class Tier:
         control: shuffled_labels permutes the classes of all images, so that nothing about them can be learned.
         own_claims: whether this toolkit's own claims (L1, L2) are asked where none are named.
         readings: whether claims are also asked in other readings (other_readings.py), which takes more trainings.
+        precision: of trainings whose precision is not config's (precisions.py).
         shown_arms: whether arms are trained that are shown and decide nothing: S1's other pairs, F5's unions.
     """
 
@@ -68,6 +69,7 @@ class Tier:
     readings: bool = True
     own_claims: bool = True
     shown_arms: bool = True
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         require_count(self.seeds, "seeds", 1)
@@ -76,6 +78,10 @@ class Tier:
     def at(self, seeds: int) -> "Tier":
         """The same tier at a look with so many seeds."""
         return replace(self, seeds=seeds, cap=max(self.cap, seeds))
+
+    def in_precision(self, precision: Precision) -> "Tier":
+        """The same tier, begun in a precision."""
+        return replace(self, config=replace(self.config, precision=precision))
 
     @property
     def all_seeds(self) -> range:

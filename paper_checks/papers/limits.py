@@ -41,7 +41,9 @@ BATCH_METHOD, BATCH_STRENGTH = "transfusion", 0.4
 def _training(tier: Tier, seed: int, label: str, asks: Question, epochs: int, **settings: object) -> LimitTraining:
     config = changed(tier.config, {name.replace("__", "."): value for name, value in settings.items()})
     data = replace(config.data, validation_share=VALIDATION_SHARE)
-    config = replace(config, epochs=epochs, measure_every=epochs, monitor=True, data=data)
+    precision = tier.precision or config.precision
+    label += f",precision={precision}" if precision != config.precision else ""
+    config = replace(config, epochs=epochs, measure_every=epochs, monitor=True, data=data, precision=precision)
     # A tier has sizes for all heads; what this one does not read would be refused.
     return LimitTraining(label, seeded(without_idle(config), seed), asks, EMBEDDED, tier.device, tier.control)
 

@@ -49,6 +49,15 @@ REPORT = (
          "worth = claim.worth.get(row.get(\"measure\", \"\"), math.nan)", "worth = math.nan"),
     ),
     *bugs_in(
+        "paper_checks/precisions.py", "paper_checks/precisions",
+        ("looked_at_and_trained_again", "if wanted != now and missing(", "if wanted != now or missing("),
+        ("slow_precision_goes_on_unasked", "asked is None and is_slow", "asked is not None and is_slow"),
+    ),
+    *bugs_in(
+        "paper_checks/arms.py", "paper_checks/precisions",
+        ("arms_in_the_tiers_precision", "replace(config, precision=tier.precision)", "config"),
+    ),
+    *bugs_in(
         "figures/claims/forest.py", "figures/forest_figures",
         ("forest_band_of_2", "ax.axvspan(-1.0, 1.0,", "ax.axvspan(-2.0, 2.0,"),
         ("forest_upside_down", "ax.set_ylim(top - 0.5 * GAP, -0.5 * GAP)", "ax.set_ylim(-0.5 * GAP, top - 0.5 * GAP)"),

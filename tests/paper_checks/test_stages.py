@@ -285,7 +285,7 @@ def test_a_cap_is_kept_and_one_below_the_first_stage_refused(run, capsys, tmp_pa
     assert run("--cap", "5") == 0
     assert run.reports[-1]["S3"] == ("undecided", 1)
     assert run("--cap", "10", resume=True) == 2
-    assert "another tier, images, device, control or cap" in capsys.readouterr().err
+    assert "another cap 5 (now 10)" in capsys.readouterr().err
     # As an earlier version wrote it, whose only look was that of the first stage.
     stored = json.loads((run.folder / "tier.json").read_text())
     del stored["cap"]

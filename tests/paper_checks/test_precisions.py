@@ -1,0 +1,177 @@
+"""A claim's arms have one precision, on whatever processors a run goes on: planted trainings that keep theirs."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from models.cifar.training.config import TrainConfig
+from paper_checks import __main__ as command
+from paper_checks import precisions, tiers
+from paper_checks.arms import BASE, MOCO
+from paper_checks.catalogue import all_claims
+from paper_checks.claims import Claim, Reading, judged
+from paper_checks.statistics.decisions import Contrast
+from paper_checks.tiers import CPU, QUICK
+from tests.command_lines import status_of
+from theory.numerics.whole_files import read_json, write_table
+
+TIER = replace(QUICK, config=replace(QUICK.config, precision="bf16"), seeds=5, cap=10)
+FLOAT32 = replace(TIER, precision="float32")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A training that is over at once: of its precision."""
+
+    label: str
+    seed: int
+    precision: str
+    alone: bool = True
+    leaves: tuple[str, ...] = ("value.csv",)
+
+    @property
+    def name(self):
+        return f"{self.label}-{self.precision}-seed{self.seed}"
+
+    def run(self, folder: Path) -> None:
+        write_table(folder / "value.csv", [{"value": 1.0 - 2.0 * (self.seed % 2), "precision": self.precision}])
+
+
+def comparison(name: str, first: str, second: str) -> Claim:
+    """First and second differ by 1 and -1 in turns: undecided forever."""
+
+    def tasks(tier):
+        precision = tier.precision or tier.config.precision
+        return [Number(label, seed, precision) for label in (first, second) for seed in tier.all_seeds]
+
+    def judge(results, tier):
+        found = {task.name: results.table(task, "value")[0] for task in tasks(tier)}
+        # What is read is of one precision.
+        (precision,) = {row["precision"] for row in found.values()}
+        values = [{int(key[-1]): row["value"] * way for key, row in found.items() if key.startswith(label)}
+                  for label, way in ((first, 1.0), (second, 0.0))]  # fmt: skip
+        return judged(f"All in {precision}.", [Contrast(f"{first} over {second}", "units", *values)])
+
+    return Claim(name, "SimCLR", "here", f"Claim {name}.", "comparison", "Its rule.", tasks, judge)
+
+
+FIRST_FIVE = {f"bf16-seed{seed}" for seed in range(5)}
+ONE, TWO = comparison("S1", "a", "b"), comparison("S2", "a", "c")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command with planted claims, and a processor that multiplies bf16 or not."""
+    monkeypatch.setitem(tiers.TIERS, "quick", TIER)
+    monkeypatch.setattr(command, "all_claims", lambda: {claim.id: claim for claim in (ONE, TWO)})
+    monkeypatch.setattr("figures.catalogue.draw_all", lambda path: [])
+
+    def go(*more, bf16=True):
+        monkeypatch.setattr(precisions, "multiplies_bf16", lambda: bf16)
+        return status_of(command.main, ["--out", str(tmp_path / "run"), "--jobs", "1", *more])
+
+    def trainings(label):
+        return {path.name.removeprefix(f"{label}-") for path in (tmp_path / "run/tasks").glob(f"{label}-*")}
+
+    go.folder, go.trainings = tmp_path / "run", trainings
+    return go
+
+
+def begin(run, monkeypatch):
+    """A run that has looked at S1 in bf16, and has one training of S2 beside those that they share."""
+    carry_out = command.carry_out_all
+
+    def stop(tasks, *others):
+        return carry_out([task for task in tasks if task.label != "c" or task.seed == 0], *others)
+
+    monkeypatch.setattr(command, "carry_out_all", stop)
+    monkeypatch.setattr("paper_checks.study.Study.next_step", lambda *_: None)
+    assert run("--hours", "1") == 0
+
+
+def test_a_run_in_bf16_goes_on_elsewhere_only_when_told_how(run, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        begin(run, patch)
+    before = sorted(path.name for path in run.folder.rglob("*"))
+    assert run("--resume", bf16=False) == 2
+    error = capsys.readouterr().err
+    for words in ("--precision float32", "--precision bf16", "does not multiply"):
+        assert words in error
+    assert sorted(path.name for path in run.folder.rglob("*")) == before, "said before anything is done"
+
+
+def test_claims_without_a_look_are_trained_again_with_all_of_their_arms(run, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        begin(run, patch)
+    assert run("--resume", "--precision", "float32", bf16=False) == 0
+    out = capsys.readouterr().out
+    assert "Undecided in bf16, which is slow here, and left to another start: S1" in out
+    assert read_json(run.folder / "precisions.json") == {"S2": "float32"}
+    ten = {f"float32-seed{seed}" for seed in range(10)}
+    assert run.trainings("a") == {*FIRST_FIVE, *ten}
+    assert run.trainings("b") == FIRST_FIVE
+    assert run.trainings("c") == {"bf16-seed0", *ten}
+    text = (run.folder / "report.md").read_text()
+    assert "All in bf16." in text
+    assert "All in float32." in text
+    assert "bf16 (S2 in float32)" in text
+    assert "--only S2 --precision float32" in text
+    assert "--only S1 --precision" not in text
+    # Where bf16 is fast, each goes on in its own; what was looked at keeps what it has, whatever is asked for.
+    for more in ((), ("--precision", "bf16")):
+        assert run("--resume", *more) == 0
+        assert read_json(run.folder / "precisions.json") == {"S2": "float32"}
+    assert run.trainings("b") == {f"bf16-seed{seed}" for seed in range(10)}
+    assert run.trainings("c") == {"bf16-seed0", *ten}
+
+
+def test_a_new_run_is_begun_in_what_is_asked_for(run):
+    assert run("--precision", "float32") == 0
+    assert read_json(run.folder / "tier.json")["config"]["precision"] == "float32"
+    assert not (run.folder / "precisions.json").exists()
+    assert run("--resume", bf16=False) == 0, "nothing is in bf16"
+    assert run.trainings("b") == {f"float32-seed{seed}" for seed in range(10)}
+
+
+def test_a_damaged_run_is_no_question_of_precision(run, capsys):
+    assert run("--precision", "float32") == 0
+    (run.folder / "tier.json").write_text("{}")
+    assert run("--resume") == 2
+    assert "tier.json" in capsys.readouterr().err
+
+
+def configs(tasks):
+    return [task.config for task in tasks if isinstance(getattr(task, "config", None), TrainConfig)]
+
+
+def test_every_claim_and_reading_can_be_trained_in_another_precision():
+    """Also of arms that are the tier's own, which then have a name of their own; all else stays as it is."""
+    tier = replace(CPU, config=replace(CPU.config, precision="bf16"))
+    trained = 0
+    for claim in all_claims().values():
+        other = claim.trained_in("float32")
+        asked = [(claim, other), *zip(map(claim.read_as, claim.readings), map(other.read_as, other.readings))]
+        for before, after in asked:
+            first, second = before.tasks(tier), after.tasks(tier)
+            assert {config.precision for config in configs(second)} <= {"float32"}
+            assert [replace(config, precision="bf16") for config in configs(second)] == configs(first)
+            assert {task.name for task in first if configs([task])}.isdisjoint(task.name for task in second)
+            assert [task for task in first if not configs([task])] == [task for task in second if not configs([task])]
+            trained += len(configs(second))
+        assert set(claim.trained_in("bf16").tasks(tier)) == set(claim.tasks(tier))
+    assert trained > 300
+
+
+def test_arms_keep_what_is_asked_of_the_tiers_own():
+    own, other = BASE.trainings(FLOAT32)[0], MOCO.trainings(FLOAT32)[0]
+    assert (own.name, own.transformations) == ("precision=float32-seed0", True)
+    assert (other.name, other.transformations) == ("moco,precision=float32-seed0", False)
+
+
+def test_a_reading_is_judged_in_the_precision_of_its_claim():
+    seen = []
+    reading = Reading("another", lambda tier: [], lambda results, tier: seen.append(tier.precision))
+    claim = replace(ONE, main="this", readings=(reading,)).trained_in("float32")
+    claim.read_as(claim.readings[0]).judge(None, TIER)
+    assert seen == ["float32"]
