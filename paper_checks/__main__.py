@@ -315,6 +315,9 @@ def carry_out_all(
         # First, for they tell whether theorems hold, and the longest of them last longer than a training.
         for task, why in _beside_each_other(commands, attempt, options.processes):
             note(task, why)
+        # They are few, and all of one claim, which would else be answered last.
+        for task in alone:
+            note(task, attempt(task))
         waiting = dict(enumerate(shared))
         try:
             with warnings.catch_warnings(), open_backend(options, device) as backend:
@@ -325,8 +328,6 @@ def carry_out_all(
         except WorkersLostError as error:
             for task in waiting.values():
                 note(task, f"{task.name}: {error}")
-        for task in alone:
-            note(task, attempt(task))
     return failures
 
 

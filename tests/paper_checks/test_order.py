@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from paper_checks import __main__ as command
 from paper_checks import tasks
@@ -14,6 +15,7 @@ from paper_checks.claims import Claim
 from paper_checks.papers import simclr
 from paper_checks.tasks import Command
 from paper_checks.tiers import CPU, QUICK
+from synthetic.runs.backends import BackendOptions
 
 # Ends well once a second of its kind runs beside it, and not within a minute else.
 MEETING = """
@@ -56,6 +58,27 @@ def test_the_order_has_every_task_once(tier):
     ordered = command.in_order(claims, tier)
     assert len(ordered) == len(set(ordered))
     assert set(ordered) == {task for claim in claims for task in claim.tasks(tier)}
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A task that is over at once."""
+
+    name: str
+    alone: bool
+    leaves: tuple[str, ...] = ()
+
+    def run(self, folder):
+        pass
+
+
+def test_tasks_with_processes_of_their_own_do_not_wait_for_all_others(tmp_path, monkeypatch):
+    """They are all of one claim, of which a run whose time is over would else never have any."""
+    begun = []
+    monkeypatch.setattr(command, "_attempt", lambda task, root, until: begun.append(task.name))
+    tasks = [Noted("a", False), Noted("b", True), Noted("c", False), Noted("d", True)]
+    command.carry_out_all(tasks, tmp_path, BackendOptions(), torch.device("cpu"), time.time() + 60.0)
+    assert begun == ["b", "d", "a", "c"]
 
 
 def test_arms_that_decide_nothing_are_trained_where_they_are_shown():
