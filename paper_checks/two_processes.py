@@ -1,7 +1,9 @@
 """What two processes do to a training: gradients through the gather, and statistics of batch normalization."""
 
 import math
+import os
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,9 @@ def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = f"file://{folder}/rendezvous"
-        context = torch.multiprocessing.spawn(_process, (rendezvous, work, arguments), nprocs=PROCESSES, join=False)
+        context = torch.multiprocessing.start_processes(
+            _process, (rendezvous, work, arguments), nprocs=PROCESSES, join=False, start_method=_started()
+        )
         try:
             while not context.join():
                 pass
@@ -43,13 +47,31 @@ def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
             raise
 
 
+def _started() -> str:
+    """How: from a server that has imported everything once, where the system has one; imports take as long as a
+    training of the quick tier."""
+    if "forkserver" not in torch.multiprocessing.get_all_start_methods():
+        return "spawn"
+    torch.multiprocessing.set_forkserver_preload(["__main__", "torch._dynamo", __name__])
+    return "forkserver"
+
+
 def _process(rank: int, rendezvous: str, work: Callable[..., None], arguments: tuple) -> None:
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=PROCESSES)
     work(rank, *arguments)
     # Nobody leaves while another still waits for an answer.
     dist.barrier()
     leave_group()
+
+
+def _end_with_starter() -> None:
+    """The server is not told when who asked it is killed, and what it has started would go on."""
+    starter = torch.multiprocessing.parent_process()
+    if starter is not None:
+        starter.join()
+        os._exit(1)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def groups_are_forked():
     with pytest.MonkeyPatch.context() as patch:
         forked = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "spawn", forked)
+        # What the server imports is named above, for all.
+        patch.setattr(torch.multiprocessing, "set_forkserver_preload", lambda names: None)
         yield
 
 

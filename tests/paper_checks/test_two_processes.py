@@ -1,0 +1,56 @@
+"""Two processes of one training: started from a server, and gone with whoever asked for them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from paper_checks.two_processes import in_two_processes
+
+STARTER = "import sys; from tests.paper_checks.test_two_processes import *; in_two_processes(wait, sys.argv[1])"
+
+
+def wait(rank: int, folder: str) -> None:
+    """What never ends by itself, once it has said who it is."""
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600.0)
+
+
+def fail(rank: int) -> None:
+    """In one of the two."""
+    if rank == 1:
+        raise ArithmeticError("planted")
+    time.sleep(600.0)
+
+
+def lives(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed there")
+def test_a_killed_starter_takes_both_with_it(tmp_path):
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], cwd=Path(__file__).parents[2])
+    end = time.monotonic() + 120.0
+    while len(found := list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+        assert starter.poll() is None
+        time.sleep(0.05)
+    pids = [int(path.name) for path in found]
+    assert len(pids) == 2
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+    while any(map(lives, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(lives, pids))
+
+
+def test_one_that_fails_ends_the_other():
+    with pytest.raises(Exception, match="planted"):
+        in_two_processes(fail)
