@@ -55,7 +55,7 @@ from paper_checks.report.words import worth_words
 from paper_checks.stages import Step, in_words, plan_of
 from paper_checks.study import TASKS, Study
 from paper_checks.tasks import Command, Task, TaskFailedError, carry_out, end_commands, missing, unique
-from paper_checks.tiers import Control, Tier, TierName, tier_of
+from paper_checks.tiers import TIERS, Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
 from theory.console.typed import as_typed
 from theory.numerics.inputs import require_count, require_number
@@ -364,7 +364,7 @@ def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
     return None
 
 
-def _command(options: PaperChecks, only: str | None = None, precision: str = "") -> str:
+def _command(options: PaperChecks, only: str | None, precision: str) -> str:
     """As it is typed, for all claims that were asked for or for one."""
     only = only or options.only
     words = [as_typed("python -m paper_checks"), f"--tier {options.tier}"]
@@ -372,7 +372,9 @@ def _command(options: PaperChecks, only: str | None = None, precision: str = "")
     words += [f"--cap {options.cap}"] if options.cap is not None else []
     words += [f"--only {only}"] if only else []
     words += ["--readings"] if options.readings else ["--main-only"] if options.main_only else []
-    words += [f"--precision {precision}"] if precision else []
+    # The cpu tier's own depends on the processor.
+    told = options.tier == "cpu" or precision != TIERS[options.tier].config.precision
+    words += [f"--precision {precision}"] if told else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
 

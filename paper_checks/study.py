@@ -87,7 +87,7 @@ class Study:
         entries = [replace(self._entries[claim.id], seconds=spent[claim.id][0], own_seconds=spent[claim.id][1])
                    for claim in self.claims]  # fmt: skip
         seconds = sum(own for _, own in spent.values()) + sum(map(self.results.seconds, more))
-        meta = meta_of(self.command(), self.claims, self.tier, self.folder, seconds)
+        meta = meta_of(self.command(None, self.tier.config.precision), self.claims, self.tier, self.folder, seconds)
         picture, self.drawing = overview(entries, self.tier, self.folder)
         write_report(entries, meta, self.folder, picture)
         return entries
@@ -97,7 +97,9 @@ class Study:
         state, readings = self.states[claim.id], self.readings[claim.id]
         new = before is None or _progress(before) != _progress(state)
         if new:
-            self._entries[claim.id] = judge(state, self.tier, self.folder, self.command(claim.id, claim.precision))
+            self._entries[claim.id] = judge(
+                state, self.tier, self.folder, self.command(claim.id, claim.precision or self.tier.config.precision)
+            )
         if readings and (new or [*map(_progress, others)] != [*map(_progress, readings)]):
             self._entries[claim.id] = with_readings(self._entries[claim.id], readings, self.tier, self.folder)
 

@@ -132,6 +132,9 @@ def test_a_new_run_is_begun_in_what_is_asked_for(run):
     assert not (run.folder / "precisions.json").exists()
     assert run("--resume", bf16=False) == 0, "nothing is in bf16"
     assert run.trainings("b") == {f"float32-seed{seed}" for seed in range(10)}
+    assert (run.folder / "report.md").read_text().count(" --precision float32`") == 3, (
+        "the run's command, and each claim's"
+    )
 
 
 def test_a_damaged_run_is_no_question_of_precision(run, capsys):
