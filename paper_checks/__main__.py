@@ -28,17 +28,18 @@ computes failed ones again.
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from models.cifar.data.images import load_images, require_test_and_classes
-from models.cifar.training.config import Precision
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
@@ -47,7 +48,7 @@ from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
 from paper_checks.limits.trainings import LimitTraining
 from paper_checks.other_readings import reading_names
-from paper_checks.precisions import begun_in, left_alone, settle
+from paper_checks.precisions import Asked, assign, begun_in, left_alone
 from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
@@ -99,10 +100,10 @@ class PaperChecks:
     that, and which."""
     control: Control = "none"
     """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
-    precision: Precision | None = None
+    precision: Asked | None = None
     """Of trainings on images. By default the tier's: in cpu bf16 where the processor multiplies it, else float32. A run
     keeps what it was begun in; with --resume, claims whose first look is still to come are trained in this one, each
-    with all of its arms, and what this processor would take many times as long for is left alone."""
+    with all of its arms, and what would be in one that is slow here is left alone."""
     readings: bool = False
     """Ask claims in other readings too, where their paper leaves a choice open, after everything else. Tiers cpu and
     gpu always do, unless --main-only."""
@@ -168,8 +169,9 @@ def run(options: PaperChecks) -> int:
     tier = tier_of(options.tier, options.images, options.root, options.device, options.control, options.cap,
                    options.asked_readings)  # fmt: skip
     claims = asked_claims(options.only, tier)
-    tier = begun_in(tier, options.out / SETTINGS if options.resume and options.out else None, options.precision)
     device = resolve_device(tier.device)
+    stored = options.out / SETTINGS if options.resume and options.out else None
+    tier = begun_in(tier, stored, options.precision, device)
     _backend(options.jobs, device)
     # All that may ever be computed: two tasks of one name are noticed before anything is.
     asked = [
@@ -183,22 +185,22 @@ def run(options: PaperChecks) -> int:
     settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}
     with open_run_folder(name, options.out, options.resume, settings, device, SETTINGS, _other_run,
                          options.accept_other_version) as folder:  # fmt: skip
-        return _run_in(folder, settle(claims, tier, folder, options.precision), tier, device, options)
+        return _run_in(folder, assign(claims, tier, folder, options.precision), tier, device, options)
 
 
 def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
     """What the first looks need: always the claim next that needs least beside what those before it need, so that in
-    whatever time there is most claims are answered."""
+    whatever time there is most claims are answered. Of one claim, what has processes of its own comes last."""
     needed = {claim.id: unique(claim.tasks(tier)) for claim in claims}
     found: dict[Task, None] = {}
     while needed:
         name = min(needed, key=lambda each: sum(task not in found for task in needed[each]))
-        found |= dict.fromkeys(sorted(needed.pop(name), key=_seed))
+        found |= dict.fromkeys(sorted(needed.pop(name), key=lambda task: (task.alone, _seed(task))))
     return unique(found)
 
 
 def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device, options: PaperChecks) -> int:
-    left = left_alone(claims, tier, options.precision)
+    left = left_alone(claims, tier, options.precision, device)
     tasks = in_order([claim for claim in claims if claim.id not in left], tier)
     backend = _backend(options.jobs, device)
     until = None if options.hours is None else time.time() + 3600.0 * options.hours
@@ -220,11 +222,11 @@ def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device,
     print(f"Report: {folder / 'report.html'}")
     if failures:
         print(f"\n{len(failures)} of {study.tasks} tasks failed; {kept}", file=sys.stderr)
-    elif step is not None or any(entry.finding.answer == "pending" for entry in entries):
+    elif options.hours is not None and (step is not None or any(e.finding.answer == "pending" for e in entries)):
         print(f"--hours {options.hours:g} are over; {kept}")
     waiting = [name for name, state in study.states.items() if name in left and not state.settled]
     if waiting:
-        print(f"Undecided in bf16, which is slow here, and left to another start: {', '.join(waiting)}")
+        print(f"In bf16, which is slow here, and left (--precision bf16 does them): {', '.join(waiting)}")
     return _status(entries, options) or study.drawing
 
 
@@ -257,7 +259,7 @@ def _other_run(stored: dict, asked: dict) -> list[str]:
         return [f"set of readings, {names}, which is settled before a run (--readings, --main-only)"]
     if stored.get("name") != asked["name"]:
         return [f"tier, {stored.get('name')}"]
-    return sorted(differing(stored, asked))
+    return [f"{name} {was} (now {now})" for name, (was, now) in sorted(differing(stored, asked).items())]
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
@@ -285,7 +287,7 @@ def carry_out_all(
     """Compute the tasks that are missing, with progress, and go on after one that fails.
 
     Args:
-        until: time (of time.time) after which none is begun; those are left missing. Then tasks keep their order.
+        until: time (of time.time) after which none is begun; those are left missing. Then trainings keep their order.
 
     Returns:
         names of the tasks that failed, or whose process died, and why.
@@ -297,11 +299,11 @@ def carry_out_all(
     if until is None:
         # A process keeps the images of one seed. If time may run out, one claim after the other is better than all
         # of them half.
-        todo.sort(key=_seed)
+        todo.sort(key=lambda task: (not task.alone, _seed(task)))
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
     root.mkdir(parents=True, exist_ok=True)
     commands = [task for task in todo if isinstance(task, Command)]
-    shared, alone = ([task for task in todo if task.alone == which and task not in commands] for which in (False, True))
+    trainings = [task for task in todo if not isinstance(task, Command)]
     attempt = partial(_attempt, root=root, until=until)
     failures: dict[str, str] = {}
     with tqdm(total=len(todo), disable=None, unit="task") as bar:
@@ -315,20 +317,28 @@ def carry_out_all(
         # First, for they tell whether theorems hold, and the longest of them last longer than a training.
         for task, why in _beside_each_other(commands, attempt, options.processes):
             note(task, why)
-        # They are few, and all of one claim, which would else be answered last.
-        for task in alone:
-            note(task, attempt(task))
-        waiting = dict(enumerate(shared))
-        try:
-            with warnings.catch_warnings(), open_backend(options, device) as backend:
-                # loky replaces a process whose memory has grown; no task is lost.
-                warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-                for number, why in backend.map(attempt, shared):
-                    note(waiting.pop(number), why)
-        except WorkersLostError as error:
-            for task in waiting.values():
-                note(task, f"{task.name}: {error}")
+        for alone, part in groupby(trainings, key=lambda task: task.alone):
+            own = [*part]
+            one_by_one = ((task, attempt(task)) for task in own)
+            with closing(one_by_one if alone else _in_processes(own, attempt, options, device)) as done:
+                for task, why in done:
+                    note(task, why)
     return failures
+
+
+def _in_processes(
+    tasks: list[Task], attempt: Callable[[Task], str | None], options: BackendOptions, device: torch.device
+) -> Generator[tuple[Task, str | None]]:
+    """Tasks beside each other, as they end; where a process is lost, all that have not ended fail."""
+    waiting = dict(enumerate(tasks))
+    try:
+        with warnings.catch_warnings(), open_backend(options, device) as backend:
+            # loky replaces a process whose memory has grown; no task is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            for number, why in backend.map(attempt, tasks):
+                yield waiting.pop(number), why
+    except WorkersLostError as error:
+        yield from ((task, f"{task.name}: {error}") for task in waiting.values())
 
 
 def _beside_each_other(

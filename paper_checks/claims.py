@@ -87,7 +87,7 @@ class Claim:
         equivalence: whether it can come out as "no difference that matters". Not where the arms of a contrast are the
             same training in some seeds: differences that are 0 by construction look far more certain than they are.
         main: what the claim itself chooses, in words, where its paper leaves a choice open.
-        precision: of all its trainings, where it is not the tier's; empty where it is (precisions.py).
+        precision: of all its trainings, where it is not the tier's (precisions.py).
         readings: other choices. Each is answered by the same rule at its share of another 5 % (registered/readings.md);
             the claim's own answer does not depend on them.
 
@@ -107,7 +107,7 @@ class Claim:
     why: str = ""
     equivalence: bool = True
     main: str = ""
-    precision: str = ""
+    precision: Precision | None = None
     readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
@@ -148,8 +148,8 @@ _Asked = TypeVar("_Asked", Claim, Reading)
 def _trained_in(one: _Asked, precision: Precision) -> _Asked:
     return replace(
         one,
-        tasks=lambda tier: one.tasks(replace(tier, precision=precision)),
-        judge=lambda results, tier: one.judge(results, replace(tier, precision=precision)),
+        tasks=lambda tier: one.tasks(replace(tier, precision=tier.precision or precision)),
+        judge=lambda results, tier: one.judge(results, replace(tier, precision=tier.precision or precision)),
     )
 
 

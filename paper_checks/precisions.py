@@ -1,94 +1,127 @@
 """The precision of a run's trainings, where a run goes on on another processor.
 
-bf16 is the faster one where the processor multiplies it, and many times slower where it does not. It also moves
-accuracies by about as much as some claims are about (README.md), so that a claim's arms all have one precision: the
-run's, or, of claims that nobody had looked at when the run went on elsewhere, the one that was then asked for.
+bf16 is the faster one where the processor multiplies it, and slow where it does not. It also moves accuracies by about
+as much as some claims are about (README.md, "Precisions"), so that a claim's arms all have one precision: the run's, or
+that of a later start, of claims that nobody had looked at then.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from models.cifar.training.config import Precision
+import torch
+
+from models.cifar.training.config import Precision, TrainConfig
 from models.devices.processor import multiplies_bf16
 from paper_checks.claims import Claim
-from paper_checks.tasks import missing
+from paper_checks.tasks import TASK, Task, missing
 from paper_checks.tiers import Tier
+from theory.numerics.manifest import read_manifest
 from theory.numerics.whole_files import DamagedFileError, read_json, write_json
 
+# Those that can be asked for on every device.
+Asked = Literal["float32", "bf16"]
 # By claim, where it is not the run's.
 PRECISIONS = "precisions.json"
 
 
-def begun_in(tier: Tier, settings: Path | None, asked: Precision | None) -> Tier:
+def begun_in(tier: Tier, settings: Path | None, asked: Asked | None, device: torch.device) -> Tier:
     """The tier in the precision that its run was begun in; a new run's is the one asked for, or the tier's own.
 
     Args:
-        settings: file with those of the run that goes on; None for a new run. One that cannot be read is left to
-            whoever opens the run.
+        settings: file with those of the run that goes on; None for a new run. One that cannot be read, or of another
+            tier, is left to whoever opens the run.
 
     Raises:
-        ValueError: nobody says in which precision a run goes on that this processor would take many times as long for.
+        ValueError: trainings would be in a precision that is slow here, and nobody has asked for that.
     """
-    stored = None
+    precision = asked or tier.config.precision
     if settings is not None:
         try:
-            stored = read_json(settings)["config"]["precision"]
+            stored = read_json(settings)
+            precision = stored["config"]["precision"]
         except (OSError, DamagedFileError, KeyError, TypeError):
             return tier
-    if stored is not None and asked is None and is_slow(stored, tier):
+        if stored.get("name") != tier.name:
+            return tier
+    if asked is None and is_slow(precision, device):
+        if settings is None:
+            raise ValueError(
+                f"--tier {tier.name}: trains in {precision}, which is slow on this processor; say --precision float32, "
+                f"or --precision {precision} to do it all the same"
+            )
         raise ValueError(
-            f"--resume {settings.parent if settings else ''}: its trainings are in {stored}, which this processor does "
-            "not multiply: say --precision float32 to train the claims that have no answer yet in that, each with all "
-            f"of its arms, or --precision {stored} to go on as before, many times slower"
+            f"--resume {settings.parent}: its trainings are in {precision}, which is slow on this processor; say "
+            "--precision float32 to go on with the claims that nobody has looked at yet, each with all of its arms in "
+            f"float32, or --precision {precision} to go on in that all the same"
         )
-    return tier.in_precision(stored or asked or tier.config.precision)
+    return tier.in_precision(precision)
 
 
-def is_slow(precision: str, tier: Tier) -> bool:
-    """Whether trainings in this precision take many times as long here as in float32."""
-    return precision == "bf16" and tier.device == "cpu" and not multiplies_bf16()
+def is_slow(precision: str, device: torch.device) -> bool:
+    """Whether trainings in this precision take longer on this device than in float32."""
+    return precision == "bf16" and device.type == "cpu" and not multiplies_bf16()
 
 
-def settle(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Precision | None) -> list[Claim]:
-    """Every claim in its precision, which the run's folder keeps.
+def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | None) -> list[Claim]:
+    """Every claim in its precision, which the run's folder keeps; says which claims change theirs, and what that costs.
 
     Args:
         tier: in the run's precision.
         asked: for claims whose first look is still to come; None leaves all as they are.
 
     Raises:
-        ValueError: a folder belongs to another task.
+        ValueError: a folder belongs to another task, or the file that keeps the precisions is gone.
     """
-    path = folder / PRECISIONS
+    path, tasks = folder / PRECISIONS, folder / "tasks"
+    if not path.exists() and PRECISIONS in read_manifest(folder):
+        raise DamagedFileError(f"--resume: {path}: missing; put back a copy, or start a new run")
     kept = read_json(path) if path.exists() else {}
-    found = {}
+    found: dict[str, Precision] = {}
+    moved: list[str] = []
+    unused: set[Task] = set()
     for claim in claims:
-        now = kept.get(claim.id, tier.config.precision)
-        wanted = asked or now
-        if wanted != now and missing(claim.trained_in(now).tasks(tier), folder / "tasks"):
-            now = wanted
-        if set(claim.trained_in(now).tasks(tier)) != set(claim.tasks(tier)):
-            found[claim.id] = now
-    if found != kept:
-        write_json(path, found)
-    return [claim.trained_in(found[claim.id]) if claim.id in found else claim for claim in claims]
+        if not _trains(claim, tier):
+            continue
+        now = found[claim.id] = kept.get(claim.id, tier.config.precision)
+        needed = claim.trained_in(now).tasks(tier)
+        if asked is not None and asked != now and missing(needed, tasks):
+            found[claim.id] = asked
+            moved.append(claim.id)
+            unused |= {task for task in needed if _config(task) is not None and (tasks / task.name / TASK).exists()}
+    others = {name: precision for name, precision in found.items() if precision != tier.config.precision}
+    if others != kept:
+        write_json(path, others)
+    if moved:
+        used = {task for claim in claims if claim.id in found and claim.id not in moved
+                for task in claim.trained_in(found[claim.id]).tasks(tier)}  # fmt: skip
+        print(f"Now in {asked}: {', '.join(moved)}; {len(unused - used)} finished trainings in another are not used")
+    return [claim.trained_in(others[claim.id]) if claim.id in others else claim for claim in claims]
 
 
-def left_alone(claims: Sequence[Claim], tier: Tier, asked: Precision | None) -> frozenset[str]:
-    """Claims of whose trainings none is begun here, as they would take many times as long as elsewhere, and nobody
-    asked for that."""
+def left_alone(claims: Sequence[Claim], tier: Tier, asked: Asked | None, device: torch.device) -> frozenset[str]:
+    """Claims for which no training is begun here, as their precision is slow and nobody asked for it."""
     return frozenset(
         claim.id for claim in claims
-        if (precision := claim.precision or tier.config.precision) != asked and is_slow(precision, tier)
-        and set(claim.trained_in("float32").tasks(tier)) != set(claim.tasks(tier))
+        if (precision := claim.precision or tier.config.precision) != asked
+        and is_slow(precision, device) and _trains(claim, tier)
     )  # fmt: skip
 
 
-def in_words(claims: Sequence[Claim], tier: Tier) -> str:
+def _trains(claim: Claim, tier: Tier) -> bool:
+    return any(_config(task) is not None for task in claim.tasks(tier))
+
+
+def _config(task: Task) -> TrainConfig | None:
+    config = getattr(task, "config", None)
+    return config if isinstance(config, TrainConfig) else None
+
+
+def precision_words(claims: Sequence[Claim], tier: Tier) -> str:
     """The run's precision, and the claims that have another."""
     others: dict[str, list[str]] = {}
     for claim in claims:
-        if claim.precision not in ("", tier.config.precision):
-            others.setdefault(claim.precision, []).append(claim.id)
+        if claim.precision not in (None, tier.config.precision):
+            others.setdefault(str(claim.precision), []).append(claim.id)
     told = [f"{', '.join(names)} in {precision}" for precision, names in others.items()]
     return tier.config.precision + (f" ({'; '.join(told)})" if told else "")

@@ -8,7 +8,7 @@ from figures.drawing import draw_whole
 from models.run_folder import whole_folder
 from paper_checks.claims import Claim
 from paper_checks.other_readings import next_reading, reading_states
-from paper_checks.precisions import in_words
+from paper_checks.precisions import precision_words
 from paper_checks.report.entries import Entry, Meta, ReadingEntry, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.other_readings import reading_rows
@@ -176,7 +176,7 @@ def meta_of(command: str, claims: list[Claim], tier: Tier, folder: Path, seconds
         images=images,
         versions={name: last[name] for name in ("python", "numpy", "scipy", "torch", "device", "commit")},
         budget=f"{config.encoder.kind} encoder of width {config.encoder.first_width}, {config.epochs} epochs, "
-        f"batches of {config.batch_size}, {in_words(claims, tier)}, {step.kind} at {step.learning_rate:g}",
+        f"batches of {config.batch_size}, {precision_words(claims, tier)}, {step.kind} at {step.learning_rate:g}",
         control=tier.control,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from paper_checks.tiers import Control
 from theory.numerics.whole_files import write_table
 
 PROCESSES = 2
+# How libraries are told how many threads to start.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CPU = torch.device("cpu")
 
 
@@ -36,7 +39,7 @@ def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = f"file://{folder}/rendezvous"
         context = torch.multiprocessing.start_processes(
-            _process, (rendezvous, work, arguments), nprocs=PROCESSES, join=False, start_method=_started()
+            _process, (rendezvous, work, arguments), nprocs=PROCESSES, join=False, start_method=_start_method()
         )
         try:
             while not context.join():
@@ -47,12 +50,24 @@ def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
             raise
 
 
-def _started() -> str:
-    """How: from a server that has imported everything once, where the system has one; imports take as long as a
-    training of the quick tier."""
-    if "forkserver" not in torch.multiprocessing.get_all_start_methods():
+def _start_method() -> str:
+    """On Linux from a server that has imported everything once: that takes as long as a training of the quick tier."""
+    if sys.platform != "linux":
+        # A process that has loaded a system's frameworks cannot be forked everywhere.
         return "spawn"
-    torch.multiprocessing.set_forkserver_preload(["__main__", "torch._dynamo", __name__])
+    from multiprocessing.forkserver import ensure_running
+
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    torch.multiprocessing.set_forkserver_preload([main.name if main else "__main__", "torch._dynamo", __name__])
+    threads = {name: os.environ.get(name) for name in THREADS}
+    # One that has threads of its own is no good to fork from.
+    os.environ |= dict.fromkeys(THREADS, "1")
+    try:
+        ensure_running()
+    finally:
+        for name, before in threads.items():
+            del os.environ[name]
+            os.environ |= {} if before is None else {name: before}
     return "forkserver"
 
 

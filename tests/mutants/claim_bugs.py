@@ -50,8 +50,14 @@ REPORT = (
     ),
     *bugs_in(
         "paper_checks/precisions.py", "paper_checks/precisions",
-        ("looked_at_and_trained_again", "if wanted != now and missing(", "if wanted != now or missing("),
-        ("slow_precision_goes_on_unasked", "asked is None and is_slow", "asked is not None and is_slow"),
+        ("looked_at_and_trained_again", "asked != now and missing(", "asked != now or missing("),
+        ("slow_precision_goes_on_unasked", "if asked is None and is_slow", "if asked is not None and is_slow"),
+        ("nothing_is_left_alone", "!= asked\n        and is_slow", "!= asked\n        and not is_slow"),
+    ),
+    *bugs_in(
+        "paper_checks/claims.py", "paper_checks/precisions",
+        ("first_precision_counts", "one.tasks(replace(tier, precision=tier.precision or precision))",
+         "one.tasks(replace(tier, precision=precision))"),
     ),
     *bugs_in(
         "paper_checks/arms.py", "paper_checks/precisions",

@@ -39,6 +39,7 @@ class Numbered:
     """A task of no content."""
 
     name: str
+    alone: bool = False
 
 
 def claim_of(name, *needed):
@@ -72,13 +73,19 @@ class Noted:
         pass
 
 
-def test_tasks_with_processes_of_their_own_do_not_wait_for_all_others(tmp_path, monkeypatch):
-    """They are all of one claim, of which a run whose time is over would else never have any."""
+def test_tasks_with_processes_of_their_own_keep_their_place(tmp_path, monkeypatch):
+    """Of a run whose time is over claims that need them would else have no answer; without a limit they go first."""
     begun = []
     monkeypatch.setattr(command, "_attempt", lambda task, root, until: begun.append(task.name))
-    tasks = [Noted("a", False), Noted("b", True), Noted("c", False), Noted("d", True)]
-    command.carry_out_all(tasks, tmp_path, BackendOptions(), torch.device("cpu"), time.time() + 60.0)
-    assert begun == ["b", "d", "a", "c"]
+    given = [Noted("a", False), Noted("b", True), Noted("c", False), Noted("d", True)]
+    command.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"), time.time() + 60.0)
+    command.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"))
+    assert "".join(begun) == "abcd" + "bdac"
+
+
+def test_of_one_claim_they_come_last():
+    claim = replace(claim_of("A"), tasks=lambda tier: [Noted("b", True), Noted("a", False), Noted("c", False)])
+    assert "".join(task.name for task in command.in_order([claim], QUICK)) == "acb"
 
 
 def test_arms_that_decide_nothing_are_trained_where_they_are_shown():

@@ -25,32 +25,32 @@ class Number:
     """A training that is over at once: of its precision."""
 
     label: str
-    seed: int
-    precision: str
+    config: TrainConfig
     alone: bool = True
     leaves: tuple[str, ...] = ("value.csv",)
 
     @property
     def name(self):
-        return f"{self.label}-{self.precision}-seed{self.seed}"
+        return f"{self.label}-{self.config.precision}-seed{self.config.seed}"
 
     def run(self, folder: Path) -> None:
-        write_table(folder / "value.csv", [{"value": 1.0 - 2.0 * (self.seed % 2), "precision": self.precision}])
+        value = 1.0 - 2.0 * (self.config.seed % 2)
+        write_table(folder / "value.csv", [{"value": value, "precision": self.config.precision}])
 
 
 def comparison(name: str, first: str, second: str) -> Claim:
     """First and second differ by 1 and -1 in turns: undecided forever."""
 
     def tasks(tier):
-        precision = tier.precision or tier.config.precision
-        return [Number(label, seed, precision) for label in (first, second) for seed in tier.all_seeds]
+        config = replace(tier.config, precision=tier.precision or tier.config.precision)
+        return [Number(label, replace(config, seed=seed)) for label in (first, second) for seed in tier.all_seeds]
 
     def judge(results, tier):
-        found = {task.name: results.table(task, "value")[0] for task in tasks(tier)}
+        found = {(task.label, task.config.seed): results.table(task, "value")[0] for task in tasks(tier)}
         # What is read is of one precision.
         (precision,) = {row["precision"] for row in found.values()}
-        values = [{int(key[-1]): row["value"] * way for key, row in found.items() if key.startswith(label)}
-                  for label, way in ((first, 1.0), (second, 0.0))]  # fmt: skip
+        values = [{seed: row["value"] * way for (label, seed), row in found.items() if label == asked}
+                  for asked, way in ((first, 1.0), (second, 0.0))]  # fmt: skip
         return judged(f"All in {precision}.", [Contrast(f"{first} over {second}", "units", *values)])
 
     return Claim(name, "SimCLR", "here", f"Claim {name}.", "comparison", "Its rule.", tasks, judge)
@@ -78,16 +78,17 @@ def run(tmp_path, monkeypatch):
     return go
 
 
-def begin(run, monkeypatch):
+def begin(run, monkeypatch, *more):
     """A run that has looked at S1 in bf16, and has one training of S2 beside those that they share."""
     carry_out = command.carry_out_all
 
     def stop(tasks, *others):
-        return carry_out([task for task in tasks if task.label != "c" or task.seed == 0], *others)
+        return carry_out([task for task in tasks if task.label != "c" or task.config.seed == 0], *others)
 
     monkeypatch.setattr(command, "carry_out_all", stop)
     monkeypatch.setattr("paper_checks.study.Study.next_step", lambda *_: None)
-    assert run("--hours", "1") == 0
+    assert run("--hours", "1", *more) == 0
+    monkeypatch.setattr(command, "carry_out_all", carry_out)
 
 
 def test_a_run_in_bf16_goes_on_elsewhere_only_when_told_how(run, monkeypatch, capsys):
@@ -96,7 +97,7 @@ def test_a_run_in_bf16_goes_on_elsewhere_only_when_told_how(run, monkeypatch, ca
     before = sorted(path.name for path in run.folder.rglob("*"))
     assert run("--resume", bf16=False) == 2
     error = capsys.readouterr().err
-    for words in ("--precision float32", "--precision bf16", "does not multiply"):
+    for words in ("--precision float32", "--precision bf16", "slow on this processor", "nobody has looked at"):
         assert words in error
     assert sorted(path.name for path in run.folder.rglob("*")) == before, "said before anything is done"
 
@@ -106,7 +107,8 @@ def test_claims_without_a_look_are_trained_again_with_all_of_their_arms(run, mon
         begin(run, patch)
     assert run("--resume", "--precision", "float32", bf16=False) == 0
     out = capsys.readouterr().out
-    assert "Undecided in bf16, which is slow here, and left to another start: S1" in out
+    assert "In bf16, which is slow here, and left (--precision bf16 does them): S1" in out
+    assert "Now in float32: S2; 1 finished trainings in another are not used" in out
     assert read_json(run.folder / "precisions.json") == {"S2": "float32"}
     ten = {f"float32-seed{seed}" for seed in range(10)}
     assert run.trainings("a") == {*FIRST_FIVE, *ten}
@@ -144,6 +146,54 @@ def test_a_damaged_run_is_no_question_of_precision(run, capsys):
     assert "tier.json" in capsys.readouterr().err
 
 
+def test_a_run_in_float32_goes_on_in_bf16_and_back(run, monkeypatch, capsys):
+    """What is in bf16 by then is left alone where that is slow, looked at or not, unless it is asked for."""
+    with monkeypatch.context() as patch:
+        begin(run, patch, "--precision", "float32")
+        assert run("--resume", "--precision", "bf16", "--hours", "1") == 0
+    kept = {"S2": "bf16"}
+    assert read_json(run.folder / "precisions.json") == kept
+    five = {f"float32-seed{seed}" for seed in range(5)}
+    assert run.trainings("b") == five
+    assert run.trainings("c") == {"float32-seed0", *FIRST_FIVE}
+    capsys.readouterr()
+    for more in ((), ("--precision", "float32")):
+        assert run("--resume", *more, bf16=False) == 0
+        assert "left (--precision bf16 does them): S2" in capsys.readouterr().out
+        assert read_json(run.folder / "precisions.json") == kept, "it was looked at"
+        assert run.trainings("c") == {"float32-seed0", *FIRST_FIVE}
+    assert run.trainings("b") == {f"float32-seed{seed}" for seed in range(10)}
+    assert run("--resume", "--precision", "bf16", bf16=False) == 0
+    assert len(run.trainings("c")) == 1 + 10
+
+
+def test_nothing_slow_is_begun_unasked(run, capsys):
+    assert run(bf16=False) == 2
+    assert "--tier quick: trains in bf16, which is slow on this processor; say --precision" in capsys.readouterr().err
+    assert not run.folder.exists()
+    assert run("--precision", "fp16") == 2
+    assert not run.folder.exists()
+    assert run("--precision", "bf16", bf16=False) == 0
+    assert len(run.trainings("b")) == 10
+
+
+def test_the_precisions_of_a_run_are_not_forgotten(run, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        begin(run, patch)
+    assert run("--resume", "--precision", "float32") == 0
+    (run.folder / "precisions.json").unlink()
+    assert run("--resume") == 2
+    assert "precisions.json: missing" in capsys.readouterr().err
+
+
+def test_another_tier_is_said_before_its_precision(run, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        begin(run, patch)
+    monkeypatch.setitem(tiers.TIERS, "quick", replace(TIER, name="other"))
+    assert run("--resume", bf16=False) == 2
+    assert "another tier, quick" in capsys.readouterr().err
+
+
 def configs(tasks):
     return [task.config for task in tasks if isinstance(getattr(task, "config", None), TrainConfig)]
 
@@ -170,6 +220,13 @@ def test_arms_keep_what_is_asked_of_the_tiers_own():
     own, other = BASE.trainings(FLOAT32)[0], MOCO.trainings(FLOAT32)[0]
     assert (own.name, own.transformations) == ("precision=float32-seed0", True)
     assert (other.name, other.transformations) == ("moco,precision=float32-seed0", False)
+
+
+def test_the_last_precision_that_is_asked_for_counts():
+    tier = replace(CPU, config=replace(CPU.config, precision="bf16"))
+    claim = all_claims()["S1"]
+    twice = claim.trained_in("bf16").trained_in("float32")
+    assert twice.tasks(tier) == claim.trained_in("float32").tasks(tier) != claim.tasks(tier)
 
 
 def test_a_reading_is_judged_in_the_precision_of_its_claim():

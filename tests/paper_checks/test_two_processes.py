@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,31 @@ def wait(rank: int, folder: str) -> None:
     time.sleep(600.0)
 
 
-def fail(rank: int) -> None:
-    """In one of the two."""
+def fail(rank: int, folder: str) -> None:
+    """In one of the two, once both are there."""
+    (Path(folder) / str(os.getpid())).touch()
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.05)
     if rank == 1:
         raise ArithmeticError("planted")
     time.sleep(600.0)
 
 
 def lives(pid: int) -> bool:
-    with suppress(ProcessLookupError):
+    """A dead process that nobody has asked about yet does not."""
+    try:
         os.kill(pid, 0)
-        return True
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return sys.platform != "linux"
+
+
+def gone(pids: list[int], end: float) -> bool:
+    while any(map(lives, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(lives, pids))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed there")
@@ -46,11 +58,12 @@ def test_a_killed_starter_takes_both_with_it(tmp_path):
     assert len(pids) == 2
     starter.send_signal(signal.SIGKILL)
     starter.wait()
-    while any(map(lives, pids)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(map(lives, pids))
+    assert gone(pids, end)
 
 
-def test_one_that_fails_ends_the_other():
+def test_one_that_fails_ends_the_other(tmp_path):
     with pytest.raises(Exception, match="planted"):
-        in_two_processes(fail)
+        in_two_processes(fail, str(tmp_path))
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(pids) == 2
+    assert gone(pids, time.monotonic() + 60.0)
