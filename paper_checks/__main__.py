@@ -27,43 +27,35 @@ computes failed ones again.
 
 import sys
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from models.cifar.data.images import load_images, require_test_and_classes
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
-from paper_checks.arms import Training
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
-from paper_checks.limits.trainings import LimitTraining
+from paper_checks.execution import ON_IMAGES, carry_out_all, in_order
 from paper_checks.other_readings import reading_names
 from paper_checks.precisions import Asked, assign, begun_in, left_alone
 from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
-from paper_checks.stages import Step, in_words, plan_of
+from paper_checks.stages import Step, plan_of
 from paper_checks.study import TASKS, Study
-from paper_checks.tasks import Command, Task, TaskFailedError, carry_out, end_commands, missing, unique
+from paper_checks.tasks import unique
 from paper_checks.tiers import TIERS, Control, Tier, TierName, tier_of
-from synthetic.runs.backends import MAX_JOBS, BackendOptions, WorkersLostError, open_backend
+from synthetic.runs.backends import MAX_JOBS, BackendOptions
 from theory.console.typed import as_typed
 from theory.numerics.inputs import require_count, require_number
 from theory.numerics.limits import LARGEST_SEEDS
 from theory.numerics.whole_files import to_plain
 
-ON_IMAGES = (Training, LimitTraining)
 SETTINGS = "tier.json"
 # A year.
 MOST_HOURS = 8766.0
@@ -188,17 +180,6 @@ def run(options: PaperChecks) -> int:
         return _run_in(folder, assign(claims, tier, folder, options.precision), tier, device, options)
 
 
-def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
-    """What the first looks need: always the claim next that needs least beside what those before it need, so that in
-    whatever time there is most claims are answered. Of one claim, what has processes of its own comes last."""
-    needed = {claim.id: unique(claim.tasks(tier)) for claim in claims}
-    found: dict[Task, None] = {}
-    while needed:
-        name = min(needed, key=lambda each: sum(task not in found for task in needed[each]))
-        found |= dict.fromkeys(sorted(needed.pop(name), key=lambda task: (task.alone, _seed(task))))
-    return unique(found)
-
-
 def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device, options: PaperChecks) -> int:
     left = left_alone(claims, tier, options.precision, device)
     tasks = in_order([claim for claim in claims if claim.id not in left], tier)
@@ -279,99 +260,6 @@ def _backend(jobs: int | None, device: torch.device) -> BackendOptions:
     """
     serial = device.type != "cpu" or jobs == 1
     return BackendOptions("serial") if serial else BackendOptions("loky", jobs, threads=1)
-
-
-def carry_out_all(
-    tasks: list[Task], root: Path, options: BackendOptions, device: torch.device, until: float | None = None
-) -> dict[str, str]:
-    """Compute the tasks that are missing, with progress, and go on after one that fails.
-
-    Args:
-        until: time (of time.time) after which none is begun; those are left missing. Then trainings keep their order.
-
-    Returns:
-        names of the tasks that failed, or whose process died, and why.
-
-    Raises:
-        ValueError: a folder belongs to another task.
-    """
-    todo = missing(tasks, root)
-    if until is None:
-        # A process keeps the images of one seed. If time may run out, one claim after the other is better than all
-        # of them half.
-        todo.sort(key=lambda task: (not task.alone, _seed(task)))
-    print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} already there; results in {root.parent}", flush=True)
-    root.mkdir(parents=True, exist_ok=True)
-    commands = [task for task in todo if isinstance(task, Command)]
-    trainings = [task for task in todo if not isinstance(task, Command)]
-    attempt = partial(_attempt, root=root, until=until)
-    failures: dict[str, str] = {}
-    with tqdm(total=len(todo), disable=None, unit="task") as bar:
-
-        def note(task: Task, why: str | None) -> None:
-            if why is not None:
-                failures[task.name] = why
-                tqdm.write(f"error: {why}", file=sys.stderr)
-            bar.update()
-
-        # First, for they tell whether theorems hold, and the longest of them last longer than a training.
-        for task, why in _beside_each_other(commands, attempt, options.processes):
-            note(task, why)
-        for alone, part in groupby(trainings, key=lambda task: task.alone):
-            own = [*part]
-            one_by_one = ((task, attempt(task)) for task in own)
-            with closing(one_by_one if alone else _in_processes(own, attempt, options, device)) as done:
-                for task, why in done:
-                    note(task, why)
-    return failures
-
-
-def _in_processes(
-    tasks: list[Task], attempt: Callable[[Task], str | None], options: BackendOptions, device: torch.device
-) -> Generator[tuple[Task, str | None]]:
-    """Tasks beside each other, as they end; where a process is lost, all that have not ended fail."""
-    waiting = dict(enumerate(tasks))
-    try:
-        with warnings.catch_warnings(), open_backend(options, device) as backend:
-            # loky replaces a process whose memory has grown; no task is lost.
-            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            for number, why in backend.map(attempt, tasks):
-                yield waiting.pop(number), why
-    except WorkersLostError as error:
-        yield from ((task, f"{task.name}: {error}") for task in waiting.values())
-
-
-def _beside_each_other(
-    commands: list[Command], attempt: Callable[[Task], str | None], count: int
-) -> Iterator[tuple[Task, str | None]]:
-    """Commands, each a process of one thread, so many at a time, as they end; stopped, they end too."""
-    with ThreadPoolExecutor(count) as pool:
-        running = {pool.submit(attempt, task): task for task in commands}
-        try:
-            for done in as_completed(running):
-                yield running[done], done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            end_commands()
-            raise
-
-
-def _seed(task: Task) -> int:
-    return task.config.seed if isinstance(task, ON_IMAGES) else 0
-
-
-def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:
-    """What went wrong with a task; None if nothing did, or it is too late to begin it. Exceptions of libraries do not
-    all travel between processes."""
-    if until is not None and time.time() > until:
-        return None
-    try:
-        carry_out(task, root)
-    except TaskFailedError as error:
-        return f"{task.name}: {error}"
-    except Exception as error:
-        return f"{task.name}: {in_words(error)}"
-    return None
 
 
 def _command(options: PaperChecks, only: str | None, precision: str) -> str:

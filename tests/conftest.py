@@ -55,7 +55,13 @@ def nothing_waits_for_the_disk():
 # Groups of processes and dask's workers come from one that has imported what they need: imports are most of their time.
 # As where they are spawned, what they do and are given is pickled; but their environment is that of the first of them.
 multiprocessing.set_forkserver_preload(
-    ["torch._dynamo", "paper_checks.two_processes", "synthetic.sweep_noise", "distributed.cli.dask_worker", "pytest"]
+    [
+        "torch._dynamo",
+        "paper_checks.trainings.two_processes",
+        "synthetic.sweep_noise",
+        "distributed.cli.dask_worker",
+        "pytest",
+    ]
 )
 
 

@@ -21,7 +21,7 @@ TWINS = {
     "models/losses/test_contrastive.py": {"test_an_accelerator_agrees_with_the_cpu"},
     "models/test_stack.py": {"test_an_accelerator_agrees_with_the_cpu"},
     "models/test_tiled.py": {"test_an_accelerator_agrees_with_the_cpu"},
-    "paper_checks/test_on_a_device.py": {"test_a_training_of_the_gpu_tier"},
+    "paper_checks/trainings/test_on_a_device.py": {"test_a_training_of_the_gpu_tier"},
     "synthetic/test_large_batches.py": {"test_all_of_it_computes_on_an_accelerator"},
 }
 

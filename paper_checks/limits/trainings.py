@@ -14,8 +14,8 @@ from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.train import fit
 from models.environment import resolve_device
-from paper_checks.arms import images
 from paper_checks.tiers import Control
+from paper_checks.trainings.arms import images
 from theory.numerics.whole_files import write_json, write_table
 
 Question = Literal["strength", "floor", "nothing"]

@@ -7,9 +7,12 @@ import torch
 
 from models.encoders import build_encoder, feature_dim_of
 from models.heads import HeadConfig, build_head, count_parameters
-from paper_checks.arms import SIMCLR, Arm, changed
 from paper_checks.claims import Claim, Finding, Reading, judged
-from paper_checks.reading import (
+from paper_checks.statistics.decisions import Contrast
+from paper_checks.tasks import Results, Task
+from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import SIMCLR, Arm, changed
+from paper_checks.trainings.reading import (
     accuracies,
     accuracy_contrast,
     block_rows,
@@ -19,9 +22,6 @@ from paper_checks.reading import (
     step_contrasts,
     tasks_of,
 )
-from paper_checks.statistics.decisions import Contrast
-from paper_checks.tasks import Results, Task
-from paper_checks.tiers import Tier
 
 DEEP_FUSION = SIMCLR.with_(method__name="deepfusion")
 # Rows of one view attend to each other, or rows of both views.

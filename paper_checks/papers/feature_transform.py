@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from paper_checks.arms import MOCO, Arm
 from paper_checks.claims import Claim, Finding, Reading, judged
-from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 from paper_checks.statistics.decisions import Contrast, against_zero
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import MOCO, Arm
+from paper_checks.trainings.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 
 # The paper's queue holds 5 % of its images (65,536 of ImageNet's 1.3 million); small queues of tiers hold 2 to 10 % of
 # theirs. models.cifar's default, 4096 or half of the training images, keeps keys for many steps, which move features

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from models.cifar.training.checks import without_idle
-from paper_checks.arms import changed, seeded
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.limits.curves import (
     Place,
@@ -21,10 +20,11 @@ from paper_checks.limits.curves import (
     within_margin,
 )
 from paper_checks.limits.trainings import FLOORS, LimitTraining, Question
-from paper_checks.reading import last_epoch
 from paper_checks.statistics.decisions import Contrast, against_zero
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import changed, seeded
+from paper_checks.trainings.reading import last_epoch
 
 STRENGTHS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 EMBEDDED = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)

@@ -2,15 +2,15 @@
 
 from itertools import combinations
 
-from paper_checks.arms import SIMCLR, Arm
-from paper_checks.best_rates import at_chosen
 from paper_checks.claims import Claim, Finding, judged
-from paper_checks.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
-from paper_checks.transformations import transformation_names
-from paper_checks.two_processes import GatherGradients, TwoProcessTraining
+from paper_checks.trainings.arms import SIMCLR, Arm
+from paper_checks.trainings.best_rates import at_chosen
+from paper_checks.trainings.reading import accuracies, accuracy_contrast, mean, points, tasks_of
+from paper_checks.trainings.transformations import transformation_names
+from paper_checks.trainings.two_processes import GatherGradients, TwoProcessTraining
 
 # What switches an augmentation on; all others are off.
 AUGMENTATIONS: dict[str, dict] = {

@@ -16,10 +16,10 @@ from paper_checks.papers.transfusion_theory import (
     theorem_answer,
     verdict_rows,
 )
-from paper_checks.reading import block_rows, mean, step_contrasts
 from paper_checks.statistics.decisions import LEVEL, NO_EVIDENCE, Answer, Contrast, PValues, combined, student_tails
 from paper_checks.tasks import Command, Results, Task
 from paper_checks.tiers import Tier
+from paper_checks.trainings.reading import block_rows, mean, step_contrasts
 
 # Where the trained claim is decided: 2.4 times the proved separation ceiling, the noise of train_stack's ablations.
 NOISE, BATCH = 1.34, 96

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
-from paper_checks.arms import SIMCLR, Arm
-from paper_checks.best_rates import best_contrast, rate_tasks, rate_words
 from paper_checks.claims import Claim, Finding, Reading, judged
-from paper_checks.reading import (
+from paper_checks.statistics.decisions import Contrast
+from paper_checks.tasks import Results, Task
+from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import SIMCLR, Arm
+from paper_checks.trainings.best_rates import best_contrast, rate_tasks, rate_words
+from paper_checks.trainings.reading import (
     accuracies,
     accuracy_contrast,
     block_rows,
@@ -16,9 +19,6 @@ from paper_checks.reading import (
     step_contrasts,
     tasks_of,
 )
-from paper_checks.statistics.decisions import Contrast
-from paper_checks.tasks import Results, Task
-from paper_checks.tiers import Tier
 
 TRANSFUSION = SIMCLR.with_(method__name="transfusion")
 LABELLED = TRANSFUSION.with_(method__supervised=True)

@@ -60,7 +60,7 @@ REPORT = (
          "one.tasks(replace(tier, precision=precision))"),
     ),
     *bugs_in(
-        "paper_checks/arms.py", "paper_checks/precisions",
+        "paper_checks/trainings/arms.py", "paper_checks/precisions",
         ("arms_in_the_tiers_precision", "replace(config, precision=tier.precision)", "config"),
     ),
     *bugs_in(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from paper_checks import __main__ as command
-from paper_checks import catalogue, tiers
+from paper_checks import catalogue, execution, tiers
 from paper_checks.claims import Claim, Finding
 from paper_checks.papers.transfusion_theory import theorem_answer, verdict_rows
 from paper_checks.statistics.decisions import NO_EVIDENCE
@@ -186,9 +186,9 @@ def test_a_worker_that_is_killed_and_a_task_that_leaves_nothing_are_failures(tmp
             yield 0, function(tasks[0])
             raise WorkersLostError("a worker process died")
 
-    monkeypatch.setattr(command, "open_backend", lambda options, device: nullcontext(Killed()))
+    monkeypatch.setattr(execution, "open_backend", lambda options, device: nullcontext(Killed()))
     tasks = [Written("a"), Written("b"), Written("c"), Written("d", alone=True), Written("e", writes=False, alone=True)]
-    failures = command.carry_out_all(tasks, tmp_path, BackendOptions(), torch.device("cpu"))
+    failures = execution.carry_out_all(tasks, tmp_path, BackendOptions(), torch.device("cpu"))
     lost = "a worker process died"
     assert failures == {"b": f"b: {lost}", "c": f"c: {lost}", "e": "e: ended without rows.csv"}
     assert missing(tasks, tmp_path) == [task for task in tasks if task.name in failures]

@@ -21,14 +21,14 @@ from models.cifar.methods.learners import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import tiers
-from paper_checks.arms import SIMCLR, Arm, Training, changed, images
 from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.report.entries import Entry
 from paper_checks.statistics.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
-from paper_checks.transformations import TRANSFORMATIONS, transformation_names
-from paper_checks.two_processes import GatherGradients, TwoProcessTraining
+from paper_checks.trainings.arms import SIMCLR, Arm, Training, changed, images
+from paper_checks.trainings.transformations import TRANSFORMATIONS, transformation_names
+from paper_checks.trainings.two_processes import GatherGradients, TwoProcessTraining
 from tests.command_lines import status_of
 
 GENERATOR = torch.Generator().manual_seed(0)

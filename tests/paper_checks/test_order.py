@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from paper_checks import __main__ as command
-from paper_checks import tasks
+from paper_checks import execution, tasks
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim
 from paper_checks.papers import simclr
@@ -49,14 +49,14 @@ def claim_of(name, *needed):
 def test_claims_that_need_least_beside_what_is_there_come_first():
     claims = [claim_of("A", "a", "b", "c"), claim_of("B", "a", "b", "c", "d"), claim_of("C", "e", "f")]
     # C needs two tasks, A three, and B one more when A is done.
-    assert "".join(task.name for task in command.in_order(claims, QUICK)) == "efabcd"
+    assert "".join(task.name for task in execution.in_order(claims, QUICK)) == "efabcd"
 
 
 @pytest.mark.parametrize("tier", [QUICK, CPU], ids=lambda tier: tier.name)
 def test_the_order_has_every_task_once(tier):
     claims = command.asked_claims(None, tier)
     assert {claim.id for claim in claims} == set(all_claims()) - {"L1", "L2"}
-    ordered = command.in_order(claims, tier)
+    ordered = execution.in_order(claims, tier)
     assert len(ordered) == len(set(ordered))
     assert set(ordered) == {task for claim in claims for task in claim.tasks(tier)}
 
@@ -76,16 +76,16 @@ class Noted:
 def test_tasks_with_processes_of_their_own_keep_their_place(tmp_path, monkeypatch):
     """Of a run whose time is over claims that need them would else have no answer; without a limit they go first."""
     begun = []
-    monkeypatch.setattr(command, "_attempt", lambda task, root, until: begun.append(task.name))
+    monkeypatch.setattr(execution, "_attempt", lambda task, root, until: begun.append(task.name))
     given = [Noted("a", False), Noted("b", True), Noted("c", False), Noted("d", True)]
-    command.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"), time.time() + 60.0)
-    command.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"))
+    execution.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"), time.time() + 60.0)
+    execution.carry_out_all(given, tmp_path, BackendOptions(), torch.device("cpu"))
     assert "".join(begun) == "abcd" + "bdac"
 
 
 def test_of_one_claim_they_come_last():
     claim = replace(claim_of("A"), tasks=lambda tier: [Noted("b", True), Noted("a", False), Noted("c", False)])
-    assert "".join(task.name for task in command.in_order([claim], QUICK)) == "acb"
+    assert "".join(task.name for task in execution.in_order([claim], QUICK)) == "acb"
 
 
 def test_arms_that_decide_nothing_are_trained_where_they_are_shown():
@@ -108,7 +108,7 @@ def commands(monkeypatch, tmp_path, script):
 
 def test_commands_run_beside_each_other(monkeypatch, tmp_path):
     both, _ = commands(monkeypatch, tmp_path, MEETING)
-    done = dict(command._beside_each_other(both, lambda task: tasks.carry_out(task, tmp_path / "tasks"), 2))
+    done = dict(execution._beside_each_other(both, lambda task: tasks.carry_out(task, tmp_path / "tasks"), 2))
     assert done == dict.fromkeys(both)
     assert tasks.missing(both, tmp_path / "tasks") == []
 
@@ -125,7 +125,7 @@ def test_commands_that_run_end_with_the_run(monkeypatch, tmp_path):
         tasks.carry_out(task, tmp_path / "tasks")
 
     with pytest.raises(KeyboardInterrupt):
-        list(command._beside_each_other(both, attempt, 2))
+        list(execution._beside_each_other(both, attempt, 2))
     (number,) = (int(path.name) for path in seen.iterdir())
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paper_checks import __main__ as command
-from paper_checks import best_rates, tiers
+from paper_checks import tiers
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Finding, Reading
 from paper_checks.other_readings import next_reading, reading_names, reading_states
@@ -19,6 +19,7 @@ from paper_checks.statistics.decisions import PValues, combined, student_tails
 from paper_checks.statistics.sequential import first_decision, looks
 from paper_checks.tasks import Results
 from paper_checks.tiers import CPU, GPU, QUICK
+from paper_checks.trainings import best_rates
 from tests.command_lines import status_of
 from tests.paper_checks.report.test_report import Page
 from tests.paper_checks.test_stages import BASE, TIER, Arm, comparison, run_tasks, state

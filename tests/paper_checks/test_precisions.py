@@ -8,11 +8,11 @@ import pytest
 from models.cifar.training.config import TrainConfig
 from paper_checks import __main__ as command
 from paper_checks import precisions, tiers
-from paper_checks.arms import BASE, MOCO
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Reading, judged
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tiers import CPU, QUICK
+from paper_checks.trainings.arms import BASE, MOCO
 from tests.command_lines import status_of
 from theory.numerics.whole_files import read_json, write_table
 

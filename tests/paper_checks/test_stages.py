@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from paper_checks import __main__ as command
-from paper_checks import study, tiers
+from paper_checks import execution, study, tiers
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.stages import costs, expected_seconds, next_step, plan_of, state_of
@@ -252,7 +252,8 @@ def test_a_run_in_pieces_comes_to_the_same(run, monkeypatch, capsys):
     assert "not yet run" in (run.folder / "report.html").read_text()
     clock = SimpleNamespace(late=0.0)
     clock.time = lambda: time.time() + clock.late
-    monkeypatch.setattr(command, "time", clock)
+    for module in (command, execution):
+        monkeypatch.setattr(module, "time", clock)
     run.after_report = lambda: setattr(clock, "late", 7200.0)
     assert run("--hours", "1", resume=True) == 0
     assert run.reports[-1] == {"S1": ("reproduced", 1), "S2": ("undecided", 1), "S3": ("undecided", 1)}
@@ -270,7 +271,8 @@ def test_when_time_runs_out_some_claims_are_whole(run, monkeypatch):
         # The first is asked when the run begins, then one before each task.
         return now + (7200.0 if len(asked) > 11 else 0.0)
 
-    monkeypatch.setattr(command, "time", SimpleNamespace(time=clock))
+    for module in (command, execution):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=clock))
     assert run("--hours", "1") == 0
     assert run.reports == [{"S1": ("reproduced", 1), "S2": ("pending", 0), "S3": ("pending", 0)}]
     assert seeds_on_disk(run.folder) == {"base": 5, "better": 5, "same": 0, "noisy": 0}

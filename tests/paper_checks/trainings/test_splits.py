@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from models.cifar.data.images import DataConfig, load_images
-from paper_checks.arms import MOCO, SIMCLR, Training
 from paper_checks.catalogue import all_claims
 from paper_checks.tasks import unique
 from paper_checks.tiers import CPU, GPU, QUICK
-from paper_checks.two_processes import TwoProcessTraining
+from paper_checks.trainings.arms import MOCO, SIMCLR, Training
+from paper_checks.trainings.two_processes import TwoProcessTraining
 
 SMALL = DataConfig(image_size=8, limit=14)
 

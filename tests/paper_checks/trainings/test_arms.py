@@ -6,10 +6,10 @@ import pytest
 
 from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
 from models.cifar.training.checks import idle_settings
-from paper_checks.arms import MOCO, SIMCLR, Arm, changed
 from paper_checks.papers import deep_fusion, feature_transform, limits, simclr, transfusion_training
 from paper_checks.tasks import unique
 from paper_checks.tiers import CPU, GPU, QUICK
+from paper_checks.trainings.arms import MOCO, SIMCLR, Arm, changed
 
 FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform, limits)
 

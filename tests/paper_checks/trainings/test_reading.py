@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from paper_checks import reading
-from paper_checks.arms import MOCO, SIMCLR
 from paper_checks.tiers import QUICK
+from paper_checks.trainings import reading
+from paper_checks.trainings.arms import MOCO, SIMCLR
 
 
 class Planted:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from paper_checks.two_processes import in_two_processes
+from paper_checks.trainings.two_processes import in_two_processes
 
-STARTER = "import sys; from tests.paper_checks.test_two_processes import *; in_two_processes(wait, sys.argv[1])"
+STARTER = (
+    "import sys; from tests.paper_checks.trainings.test_two_processes import *; in_two_processes(wait, sys.argv[1])"
+)
 
 
 def wait(rank: int, folder: str) -> None:
@@ -49,7 +51,7 @@ def gone(pids: list[int], end: float) -> bool:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed there")
 def test_a_killed_starter_takes_both_with_it(tmp_path):
-    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], cwd=Path(__file__).parents[2])
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], cwd=Path(__file__).parents[3])
     end = time.monotonic() + 120.0
     while len(found := list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
         assert starter.poll() is None

@@ -11,9 +11,9 @@ from models.cifar.data.images import Splits
 from models.cifar.training import train
 from models.cifar.training.checks import check, without_idle
 from models.encoders import EncoderConfig
-from paper_checks import arms, transformations
-from paper_checks.arms import Training
 from paper_checks.tiers import GPU
+from paper_checks.trainings import arms, transformations
+from paper_checks.trainings.arms import Training
 from tests.stand_in import ACCELERATORS, accelerator
 
 

@@ -20,8 +20,8 @@ from models.cifar.methods.processes import leave_group
 from models.cifar.training.config import TrainConfig
 from models.devices.gather import gather_rows
 from models.losses import nt_xent
-from paper_checks.arms import Training, images, train_and_evaluate
 from paper_checks.tiers import Control
+from paper_checks.trainings.arms import Training, images, train_and_evaluate
 from theory.numerics.whole_files import write_table
 
 PROCESSES = 2

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paper_checks.arms import SIMCLR
-from paper_checks.best_rates import at_chosen, best_contrast, chosen, rate_tasks, rate_words, rates
 from paper_checks.papers import transfusion_training
 from paper_checks.papers.transfusion_training import BEST, LABELLED, SUPCON, TRANSFUSION
 from paper_checks.statistics.decisions import decide
 from paper_checks.tiers import GPU, QUICK
+from paper_checks.trainings.arms import SIMCLR
+from paper_checks.trainings.best_rates import at_chosen, best_contrast, chosen, rate_tasks, rate_words, rates
 
 TIER = replace(QUICK, seeds=3, cap=3)
 T8 = next(claim for claim in transfusion_training.CLAIMS if claim.id == "T8")

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 
-from paper_checks.arms import Arm
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import Arm
 
 ACCURACY = ("h", "linear")
 

@@ -25,7 +25,7 @@ from models.environment import resolve_device
 from models.run_folder import differing
 from paper_checks.tasks import Results
 from paper_checks.tiers import Control, Tier
-from paper_checks.transformations import transformation_rows
+from paper_checks.trainings.transformations import transformation_rows
 from theory.numerics.whole_files import to_plain, write_json, write_table
 
 SHUFFLE_SEED = 7

@@ -14,11 +14,11 @@ trainings of the loss times f.
 from collections import Counter
 from collections.abc import Mapping
 
-from paper_checks.arms import Arm
-from paper_checks.reading import mean, tasks_of
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
+from paper_checks.trainings.arms import Arm
+from paper_checks.trainings.reading import mean, tasks_of
 
 # Times the tier's rate. AdamW's steps do not depend on the scale of the loss.
 FACTORS = (1 / 3, 1.0, 3.0)
