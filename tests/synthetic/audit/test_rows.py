@@ -40,7 +40,7 @@ def complaints_of(out):
 
 
 def test_a_sound_run_passes(tmp_path, capsys):
-    assert run(small(tmp_path / "run", controls=True, control_trials=20_000)) == 0
+    assert run(small(tmp_path / "run", controls=True, control_trials=80_000)) == 0
     assert "Audit: passed" in capsys.readouterr().out
     assert complaints_of(tmp_path / "run") == ""
     verdicts = {v["statement"]: v for v in json.loads((tmp_path / "run" / "verdicts.json").read_text())}
