@@ -200,7 +200,7 @@ def configs(tasks):
 
 def test_every_claim_and_reading_can_be_trained_in_another_precision():
     """Also of arms that are the tier's own, which then have a name of their own; all else stays as it is."""
-    tier = replace(CPU, config=replace(CPU.config, precision="bf16"))
+    tier = replace(CPU, config=replace(CPU.config, precision="bf16"), seeds=1, cap=1)
     trained = 0
     for claim in all_claims().values():
         other = claim.trained_in("float32")
@@ -213,7 +213,7 @@ def test_every_claim_and_reading_can_be_trained_in_another_precision():
             assert [task for task in first if not configs([task])] == [task for task in second if not configs([task])]
             trained += len(configs(second))
         assert set(claim.trained_in("bf16").tasks(tier)) == set(claim.tasks(tier))
-    assert trained > 300
+    assert trained > 100
 
 
 def test_arms_keep_what_is_asked_of_the_tiers_own():
