@@ -39,16 +39,16 @@ from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
-from paper_checks.execution import ON_IMAGES, carry_out_all, in_order
+from paper_checks.execution import carry_out_all, in_order
 from paper_checks.other_readings import reading_names
-from paper_checks.precisions import Asked, assign, begun_in, left_alone
+from paper_checks.precisions import Asked, assign, begun_in, left_alone, trains
 from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
 from paper_checks.stages import Step, plan_of
-from paper_checks.study import TASKS, Study
-from paper_checks.tasks import unique
+from paper_checks.study import Study
+from paper_checks.tasks import TASKS, unique
 from paper_checks.tiers import TIERS, Control, Tier, TierName, tier_of
 from synthetic.runs.backends import MAX_JOBS, BackendOptions
 from theory.console.typed import as_typed
@@ -170,7 +170,7 @@ def run(options: PaperChecks) -> int:
         each for claim in claims for each in (claim, *(map(claim.read_as, claim.readings) if tier.readings else ()))
     ]
     unique(task for claim in asked for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
-    if any(isinstance(task, ON_IMAGES) for claim in claims for task in claim.tasks(tier)):
+    if any(trains(claim, tier) for claim in claims):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
     name = f"paper-checks-{tier.name}"

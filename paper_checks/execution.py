@@ -14,14 +14,10 @@ import torch
 from tqdm import tqdm
 
 from paper_checks.claims import Claim
-from paper_checks.limits.trainings import LimitTraining
 from paper_checks.stages import in_words
-from paper_checks.tasks import Command, Task, TaskFailedError, carry_out, end_commands, missing, unique
+from paper_checks.tasks import Command, Task, TaskFailedError, carry_out, end_commands, missing, training_of, unique
 from paper_checks.tiers import Tier
-from paper_checks.trainings.arms import Training
 from synthetic.runs.backends import BackendOptions, WorkersLostError, open_backend
-
-ON_IMAGES = (Training, LimitTraining)
 
 
 def in_order(claims: list[Claim], tier: Tier) -> list[Task]:
@@ -111,7 +107,8 @@ def _beside_each_other(
 
 
 def _seed(task: Task) -> int:
-    return task.config.seed if isinstance(task, ON_IMAGES) else 0
+    config = training_of(task)
+    return config.seed if config else 0
 
 
 def _attempt(task: Task, root: Path, until: float | None = None) -> str | None:

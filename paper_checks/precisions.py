@@ -11,10 +11,10 @@ from typing import Literal
 
 import torch
 
-from models.cifar.training.config import Precision, TrainConfig
+from models.cifar.training.config import Precision
 from models.devices.processor import multiplies_bf16
 from paper_checks.claims import Claim
-from paper_checks.tasks import TASK, Task, missing
+from paper_checks.tasks import TASK, TASKS, Task, missing, training_of
 from paper_checks.tiers import Tier
 from theory.numerics.manifest import read_manifest
 from theory.numerics.whole_files import DamagedFileError, read_json, write_json
@@ -73,7 +73,7 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
     Raises:
         ValueError: a folder belongs to another task, or the file that keeps the precisions is gone.
     """
-    path, tasks = folder / PRECISIONS, folder / "tasks"
+    path, tasks = folder / PRECISIONS, folder / TASKS
     if not path.exists() and PRECISIONS in read_manifest(folder):
         raise DamagedFileError(f"--resume: {path}: missing; put back a copy, or start a new run")
     kept = read_json(path) if path.exists() else {}
@@ -81,14 +81,14 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
     moved: list[str] = []
     unused: set[Task] = set()
     for claim in claims:
-        if not _trains(claim, tier):
+        if not trains(claim, tier):
             continue
         now = found[claim.id] = kept.get(claim.id, tier.config.precision)
         needed = claim.trained_in(now).tasks(tier)
         if asked is not None and asked != now and missing(needed, tasks):
             found[claim.id] = asked
             moved.append(claim.id)
-            unused |= {task for task in needed if _config(task) is not None and (tasks / task.name / TASK).exists()}
+            unused |= {task for task in needed if training_of(task) is not None and (tasks / task.name / TASK).exists()}
     others = {name: precision for name, precision in found.items() if precision != tier.config.precision}
     if others != kept:
         write_json(path, others)
@@ -104,17 +104,13 @@ def left_alone(claims: Sequence[Claim], tier: Tier, asked: Asked | None, device:
     return frozenset(
         claim.id for claim in claims
         if (precision := claim.precision or tier.config.precision) != asked
-        and is_slow(precision, device) and _trains(claim, tier)
+        and is_slow(precision, device) and trains(claim, tier)
     )  # fmt: skip
 
 
-def _trains(claim: Claim, tier: Tier) -> bool:
-    return any(_config(task) is not None for task in claim.tasks(tier))
-
-
-def _config(task: Task) -> TrainConfig | None:
-    config = getattr(task, "config", None)
-    return config if isinstance(config, TrainConfig) else None
+def trains(claim: Claim, tier: Tier) -> bool:
+    """Whether any of what a claim needs is a training on images."""
+    return any(training_of(task) is not None for task in claim.tasks(tier))
 
 
 def precision_words(claims: Sequence[Claim], tier: Tier) -> str:

@@ -18,11 +18,11 @@ from paper_checks.report.words import one_line
 from paper_checks.stages import State, Step, costs, next_step, state_of
 from paper_checks.statistics.power import share_words
 from paper_checks.statistics.sequential import looks
-from paper_checks.tasks import Results
+from paper_checks.tasks import TASKS, Results
 from paper_checks.tiers import Tier
 from theory.numerics.whole_files import read_json, write_json, write_table
 
-TASKS, CLAIMS, OVERVIEW = "tasks", "claims", "all"
+CLAIMS, OVERVIEW = "claims", "all"
 # Characters of a reading's name beside a difference.
 ROOM = 30
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from figures.run_folder import read_table
+from models.cifar.training.config import TrainConfig
 from models.run_folder import differing, whole_folder
 from theory.console.children import command_words
 from theory.judging.verdicts import Status
@@ -29,6 +30,8 @@ from theory.numerics.manifest import CHANGED, MANIFEST, discrepancies
 from theory.numerics.whole_files import DamagedFileError, read_json, to_plain, write_json
 
 TASK, VERDICTS = "task.json", "verdicts.json"
+# In a run's folder, the folder of all tasks.
+TASKS = "tasks"
 # Commands that run, each for a thread that waits for it.
 _RUNNING: set[subprocess.Popen] = set()
 # Of what a failed task said, so many of the last lines are reported.
@@ -58,6 +61,12 @@ class Task(Protocol):
 
     def run(self, folder: Path) -> None:
         """Compute, and write tables into the folder, which exists and is empty; raises an error if that fails."""
+
+
+def training_of(task: Task) -> TrainConfig | None:
+    """The training on images that a task is; None of the others."""
+    config = getattr(task, "config", None)
+    return config if isinstance(config, TrainConfig) else None
 
 
 @dataclass(frozen=True)
