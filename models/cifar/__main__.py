@@ -50,7 +50,7 @@ class CifarRun(TrainConfig):
     """Run folder; by default runs/METHOD-DATE-TIME. Must be new or empty, unless --resume."""
     resume: bool = False
     """Continue the run in --out after its last finished epoch. More epochs than it was started with go on where the
-    schedule is constant; other images than the run's are refused."""
+    schedule is constant and all views have one size; other images than the run's are refused."""
     init: Path | None = None
     """A checkpoint whose encoder the training starts from, and whose head where its shapes agree; optimizer, queue and
     schedule start anew. What was taken is kept in init.json."""

@@ -132,7 +132,7 @@ def _affinities(output: HeadOutput | str, part: ImageSet, epoch: int, found: Epo
         yield output if isinstance(output, str) else _one_class(part)
         return
     # Both views of an image are of its class: a class of one image still has two rows.
-    found.layers.extend({"epoch": epoch, **row} for row in affinity_report(output, part.labels.repeat(2)))
+    found.layers.extend({"epoch": epoch, **row} for row in affinity_report(output, part.labels.repeat(2), views=2))
 
 
 def _scores(output: HeadOutput | str, epoch: int, found: EpochMeasures) -> Iterator[str]:

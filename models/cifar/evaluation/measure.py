@@ -36,7 +36,7 @@ UNIFORMITY_SCALE = 2.0
 
 
 @torch.no_grad()
-def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
+def affinity_report(output: HeadOutput, labels: Array, views: int = 1) -> list[dict]:
     """One row a reading, then one row a traced mixing block; the same keys in all, NaN where one does not apply.
 
     Rows whose class occurs once in the batch have no neighbours to find and are left out, as in Theorem 4.
@@ -44,6 +44,7 @@ def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
     Args:
         output: a head's, its own stream only; with a trace for the attention of its blocks.
         labels: classes (n,), integers, in the order of the output's rows (all of the first view, then the second).
+        views: of every image, among the rows.
 
     Returns:
         Keys of a row:
@@ -51,27 +52,46 @@ def affinity_report(output: HeadOutput, labels: Array) -> list[dict]:
         sharpness, mean affinity sharpness of the squared_relu readout, and chance, that of uniform attention;
         integrity, 5 % quantile of within-class cosines minus 95 % quantile of cross cosines, heads averaged;
         jsd, of the affinity to the classes' target, and certified, the sharpness that it guarantees (Theorem 4);
-        class_mass, the mean weight that a row gives to its own class, itself included, heads averaged.
+        class_mass, the mean weight that a row gives to its own class, itself included, heads averaged;
+        others_mass, the mean share that its class has of the weight that a row gives to rows of other images, which is
+        what turning to one's class means: weight on oneself, or on one's other view, is none of it.
 
     Raises:
-        ValueError: labels of another shape or type, of one class only, or every class once.
+        ValueError: labels of another shape or type, of one class only, or every class once; views that do not divide
+            the rows.
     """
     rows = output.embeddings.shape[0]
+    if views < 1 or rows % views:
+        raise ValueError(f"views: must divide the {rows} rows, got {views}")
     index = label_index(labels, rows, output.embeddings.device)
     others = others_alike(index)
     counted, alike = others > 0, index[:, None] == index
     if bool(alike.all()):
         raise ValueError("labels: must hold at least 2 classes, got 1")
     chance = others[counted].double().mean().item() / (rows - 1)
-    empty = dict.fromkeys(("sharpness", "chance", "integrity", "jsd", "certified", "class_mass"), math.nan)
+    empty = dict.fromkeys(
+        ("sharpness", "chance", "integrity", "jsd", "certified", "class_mass", "others_mass"), math.nan
+    )
     report = [
         {"part": "reading", "index": i, **empty, "chance": chance, **_measure_reading(reading, index, counted)}
         for i, reading in enumerate(output.readings)
     ]
+    image = torch.arange(rows, device=index.device) % (rows // views)
+    other = image[:, None] != image
     for i, weights in enumerate(output.attentions):
-        mass = torch.where(alike, weights.double().mean(0), 0.0).sum(-1)
-        report.append({"part": "attention", "index": i, **empty, "class_mass": mass[counted].mean().item()})
+        weights = weights.double().mean(0)
+        mass = torch.where(alike, weights, 0.0).sum(-1)
+        report.append({"part": "attention", "index": i, **empty, "class_mass": mass[counted].mean().item(),
+                       "others_mass": _share(weights, alike & other, other)})  # fmt: skip
     return report
+
+
+def _share(weights: Tensor, inside: Tensor, whole: Tensor) -> float:
+    """Of the weight that rows give to the whole, the share inside: the mean over rows that have an inside, and give the
+    whole any weight; NaN if none does."""
+    of_inside, of_whole = (torch.where(part, weights, 0.0).sum(-1) for part in (inside, whole))
+    shares = (of_inside / of_whole)[inside.any(-1) & (of_whole > 0.0)]
+    return shares.mean().item()
 
 
 def _measure_reading(reading: Reading, index: Tensor, counted: Tensor) -> dict:

@@ -33,7 +33,8 @@ def cached_backward(
 ) -> Float[Tensor, ""]:
     """Add the gradients of loss_of(cat of encode(chunk)) to every parameter, as loss.backward() would.
 
-    Parameters of the loss itself get theirs too. Under autocast both passes and the loss run as the caller has it.
+    Parameters of the loss itself get theirs too. Under autocast both passes and the loss run as the caller has it, and
+    the backward passes outside it, each in the precision of its forward pass.
     DistributedDataParallel averages gradients at every chunk's backward: right, but a message a chunk; to average once,
     encode with the module that it wraps and all-reduce the gradients afterwards.
 
@@ -58,8 +59,11 @@ def cached_backward(
     loss = loss_of(features)
     if loss.ndim != 0:
         raise ValueError(f"loss_of: must return a scalar, got shape {tuple(loss.shape)}")
+    # Autocast would narrow the gradients of what the loss computes in float32 on purpose.
+    plain = torch.autocast(features.device.type, enabled=False)
     if loss.requires_grad:
-        loss.backward()
+        with plain:
+            loss.backward()
     if features.grad is None:
         raise ValueError("loss_of: the loss does not depend on the features")
     after = _random_state(features.device)
@@ -70,7 +74,8 @@ def cached_backward(
             raise ValueError(
                 f"encode: the second pass has features of shape {tuple(again.shape)}, the first {tuple(gradient.shape)}"
             )
-        again.backward(gradient.to(again.dtype))
+        with plain:
+            again.backward(gradient.to(again.dtype))
     _set_random_state(after)
     return loss.detach()
 

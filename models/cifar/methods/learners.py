@@ -24,7 +24,7 @@ from models.cifar.methods.settings import (
     SupCon,
     TransFusion,
 )
-from models.devices.gather import gather_labels, gather_rows
+from models.devices.gather import gather_labels, gather_rows, rank, world_size
 from models.devices.transfer import upload_together
 from models.encoders import EncoderConfig, build_encoder, feature_dim_of
 from models.feature_transform import (
@@ -49,7 +49,7 @@ class Batch:
         first, second: (n, C, H, W), row i of both from image i.
         labels: classes (n,); read by supervised methods only.
         epoch: of the training, from 0.
-        generator: for what a method draws itself.
+        generator: for what a method draws itself; in all processes the same.
     """
 
     first: Float[Tensor, "n C H W"]
@@ -190,10 +190,14 @@ class Draws(NamedTuple):
 
 
 def _draw(config: MoCoFeatureTransform, queries: Tensor, queued: int, generator: torch.Generator) -> Draws:
-    """In this order, for queries (n, D) and a queue of so many rows."""
+    """In this order, for queries (n, D), as many in every process, and a queue of so many rows.
+
+    Every process draws for the pairs of all and keeps its own: their weights are independent, and what is drawn after
+    them, for the queue, is the same everywhere."""
     positive = negative = partners = None
     if config.positives != "none":
-        positive = _weights(config, config.positive_beta, len(queries), queries, generator)
+        drawn = _weights(config, config.positive_beta, len(queries) * world_size(), queries, generator)
+        positive = drawn.chunk(world_size())[rank()]
     if config.negatives != "none" and queued > 1:
         negative = _weights(config, config.negative_beta, queued, queries, generator)
         partners = draw_partners(queued, generator)

@@ -3,6 +3,7 @@
     MoCo(queue_size=1024)                     in Python
     --method.name moco --method.queue-size 1024     on a command line
     method_of("moco", queue_size=1024)        by name
+    in_place_of(recipe.method, "deepfusion")  by name, with what a recipe says of the loss that both have
 
 A setting that another one switches off (a Beta distribution of features that are not transformed) must be left as it
 is.
@@ -120,8 +121,9 @@ class MomentumContrast(MethodConfig, ABC):
     momentum: float = 0.99
     """In [0, 1]; the momentum copy keeps this share at each step."""
     queue_size: int | None = None
-    """Keys that serve as negatives. None: 4096, or half the training images if they are fewer, so that an image does
-    not meet its own keys of earlier epochs."""
+    """Keys that serve as negatives. None: 4096, or half the training images if they are fewer: images come in another
+    order every epoch, and seldom meet their own key of the epoch before. At half the images one query of eight does,
+    more where an epoch has few steps; at 4096 of 50,000 images, in batches of 256, one of some 280."""
     symmetric: bool = False
     """Each view is query once, and key once."""
 
@@ -221,3 +223,17 @@ def method_of(name: str, **settings: Any) -> MethodConfig:
         if each not in known:
             raise ValueError(f"{each}: is no setting of {name}, which has {', '.join(known)}")
     return METHODS[name](**settings)
+
+
+def in_place_of(method: MethodConfig, name: str, **settings: Any) -> MethodConfig:
+    """Another method where a recipe names this one: it keeps what was said of settings that both have and that both
+    were published with at one value, as the temperature of NT-Xent in SimCLR and in Deep Fusion; the rest is its own
+    default.
+
+    Raises:
+        ValueError: as ``method_of``.
+    """
+    new, old = METHODS.get(name), type(method)
+    shared = [each for each in (setting_names(name) if new is not None else ())
+              if each in setting_names(method.name) and getattr(new, each) == getattr(old, each)]  # fmt: skip
+    return method_of(name, **{each: getattr(method, each) for each in shared} | settings)

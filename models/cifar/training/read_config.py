@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from models.cifar.methods.settings import METHODS, MethodConfig, method_of, setting_names
+from models.cifar.methods.settings import METHODS, MethodConfig, in_place_of, method_of, setting_names
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.recipes import recipe
 from models.encoders import EncoderConfig
@@ -66,7 +66,7 @@ def parse_training(
         if option.startswith(PREFIX) and setting not in ("name", *known):
             raise ValueError(f"{option}: is no setting of {name}, which has {', '.join(known)}")
     if name != default.method.name:
-        default = replace(default, method=method_of(name))
+        default = replace(default, method=in_place_of(default.method, name))
     return tyro.cli(kind, args=words, prog=as_typed(prog), description=description, default=default)
 
 
@@ -129,23 +129,28 @@ def differences(stored: Any, config: TrainConfig | dict, where: str = "configura
 
 def refusals(stored: Any, config: TrainConfig | dict, where: str = "configuration") -> list[str]:
     """What makes a stored training another one, with the values of both: "epochs 2 (now 3)". More epochs are the same
-    training, gone on with, where the learning rate stays: behind another schedule every step would have been another.
+    training, gone on with, where the learning rate and the size of the views stay: another schedule, and several sizes,
+    are spread over the epochs, and of more of them those that were trained would have been others.
 
     Raises:
         ValueError: as ``config_from``.
     """
     before, now = to_plain(config_from(TrainConfig, stored, where)), to_plain(config)
     names, values = differences(stored, config, where), differing(before, now)
-    if "epochs" in names and before["optimiser"]["schedule"] == "constant" and before["epochs"] < now["epochs"]:
+    longer, sizes = before["epochs"] < now["epochs"], before["view_sizes"]
+    several = len(set(sizes)) > 1
+    if "epochs" in names and before["optimiser"]["schedule"] == "constant" and longer and not several:
         names.remove("epochs")
     told = []
     for name in names:
         why = ""
-        if name == "epochs" and before["epochs"] >= now["epochs"]:
+        if name == "epochs" and not longer:
             why = "; a training can only be given more"
         elif name == "epochs":
             schedule = before["optimiser"]["schedule"]
-            why = f"; the {schedule} schedule is of these epochs: --init CHECKPOINT starts a new one from the weights"
+            spread = [f"the {schedule} schedule is"] * (schedule != "constant")
+            spread += [f"the view sizes {' '.join(map(str, sizes))} are"] * several
+            why = f"; {' and '.join(spread)} of these epochs: --init CHECKPOINT starts a new one from the weights"
         told.append(f"{name} {values[name][0]} (now {values[name][1]}{why})")
     return told
 

@@ -154,9 +154,12 @@ def _trainable(state: TrainState) -> nn.Module:
 
 
 def _synchronize_batch_norm(learner: Learner) -> None:
-    """Statistics over the global batch, in the momentum copy too."""
+    """Statistics over the global batch, in the momentum copies too, which must normalize as what they are copies of.
+
+    The head of a MomentumLearner sees the process's rows only; those of other methods see all, gathered."""
     learner.encoder = nn.SyncBatchNorm.convert_sync_batchnorm(learner.encoder)
     if isinstance(learner, MomentumLearner):
+        learner.head = nn.SyncBatchNorm.convert_sync_batchnorm(learner.head)
         for i, copy in enumerate(learner.copies):
             learner.copies[i] = nn.SyncBatchNorm.convert_sync_batchnorm(copy)
 
@@ -229,7 +232,7 @@ def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, 
     images = train.images[index].contiguous(memory_format=config.memory_format)
     streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
     first, second = make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
-    # Transformed queues must be the same in all processes.
+    # One for all processes: they transform one queue, and each takes its part of what is drawn for pairs.
     return Batch(first, second, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
 
 

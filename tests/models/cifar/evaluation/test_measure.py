@@ -124,8 +124,40 @@ def test_attention_counts_the_row_itself_and_averages_heads():
         ("attention", 2),
     ]
     assert [row["class_mass"] for row in report[1:]] == pytest.approx([1.0, 0.5, 0.5])
+    # On oneself alone: no weight on others. Even: one of three others is of the class. Flipped, half of the weight
+    # goes to the other class.
+    assert [row["others_mass"] for row in report[1:]] == pytest.approx([math.nan, 1 / 3, 0.0], nan_ok=True)
     assert all(math.isnan(row["sharpness"]) for row in report[1:])
     assert len({tuple(row) for row in report}) == 1
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_attention_to_others_is_its_double_loop(views):
+    """Neither a row itself nor the other view of its image counts, and a class of one image has no others."""
+    labels = torch.tensor([0, 1, 0, 2, 1, 1]).repeat(2)
+    weights = gaussian(2, 12, 12).softmax(-1)
+    points = gaussian(12, 3)
+    row = report_of(HeadOutput(points, (Reading.of_tokens(points),), (weights,)), labels, views)[1]
+    shares = []
+    for i in range(12):
+        others = [j for j in range(12) if (i - j) % (12 // views)]
+        inside = [j for j in others if labels[j] == labels[i]]
+        if inside:
+            shares.append(sum(weights.mean(0)[i, j].item() for j in inside) /
+                          sum(weights.mean(0)[i, j].item() for j in others))  # fmt: skip
+    assert len(shares) == (12 if views == 1 else 10)
+    assert row["others_mass"] == pytest.approx(np.mean(shares), abs=1e-12)
+
+
+def test_attention_to_oneself_is_no_attention_to_the_class():
+    """The planted head looks at itself more and more, and at others evenly: class_mass rises, others_mass does not."""
+    labels = torch.arange(12) % 3
+    even = torch.full((1, 12, 12), 1 / 12)
+    steps = tuple((1.0 - own) * even + own * torch.eye(12) for own in (0.0, 0.3, 0.6))
+    points = gaussian(12, 3)
+    report = report_of(HeadOutput(points, (Reading.of_tokens(points),), steps), labels)[1:]
+    assert report[0]["class_mass"] < report[1]["class_mass"] < report[2]["class_mass"]
+    assert [row["others_mass"] for row in report] == pytest.approx([3 / 11] * 3)
 
 
 @pytest.mark.parametrize(

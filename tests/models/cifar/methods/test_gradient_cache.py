@@ -5,10 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from models.cifar.benchmark.pipelines import random_images
 from models.cifar.methods.gradient_cache import cached_backward
+from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, MomentumContrast, SimCLR, TransFusion
+from models.cifar.training.state import start
+from models.cifar.training.train import make_batch, training_step
 from models.encoders import EncoderConfig, build_encoder
 from models.losses import nt_xent
 from tests.stand_in import ACCELERATORS, accelerator
+from tests.stand_in.steps import IMAGES, configuration
 
 
 def images(n=8, size=8, seed=0):
@@ -167,6 +172,31 @@ def test_autocast_does_not_cut_the_second_pass_off():
     torch.testing.assert_close(found[0], expected[0])
     for name, gradient in expected[1].items():
         assert (found[1][name] - gradient).abs().max() <= 0.03 * gradient.abs().max(), name
+
+
+# Each computes something in float32 that autocast would narrow: scores of a queue, inner products, cosines.
+@pytest.mark.parametrize(
+    "method",
+    [MoCo(queue_size=13), MoCoFeatureTransform(queue_size=13), SimCLR(normalize=False), TransFusion()],
+    ids=lambda method: method.name,
+)
+def test_one_chunk_in_half_precision_has_the_gradient_of_the_whole_batch(method):
+    """Of a step of the trainer, whose plain backward pass is not under autocast."""
+    found = []
+    for chunk in (None, 2 * IMAGES):
+        config = configuration(method, chunk, "small", precision="bf16")
+        state = start(config, torch.device("cpu"))
+        state.learner.train()
+        if isinstance(method, MomentumContrast):
+            rows = np.random.default_rng(0).standard_normal((13, state.learner.queue.dim))
+            state.learner.queue.enqueue(torch.from_numpy(rows).float())
+        batch = make_batch(config, random_images(IMAGES, 8), torch.arange(IMAGES), 0, 0)
+        loss = training_step(state, state.learner, batch).loss
+        each = gradients(state.learner.trained).values()
+        found.append((loss, torch.cat([gradient.flatten() for gradient in each if gradient is not None])))
+    (plain, expected), (chunked, gradient) = found
+    assert chunked == plain
+    assert (gradient - expected).norm() <= 1e-6 * expected.norm()
 
 
 class Kept:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -71,8 +72,9 @@ def test_a_folder_that_was_swapped_is_refused_and_nothing_is_changed(tmp_path, c
 # --- more epochs ------------------------------------------------------------------------------------------------------
 
 
-def test_more_epochs_of_a_constant_schedule_are_the_longer_training(tmp_path):
-    options = tiny(optimiser=CONSTANT, epochs=3)
+@pytest.mark.parametrize("sizes", [(), (6,), (6, 6)])
+def test_more_epochs_of_a_constant_schedule_are_the_longer_training(sizes, tmp_path):
+    options = tiny(optimiser=CONSTANT, epochs=3, view_sizes=sizes)
     whole = fit(options, three_colors(), CPU, folder(tmp_path, "whole"))
     part = folder(tmp_path, "part")
     fit(replace(options, epochs=2), three_colors(), CPU, part)
@@ -90,6 +92,28 @@ def test_a_cosine_cannot_go_on_and_says_how_else():
                      "the weights)"]  # fmt: skip
     both = refusals(to_plain(tiny()), tiny(batch_size=6, optimiser=OptimizerConfig("sgd", 1e-3, warmup_epochs=0)))
     assert both == ["batch_size 8 (now 6)", "optimiser.kind adamw (now sgd)"]
+
+
+def test_more_epochs_never_change_the_views_of_those_that_were_trained(tmp_path):
+    """Three sizes in three epochs, one each; of nine epochs the first three have the first size."""
+    options = tiny(optimiser=CONSTANT, epochs=3, view_sizes=(4, 6, 8))
+    words = refusals(to_plain(options), replace(options, epochs=9))
+    assert words == ["epochs 3 (now 9; the view sizes 4 6 8 are of these epochs: --init CHECKPOINT starts a new one "
+                     "from the weights)"]  # fmt: skip
+    (word,) = refusals(to_plain(tiny(epochs=3, view_sizes=(4, 8))), tiny(epochs=9, view_sizes=(4, 8)))
+    assert "the cosine schedule is and the view sizes 4 8 are of these epochs" in word
+    fit(options, three_colors(), CPU, tmp_path)
+    with pytest.raises(ValueError, match=r"another epochs 3 .*the view sizes 4 6 8"):
+        fit(replace(options, epochs=9), three_colors(), CPU, tmp_path, resume=True)
+    passed = set()
+    for sizes, epochs, more in product([(), (6,), (6, 6), (4, 8), (8, 4, 8)], (1, 2, 3), (1, 2, 6)):
+        short = replace(options, epochs=epochs, view_sizes=sizes)
+        longer = replace(short, epochs=epochs + more)
+        if not refusals(to_plain(short), longer):
+            passed.add(sizes)
+            for epoch in range(epochs):
+                assert short.view_shape(epoch, 8, 8) == longer.view_shape(epoch, 8, 8)
+    assert passed == {(), (6,), (6, 6)}
 
 
 def test_the_command_keeps_the_longer_settings(tmp_path, capsys):

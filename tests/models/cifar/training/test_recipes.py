@@ -8,7 +8,7 @@ from models.cifar.__main__ import CifarRun, main
 from models.cifar.data.images import DataConfig, load_images
 from models.cifar.data.views import ViewConfig
 from models.cifar.evaluate import evaluate
-from models.cifar.methods.settings import SupCon
+from models.cifar.methods.settings import DeepFusion, SupCon
 from models.cifar.training import recipes
 from models.cifar.training.checks import idle_settings, without_idle
 from models.cifar.training.config import TrainConfig
@@ -51,6 +51,8 @@ def test_a_recipe_is_taken_by_its_name():
     # Another method has the recipe's network, views and optimizer, and its own settings.
     other = parsed("--recipe", "fast", "--method.name", "supcon")
     assert other == replace(fast_lane(), method=SupCon())
+    # One loss has one temperature, whatever head is before it.
+    assert parsed("--recipe", "fast", "--method.name", "deepfusion").method == DeepFusion(temperature=0.2)
     with pytest.raises(ValueError, match=r"^--recipe: must be one of auto, plain, digits, fast, got 'slow'"):
         parsed("--recipe", "slow")
 
