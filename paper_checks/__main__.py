@@ -46,6 +46,7 @@ from paper_checks.report.entries import Entry, ReadingEntry
 from paper_checks.report.other_readings import fooled
 from paper_checks.report.pages import print_summary
 from paper_checks.report.words import worth_words
+from paper_checks.same_images import fingerprint_of, keep, not_its_images
 from paper_checks.stages import Step, plan_of
 from paper_checks.study import Study
 from paper_checks.tasks import TASKS, unique
@@ -91,7 +92,8 @@ class PaperChecks:
     """With --resume: go on with tasks of another version of the code, NumPy, SciPy or torch; environment.json keeps
     that, and which."""
     control: Control = "none"
-    """shuffled_labels: the classes of all images are permuted; a claim about classes must then not be reproduced."""
+    """shuffled_labels: the classes of all images are permuted; a claim about classes is then reproduced by chance only,
+    with probability 2.5 % at most, and --check tells of any."""
     precision: Asked | None = None
     """Of trainings on images. By default the tier's: in cpu bf16 where the processor multiplies it, else float32. A run
     keeps what it was begun in; with --resume, claims whose first look is still to come are trained in this one, each
@@ -170,13 +172,18 @@ def run(options: PaperChecks) -> int:
         each for claim in claims for each in (claim, *(map(claim.read_as, claim.readings) if tier.readings else ()))
     ]
     unique(task for claim in asked for seeds in plan_of(claim, tier) for task in claim.tasks(tier.at(seeds)))
+    seen = None
     if any(trains(claim, tier) for claim in claims):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
         require_test_and_classes(load_images(tier.config.data))
+        seen = fingerprint_of(tier)
     name = f"paper-checks-{tier.name}"
     settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}
-    with open_run_folder(name, options.out, options.resume, settings, device, SETTINGS, _other_run,
+    other = partial(_other_run, options.out, seen)
+    with open_run_folder(name, options.out, options.resume, settings, device, SETTINGS, other,
                          options.accept_other_version) as folder:  # fmt: skip
+        if seen is not None:
+            keep(seen, folder)
         return _run_in(folder, assign(claims, tier, folder, options.precision), tier, device, options)
 
 
@@ -228,7 +235,7 @@ def _announced(step: Step) -> str:
     return f"{name} is undecided: {cost}; a decision has a chance of about {step.chance:.0%}"
 
 
-def _other_run(stored: dict, asked: dict) -> list[str]:
+def _other_run(folder: Path | None, seen: dict | None, stored: dict, asked: dict) -> list[str]:
     # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
     stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, "shown_arms": True, **stored}
     if stored["claims"] != asked["claims"]:
@@ -240,7 +247,8 @@ def _other_run(stored: dict, asked: dict) -> list[str]:
         return [f"set of readings, {names}, which is settled before a run (--readings, --main-only)"]
     if stored.get("name") != asked["name"]:
         return [f"tier, {stored.get('name')}"]
-    return [f"{name} {was} (now {now})" for name, (was, now) in sorted(differing(stored, asked).items())]
+    told = [f"{name} {was} (now {now})" for name, (was, now) in sorted(differing(stored, asked).items())]
+    return told if told or seen is None or folder is None else not_its_images(folder, seen)
 
 
 def _status(entries: list[Entry], options: PaperChecks) -> int:
@@ -273,6 +281,7 @@ def _command(options: PaperChecks, only: str | None, precision: str) -> str:
     # The cpu tier's own depends on the processor.
     told = options.tier == "cpu" or precision != TIERS[options.tier].config.precision
     words += [f"--precision {precision}"] if told else []
+    words += [f"--device {options.device}"] if options.device else []
     words += [f"--control {options.control}"] if options.control != "none" else []
     return " ".join(words)
 

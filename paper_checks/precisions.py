@@ -5,7 +5,7 @@ as much as some claims are about (README.md, "Precisions"), so that a claim's ar
 that of a later start, of claims that nobody had looked at then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,8 @@ from theory.numerics.whole_files import DamagedFileError, read_json, write_json
 Asked = Literal["float32", "bf16"]
 # By claim, where it is not the run's.
 PRECISIONS = "precisions.json"
+# By claim, the tasks of its first look, once it has been taken.
+LOOKS = "looks.json"
 
 
 def begun_in(tier: Tier, settings: Path | None, asked: Asked | None, device: torch.device) -> Tier:
@@ -71,12 +73,10 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
         asked: for claims whose first look is still to come; None leaves all as they are.
 
     Raises:
-        ValueError: a folder belongs to another task, or the file that keeps the precisions is gone.
+        ValueError: a folder belongs to another task, or a file that keeps precisions or looks is gone.
     """
     path, tasks = folder / PRECISIONS, folder / TASKS
-    if not path.exists() and PRECISIONS in read_manifest(folder):
-        raise DamagedFileError(f"--resume: {path}: missing; put back a copy, or start a new run")
-    kept = read_json(path) if path.exists() else {}
+    kept, looks = _kept(path), _kept(folder / LOOKS)
     found: dict[str, Precision] = {}
     moved: list[str] = []
     unused: set[Task] = set()
@@ -85,7 +85,9 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
             continue
         now = found[claim.id] = kept.get(claim.id, tier.config.precision)
         needed = claim.trained_in(now).tasks(tier)
-        if asked is not None and asked != now and missing(needed, tasks):
+        # A task of a look may be gone, as messages about damaged ones advise: the claim has been looked at.
+        looked = looks.get(claim.id) == _names(needed) or not missing(needed, tasks)
+        if asked is not None and asked != now and not looked:
             found[claim.id] = asked
             moved.append(claim.id)
             unused |= {task for task in needed if training_of(task) is not None and (tasks / task.name / TASK).exists()}
@@ -97,6 +99,34 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
                 for task in claim.trained_in(found[claim.id]).tasks(tier)}  # fmt: skip
         print(f"Now in {asked}: {', '.join(moved)}; {len(unused - used)} finished trainings in another are not used")
     return [claim.trained_in(others[claim.id]) if claim.id in others else claim for claim in claims]
+
+
+def remember_looks(looks: Mapping[str, Sequence[Task]], folder: Path) -> None:
+    """Keep which claims have been looked at, so that no later start asks them anew in another precision.
+
+    Args:
+        looks: claim's id -> the tasks of its first look.
+    """
+    kept, found = _kept(folder / LOOKS), {name: _names(tasks) for name, tasks in looks.items()}
+    if kept | found != kept:
+        write_json(folder / LOOKS, kept | found)
+
+
+def _kept(path: Path) -> dict:
+    """What a file of the run keeps; nothing where it has never been written.
+
+    Raises:
+        DamagedFileError: it is gone.
+    """
+    if path.exists():
+        return read_json(path)
+    if path.name in read_manifest(path.parent):
+        raise DamagedFileError(f"--resume: {path}: missing; put back a copy, or start a new run")
+    return {}
+
+
+def _names(tasks: Iterable[Task]) -> list[str]:
+    return [task.name for task in tasks]
 
 
 def left_alone(claims: Sequence[Claim], tier: Tier, asked: Asked | None, device: torch.device) -> frozenset[str]:

@@ -8,7 +8,7 @@ from figures.drawing import draw_whole
 from models.run_folder import whole_folder
 from paper_checks.claims import Claim
 from paper_checks.other_readings import next_reading, reading_states
-from paper_checks.precisions import precision_words
+from paper_checks.precisions import precision_words, remember_looks, trains
 from paper_checks.report.entries import Entry, Meta, ReadingEntry, result_rows
 from paper_checks.report.forest import FOREST, forest_rows
 from paper_checks.report.other_readings import reading_rows
@@ -81,6 +81,8 @@ class Study:
                 self.states[claim.id] = state_of(claim, self.tier, self.results, failures)
             self.readings[claim.id] = reading_states(claim, self.tier, self.results, failures, others)
             self._judge(claim, before, others)
+        looked = [claim for claim in self.claims if self.states[claim.id].taken and trains(claim, self.tier)]
+        remember_looks({claim.id: claim.tasks(self.tier) for claim in looked}, self.folder)
         spent = costs(list(self.states.values()), self.results)
         own = {task for state in self.states.values() for task in state.tasks if state.taken}
         more = {task for state in self._other for task in state.tasks if state.taken} - own
@@ -164,7 +166,7 @@ def meta_of(command: str, claims: list[Claim], tier: Tier, folder: Path, seconds
     last = read_json(folder / "environment.json")["runs"][-1]
     config, data, step = tier.config, tier.config.data, tier.config.optimiser
     sizes = [f"{data.limit} a class" if data.limit else "", f"{data.image_size} pixels" if data.image_size else ""]
-    images = ", ".join(["scikit-learn digits" if tier.gray else Path(data.dataset).name, *filter(None, sizes)])
+    images = ", ".join(["scikit-learn digits" if tier.digits else Path(data.dataset).name, *filter(None, sizes)])
     return Meta(
         title="Claims about contrastive learning, checked",
         date=str(last["started"])[:10],

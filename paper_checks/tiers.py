@@ -89,8 +89,8 @@ class Tier:
         return range(self.seeds)
 
     @property
-    def gray(self) -> bool:
-        """Whether the images have no color."""
+    def digits(self) -> bool:
+        """Whether the images are scikit-learn's digits, which have no color."""
         return self.config.data.dataset == DIGITS
 
 

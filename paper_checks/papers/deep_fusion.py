@@ -64,11 +64,12 @@ def _judge_head(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) -> Find
 
 
 def _judge_attention(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) -> Finding:
-    values = block_values(results, tier, fusion, "attention", "class_mass")
+    values = block_values(results, tier, fusion, "attention", "others_mass")
     contrasts = step_contrasts(values, "attention inside the class", "attention mass")
     means = [mean({seed: each[i] for seed, each in values.items()}) for i in range(len(contrasts) + 1)]
     words = ", ".join(f"{value:.3f}" for value in means)
-    return judged(f"Mass that attention gives to a row's own class, block by block: {words}.", contrasts,
+    found = "Of the attention that rows give to other images, the share of their own class, block by block"
+    return judged(f"{found}: {words}.", contrasts,
                   blocks=block_rows(values, "Deep Fusion", "attention inside the class"))  # fmt: skip
 
 
@@ -116,11 +117,12 @@ CLAIMS = (
         "D2", "Deep Fusion", "analysis of the layers",
         "Deeper layers of the head attend more to samples of the same class, although no labels were seen.",
         "trend",
-        "On two views of validation images after training: the attention mass inside the class of every block above "
-        "that of the block before, paired over seeds; all steps.",
+        "On two views of validation images after training: of the attention that a row gives to other images, the "
+        "share of its own class (weight on itself, or on its other view, is none), every block's above that of the "
+        "block before, paired over seeds; all steps.",
         lambda tier: tasks_of(tier, DEEP_FUSION), _judge_attention, labels=True,
         worth={"attention mass": 0.01},
-        why="a hundredth of a row's attention; chance gives a class of ten a tenth",
+        why="a hundredth of a row's attention to others; chance gives a class of ten a tenth",
         main=PER_VIEW_WORDS,
         readings=(Reading(JOINT_WORDS, lambda tier: tasks_of(tier, JOINT), partial(_judge_attention, fusion=JOINT)),),
     ),

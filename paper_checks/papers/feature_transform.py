@@ -76,8 +76,9 @@ class Way:
     def momenta(self, tier: Tier) -> dict[float, Arm]:
         """Momentum -> MoCo, whose scores are followed through training."""
         values = (0.0, 0.5, 0.9, 0.99, *(value for name, value in self.moco if name == "momentum"))
-        own = replace(self, moco=())
-        return {value: own.plain(tier).with_(method__momentum=value, measure_every=1) for value in values}
+        epochs = max(tier.config.epochs, FIRST_EPOCHS + FOLLOWED)
+        own = replace(self, moco=()).plain(tier).with_(measure_every=1, epochs=epochs)
+        return {value: own.with_(method__momentum=value) for value in values}
 
 
 MAIN = Way("one weight a coordinate, negatives scored by the plain query, not normalized again, momentum .99, "
@@ -104,6 +105,8 @@ TO_HIGH = Way("momenta up to .999", SLOW.moco)
 MOMENTS = ("positive_mean", "positive_variance", "negative_mean", "negative_variance")
 # Scores of the first epochs move for every momentum, and say nothing about any.
 FIRST_EPOCHS = 2
+# What comes after them: of fewer epochs steadiness would be one or two differences.
+FOLLOWED = 6
 
 
 def _moment_rows(results: Results, tier: Tier, momenta: dict[float, Arm]) -> list[dict]:
@@ -287,7 +290,7 @@ CLAIMS = (
         "trend",
         "For every seed: the correlation, over momenta 0, .5, .9, .99, of accuracy (linear probe on h) and minus the "
         "mean change from epoch to epoch of the scores' means and variances (each relative to its mean over "
-        "momenta), after the second epoch; above 0 over seeds.",
+        "momenta), after the second epoch, in at least 8 epochs; above 0 over seeds.",
         _tasks("F1", MAIN), _judge_scores, labels=True,
         worth={"correlation over momenta": 0.1},
         why="over four momenta correlations scatter by more",
@@ -351,8 +354,8 @@ CLAIMS = (
         "F7", "Feature transformation", "section 3, gradients",
         "At low momentum gradients fluctuate more.",
         "trend",
-        "Standard deviation over mean, over epochs after the second, of the gradient's norm: momentum 0 minus momentum "
-        ".99; paired over seeds.",
+        "Standard deviation over mean, over epochs after the second and at least 8 epochs in all, of the gradient's "
+        "norm: momentum 0 minus momentum .99; paired over seeds.",
         _tasks("F7", MAIN), _judge_gradients,
         worth={"relative fluctuation of the gradient's norm": 0.1},
         why="a tenth of the mean norm",

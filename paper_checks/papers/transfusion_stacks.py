@@ -47,14 +47,14 @@ def trained_run(tier: Tier) -> Task:
 
 
 def loss_run(tier: Tier) -> Task:
-    """Every loss at seven learning rates; in the quick tier with a quarter of the steps, half of the rows and as few
-    seeds as an ablation takes at its first look."""
+    """Every loss at seven learning rates; in the quick tier with a quarter of the steps, half of the rows and, where no
+    look follows, as few seeds as an ablation takes by itself (3)."""
     seeds = ("--seeds", str(max(FEWEST, tier.seeds)))
     if not tier.quick_theory:
         return Command("synthetic.train_stack", ("--ablation", "loss", *seeds))
     small = ("--batch-sizes", "48", "--optimisation.steps", "200", "--optimisation.evaluations", "0",
              "--optimisation.evaluation-batches", "20")  # fmt: skip
-    more = seeds if tier.seeds > FEWEST else ()
+    more = seeds if tier.cap > FEWEST else ()
     return Command("synthetic.train_stack", ("--ablation", "loss", *small, *more))
 
 

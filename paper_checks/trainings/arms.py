@@ -16,7 +16,7 @@ import torch
 from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.evaluate import LEARNED, evaluate
 from models.cifar.methods.processes import rank
-from models.cifar.methods.settings import MethodConfig, method_of
+from models.cifar.methods.settings import MethodConfig, in_place_of
 from models.cifar.training.checks import check, without_idle
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import TrainState
@@ -110,13 +110,13 @@ def images(config: DataConfig, control: Control) -> Splits:
 
 def changed(config: Any, changes: Mapping[str, Any]) -> Any:
     """A configuration with some settings changed, named as on the command line: "method.name", "epochs". Another
-    method's other settings are its defaults.
+    method keeps the temperature of a loss that it shares; its other settings are its defaults.
 
     Raises:
         ValueError: an unknown setting, or a value out of range.
     """
     if isinstance(config, MethodConfig) and changes.get("name", config.name) != config.name:
-        return method_of(**changes)
+        return in_place_of(config, **changes)
     here = {name: value for name, value in changes.items() if "." not in name}
     for group in dict.fromkeys(name.split(".", 1)[0] for name in changes if "." in name):
         inner = {name.split(".", 1)[1]: value for name, value in changes.items() if name.startswith(f"{group}.")}

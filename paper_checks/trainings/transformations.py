@@ -75,9 +75,9 @@ def transformation_rows(config: TrainConfig, learner: Learner, splits: Splits, d
     Raises:
         ValueError: features that are not finite.
     """
-    sample = splits.train.images[:256]
+    pixels = splits.train.images
     rows = []
-    for name in transformation_names(gray=bool((sample == sample[:, :1]).all())):
+    for name in transformation_names(gray=bool((pixels == pixels[:, :1]).all())):
         ways, transform = TRANSFORMATIONS[name]
         parts = [
             _features(part, transform, ways, number, config, learner, device)

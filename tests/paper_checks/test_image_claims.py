@@ -27,9 +27,10 @@ from paper_checks.statistics.decisions import NO_EVIDENCE
 from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.trainings.arms import SIMCLR, Arm, Training, changed, images
-from paper_checks.trainings.transformations import TRANSFORMATIONS, transformation_names
+from paper_checks.trainings.transformations import OF_COLOR, TRANSFORMATIONS, transformation_names
 from paper_checks.trainings.two_processes import GatherGradients, TwoProcessTraining
 from tests.command_lines import status_of
+from tests.paper_checks.planted import Planted
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROOT = Path(__file__).parents[2]
@@ -47,41 +48,6 @@ TINY = replace(
     config=replace(QUICK.config, data=DataConfig(image_size=8, limit=14), encoder=EncoderConfig("small", width=2),
                    epochs=4, batch_size=32, measure_images=20),
 )  # fmt: skip
-
-
-class Planted:
-    """Tables as finished trainings have them, with accuracies from a function of (label, seed, features)."""
-
-    def __init__(self, accuracy, noise=None):
-        self.accuracy, self.noise = accuracy, noise or np.random.default_rng(0)
-        self.table = cache(self.table)
-
-    def draw(self):
-        return float(self.noise.normal())
-
-    def table(self, task, name):
-        if isinstance(task, GatherGradients):
-            ways = {"detached": -0.3, "differentiable": -15.0}
-            return [{"seed": seed, "gather": way, "log10_error": error + 0.1 * self.draw()}
-                    for seed in range(task.seeds) for way, error in ways.items()]  # fmt: skip
-        label, seed = task.label, task.config.seed
-        if name == "results":
-            return [{"features": f, "probe": p, "accuracy": (value := self.accuracy(label, seed, f)),
-                     "validation_accuracy": value, "low": value, "high": value, "encoder_parameters": 10.0,
-                     "head_parameters": 5.0} for f in "hz" for p in ("knn", "linear")]  # fmt: skip
-        if name == "epochs":
-            return [{"epoch": e + 1.0, "loss": 3.0 + 0.1 * self.draw(), "seconds": 1.0,
-                     **{m: 1.0 + 0.1 * self.draw() for m in (*feature_transform.MOMENTS, "gradient_norm")}}
-                    for e in range(task.config.epochs)]  # fmt: skip
-        if name == "layers":
-            return [{"epoch": e, "part": part, "index": float(i), "sharpness": 0.5 + 0.1 * self.draw(),
-                     "class_mass": 0.2 + 0.1 * self.draw()}
-                    for e in (1.0, 2.0) for part in ("reading", "attention") for i in range(3)]  # fmt: skip
-        if name == "scores":
-            return [{"epoch": float(e), "from": 0.0, "to": 1.0, "positive": 3.0, "negative": 4.0} for e in range(3)]
-        assert name == "transformations"
-        return [{"transformation": t, "features": f, "accuracy": self.accuracy(t, seed, f)}
-                for t in TRANSFORMATIONS for f in "hz"]  # fmt: skip
 
 
 def answers(claim, accuracies, noise=0.004):
@@ -152,13 +118,36 @@ def test_a_feed_forward_head_of_the_transformers_size_is_one(tier):
     assert sizes["MLP"] < 0.5 * sizes["Deep Fusion"]
 
 
+def test_what_is_not_measured_on_a_gpu_is_not_reproduced_there():
+    """Of S6 the gradients alone; shuffled classes cannot be what they tell."""
+    planted = Planted(lambda label, seed, features: 0.8)
+    finding = CLAIMS["S6"].look(planted, replace(QUICK, device="cuda"))
+    assert (finding.rows[0]["side"], finding.answer) == ("above", "undecided")
+    assert [row["seeds"] for row in finding.rows] == [5, 0, 0]
+    assert "compared on the CPU only" in finding.sentence
+
+
+def test_gray_images_are_asked_what_their_trainings_were(tmp_path):
+    """A folder of gray pictures is not called digits."""
+
+    class Gray(Planted):
+        def table(self, task, name):
+            rows = super().table(task, name)
+            return [r for r in rows if r["transformation"] not in OF_COLOR] if name == "transformations" else rows
+
+    tier = replace(QUICK, config=replace(QUICK.config, data=replace(QUICK.config.data, dataset="gray.zip")))
+    finding = CLAIMS["S5"].look(Gray(lambda label, seed, features: 0.8), tier)
+    assert [row["contrast"] for row in finding.rows] == [f"{name}: h over z" for name in
+                                                         ("rotation", "brightness", "noise")]  # fmt: skip
+
+
 def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
     class Rising(Planted):
         def table(self, task, name):
             rows = super().table(task, name)
             if name == "layers":
                 return [{**r, "sharpness": 0.1 * r["index"] + 0.001 * self.draw(),
-                         "class_mass": 0.1 * r["index"] + 0.001 * self.draw()} for r in rows]  # fmt: skip
+                         "others_mass": 0.1 * r["index"] + 0.001 * self.draw()} for r in rows]  # fmt: skip
             if name == "epochs" and "momentum=0" in task.label.split(","):
                 return [{**r, "gradient_norm": 1.0 + 0.5 * (-1) ** int(r["epoch"]) + 0.01 * self.draw()} for r in rows]
             return rows
@@ -391,4 +380,4 @@ def test_tiers_need_their_images():
     with pytest.raises(ValueError, match=r"^--images:"):
         tier_of("gpu", None, None, None, "none")
     tier = tier_of("cpu", "pictures.zip", None, None, "shuffled_labels")
-    assert (tier.config.data.dataset, tier.control, tier.gray) == ("pictures.zip", "shuffled_labels", False)
+    assert (tier.config.data.dataset, tier.control, tier.digits) == ("pictures.zip", "shuffled_labels", False)

@@ -1,5 +1,6 @@
 """A claim's arms have one precision, on whatever processors a run goes on: planted trainings that keep theirs."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -184,6 +185,18 @@ def test_the_precisions_of_a_run_are_not_forgotten(run, monkeypatch, capsys):
     (run.folder / "precisions.json").unlink()
     assert run("--resume") == 2
     assert "precisions.json: missing" in capsys.readouterr().err
+
+
+def test_a_claim_that_was_looked_at_keeps_its_precision_although_a_training_is_gone(run, capsys):
+    """Messages about a damaged training advise to delete it."""
+    assert run() == 0
+    shutil.rmtree(run.folder / "tasks" / "a-bf16-seed0")
+    assert run("--resume", "--precision", "float32") == 0
+    assert "Now in float32" not in capsys.readouterr().out
+    assert run.trainings("a") == run.trainings("b") == {f"bf16-seed{seed}" for seed in range(10)}
+    (run.folder / "looks.json").unlink()
+    assert run("--resume") == 2
+    assert "looks.json: missing" in capsys.readouterr().err
 
 
 def test_another_tier_is_said_before_its_precision(run, monkeypatch, capsys):

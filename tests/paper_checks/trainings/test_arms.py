@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.cifar.methods.settings import MoCo, MoCoFeatureTransform, SimCLR, method_of
+from models.cifar.methods.settings import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, method_of
 from models.cifar.training.checks import idle_settings
 from paper_checks.papers import deep_fusion, feature_transform, limits, simclr, transfusion_training
 from paper_checks.tasks import unique
@@ -18,8 +18,11 @@ def first(arm, tier):
     return arm.trainings(tier)[0].config
 
 
-def test_another_method_starts_from_its_own_defaults():
+def test_another_method_starts_from_its_own_defaults_and_keeps_the_temperature_of_a_shared_loss():
     warm = changed(QUICK.config, {"method.temperature": 0.1})
+    assert changed(warm, {"method.name": "deepfusion"}).method == DeepFusion(temperature=0.1)
+    assert changed(warm, {"method.name": "deepfusion", "method.temperature": 2.0}).method == DeepFusion(temperature=2.0)
+    assert changed(warm, {"method.name": "supcon"}).method == SupCon(), "which was published with another"
     assert warm.method == SimCLR(temperature=0.1)
     assert changed(warm, {"method.name": "moco"}).method == MoCo()
     assert changed(warm, {"method.name": "simclr", "method.normalize": False}).method == SimCLR(
@@ -70,6 +73,28 @@ def test_no_training_of_any_claim_has_a_setting_that_nothing_reads(tier):
     trainings = unique(task for claim in claims for task in claim.tasks(tier.at(1)) if hasattr(task, "config"))
     assert len(trainings) > 100
     assert not [task.name for task in trainings if idle_settings(task.config)]
+
+
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU], ids=lambda tier: tier.name)
+def test_arms_differ_in_nothing_but_what_the_claim_is_about(tier):
+    """A tier's temperature need not be the methods' default: NT-Xent has one temperature whatever is behind it."""
+    of_head = {arm: first(arm, tier) for arm in deep_fusion._heads(tier).values()}
+    of_head |= {arm: first(arm, tier) for arm in (deep_fusion.JOINT, *transfusion_training.REST_OF_HEADS.values())}
+    base = first(SIMCLR, tier)
+    for config in of_head.values():
+        assert (config.method.temperature, config.method.normalize) == (base.method.temperature, True)
+        assert replace(config, head=base.head, method=base.method) == base
+    factors = deep_fusion._factors(tier)
+    for factor, arms in factors.items():
+        temperatures = {first(arm, tier).method.temperature for arm in arms.values()}
+        assert temperatures == (set(arms) if factor == "temperature" else {base.method.temperature})
+    for grid, normalize in ((simclr.NORMALIZED, True), (simclr.INNER_PRODUCTS, False)):
+        for temperature, arm in grid.items():
+            method = SimCLR(temperature=temperature, normalize=normalize)
+            assert first(arm, tier) == replace(base, method=method)
+    followed = [first(arm, tier) for arm in feature_transform.MAIN.momenta(tier).values()]
+    assert {config.measure_every for config in followed} == {1}
+    assert {config.epochs for config in followed} == {max(8, tier.config.epochs)}, "six after the second epoch"
 
 
 def test_what_the_claims_compare_is_what_their_words_say():
