@@ -29,7 +29,7 @@ from models.advisor.answers import advice_of
 from models.advisor.check_set import CheckSet
 from models.advisor.config import AdvisorConfig
 from models.advisor.demo import digits
-from models.advisor.findings import find, keep_in
+from models.advisor.findings import exact_name, find, keep_in
 from models.advisor.inputs.arrays import MemoryLimit
 from models.advisor.inputs.features import FeatureSet, Sources, load_features
 from models.advisor.prospective import judge, read_predictions, write_predictions
@@ -115,13 +115,14 @@ def sources_of(options: AdvisorRun) -> tuple[Sources | None, Sources | None]:
     return first, second
 
 
-def _load(sources: Sources | None, options: AdvisorRun) -> tuple[FeatureSet, dict]:
-    """The rows, and what tells them from others: names and hashes of the files."""
+def _load(sources: Sources | None, options: AdvisorRun) -> tuple[FeatureSet, list[list[str]]]:
+    """The rows, and what tells them from others: in order, what each file is and its hash."""
     if sources is None:
-        return digits(options.seed)[0], {"rows": "digits"}
-    files = [sources.features, *([sources.labels] if sources.labels else []), *(path for _, path in sources.views)]
+        return digits(options.seed)[0], [["demo", "digits"]]
+    files = [("features", sources.features), *([("labels", sources.labels)] if sources.labels else [])]
+    files += [(f"view {exact_name(strength)}", path) for strength, path in sources.views]
     features = load_features(sources, MemoryLimit(options.memory_limit))
-    return features, {str(path): _digest(path) for path in files}
+    return features, [[role, _digest(path)] for role, path in files]
 
 
 def _digest(path: Path) -> str:
@@ -139,7 +140,8 @@ def run(options: AdvisorRun) -> int:
     config = AdvisorConfig(**{each.name: getattr(options, each.name) for each in fields(AdvisorConfig)})
     sources, kept_aside = sources_of(options)
     features, described = _load(sources, options)
-    settings = {**asdict(config), "strengths": features.strengths, "files": described}
+    settings = {**asdict(config), "strengths": features.strengths, "files": described,
+                "label_column": options.label_column}  # fmt: skip
     with open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"),
                          accept_other_version=options.accept_other_version) as folder:  # fmt: skip
         return _run_in(folder, features, config, kept_aside, options)

@@ -22,6 +22,7 @@ BATCHES_OF_ROWS = 20
 # Affinity sharpness that a stack must add before it is worth a line.
 WORTH_A_BLOCK = 0.01
 NAMES = {"relu": "ReLU", "softmax": "softmax"}
+NO_THRESHOLD = "asked at the threshold, which is undecided"
 
 
 def advise(
@@ -55,7 +56,7 @@ def advice_of(findings: Findings, config: AdvisorConfig) -> Advice:
         *_floor(findings, config),
         *_strength(findings, config),
         *_depth(findings),
-        _separation(findings.geometry[findings.centered]),
+        _separation(findings.geometry[findings.centered], findings.pool_size),
     ]
     sharpest = max(findings.depths, key=lambda curve: curve.means[curve.peak], default=None)
     return Advice(
@@ -123,12 +124,15 @@ def _sharpness(findings: Findings, config: AdvisorConfig) -> list[Answer]:
 def _floor(findings: Findings, config: AdvisorConfig) -> list[Answer]:
     question = f"Smallest batch: {_percent(config.share)} of rows may lack a true neighbor"
     if findings.paired and findings.weights:
-        isolated = findings.sizes[0].isolated
-        return [Answer("Rows whose other view is no neighbor", "isolated", isolated, None, None, Status.EXACT,
+        asked = "Rows whose other view is no neighbor"
+        # Of softmax attention every row is a neighbor.
+        isolated = next((point.isolated for point in findings.sizes if point.kind == "relu"), None)
+        if isolated is None:
+            return [Answer(asked, "isolated", None, None, None, Status.UNDECIDED, NO_THRESHOLD)]
+        return [Answer(asked, "isolated", isolated, None, None, Status.EXACT,
                        "both views are in every batch, so the batch size does not matter to this")]  # fmt: skip
     if findings.floor is None:
-        return [Answer(question, "batch_floor", None, None, None, Status.UNDECIDED,
-                       "asked at the threshold, which is undecided", "rows")]  # fmt: skip
+        return [Answer(question, "batch_floor", None, None, None, Status.UNDECIDED, NO_THRESHOLD, "rows")]
     floor, certified = findings.floor, findings.certified_floor
     if floor.rows is None:
         meaning = (
@@ -198,8 +202,13 @@ def _depth(findings: Findings) -> list[Answer]:
     return found
 
 
-def _separation(shape: Geometry) -> Answer:
-    rows = "" if shape.rows_seen == 0 else f" ({shape.rows_seen:,} rows looked at)"
+def _separation(shape: Geometry, pool_size: int) -> Answer:
+    """One pair that is too close settles it; that there is none takes all pairs."""
+    rows, unseen = f" ({shape.rows_seen:,} rows looked at)", pool_size - shape.rows_seen
+    if shape.separated and unseen:
+        return Answer("Does Theorem 2b apply?", "theorem_2b", None, None, None, Status.UNDECIDED,
+                      f"of {shape.rows_seen:,} rows every within-class pair is closer than every cross pair; pairs "
+                      f"among the other {unseen:,} were not looked at", "choice")  # fmt: skip
     if shape.separated:
         return Answer("Does Theorem 2b apply?", "theorem_2b", "yes", None, None, Status.EXACT,
                       f"every within-class pair is closer than every cross pair{rows}", "choice")  # fmt: skip

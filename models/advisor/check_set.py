@@ -46,7 +46,10 @@ class CheckSet:
         center = None
         if self.findings.centered:
             center = pool_of(self.features, True, strength, seed=self.config.seed).center
-        return pool_of(self.new, self.findings.centered, strength, center)
+        try:
+            return pool_of(self.new, self.findings.centered, strength, center)
+        except ValueError as error:
+            raise ValueError(f"check: {error}") from error
 
     def measure(
         self, predictions: Sequence[Prediction], progress: Callable[[str], None] = lambda name: None
@@ -54,7 +57,8 @@ class CheckSet:
         """One value a prediction, NaN where the new rows cannot tell: too few of them, or no such view.
 
         Raises:
-            ValueError: rows of another width, or with labels where the old ones have none and the reverse.
+            ValueError: rows of another width, or with labels where the old ones have none and the reverse; one equal to
+                the mean that is subtracted.
         """
         _require_alike(self.features, self.new)
         known: dict[tuple[str, int, float | None], tuple[BatchMeans, BatchMeans]] = {}

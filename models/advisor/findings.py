@@ -1,5 +1,6 @@
 """The numbers behind the advice: every question asked once, each answer kept as soon as it is there."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,8 +35,9 @@ Progress = Callable[..., None]
 Keep = Callable[[str, Callable[[], dict]], dict]
 SMALLEST_BATCH, LARGEST_BATCH = 16, 256
 OWN_ROWS, FEWEST_BATCHES = 8, 8
-# Rows that are looked at at every strength.
+# Rows that are looked at at every strength, and that certified shares are worked out from.
 STRENGTH_ROWS = 5000
+OF_THE_BANK = "; the largest is half of the rows looked at, from which batches of new rows are filled"
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,9 @@ def keep_in(folder: Path) -> Keep:
 
 def usual_batch(pool_size: int, chance: float) -> int:
     """Enough rows for eight of a row's own class on average, up to an eighth of the rows, in powers of two from 16 to
-    256 (fewer where there are no 16 rows)."""
-    wanted = min(
-        max(min(1.0 + OWN_ROWS / chance, pool_size / FEWEST_BATCHES), SMALLEST_BATCH), LARGEST_BATCH, pool_size
-    )
+    256; never more than half of the rows, with which batches of new rows are filled."""
+    enough = 1.0 + OWN_ROWS / chance if chance > 0 else math.inf
+    wanted = min(max(min(enough, pool_size / FEWEST_BATCHES), SMALLEST_BATCH), LARGEST_BATCH, pool_size / 2)
     return max(2, 2 ** int(np.log2(wanted)))
 
 
@@ -121,16 +122,21 @@ def find(
     config: AdvisorConfig,
     keep: Keep = keep_nothing,
     progress: Progress = no_progress,
+    strength_rows: int | None = None,
 ) -> Findings:
     """Ask everything.
 
     Args:
         progress: told the name of every part before it is worked out, and of long ones how many rows are done.
+        strength_rows: that strengths and certified shares are worked out from; None is STRENGTH_ROWS.
 
     Raises:
-        ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
+        ValueError: a batch size that half of these rows do not fill, or an odd one of view pairs; a row equal to the
+            mean that is subtracted.
     """
-    raw, centered, batch_size = pools_of(features, config)
+    most = STRENGTH_ROWS if strength_rows is None else strength_rows
+    raw, centered, batch_size = pools_of(features, config, most)
+    check_batch_size(config.batch_size, int(thinned(raw, most, config.seed).bank.sum()), why=OF_THE_BANK)
 
     def part(name: str, compute: Callable[[], dict]) -> dict:
         progress(name)
@@ -151,7 +157,7 @@ def find(
         )
 
     def certified_share(kind: str, weight: Weight) -> CertifiedSharpness:
-        some = partial(thinned, pool, STRENGTH_ROWS, config.seed)
+        some = partial(thinned, pool, most, config.seed)
         return CertifiedSharpness(**part(
             f"certified_{kind}", lambda: asdict(certify_sharpness(some(), kind, weight, batch_size, config))
         ))  # fmt: skip
@@ -163,8 +169,8 @@ def find(
         certified_floor = CertifiedFloor(**part("certified_floor", lambda: asdict(certify_floor(pool, relu, config))))
     strengths = features.strengths if weights and len(features.strengths) > 1 else ()
     of_strengths = features, strengths, use_centered, weights, batch_size, config, part
-    by_strength, limits = strength_limits(*of_strengths, progress)
-    certified = _certified_strength(*of_strengths)
+    by_strength, limits = strength_limits(*of_strengths, progress, most)
+    certified = _certified_strength(*of_strengths, most)
 
     def over_depths(kind: str, weight: Weight) -> DepthCurve:
         found = part(f"depth_{kind}", lambda: asdict(depth_curve(pool, kind, weight, batch_size, config)))
@@ -183,15 +189,19 @@ def find(
     )  # fmt: skip
 
 
-def pools_of(features: FeatureSet, config: AdvisorConfig) -> tuple[Pool, Pool, int]:
+def pools_of(features: FeatureSet, config: AdvisorConfig, strength_rows: int | None = None) -> tuple[Pool, Pool, int]:
     """The rows as they are, the centered ones, and the batch size that is asked about.
 
     Raises:
-        ValueError: a batch size that the rows do not fill, or an odd one of view pairs.
+        ValueError: a batch size that the rows do not fill, or an odd one of view pairs; a row equal to the mean that is
+            subtracted.
     """
+    most = STRENGTH_ROWS if strength_rows is None else strength_rows
     raw, centered = (pool_of(features, flag, seed=config.seed) for flag in (False, True))
-    check_batch_size(config.batch_size, raw.size)
-    batch_size = config.batch_size or usual_batch(raw.size, raw.chance)
+    check_batch_size(config.batch_size, min(raw.size, most))
+    # A choice as all others: the rows that stand for new ones have no part in it.
+    chance = raw.take(np.flatnonzero(raw.bank)).chance
+    batch_size = config.batch_size or usual_batch(raw.size, chance)
     if raw.paired and batch_size % 2:
         raise ValueError(f"batch_size: must be even, as both views of a row are in the batch, got {batch_size}")
     return raw, centered, batch_size
@@ -228,15 +238,18 @@ def strength_limits(
     config: AdvisorConfig,
     part: Keep = keep_nothing,
     progress: Progress = no_progress,
+    strength_rows: int | None = None,
 ) -> tuple[tuple[tuple[SizePoint, ...], ...], tuple[StrengthLimit, ...]]:
     """Every attention at every strength, and the limit of each; nothing without strengths."""
+    most = STRENGTH_ROWS if strength_rows is None else strength_rows
     if not strengths:
         return (), ()
     found = []
     for strength in strengths:
-        name = f"strength_{strength:g}"
+        name = f"strength_{exact_name(strength)}"
         told = partial(progress, name)
-        found.append(part(name, partial(_at_strength, features, strength, centered, weights, batch_size, config, told)))
+        make = partial(strength_pool, features, centered, strength, config, most)
+        found.append(part(name, partial(_at_strength, make, weights, batch_size, config, told)))
     points = tuple(_read_points(each) for each in found)
     means = [[np.array(values) for values in each["means"]] for each in found]
     chance = found[0]["chance"]
@@ -250,29 +263,37 @@ def strength_limits(
 
 def _certified_strength(
     features: FeatureSet, strengths: Sequence[float], centered: bool, weights: Sequence[tuple[str, Weight]],
-    batch_size: int, config: AdvisorConfig, part: Keep,
+    batch_size: int, config: AdvisorConfig, part: Keep, most: int,
 ) -> CertifiedStrength | None:  # fmt: skip
     if not strengths:
         return None
-    pools = [partial(_strength_pool, features, centered, strength, config) for strength in strengths]
+    pools = [partial(strength_pool, features, centered, strength, config, most) for strength in strengths]
     certified = part("certified_strength", lambda: asdict(certify_strength(pools, strengths, *weights[0], batch_size,
                                                                            config)))  # fmt: skip
     return CertifiedStrength(**certified)
 
 
+def exact_name(strength: float) -> str:
+    """A number in as few digits as tell it from every other one."""
+    short = f"{strength:g}"
+    return short if float(short) == strength else repr(float(strength))
+
+
 def _at_strength(
-    features: FeatureSet, strength: float, centered: bool, weights: Sequence[tuple[str, Weight]], batch_size: int,
-    config: AdvisorConfig, progress: Callable[[int], None],
+    make: Callable[[], Pool], weights: Sequence[tuple[str, Weight]], batch_size: int, config: AdvisorConfig,
+    progress: Callable[[int], None],
 ) -> dict:  # fmt: skip
-    pool = _strength_pool(features, centered, strength, config)
+    pool = make()
     points = _points(size_curve(pool, weights, [batch_size], config, progress))
     means = [batch_means(pool, weight, batch_size, config).tolist() for _, weight in weights]
     return {**points, "means": means, "chance": pool.chance_at(batch_size), "pool_size": pool.size}
 
 
-def _strength_pool(features: FeatureSet, centered: bool, strength: float, config: AdvisorConfig) -> Pool:
+def strength_pool(
+    features: FeatureSet, centered: bool, strength: float | None, config: AdvisorConfig, most: int
+) -> Pool:
     """What is asked over strengths is interpolated at best, so a part of the rows will do."""
-    return thinned(pool_of(features, centered, strength, seed=config.seed), STRENGTH_ROWS, config.seed)
+    return thinned(pool_of(features, centered, strength, seed=config.seed), most, config.seed)
 
 
 def _choices(found: dict) -> tuple[Choice, Choice]:

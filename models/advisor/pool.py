@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from models.advisor.inputs.arrays import chunks_of
+from models.advisor.inputs.checks import NO_DIRECTION
 from models.advisor.inputs.features import FeatureSet
 from theory.affinity import unit_points
 
@@ -60,7 +61,11 @@ def main_strength(features: FeatureSet) -> float | None:
 
 
 def pool_of(
-    features: FeatureSet, centered: bool, strength: float | None = None, center: np.ndarray | None = None, seed: int = 0
+    features: FeatureSet,
+    centered: bool,
+    strength: float | None = None,
+    center: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Pool:
     """With labels the embeddings, or their views of a strength; without labels the embeddings and those views as pairs
     (``main_strength`` unless told otherwise).
@@ -68,12 +73,17 @@ def pool_of(
     Args:
         center: subtract this; None is the mean of the bank.
         seed: of the bank.
+
+    Raises:
+        ValueError: a row equal to what is subtracted; names it.
     """
     classes, paired = features.classes, features.classes is None
     if strength is None and paired:
         strength = main_strength(features)
     rows = features.embeddings if strength is None else features.views[features.strengths.index(strength)]
     parts = [features.embeddings, rows] if paired else [rows]
+    names = ["embeddings"] * (paired or strength is None)
+    names += [] if strength is None else [f"view of strength {strength:g}"]
     if classes is None:
         classes = np.tile(np.arange(features.num_rows), 2)
     half = np.zeros(features.num_rows, dtype=bool)
@@ -82,21 +92,34 @@ def pool_of(
         sums = [half[start : start + len(chunk)] @ chunk for part in parts for start, chunk in chunks_of(part)]
         center = sum(sums) / (len(parts) * half.sum())
     points = torch.empty(len(classes), rows.shape[1])
-    for first, part in zip((0, len(rows)), parts):
+    for first, part, name in zip((0, len(rows)), parts, names):
         for start, chunk in chunks_of(part):
-            unit = unit_points(chunk - center if centered else chunk)
-            points[first + start : first + start + len(chunk)] = torch.from_numpy(unit)
+            moved = chunk if center is None or not centered else _moved(chunk, center, start, name)
+            points[first + start : first + start + len(chunk)] = torch.from_numpy(unit_points(moved))
     return Pool(points, classes, center if centered else None, np.tile(half, len(parts)), paired)
 
 
+def _moved(chunk: np.ndarray, center: np.ndarray, start: int, name: str) -> np.ndarray:
+    """Rows less the center, of which none may be left without a direction."""
+    moved = chunk - center
+    flat = np.linalg.norm(moved, axis=1) <= NO_DIRECTION * np.linalg.norm(center)
+    if flat.any():
+        raise ValueError(
+            f"{name}: row {start + int(np.argmax(flat))} is the mean that is subtracted, so centering leaves it no "
+            "direction; leave it out"
+        )
+    return moved
+
+
 def thinned(pool: Pool, most: int, seed: int) -> Pool:
-    """At most so many of the rows, at random and the same at every strength; of view pairs both views or none. Classes
-    of which fewer than two rows are left are left out."""
+    """At most so many of the rows, at random and the same at every strength; of view pairs both views or none.
+
+    Which ones does not depend on their classes, so that they stand for all: a class may keep one row, or none.
+    """
     if pool.size <= most:
         return pool
     rng = np.random.default_rng([seed, 8])
     if pool.paired:
         kept = np.sort(rng.permutation(pool.size // 2)[: most // 2])
         return pool.take(np.concatenate([kept, kept + pool.size // 2]))
-    rows = np.sort(rng.permutation(pool.size)[:most])
-    return pool.take(rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1])
+    return pool.take(np.sort(rng.permutation(pool.size)[:most]))

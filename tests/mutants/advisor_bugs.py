@@ -33,6 +33,27 @@ CERTIFIED = bugs_in(
     ("failures_passed_over", "            break\n        best = found", "            pass\n        best = found"),
 )  # fmt: skip
 
+SMALL_CLASSES = (
+    *bugs_in(
+        "models/advisor/pool.py", "models/advisor/coverage/coverage",
+        ("rare_classes_thinned_out", "return pool.take(np.sort(rng.permutation(pool.size)[:most]))",
+         "rows = np.sort(rng.permutation(pool.size)[:most])\n"
+         "    return pool.take(rows[np.bincount(pool.classes[rows])[pool.classes[rows]] > 1])"),
+    ),
+    *bugs_in(
+        "models/advisor/questions/laws.py", "models/advisor/questions/laws",
+        ("others_taken_for_own", "own = row_classes[tile, None] == classes",
+         "own = row_classes[tile, None] != classes"),
+        ("rows_beside_themselves", "h[np.arange(len(h)), itself[tile]] = 0.0", "pass"),
+    ),
+    *bugs_in(
+        "models/advisor/answers.py", "models/advisor/answers",
+        ("some_pairs_for_all", "if shape.separated and unseen:", "if False:"),
+        ("neighbors_by_softmax", "for point in findings.sizes if point.kind == \"relu\"",
+         "for point in findings.sizes"),
+    ),
+)  # fmt: skip
+
 QUESTIONS = (
     *bugs_in(
         "models/advisor/questions/attention.py", "models/advisor/questions/attention models/advisor/answers",
@@ -70,4 +91,4 @@ COMMAND = bugs_in(
     ("predictions_written_late", 'if not (folder / "predictions.json").exists():', "if False:"),
 )  # fmt: skip
 
-BUGS = (*FIGURES, *BATCHES, *PROSPECTIVE, *CERTIFIED, *QUESTIONS, *INPUTS, *COMMAND)
+BUGS = (*FIGURES, *BATCHES, *PROSPECTIVE, *CERTIFIED, *SMALL_CLASSES, *QUESTIONS, *INPUTS, *COMMAND)

@@ -49,7 +49,8 @@ class Coverage:
     """Command line of the study."""
 
     sources: tuple[str, ...] = ("gaussian", "digits", "gaussian-pairs")
-    """Where rows come from: gaussian, digits, or either with -pairs, where view pairs take the place of labels."""
+    """Where rows come from: gaussian, digits, small-classes (many, and more rows than are looked at), or one of them
+    with -pairs, where view pairs take the place of labels."""
     trials: int = 500
     """Draws of each source."""
     control_trials: int = 100

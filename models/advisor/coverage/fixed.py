@@ -10,8 +10,9 @@ from models.advisor.coverage.sources import Source
 from models.advisor.coverage.trial import Outcome
 from models.advisor.inputs.features import FeatureSet
 from models.advisor.pool import Pool, pool_of
+from models.advisor.questions.influence import share_influence
 from theory.batch_law import Weight
-from theory.certified_mean import asymptotic_interval, batch_floor_of_mean, share_influence
+from theory.certified_mean import asymptotic_interval, batch_floor_of_mean
 
 WEIGHT = Weight("relu", threshold=0.2)
 BATCH_SIZE, DEPTH = 16, 2
@@ -39,7 +40,7 @@ def truth_of(source: Source, rows: int, rng: np.random.Generator) -> Truth:
     shares, layers = [], []
     for _ in range(SETS):
         pool = _pool(source, source.draw(rng, rows, UNUSED)[0])
-        shares.append(share_influence(pool.points.numpy(), pool.classes, WEIGHT)[0].mean())
+        shares.append(share_influence(pool, WEIGHT)[0].mean())
         layers.append(_layer(pool, 10, rng))
     return Truth(float(np.mean(shares)), float(np.mean(layers)))
 
@@ -51,7 +52,7 @@ def fixed_outcomes(
     pool = _pool(source, features)
     floor = batch_floor_of_mean(_layer(pool, SAMPLED, rng), pool.size, BATCH_SIZE, delta, SAMPLED)
     yield Outcome("CERTIFIED", f"whole batches after {DEPTH} blocks (8 ii)", floor <= truth.layer)
-    shares, influence = share_influence(pool.points.numpy(), pool.classes, WEIGHT)
+    shares, influence = share_influence(pool, WEIGHT)
     low, high = asymptotic_interval(float(shares.mean()), influence, 1.0 - delta)
     yield Outcome("PREDICTED", "in-class share of the rows (8 iii)", low <= truth.share <= high)
 

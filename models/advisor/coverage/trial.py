@@ -13,7 +13,7 @@ from models.advisor.check_set import CheckSet
 from models.advisor.config import AdvisorConfig
 from models.advisor.coverage.sources import Source, without_labels
 from models.advisor.coverage.truth import isolated_in_bank, sharpness_in_bank
-from models.advisor.findings import Findings, find
+from models.advisor.findings import Findings, find, strength_pool
 from models.advisor.inputs.features import FeatureSet
 from models.advisor.pool import Pool, pool_of
 from models.advisor.prospective import judge
@@ -41,29 +41,35 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Draw:
-    """The advisor's findings about some rows, beside rows of the same source that it did not see."""
+    """The advisor's findings about some rows, beside rows of the same source that it did not see.
+
+    Attributes:
+        strength_rows: that the advisor works out strengths and certified shares from.
+    """
 
     features: FeatureSet
     new: FeatureSet
     config: AdvisorConfig
     findings: Findings
+    strength_rows: int
 
     @property
     def pool(self) -> Pool:
         return pool_of(self.features, self.findings.centered, seed=self.config.seed)
 
     def pools_at(self, strength: float | None) -> tuple[Pool, Pool]:
-        """The rows, and the new ones centered likewise."""
-        pool = pool_of(self.features, self.findings.centered, strength, seed=self.config.seed)
+        """The rows that certified shares are worked out from, and the new ones centered likewise."""
+        pool = strength_pool(self.features, self.findings.centered, strength, self.config, self.strength_rows)
         return pool, pool_of(self.new, self.findings.centered, strength, pool.center)
 
 
 def drawn(source: Source, rows: int, config: AdvisorConfig, rng: np.random.Generator, paired: bool) -> Draw:
-    """Rows drawn and advised about."""
+    """Rows drawn and advised about; of view pairs all are looked at."""
+    most = 2 * rows if paired else int(rows * source.looked_at)
     features, new = source.draw(rng, rows, NEW_ROWS)
     if paired:
         features, new = without_labels(features), without_labels(new)
-    return Draw(features, new, config, find(features, config))
+    return Draw(features, new, config, find(features, config, strength_rows=most), most)
 
 
 def outcomes(draw: Draw, rng: np.random.Generator) -> Iterator[Outcome]:
@@ -104,7 +110,9 @@ def _certified(draw: Draw, rng: np.random.Generator) -> Iterator[tuple[str, bool
         yield f"affinity sharpness, {each.kind}", each.value <= true
     floor = found.certified_floor
     if floor is not None and floor.rows is not None:
-        alone = isolated_in_bank(pool, bank, new, weights["relu"], floor.rows, rng)
+        # The smallest batch is asked of all rows.
+        whole = draw.pool
+        alone = isolated_in_bank(whole, split(whole)[0], new, weights["relu"], floor.rows, rng)
         yield "smallest batch", alone <= draw.config.share
     strength = found.certified_strength
     if strength is not None and strength.value is not None:

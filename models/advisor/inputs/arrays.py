@@ -59,6 +59,17 @@ def read_npy(path: Path, limit: MemoryLimit) -> np.ndarray:
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 
+def text_array(texts: list[str], limit: MemoryLimit, what: str) -> np.ndarray:
+    """Labels (N,) as NumPy keeps text: every one padded to the longest, four bytes a character.
+
+    Raises:
+        ValueError: they then exceed the limit, whatever they take in the file.
+    """
+    longest = max(map(len, texts), default=0)
+    limit.require(4 * longest * len(texts), f"{what}: labels, each padded to the longest of {longest:,} characters")
+    return np.array(texts, dtype=np.str_)
+
+
 def chunks_of(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """First row and float64 copy of a few thousand rows at a time; of a mapped file through a mapping of its own, whose
     pages are given back at the end."""
@@ -125,10 +136,12 @@ def _require_plain(dtype: np.dtype, name: str) -> None:
 
 
 def read_torch(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray] | np.ndarray:
-    """A .pt file of one tensor, or of a dictionary of tensors, read with ``weights_only``.
+    """A .pt file of one tensor, or of a dictionary of tensors, read with ``weights_only``; floats that NumPy does not
+    have (bfloat16, float8) as float32.
 
     Raises:
-        ValueError: anything but tensors is in it, or it expands beyond the limit.
+        ValueError: anything but tensors is in it, one is no plain array (sparse, quantized, nested, on no device), or
+            it expands beyond the limit.
     """
     limit.require(path.stat().st_size, str(path))
     if zipfile.is_zipfile(path):
@@ -144,12 +157,36 @@ def read_torch(path: Path, limit: MemoryLimit) -> dict[str, np.ndarray] | np.nda
     tensors = {"": content} if isinstance(content, torch.Tensor) else content
     if not isinstance(tensors, dict) or not all(isinstance(each, torch.Tensor) for each in tensors.values()):
         raise ValueError(f"{path}: expected one tensor or a dictionary of tensors, got {type(content).__name__}")
+    names = {key: str(path) if isinstance(content, torch.Tensor) else f"{path}, {key}" for key in tensors}
+    for key, tensor in tensors.items():
+        _require_dense(tensor, names[key])
     # A tensor may be a view that repeats one stored number.
     limit.require(sum(each.numel() * each.element_size() for each in tensors.values()), str(path))
-    arrays = {str(name): _as_array(each) for name, each in tensors.items()}
+    limit.require(sum(4 * each.numel() for each in tensors.values() if _widens(each)), str(path))
+    arrays = {str(key): _as_array(each, names[key]) for key, each in tensors.items()}
     return arrays[""] if isinstance(content, torch.Tensor) else arrays
 
 
-def _as_array(tensor: torch.Tensor) -> np.ndarray:
+def _require_dense(tensor: torch.Tensor, name: str) -> None:
+    kind = (
+        "nested" if tensor.is_nested else "quantized" if tensor.is_quantized
+        else "without numbers (device meta)" if tensor.is_meta
+        else str(tensor.layout).removeprefix("torch.") if tensor.layout is not torch.strided else ""
+    )  # fmt: skip
+    if kind:
+        raise ValueError(f"{name}: expected a plain tensor, got one that is {kind}; store tensor.to_dense(), or "
+                         "tensor.dequantize()")  # fmt: skip
+
+
+def _widens(tensor: torch.Tensor) -> bool:
+    """Whether NumPy lacks these floats, so that they are read as ones of four bytes."""
+    return tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64)
+
+
+def _as_array(tensor: torch.Tensor, name: str) -> np.ndarray:
     tensor = tensor.detach()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().contiguous().numpy()
+    try:
+        plain = tensor.float() if _widens(tensor) else tensor
+        return plain.resolve_conj().resolve_neg().contiguous().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: holds {tensor.dtype}, which NumPy does not have; store tensor.float()") from error

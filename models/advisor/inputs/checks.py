@@ -64,11 +64,12 @@ def check_labels(
     """Places of the labels among the class names, (N,) int64, and the names: sorted, numbers as numbers.
 
     Args:
-        class_names: of a set seen before, which may hold more classes; without them at least two classes.
+        class_names: of a set seen before, which may hold more classes; without them at least two classes, of which one
+            has two rows.
 
     Raises:
         ValueError: another number of labels than rows, labels that are neither whole numbers nor text, one class,
-            classes of one row, a class that is not among ``class_names``.
+            only classes of one row, a class that is not among ``class_names``.
     """
     text = _as_text(labels)
     if text is None:
@@ -79,43 +80,44 @@ def check_labels(
     else:
         if len(text) != num_rows:
             raise ValueError(f"labels: expected {num_rows} of them, one a row, got {len(text)}")
-        empty = np.flatnonzero(np.char.strip(text) == "")
-        if len(empty):
-            raise ValueError(f"labels: row {empty[0]} has an empty one")
-        found, index = np.unique(text, return_inverse=True)
-    names, counts = tuple(str(each) for each in found), np.bincount(index)
-    single = np.flatnonzero(counts == 1)
-    if len(single):
-        row = int(np.flatnonzero(index == single[0])[0])
-        raise ValueError(
-            f"labels: every class needs at least 2 rows, class {names[single[0]]!r} has one (row {row}; "
-            f"{len(single)} such class{'es' if len(single) > 1 else ''}); leave it out"
-        )
+        empty = next((row for row, each in enumerate(text) if not each.strip()), None)
+        if empty is not None:
+            raise ValueError(f"labels: row {empty} has an empty one")
+        # One by one: an array of text would pad every label to the longest.
+        place = {name: i for i, name in enumerate(sorted(set(text)))}
+        found, index = np.array(list(place), dtype=object), np.array([place[each] for each in text], dtype=np.int64)
+    names = tuple(str(each) for each in found)
     if class_names is not None:
-        unknown = [i for i, name in enumerate(names) if name not in class_names]
+        seen = set(class_names)
+        unknown = [i for i, name in enumerate(names) if name not in seen]
         if unknown:
             row = int(np.flatnonzero(index == unknown[0])[0])
             raise ValueError(
                 f"labels: row {row} has class {names[unknown[0]]!r}, which the set that the predictions are made from "
                 "does not have"
             )
-        place = {name: i for i, name in enumerate(class_names)}
-        return np.array([place[name] for name in names], dtype=np.int64)[index], class_names
+        known = {name: i for i, name in enumerate(class_names)}
+        return np.array([known[name] for name in names], dtype=np.int64)[index], class_names
     if len(names) < 2:
         raise ValueError(f"labels: needs at least 2 classes, all rows have {names[0]!r}")
+    if len(names) == len(index):
+        raise ValueError("labels: at least one class needs 2 rows, every row has a class of its own")
     return index, names
 
 
-def _as_text(labels: np.ndarray | Sequence) -> np.ndarray | None:
+def _as_text(labels: np.ndarray | Sequence) -> list[str] | None:
     """Labels (N,) that are text; None for others."""
     if not hasattr(labels, "dtype"):
-        if not hasattr(labels, "__len__"):
-            return None
-        labels = labels if len(labels) and all(isinstance(each, str) for each in labels) else ()
+        text = hasattr(labels, "__len__") and len(labels) and all(isinstance(each, str) for each in labels)
+        return [str(each) for each in labels] if text else None
     values = np.asarray(labels)
-    if values.dtype == object and values.ndim == 1 and all(isinstance(each, str) for each in values):
-        values = values.astype(np.str_)
-    return values.astype(np.str_) if values.ndim == 1 and values.dtype.kind in "US" and len(values) else None
+    if values.ndim != 1 or not len(values):
+        return None
+    if values.dtype.kind == "S":
+        return [each.decode("ascii") for each in values.tolist()]
+    if values.dtype.kind == "U" or (values.dtype == object and all(isinstance(each, str) for each in values)):
+        return [str(each) for each in values.tolist()]
+    return None
 
 
 def check_strengths(strengths: Sequence[float] | np.ndarray | None, count: int) -> tuple[float, ...]:
@@ -158,11 +160,17 @@ def check_views(views: Sequence[np.ndarray], strengths: Sequence[float], embeddi
         check_rows(view, name)
 
 
-def check_batch_size(batch_size: int | None, num_rows: int, name: str = "batch_size") -> None:
+def check_batch_size(batch_size: int | None, num_rows: int, name: str = "batch_size", why: str = "") -> None:
     """Refuse batches that the rows do not fill.
+
+    Args:
+        why: what errors add.
 
     Raises:
         ValueError: names the range.
     """
     if batch_size is not None:
-        require_count(batch_size, name, 2, num_rows)
+        try:
+            require_count(batch_size, name, 2, num_rows)
+        except ValueError as error:
+            raise ValueError(f"{error}{why}") from error

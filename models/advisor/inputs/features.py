@@ -1,12 +1,13 @@
 """A set of embeddings with classes and views, from files or from memory, checked before anything is computed."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.advisor.inputs.arrays import MemoryLimit, read_npy, read_npz, read_torch
+from models.advisor.inputs.arrays import MemoryLimit, read_npy, read_npz, read_torch, text_array
 from models.advisor.inputs.checks import check_labels, check_rows, check_strengths, check_views
 from models.advisor.inputs.tables import read_csv, read_parquet
 
@@ -158,10 +159,10 @@ def _read_labels(path: Path, sources: Sources, limit: MemoryLimit) -> np.ndarray
         if not path.is_file():
             raise ValueError(f"{path}: there is no such file")
         limit.require(path.stat().st_size, str(path))
-        return np.array(path.read_text(encoding="utf-8").splitlines(), dtype=np.str_)
+        return text_array(_text_of(path).splitlines(), limit, str(path))
     if path.suffix.lower() == ".csv" and path.is_file():
         limit.require(path.stat().st_size, str(path))
-        return _label_table(path, sources.label_column)
+        return _label_table(path, sources.label_column, limit)
     found = _read(path, sources.label_column, limit)
     for name in ("labels", "embeddings") if path.suffix.lower() in (".npy", ".pt", ".pth") else ("labels",):
         if name in found:
@@ -169,12 +170,23 @@ def _read_labels(path: Path, sources: Sources, limit: MemoryLimit) -> np.ndarray
     raise ValueError(f"{path}: holds no labels (an array named labels, or a column {sources.label_column!r})")
 
 
-def _label_table(path: Path, label_column: str) -> np.ndarray:
-    """Labels alone: the column of that name, or the only one."""
+def _text_of(path: Path) -> str:
+    """As it is: ends of lines inside quotes are left to the reader of tables."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no text in UTF-8 ({error.reason} at byte {error.start:,})") from error
+
+
+def _label_table(path: Path, label_column: str, limit: MemoryLimit) -> np.ndarray:
+    """The column of labels."""
     import csv
 
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(_text_of(path), newline="")) if row]
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a whole CSV table ({error})") from error
     header = rows[0] if rows else []
     if label_column in header:
         place = header.index(label_column)
@@ -185,4 +197,4 @@ def _label_table(path: Path, label_column: str) -> np.ndarray:
     short = next((i for i, row in enumerate(rows[1:]) if len(row) <= place), None)
     if short is not None:
         raise ValueError(f"{path}: row {short} (line {short + 2}) has no label")
-    return np.array([row[place] for row in rows[1:]], dtype=np.str_)
+    return text_array([row[place] for row in rows[1:]], limit, str(path))

@@ -4,6 +4,10 @@ Everything that was chosen - the mean, whether to subtract it, threshold and tem
 the rows, the bank. Each of the others is one new row whose batch is filled from the bank (Proposition 8i), an
 independent value in [0, 1]. Candidates are tested in an order fixed beforehand, each at level delta, up to the first
 failure (Proposition 9).
+
+So what is certified is a mean over new rows of the source that all rows were drawn from, independently of each other,
+in batches of one such row and n - 1 rows of the bank as it is. No row of either half is left out for its class: a new
+row of a class that the bank lacks counts with share 0, and a row of the bank that is alone in its class fills batches.
 """
 
 import math
@@ -16,8 +20,9 @@ from jaxtyping import Float
 
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
+from models.advisor.questions.laws import row_laws
 from models.tiled import row_tiles
-from theory.batch_law import Weight, batch_laws
+from theory.batch_law import Weight
 from theory.certified_mean import mean_floor
 from theory.neighbour_floor import lonely_probabilities
 
@@ -85,7 +90,7 @@ def split(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
 def certify_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> CertifiedFloor:
     """The smallest batch in which at most a share of new rows lacks a true neighbor."""
     bank, others = split(pool)
-    hits = _hits(pool, weight.threshold, bank, others)
+    hits = _hits(pool, weight.at_precision(pool.points.dtype).threshold, bank, others)
     size = found = len(bank) + 1
     best = None
     while found >= 2:
@@ -154,17 +159,7 @@ def lower_shares(
     """
     if pool.paired:
         return _lower_of_pairs(pool, weight, batch_size, bank, bank if rows is None else rows)
-    # A class of one row cannot be a row's own; new rows of a class that the bank lacks have no own weight at all.
-    bank = bank[np.bincount(pool.classes[bank])[pool.classes[bank]] > 1]
-    points, classes = pool.points[torch.from_numpy(bank)], pool.classes[bank]
-    if rows is None:
-        return batch_laws(points, classes, (batch_size,), (weight,))[0].lower[0]
-    known = np.isin(pool.classes[rows], classes)
-    found = np.zeros(len(rows))
-    if known.any():
-        new = pool.points[torch.from_numpy(rows[known])], pool.classes[rows[known]]
-        found[known] = batch_laws(points, classes, (batch_size,), (weight,), new_rows=new)[0].lower[0]
-    return found
+    return row_laws(pool, (batch_size,), (weight,), rows, bank)[0].lower[0]
 
 
 def _lower_of_pairs(

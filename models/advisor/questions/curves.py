@@ -9,6 +9,7 @@ import numpy as np
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
 from models.advisor.questions.influence import isolation_deviation, sharpness_deviation
+from models.advisor.questions.laws import RowLaw, row_laws
 from theory.batch_law import Weight, batch_laws
 from theory.neighbour_floor import lonely_share
 
@@ -61,11 +62,9 @@ def size_curve(
     Args:
         weights: kind and weight of each.
     """
-    laws = batch_laws(pool.points, pool.classes, tuple(sizes), [weight for _, weight in weights],
-                      batches="pairs" if pool.paired else "uniform", progress=progress)  # fmt: skip
     found = []
-    for (kind, weight), law in zip(weights, laws):
-        hits = law.degree - law.cross_degree
+    for (kind, weight), law in zip(weights, _laws(pool, sizes, [weight for _, weight in weights], progress)):
+        hits = law.hits
         deviation = None
         for place, n in enumerate(sizes):
             # Of view pairs both are in every batch.
@@ -80,3 +79,12 @@ def size_curve(
                           deviation, alone, pool.size)
             )  # fmt: skip
     return tuple(found)
+
+
+def _laws(
+    pool: Pool, sizes: Sequence[int], weights: Sequence[Weight], progress: Callable[[int], None] | None
+) -> tuple[RowLaw, ...]:
+    if not pool.paired:
+        return row_laws(pool, sizes, weights, progress=progress)
+    laws = batch_laws(pool.points, pool.classes, tuple(sizes), weights, batches="pairs", progress=progress)
+    return tuple(RowLaw(law.lower, law.upper, law.degree - law.cross_degree) for law in laws)

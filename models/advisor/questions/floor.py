@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from models.advisor.config import AdvisorConfig
 from models.advisor.pool import Pool
@@ -27,5 +28,18 @@ class Floor:
 
 def row_floor(pool: Pool, weight: Weight, config: AdvisorConfig) -> Floor:
     """Proposition 7 on the pool."""
-    hits = true_neighbours(pool.points, pool.classes, weight.threshold)
+    hits = _hits(pool, weight.threshold)
     return Floor(weight.threshold, floor_of_hits(hits, config.share), float(np.mean(hits == 0)))
+
+
+def _hits(pool: Pool, threshold: float) -> np.ndarray:
+    """True neighbors of every row, (P,); none of a row that is alone in its class."""
+    several = np.bincount(pool.classes)[pool.classes] > 1
+    rows = np.flatnonzero(several)
+    if not several.all():
+        # Twice, as a class of its own, so that there are two classes of two rows whichever are left.
+        rows = np.append(rows, [np.flatnonzero(~several)[0]] * 2)
+    found = true_neighbours(pool.points[torch.from_numpy(rows)], pool.classes[rows], threshold)
+    hits = np.zeros(pool.size, dtype=np.int64)
+    hits[several] = found[: several.sum()]
+    return hits

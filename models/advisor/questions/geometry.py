@@ -27,7 +27,8 @@ class Geometry:
         knn: leave-one-out accuracy of the 20 nearest rows, weights exp(cosine/.1).
         agreement: share of the 10 nearest rows that have the row's class (of view pairs: of the nearest one).
         closer: share of the cross pairs whose cosine is above the smallest within-class one; Theorem 2b needs 0.
-        smallest_within, largest_cross: alpha and beta.
+        smallest_within, largest_cross: alpha and beta of the pairs that were looked at: all of them, or those with
+            at least one of the rows that were.
         duplicates: rows that have another one at a cosine of 1.
         rows_seen: rows that were looked at, against all of the pool.
     """
@@ -45,7 +46,8 @@ class Geometry:
 
     @property
     def separated(self) -> bool:
-        """Whether Theorem 2b applies: every within-class pair is closer than every cross pair."""
+        """Whether Theorem 2b applies as far as pairs were looked at: every within-class one is closer than every cross
+        one."""
         return self.smallest_within > self.largest_cross
 
 

@@ -8,7 +8,6 @@ from models.advisor.batches import draw_batches, measure_batches
 from models.advisor.pool import Pool, thinned
 from models.tiled import choose_tile_rows, row_tiles
 from theory.batch_law import Weight
-from theory.certified_mean import share_influence
 
 # Rows whose influences tell the standard deviation of all.
 MOST_ROWS = 4000
@@ -23,7 +22,24 @@ def sharpness_deviation(pool: Pool, weight: Weight, batch_size: int, seed: int) 
         rows = draw_batches(pool, batch_size, RESAMPLED, np.random.default_rng([seed, 3, batch_size]))
         return float(measure_batches(pool, [weight], rows)[0].deviation[0])
     part = thinned(pool, MOST_ROWS, seed)
-    return float(share_influence(part.points, part.classes, weight)[1].std(ddof=1))
+    return float(share_influence(part, weight)[1].std(ddof=1))
+
+
+def share_influence(pool: Pool, weight: Weight) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+    """Each row's in-class share of its weight in the pool, and its influence on their mean: what
+    ``theory.certified_mean`` says of classes of two rows and more, here of any; a row alone in its class has share 0.
+    """
+    weight, classes, count = weight.at_precision(pool.points.dtype), torch.from_numpy(pool.classes), pool.size
+    shares, reached = np.empty(count), np.zeros(count)
+    for tile in row_tiles(count, choose_tile_rows(pool.points)):
+        h = weight.value((pool.points[tile] @ pool.points.mT).double().clamp_(-1.0, 1.0))
+        h[torch.arange(len(h)), torch.arange(tile.start, tile.stop)] = 0.0
+        own, mass = (classes[tile, None] == classes).double(), h.sum(1)
+        inverse = torch.where(mass > 0, 1.0 / torch.where(mass > 0, mass, 1.0), 0.0)
+        share = (h * own).sum(1) * inverse
+        shares[tile] = share
+        reached += (inverse @ (h * own) - (share * inverse) @ h).numpy()
+    return shares, shares - shares.mean() + reached
 
 
 def isolation_deviation(pool: Pool, threshold: float, batch_size: int, seed: int) -> float:

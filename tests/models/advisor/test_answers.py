@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from models.advisor import AdvisorConfig, AttentionTransformer, Status, advise
 from models.advisor.answers import advice_of, does_not_apply
 from models.advisor.check_set import CheckSet
 from models.advisor.findings import find, keep_in, usual_batch
 from models.advisor.inputs.features import feature_set
-from models.advisor.pool import pool_of
+from models.advisor.pool import Pool, pool_of
 from models.advisor.predictions import curve_rows, predictions_of
 from models.advisor.prospective import judge, summary
+from models.advisor.questions import geometry
+from models.advisor.questions.curves import size_curve
 from models.advisor.report import WIDTH, report, write_advice
 from tests.models.advisor.rows import STRENGTHS, gaussian_set, rows_of, views_of
-from theory.batch_law import batch_laws
+from theory.batch_law import Weight, batch_laws
 from theory.measurements import pair_extremes
 from theory.neighbour_floor import neighbour_floor
 
@@ -74,7 +77,36 @@ def test_theorem_2b_is_told_why_it_does_not_apply(features, advice):
     assert advice.answer("theorem_2b").meaning.startswith(does_not_apply(advice.geometry[1].closer))
     assert does_not_apply(0.37) == "does not apply: 37 % of the cross pairs are closer than the farthest within pair"
     tight = advise(*rows_of(0, noise=0.02), config=CONFIG)
-    assert tight.answer("theorem_2b").value == "yes"
+    assert (tight.answer("theorem_2b").value, tight.answer("theorem_2b").status) == ("yes", Status.EXACT)
+
+
+def test_theorem_2b_is_undecided_by_a_part_of_the_rows(findings, monkeypatch):
+    """Classes at 0 and 60 degrees, but for one row each, at 21 and 39: only that pair is too close, and it is not
+    looked at. A pair that is too close and was looked at settles it."""
+    monkeypatch.setattr(geometry, "MOST_ROWS", 10)
+    unseen = np.random.default_rng([0, 1]).permutation(40)[10:]
+    classes = np.arange(40) % 2
+    first, second = (unseen[classes[unseen] == k][0] for k in (0, 1))
+    angles = np.where(classes == 0, 0.0, 60.0)
+    angles[first], angles[second] = 21.0, 39.0
+
+    def asked():
+        points = torch.from_numpy(np.stack([np.cos(np.deg2rad(angles)), np.sin(np.deg2rad(angles))], axis=1)).float()
+        pool = Pool(points, classes, None, np.ones(40, dtype=bool), False)
+        shapes = (geometry.geometry(pool, 0),) * 2
+        return advice_of(replace(findings, geometry=shapes, pool_size=40), CONFIG).answer("theorem_2b")
+
+    found = asked()
+    assert (found.value, found.status) == (None, Status.UNDECIDED)
+    assert "of 10 rows every within-class pair is closer" in found.meaning
+    assert "among the other 30 were not looked at" in found.meaning
+    monkeypatch.setattr(geometry, "MOST_ROWS", 40)
+    assert (asked().value, asked().status) == ("no", Status.EXACT)
+    angles[first], angles[second] = 19.0, 41.0
+    assert (asked().value, asked().status) == ("yes", Status.EXACT)
+    monkeypatch.setattr(geometry, "MOST_ROWS", 10)
+    angles[np.setdiff1d(np.arange(40), unseen)[:1]] = 30.0
+    assert (asked().value, asked().status) == ("no", Status.EXACT)
 
 
 def test_an_honest_split_is_confirmed(features, findings, advice):
@@ -120,6 +152,13 @@ def test_new_rows_are_centered_by_the_old_mean(features, findings):
     moved = replace(gaussian_set(1), embeddings=gaussian_set(1).embeddings + 3.0)
     found = [each for each in judge_against(moved, features, findings) if each.prediction.kind == "sharpness"]
     assert sum(each.status is Status.CONTRADICTED for each in found) >= 4
+
+
+def test_a_new_row_equal_to_the_old_mean_is_named(features, findings):
+    rows, labels = rows_of(1, 40)
+    rows[7] = findings.center
+    with pytest.raises(ValueError, match=r"^check: embeddings: row 7 is the mean that is subtracted"):
+        judge_against(feature_set(rows, labels), features, findings)
 
 
 def test_a_check_set_without_views_or_too_small_leaves_predictions_undecided(features, findings):
@@ -206,6 +245,25 @@ def test_view_pairs_take_the_place_of_labels():
     assert found["confirmed"] >= 0.9 * found["predictions"]
 
 
+def test_rows_whose_other_view_is_no_neighbor_are_counted_at_the_threshold():
+    """Not by softmax attention, to which every row is a neighbor, and whose points stand first where ReLU has none."""
+    features = gaussian_set(0, 120, labeled=False)
+    findings = find(features, replace(CONFIG, depth=1))
+    relu, softmax = (tuple(each for each in findings.sizes if each.kind == kind) for kind in ("relu", "softmax"))
+    planted = tuple(replace(each, isolated=0.25) for each in relu)
+    for sizes, value, status in ((planted + softmax, 0.25, Status.EXACT), (softmax + planted, 0.25, Status.EXACT),
+                                 (softmax, None, Status.UNDECIDED)):  # fmt: skip
+        weights = tuple(each for each in findings.weights if sizes != softmax or each[0] == "softmax")
+        answer = advice_of(replace(findings, sizes=sizes, weights=weights), CONFIG).answer("isolated")
+        assert (answer.value, answer.status) == (value, status)
+    # What the points say is a count.
+    pool, high = pool_of(features, findings.centered), Weight("relu", threshold=0.9)
+    pairs = (pool.points[:120] * pool.points[120:]).sum(1)
+    (point,) = size_curve(pool, [("relu", high)], (8,), CONFIG)
+    assert point.isolated == pytest.approx(float((pairs <= 0.9).double().mean()))
+    assert 0.1 < point.isolated < 0.9
+
+
 @pytest.mark.slow
 def test_a_strength_that_is_never_lost_asks_for_a_larger_one():
     embeddings, labels = rows_of(0)
@@ -234,11 +292,18 @@ def test_batches_too_small_for_four_neighbors_are_undecided():
 
 
 def test_the_batch_is_one_that_the_rows_fill():
-    with pytest.raises(ValueError, match=r"batch_size: must be a whole number in \[2, 240\], got 241"):
-        advise(*rows_of(0), config=AdvisorConfig(batch_size=241))
+    for given, most in ((241, 240), (121, 120)):
+        with pytest.raises(ValueError, match=rf"^batch_size: must be a whole number in \[2, {most}\], got {given}"):
+            advise(*rows_of(0), config=AdvisorConfig(batch_size=given))
+    with pytest.raises(ValueError, match=r"got 121; the largest is half of the rows looked at"):
+        find(gaussian_set(0), AdvisorConfig(batch_size=121), progress=lambda *_: pytest.fail("something was asked"))
+    with pytest.raises(ValueError, match=r"^batch_size: must be a whole number in \[2, 33\], got 40"):
+        find(gaussian_set(0), AdvisorConfig(batch_size=40), strength_rows=60)
     with pytest.raises(ValueError, match="batch_size: must be even"):
         find(gaussian_set(0, 40, labeled=False), AdvisorConfig(batch_size=13))
-    assert [usual_batch(n, 0.1) for n in (5, 40, 899, 5000)] == [4, 16, 64, 64]
+    assert [usual_batch(n, 0.1) for n in (5, 40, 899, 5000)] == [2, 16, 64, 64]
+    assert [usual_batch(n, 0.1) for n in (24, 31, 32)] == [8, 8, 16], "half of the rows fill it"
+    assert usual_batch(240, 0.0) == 16, "every row of the half is alone in its class"
     assert [usual_batch(10**6, chance) for chance in (0.5, 0.1, 0.01, 1e-6)] == [16, 64, 256, 256]
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.advisor.batches import BatchMeans, draw_batches, layers_of, measure_batches, measure_layers
+from models.advisor.inputs.features import feature_set
 from models.advisor.pool import Pool, main_strength, pool_of
 from models.stack import AttentionStack
 from tests.models.advisor.rows import gaussian_set, rows_of
@@ -34,6 +35,31 @@ def test_pools_of_labels_and_of_view_pairs():
     assert main_strength(gaussian_set(0, labeled=False)) == 0.5
     assert pairs.classes[3] == pairs.classes[243]
     assert pairs.chance_at(8) == pytest.approx(1 / 7)
+
+
+def test_a_row_equal_to_the_mean_that_is_subtracted_is_named():
+    """The mean of the bank, not of all rows; or one that is given."""
+    rows, labels = rows_of(0, 40)
+    bank = pool_of(feature_set(rows, labels), True).bank
+    others, inside = np.flatnonzero(~bank), np.flatnonzero(bank)
+    rows = np.round(rows)
+    rows[inside[-1]] += 2.0 * len(inside) - rows[inside].sum(0)
+    rows[others[3]] = 2.0
+    np.testing.assert_array_equal(rows[inside].mean(0), np.full(12, 2.0))
+    told = rf"embeddings: row {others[3]} is the mean that is subtracted, so centering leaves it no direction"
+    features = feature_set(rows, labels, [rows, rows + 1.0], [0.0, 0.5])
+    with pytest.raises(ValueError, match="^" + told):
+        pool_of(features, True)
+    assert pool_of(features, False).size == 40
+    with pytest.raises(ValueError, match=rf"^view of strength 0\.5: row {others[3]} is the mean"):
+        pool_of(features, True, 0.5)
+    with pytest.raises(ValueError, match="^" + told):
+        pool_of(features, True, None, np.full(12, 2.0))
+    rows = np.delete(rows, others[3], 0)
+    pairs = feature_set(rows, None, [rows, rows.copy()], [0.0, 0.5])
+    pairs.views[1][4] += 1.0
+    with pytest.raises(ValueError, match=r"^view of strength 0\.5: row 4 is the mean"):
+        pool_of(pairs, True, 0.5, pairs.views[1][4])
 
 
 def test_batches_of_pairs_hold_both_views():

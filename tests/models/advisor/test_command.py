@@ -4,12 +4,15 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
 import models.advisor.__main__ as command
 from models.advisor.config import AdvisorConfig
 from models.advisor.demo import STRENGTHS, augment, digits
+from models.advisor.findings import exact_name, find, keep_in
+from models.advisor.inputs.features import feature_set
 from synthetic.integrity.folders import Found, State, look_at
 from tests.models.advisor.rows import gaussian_set
 from theory.numerics.manifest import adopt
@@ -92,8 +95,56 @@ def test_a_run_that_was_interrupted_goes_on(files, tmp_path, monkeypatch, capsys
     assert run(*arguments) == 2, "not without --resume"
     assert run(*arguments, "--resume") == 0
     assert {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()} == parts
+    config = json.loads((out / "config.json").read_text())
+    assert [role for role, _ in config["files"]] == ["features", "labels"]
+    assert config["label_column"] == "label"
     assert run(files / "second.npy", "--labels", files / "second_labels.npy", "--out", out, "--resume", *QUICK) == 2
     assert "the run there has another" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_its_own_rows_alone(tmp_path, monkeypatch, capsys):
+    """The same two files with their parts exchanged, and the same table with another column of labels, are others."""
+    found = gaussian_set(0, 60)
+    for name, rows in (("a", found.views[1]), ("b", found.views[2]), ("rows", found.embeddings)):
+        np.save(tmp_path / f"{name}.npy", rows)
+    np.save(tmp_path / "labels.npy", found.classes)
+    names = [f"x{i}" for i in range(12)]
+    other = np.roll(found.classes, 1)
+    table = pd.DataFrame(found.embeddings, columns=names).assign(label=found.classes, other=other)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setattr(command, "find", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def views(first, second):
+        files = (("0", "rows"), ("0.5", first), ("1", second))
+        return [part for strength, name in files for part in ("--view", f"{strength}={tmp_path / name}.npy")]
+
+    rows = [tmp_path / "rows.npy", "--labels", tmp_path / "labels.npy"]
+    asked = [tmp_path / "t.csv", "--label-column"]
+    others = (
+        (rows + views("a", "b"), rows + views("b", "a"), "files"),
+        ([*asked, "label"], [*asked, "other"], "label_column"),
+    )
+    for place, (first, second, what) in enumerate(others):
+        out = tmp_path / f"run{place}"
+        assert run(*first, "--out", out, *QUICK) == 130
+        assert run(*first, "--out", out, "--resume", *QUICK) == 130
+        capsys.readouterr()
+        assert run(*second, "--out", out, "--resume", *QUICK) == 2
+        assert f"the run there has another {what} " in capsys.readouterr().err
+
+
+def test_every_strength_has_a_part_of_its_own(tmp_path):
+    """Two of them are alike in six digits; the names of the usual ones are short."""
+    assert [exact_name(each) for each in (0.0, 0.5, 1.0, 1e-7)] == ["0", "0.5", "1", "1e-07"]
+    close = (0.0, 0.5, 0.50000001)
+    assert len({exact_name(each) for each in close}) == 3
+    found = gaussian_set(0, 60)
+    features = feature_set(found.embeddings, found.classes, found.views[:3], close)
+    config = AdvisorConfig(batch_size=16, depth=1, batches=2, effective_neighbors=2.0)
+    findings = find(features, config, keep_in(tmp_path))
+    parts = [json.loads((tmp_path / "parts" / f"strength_{exact_name(each)}.json").read_text()) for each in close]
+    assert findings.by_strength[1] != findings.by_strength[2]
+    assert parts[1]["points"] != parts[2]["points"]
 
 
 BAD = {
@@ -106,6 +157,10 @@ BAD = {
     "labels of no check": (["first.npz", "--check-labels", "first_labels.npy"], "--check: give the embeddings"),
     "no check": (["first.npz", "--check", "none.npz"], "--check: .*none.npz: there is no such file"),
     "a batch too large": (["first.npz", "--batch-size", "161"], r"batch_size: must be a whole number in \[2, 160\]"),
+    "a batch of more than half": (
+        ["first.npz", "--batch-size", "100"],
+        r"batch_size: must be a whole number in \[2, 80\], got 100; the largest is half of the rows",
+    ),
     "a share of all": (["first.npz", "--share", "1"], r"share: must lie in \(0, 1\)"),
     "too little memory": (["first.npz", "--memory-limit", "1e-6"], "--memory-limit"),
 }

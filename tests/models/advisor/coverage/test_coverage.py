@@ -1,15 +1,17 @@
 """Coverage of the advisor's guarantees: truths by counting, counts by one rule, and a run that goes on."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from models.advisor import findings
 from models.advisor.config import AdvisorConfig
 from models.advisor.coverage.__main__ import Coverage, main, study
 from models.advisor.coverage.fixed import BATCH_SIZE, DEPTH, WEIGHT, Truth, fixed_outcomes
-from models.advisor.coverage.sources import Digits, Gaussian, without_labels
+from models.advisor.coverage.sources import Digits, Gaussian, SmallClasses, without_labels
 from models.advisor.coverage.table import coverage_rows, failed, text_of
 from models.advisor.coverage.trial import controls, drawn, mean_as_bound, outcomes
 from models.advisor.coverage.truth import isolated_in_bank, sharpness_in_bank
@@ -58,7 +60,7 @@ def test_the_truth_of_view_pairs_counts_the_partner():
 
 
 def test_sources_draw_rows_anew_and_apart():
-    for source in (Gaussian(), Digits()):
+    for source in (Gaussian(), Digits(), SmallClasses()):
         first, new = source.draw(np.random.default_rng(0), 150, 300)
         again, _ = source.draw(np.random.default_rng(1), 150, 300)
         assert (first.num_rows, new.num_rows) == (150, 300)
@@ -82,6 +84,30 @@ def test_one_draw_holds_everything_against_the_source():
     for truth, held in ((Truth(0.9, 0.0), [False, False]), (Truth(0.0, 1.0), [True, False])):
         assert [each.held for each in fixed_outcomes(Gaussian(), truth, draw.features, 0.05, rng)] == held
     assert (BATCH_SIZE, DEPTH, WEIGHT.threshold) == (16, 2, 0.2)
+
+
+def test_thinning_that_leaves_out_rows_is_noticed(monkeypatch):
+    """Rows alone in their class count for new ones; without them every certified share is above the truth."""
+    config = AdvisorConfig(batch_size=16, share=0.2, depth=1)
+
+    def certified(trial):
+        rng = np.random.default_rng([5, trial])
+        draw = drawn(SmallClasses(), 120, replace(config, seed=trial), rng, paired=False)
+        assert {each.tested + each.bank for each in draw.findings.certified} <= {60} or broken
+        return [each.held for each in outcomes(draw, rng) if each.status == "CERTIFIED"]
+
+    broken = False
+    assert all(held for trial in range(4) for held in certified(trial))
+    thin, broken = findings.thinned, True
+
+    def dropping(pool, most, seed):
+        found = thin(pool, most, seed)
+        return found.take(np.flatnonzero(np.bincount(found.classes)[found.classes] > 1))
+
+    monkeypatch.setattr(findings, "thinned", dropping)
+    held = [each for trial in range(4) for each in certified(trial)]
+    assert len(held) >= 8
+    assert not any(held)
 
 
 def _outcomes(status: str, guarantee: str, held: int, draws: int = 500) -> pd.DataFrame:

@@ -107,6 +107,47 @@ def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
         read_torch(tmp_path / "b.pt", LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rows: rows.to_sparse(), "expected a plain tensor, got one that is sparse_coo"),
+        (lambda rows: rows.to_sparse_csr(), "expected a plain tensor, got one that is sparse_csr"),
+        (
+            lambda rows: torch.quantize_per_tensor(rows, 0.1, 0, torch.quint8),
+            "expected a plain tensor, got one that is quantized",
+        ),
+        (lambda rows: rows.to("meta"), r"expected a plain tensor, got one that is without numbers \(device meta\)"),
+        (
+            lambda rows: torch.nested.nested_tensor([rows[0], rows[1, :2]]),
+            "expected a plain tensor, got one that is nested",
+        ),
+        (lambda rows: rows.to(torch.complex32), r"holds torch\.complex32, which NumPy does not have"),
+    ],
+    ids=["sparse", "compressed rows", "quantized", "meta", "nested", "complex32"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_plain_arrays_are_refused(tmp_path, make, message):
+    torch.save({"embeddings": make(torch.from_numpy(ROWS))}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=rf"a\.pt, embeddings: {message}"):
+        read_torch(tmp_path / "a.pt", LIMIT)
+    torch.save(make(torch.from_numpy(ROWS)), tmp_path / "b.pt")
+    with pytest.raises(ValueError, match=rf"b\.pt: {message}"):
+        read_torch(tmp_path / "b.pt", LIMIT)
+
+
+def test_floats_that_numpy_lacks_are_read_as_float32(tmp_path):
+    """Powers of two, which eight bits hold; the limit counts what is read, not what the file holds."""
+    rows = torch.tensor([[0.5, 1.0], [-2.0, 4.0]]).repeat(500, 1)
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16):
+        torch.save(rows.to(dtype), tmp_path / "a.pt")
+        found = read_torch(tmp_path / "a.pt", LIMIT)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, rows)
+        assert (tmp_path / "a.pt").stat().st_size < 7500
+        with pytest.raises(ValueError, match="more than the limit"):
+            read_torch(tmp_path / "a.pt", MemoryLimit(7500 / GIB))
+
+
 def test_what_is_no_array_is_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"not an array")
     (tmp_path / "a.npz").write_bytes(b"not an archive")

@@ -1,5 +1,7 @@
 """Sets of embeddings: every bad input is named with its row, and files of every kind give the same set."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,8 @@ BAD = {
         dict(labels=np.zeros((8, 2), int)), r"^labels: expected integers of shape \(8,\), got int64 of shape \(8, 2\)"),
     "an empty label": (dict(labels=["a", "b", "", "a"] * 2), "^labels: row 2 has an empty one"),
     "one class": (dict(labels=[7] * 8), "needs at least 2 classes, all rows have '7'"),
-    "a class of one row": (dict(labels=["a"] * 3 + ["b"] * 4 + ["c"]), r"class 'c' has one \(row 7; 1 such class\)"),
+    "classes of one row": (dict(labels=list("abcdefgh")), "at least one class needs 2 rows, every row has a class"),
+    "numbers of one row each": (dict(labels=range(8)), "at least one class needs 2 rows"),
     "strengths that fall": (dict(strengths=[0, 1, 0.5]), "must increase, number 2 is 0.5 after 1"),
     "0 in the middle": (dict(strengths=[0.5, 0, 1]), "must increase, number 1 is 0 after 0.5"),
     "strengths twice": (dict(strengths=[0, 1, 1]), "must increase"),
@@ -74,6 +77,49 @@ def test_labels_are_names():
         assert found.classes.tolist() == LABELS.tolist()
         assert len(found.class_names) == 2
     assert feature_set(ROWS, [2**63, -5] * 4).class_names == ("-5", str(2**63))
+
+
+def test_labels_of_any_length_take_no_more_than_they_are():
+    """As an array of text these would take half a gigabyte."""
+    long = "x" * 2**24
+    for labels in (["a", "b"] * 3 + [long, long], np.array(["a", "b"] * 3 + [long, long], dtype=object)):
+        tracemalloc.start()
+        found = feature_set(ROWS, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.classes.tolist() == [0, 1, 0, 1, 0, 1, 2, 2]
+        assert peak < 2**26
+    for labels in (np.array(["b", "a"] * 4, dtype=object), np.array([b"b", b"a"] * 4)):
+        found = feature_set(ROWS, labels)
+        assert (found.classes.tolist(), found.class_names) == ([1, 0] * 4, ("a", "b"))
+
+
+def test_labels_in_files_are_weighed_as_text_is_kept(tmp_path):
+    """A file of some kilobytes whose labels, each padded to the longest, take 4 x 1,008 x 4,000 bytes."""
+    np.save(tmp_path / "a.npy", RNG.normal(size=(1008, 3)))
+    labels = [*(["a", "b"] * 503), "c" * 4000, "c" * 4000]
+    (tmp_path / "labels.txt").write_text("\n".join(labels))
+    (tmp_path / "labels.csv").write_text("label\n" + "\n".join(labels))
+    (tmp_path / "table.csv").write_text("label,x\n" + "".join(f"{each},{i + 1}\n" for i, each in enumerate(labels)))
+    needed = 4 * 1008 * 4000
+    for name in ("labels.txt", "labels.csv", "table.csv"):
+        sources = Sources(tmp_path / "a.npy", tmp_path / name)
+        sources = Sources(tmp_path / name) if name == "table.csv" else sources
+        assert (tmp_path / name).stat().st_size < 20_000
+        with pytest.raises(ValueError, match=rf"{name}: labels, each padded to the longest of 4,000 characters: takes"):
+            load_features(sources, MemoryLimit((needed - 1) / 2**30))
+        assert load_features(sources, MemoryLimit((needed + 100) / 2**30)).class_names[2] == "c" * 4000
+
+
+def test_label_tables_that_cannot_be_read_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    (tmp_path / "long.csv").write_text("label\n" + "a" * 131_073 + "\nb\n")
+    (tmp_path / "latin.csv").write_bytes("label\né\n".encode("latin-1"))
+    (tmp_path / "latin.txt").write_bytes("é\n".encode("latin-1"))
+    for name, message in (("long.csv", r"not a whole CSV table \(field larger than field limit"),
+                          ("latin.csv", "is no text in UTF-8"), ("latin.txt", "is no text in UTF-8")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{name}: {message}"):
+            load_features(Sources(tmp_path / "a.npy", tmp_path / name), LIMIT)
 
 
 def test_labels_of_a_second_set_keep_their_numbers():

@@ -31,6 +31,26 @@ def test_features_and_labels(tmp_path):
     assert np.isnan(missing[1, 1]), "left to the check of rows, which names the row"
 
 
+def test_labels_are_what_the_cells_say(tmp_path):
+    """Neither numbers in other words nor words for what is missing; features are read as before."""
+    for cells, expected in (
+        (["01", "1", "01", "1"], ["01", "1", "01", "1"]),
+        (["NA", "None", "nan", "null"], ["NA", "None", "nan", "null"]),
+        (["True", "False", "True", "x"], ["True", "False", "True", "x"]),
+        (["=a", "==a", " a", '"b,c"'], ["=a", "==a", " a", "b,c"]),
+        (["10", "9", "-3", "0"], [10, 9, -3, 0]),
+        (["1.5", "2", "1.5", "2"], [1.5, 2.0, 1.5, 2.0]),
+        (["99999999999999999999", "1"], ["99999999999999999999", "1"]),
+    ):
+        text = "x,label,y\n" + "".join(f"{i},{cell},NA\n" for i, cell in enumerate(cells))
+        values, labels = read_csv(write(tmp_path / "a.csv", text), "label", LIMIT)
+        assert labels.tolist() == expected
+        assert np.isnan(values[:, 1]).all()
+    for text in ("x,label\n1,a\n2,\n", 'x,label\n1,a\n2,""\n', "x,label\n1,a\n2\n"):
+        with pytest.raises(ValueError, match="row 1 has no label in column 'label'"):
+            read_csv(write(tmp_path / "b.csv", text), "label", LIMIT)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -60,8 +60,9 @@ def test_rows_of_a_class_that_the_bank_lacks_have_no_own_weight():
     bank = np.flatnonzero(pool.classes > 1)[:9]
     found = lower_shares(pool, RELU, 6, np.append(bank, 0), np.arange(1, 24)[np.isin(pool.classes[1:], [0, 3])])
     own = pool.classes[1:][np.isin(pool.classes[1:], [0, 3])]
-    assert (found[own == 0] == 0).all(), "the bank has one row of class 0, which cannot stand for it"
     assert (found[own == 3] > 0).any()
+    assert (found[own == 0] > 0).any(), "one row of a class is enough"
+    assert (lower_shares(pool, RELU, 6, bank, np.flatnonzero(pool.classes == 0)) == 0).all()
 
 
 def test_lower_shares_of_view_pairs_stay_below_the_law():
@@ -197,5 +198,3 @@ def test_thinned_pools():
     pairs = thinned(pool_of(gaussian_set(0, labeled=False), True), 60, 0)
     assert pairs.size == 60
     np.testing.assert_array_equal(pairs.classes[:30], pairs.classes[30:])
-    lonely = gaussian_set(0).take(np.r_[np.arange(200), 0])
-    assert np.bincount(thinned(pool_of(lonely, True), 12, 3).classes).min() != 1
