@@ -93,7 +93,8 @@ def connectivity_floor(
     if method == "bound" and subspace_dim == 2:
         return last_above(lambda m, until: two_gap_rate(m, radius, squared, until), delta)
     if method == "bound":
-        return last_above(descent(subspace_dim, radius, squared).two_step, delta / ROUND_UP)
+        bounds = descent(subspace_dim, radius, squared)
+        return last_above(bounds.two_step, delta / bounds.round_up(delta))
     if method == "one_step":
         return last_above(descent(subspace_dim, radius, squared).one_step, delta / ROUND_UP)
     if method == "isolated":

@@ -41,8 +41,9 @@ from theory.rigorous.certificates import Certificate, certify
 from theory.rigorous.spherical_tail import depth_failure
 
 NAME = THEOREM_2E.name
-# Thresholds are returned this much higher (relative), on the side where the tail is within its share.
-ROUND_UP = 1e-9
+# Thresholds are returned this much higher (relative), on the side where the tail is within its share; in many
+# dimensions by so much a dimension, for incomplete beta functions lose digits there.
+ROUND_UP, ROUND_UP_A_DIMENSION = 1e-9, 1e-16
 # Below it the spherical tail leaves float64's range, and the exponential one stands alone.
 SMALLEST_LOG_TAIL = -600.0
 
@@ -169,7 +170,7 @@ def depth_threshold(
     excess = float(np.sqrt(-2.0 * log_tail / dim))
     if max_between_cos == 0.0 and dim >= 3 and log_tail > SMALLEST_LOG_TAIL:
         excess = min(excess, _spherical_excess(dim, log_tail))
-    threshold = float(np.hypot(max_between_cos, excess)) * (1.0 + ROUND_UP)
+    threshold = float(np.hypot(max_between_cos, excess)) * (1.0 + max(ROUND_UP, ROUND_UP_A_DIMENSION * dim))
     return threshold if threshold < 1.0 else None
 
 

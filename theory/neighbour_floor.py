@@ -18,12 +18,11 @@ from scipy.stats import hypergeom
 
 from theory.affinity import effective_threshold, unit_points
 from theory.batches.clusters import cluster_layout
+from theory.lemmas.drawn_rows import round_off
 from theory.numerics.inputs import Array, as_numpy, require_count, require_points, require_range
 from theory.numerics.precision import half_as_float64, widen
 
 TILE_ENTRIES = 4_000_000
-# Expected shares that exceed the allowed one by no more than this count as equal to it.
-ROUND_OFF = 1e-10
 
 
 def true_neighbours(points: Float[Array, "N D"], labels: Array, threshold: float) -> Int[np.ndarray, " N"]:
@@ -90,8 +89,8 @@ def lonely_share(hits: Int[Array, " N"], batch_size: int, neighbours: int = 1) -
 
 @half_as_float64
 def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> int | None:
-    """n*(k, q) from the hits, shares up to q + 1e-10 counting as q; None where not even the whole pool as one batch
-    will do.
+    """n*(k, q) from the hits, shares above q by no more than they may be off by (1e-10, or for pools of more than a
+    million rows ``round_off``) counting as q; None where not even the whole pool as one batch will do.
 
     Raises:
         ValueError: as ``lonely_share``; share outside [0, 1].
@@ -99,13 +98,13 @@ def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> 
     found = _hits(hits)
     require_range(share, "share", 0.0, 1.0)
     k = require_count(neighbours, "neighbours", 1, len(found) - 1)
-    low, high = 1, len(found)
+    low, high, error = 1, len(found), round_off(len(found) - 1)
     # The whole pool is decided by counting, without a distribution function's round-off.
-    if np.count_nonzero(found < k) / len(found) > share + ROUND_OFF:
+    if np.count_nonzero(found < k) / len(found) > share + error:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if lonely_share(found, middle, k) <= share + ROUND_OFF else (middle, high)
+        low, high = (low, middle) if lonely_share(found, middle, k) <= share + error else (middle, high)
     return high
 
 

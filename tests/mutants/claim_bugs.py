@@ -8,7 +8,9 @@ STATISTICS = (
         ("one_side_is_enough_to_be_inside", "return max(_tails(differences, worth)[0]",
          "return min(_tails(differences, worth)[0]"),
         ("no_bonferroni_for_what_is_inside", "same=min(1.0, len(found) * inside)", "same=min(1.0, inside)"),
-        ("equal_differences_leave_no_doubt", " or bool(np.ptp(values) == 0.0)", ""),
+        ("equal_differences_leave_no_doubt", "return bool(np.ptp(values) <= ",
+         "return False and bool(np.ptp(values) <= "),
+        ("equal_up_to_rounding_is_certain", "ROUNDING = 1e-14", "ROUNDING = 0.0"),
         ("intervals_of_all_looks_at_95", "mean_interval(differences, 1.0 - (1.0 - LEVEL) * share)",
          "mean_interval(differences, LEVEL)"),
     ),
@@ -50,7 +52,8 @@ REPORT = (
     ),
     *bugs_in(
         "paper_checks/precisions.py", "paper_checks/precisions",
-        ("looked_at_and_trained_again", "asked != now and missing(", "asked != now or missing("),
+        ("looked_at_and_trained_again", "asked != now and not looked:", "asked != now or not looked:"),
+        ("looks_are_forgotten", "looks.get(claim.id) == _names(needed) or not", "not"),
         ("slow_precision_goes_on_unasked", "if asked is None and is_slow", "if asked is not None and is_slow"),
         ("nothing_is_left_alone", "!= asked\n        and is_slow", "!= asked\n        and not is_slow"),
     ),
@@ -58,6 +61,19 @@ REPORT = (
         "paper_checks/claims.py", "paper_checks/precisions",
         ("first_precision_counts", "one.tasks(replace(tier, precision=tier.precision or precision))",
          "one.tasks(replace(tier, precision=precision))"),
+    ),
+    *bugs_in(
+        "paper_checks/same_images.py", "paper_checks/same_images",
+        ("any_images_go_on", 'return [f"set of images: {told}"] if told else []', "return []"),
+        ("runs_of_earlier_versions_take_any", "glob(\"*-seed0\")", "glob(\"*-seed\")"),
+    ),
+    *bugs_in(
+        "paper_checks/papers/simclr.py", "paper_checks/image_claims",
+        ("half_of_a_claim_is_enough", ' {}, {}), Contrast(LOSS, "nats", {}, {})]', ' {}, {})][:0]'),
+    ),
+    *bugs_in(
+        "paper_checks/papers/feature_transform.py", "paper_checks/trainings/arms",
+        ("followed_for_two_epochs", "FOLLOWED = 6", "FOLLOWED = 0"),
     ),
     *bugs_in(
         "paper_checks/trainings/arms.py", "paper_checks/precisions",

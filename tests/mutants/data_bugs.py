@@ -140,12 +140,14 @@ FLOOR = bugs_in(
         "    return low\n\n\n@half_as_float64\ndef neighbour_floor",
     ),
     ("none_only_of_no_hits", "np.count_nonzero(found < k) /", "np.count_nonzero(found < 1) /"),
+    ("large_pools_as_small_ones", "round_off(len(found) - 1)", "1e-10"),
     ("hits_in_class_order", "return layout.unsort_rows(np.concatenate(hits))", "return np.concatenate(hits)"),
 )
 
 MEANS = bugs_in(
     "theory/certified_mean.py",
     "theory/certified_mean",
+    ("divergence_without_round_off", " + DIVERGENCE_ERROR", ""),
     ("two_sided_level", "-math.log(float(delta)) / count", "-math.log(2.0 * float(delta)) / count"),
     (
         "divergence_turned_round",

@@ -93,6 +93,17 @@ CIRCLE = bugs_in(
     ("two_gaps_on_half_the_circle", "np.pi / 2 if squared else np.pi)", "np.pi if squared else 2 * np.pi)"),
 )  # fmt: skip
 
+MARGINS = (
+    *bugs_in(
+        "theory/batch_floor.py", "theory/lemmas/connectivity",
+        ("one_margin_for_both_descents", "delta / bounds.round_up(delta)", "delta / ROUND_UP"),
+    ),
+    *bugs_in(
+        "theory/lemmas/connectivity.py", "theory/lemmas/connectivity",
+        ("small_targets_as_large_ones", "TARGET_POWER = 1e-6, 0.02", "TARGET_POWER = 1e-6, 0.0"),
+    ),
+)  # fmt: skip
+
 SPHERE = bugs_in(
     "theory/sphere.py", "theory/sphere_closed_forms theory/sphere theory/lemmas/connectivity_regions",
     ("cap_in_the_wrong_dimension", "betainc((subspace_dim - 1) / 2, 0.5, np.sin",
@@ -127,4 +138,4 @@ SEARCHES = (
              ("simulated_radius_doubled", "> np.cos(radius)", "> np.cos(2.0 * radius)")),
 )  # fmt: skip
 
-BUGS = (*LIMIT, *BATCH_FLOOR, *DENOISING, *TERMS, *TABLES, *CIRCLE, *SPHERE, *SEARCHES)
+BUGS = (*LIMIT, *BATCH_FLOOR, *DENOISING, *TERMS, *TABLES, *CIRCLE, *MARGINS, *SPHERE, *SEARCHES)

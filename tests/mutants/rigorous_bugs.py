@@ -16,6 +16,10 @@ TAILS = bugs_in(
     ("events_counted_once", "return (num_events * tail,)", "return (tail,)"),
     ("kappa_forgotten", "arb(threshold) ** 2 - arb(max_between_cos) ** 2", "arb(threshold) ** 2"),
 )  # fmt: skip
+MARGINS = bugs_in(
+    "theory/depth_threshold.py", "theory/rigorous/spherical_tail",
+    ("margin_of_few_dimensions", "max(ROUND_UP, ROUND_UP_A_DIMENSION * dim)", "ROUND_UP"),
+)  # fmt: skip
 LENSES = bugs_in(
     "theory/rigorous/caps.py", "theory/rigorous/caps theory/rigorous/connectivity",
     ("lens_without_the_half_cap", "return self.cap / 2 - self._scale", "return self.cap - self._scale"),
@@ -45,4 +49,4 @@ ENCLOSURES = bugs_in(
     ("precision_kept", "        context.prec = before", "        pass"),
 )  # fmt: skip
 
-BUGS = (*PAIR_LAW, *TAILS, *LENSES, *DESCENT, *FLOORS, *CERTIFICATES, *ENCLOSURES)
+BUGS = (*PAIR_LAW, *TAILS, *MARGINS, *LENSES, *DESCENT, *FLOORS, *CERTIFICATES, *ENCLOSURES)

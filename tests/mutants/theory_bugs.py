@@ -86,6 +86,7 @@ PAIR_LAW = bugs_in(
      "across[:, None], self.scale, self.dim)", SWEEP),
     ("angle_has_one_dimension_too_many", "np.asarray(offset), s, dim - 1)", "np.asarray(offset), s, dim)", SWEEP),
     ("bessel_correction_of_the_wrong_sign", "p * (3.0 - 5.0 * p2) / 24.0", "p * (3.0 + 5.0 * p2) / 24.0", SWEEP),
+    ("quantile_rounded_to_the_pair", "np.nextafter(turned, 2.0 if upper else -2.0)", "turned"),
     ("power_series_off_by_one", "term * quarter / (j * (order + j))", "term * quarter / (j * (order + j + 1))"),
 )  # fmt: skip
 

@@ -229,3 +229,13 @@ def test_the_floor_is_never_above_by_round_off(count):
         kl = mean * mpmath.log(mean / floor) + (1 - mean) * mpmath.log((1 - mean) / (1 - floor))
         assert allowed <= kl
         assert kl <= allowed * (1 + mpmath.mpf(10) ** -3)
+
+
+def test_the_floor_is_proved_where_delta_is_nearly_one():
+    """The radius is so small there that the last digit of the divergence is far in mu."""
+    count, delta = 315294114, 0.999
+    with mpmath.workdps(40):
+        mean, floor = mpmath.mpf(0.34852), mpmath.mpf(divergence_floor(0.34852, count, delta))
+        kl = mean * mpmath.log(mean / floor) + (1 - mean) * mpmath.log((1 - mean) / (1 - floor))
+        assert kl >= -mpmath.log(mpmath.mpf(delta)) / count
+        assert mean - floor < 1e-5

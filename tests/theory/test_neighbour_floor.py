@@ -1,5 +1,6 @@
 """Proposition 7 against the enumeration of all batches, its monotonicity, and the floor by climbing."""
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -137,3 +138,12 @@ def test_a_share_that_is_just_met_has_a_floor(count, lonely):
     hits = np.array([0] * lonely + [count - 1] * (count - lonely))
     assert floor_of_hits(hits, lonely / count) == 2
     assert floor_of_hits(hits, lonely / count - 1e-6) is None
+
+
+def test_a_share_that_is_just_met_in_a_large_pool_has_its_floor():
+    """Of 3.5 million rows the distribution function is off by more than 1e-10."""
+    total, near, size = 3_500_000, 60_000, 60
+    with mpmath.workdps(30):
+        alone = mpmath.binomial(total - 1 - near, size - 1) / mpmath.binomial(total - 1, size - 1)
+    hits = np.full(total, near)
+    assert floor_of_hits(hits, float(alone)) == size

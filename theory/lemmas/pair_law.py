@@ -240,7 +240,9 @@ def safe_quantile(
     Certified, not only rounded, by theory.rigorous."""
     found, dim = pair_quantile(ambient_dim, noise_level, clean_cos, log_probability, upper=upper), int(ambient_dim)
     turn = SAFE_SCORE * _spread(dim, float(noise_level) / np.sqrt(dim)) + SAFE_ANGLE
-    return float(np.cos(np.clip(np.arccos(found) + (-turn if upper else turn), 0.0, np.pi)))
+    turned = np.cos(np.clip(np.arccos(found) + (-turn if upper else turn), 0.0, np.pi))
+    # The cosine itself is rounded, and near 1 and -1 its last digit is an angle of 1e-8.
+    return float(np.clip(np.nextafter(turned, 2.0 if upper else -2.0), -1.0, 1.0))
 
 
 def _spread(dim: int, scale: float) -> float:

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import theory.lemmas.connectivity as connectivity
 from tests import reference
+from theory.batch_floor import connectivity_floor
 from theory.judging.rates import clopper_pearson
 from theory.lemmas.connectivity import (
+    ROUND_UP,
     circle_disconnection_probability,
     descent,
     isolated_point_rate,
@@ -74,6 +76,27 @@ def test_finer_rules_change_little(dim, degrees, squared, monkeypatch):
     descent.__wrapped__.cache_clear()
     # A hundredth of the probability is a thousandth of the floor.
     assert coarse == pytest.approx(fine, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "squared", "deltas", "below"),
+    [(90.0, False, (6.300454e-5, 6.485341e-7, 9.427520e-11), (25, 34, 51)),
+     (70.0, True, (1.4e-7, 1.85e-11, 7.4e-23), (20, 30, 60))],
+)  # fmt: skip
+def test_floors_hold_by_finer_rules_where_sums_are_off_most(degrees, squared, deltas, below, monkeypatch):
+    """The deltas put a floor at the very edge: with one-step descent's margin each missed it, by up to a fifth."""
+    radius = float(np.radians(degrees))
+    floors = [connectivity_floor(3, radius, delta, squared) for delta in deltas]
+    plain = [ROUND_UP * descent(3, radius, squared).two_step(size) / delta for delta, size in zip(deltas, below)]
+    descent.__wrapped__.cache_clear()
+    monkeypatch.setattr(connectivity, "NEIGHBOUR_NODES", 20)
+    monkeypatch.setattr(connectivity, "NEIGHBOUR_GROUPS", 200)
+    fine = descent(3, radius, squared)
+    descent.__wrapped__.cache_clear()
+    assert all(fine.two_step(floor, np.inf) <= delta for delta, floor in zip(deltas, floors))
+    # Planted: these were floors, and are none.
+    assert max(plain) <= 1.0
+    assert max(fine.two_step(size) / delta for delta, size in zip(deltas, below)) > 1.004
 
 
 @pytest.mark.parametrize("dim", [3, 8, 64])

@@ -1,11 +1,13 @@
 """The exact pair law against independent derivations: zonal harmonics in high precision, and simulation."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
 
 from tests.reference import pair_upper_tail
-from theory.lemmas.pair_law import UNIFORM_ORDER, PairLaw, scaled_log_bessel
+from theory.lemmas.pair_law import UNIFORM_ORDER, PairLaw, safe_quantile, scaled_log_bessel
 
 CASES = [
     (3, 0.5, 0.3, 0.9),
@@ -80,3 +82,17 @@ def test_bad_input_is_named(arguments, names):
         PairLaw(*arguments)
     with pytest.raises(ValueError, match="cosine"):
         PairLaw(4, 0.5, 0.0).tail(1.0, upper=True)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_quantile_within_rounding_of_one_is_rounded_away_from_the_pair(side):
+    """In the plane and at little noise the angle is sigma |Z|: beyond the quantile lies erf(angle/sigma/2^.5)."""
+    sigma, tail = 2.118926e-6, 0.0041667
+    found = safe_quantile(2, sigma, side, math.log(tail), upper=side > 0)
+    with mpmath.workdps(30):
+        beyond = mpmath.erf(mpmath.acos(mpmath.mpf(side * found)) / (sigma * mpmath.sqrt(2)))
+    assert beyond <= tail * (1 + 1e-6)
+    # Planted: one unit of the last place nearer to the pair a third more lies beyond.
+    with mpmath.workdps(30):
+        nearer = mpmath.acos(mpmath.mpf(float(np.nextafter(1.0, 0.0))))
+        assert mpmath.erf(nearer / (sigma * mpmath.sqrt(2))) > 1.3 * tail
