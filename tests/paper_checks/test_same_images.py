@@ -9,7 +9,7 @@ import pytest
 from models.cifar.data.fingerprint import FINGERPRINT_FILE, fingerprint
 from models.cifar.training.config import TrainConfig
 from paper_checks import __main__ as command
-from paper_checks import tiers
+from paper_checks import same_images, tiers
 from paper_checks.claims import Claim, judged
 from paper_checks.statistics.decisions import against_zero
 from paper_checks.tiers import QUICK
@@ -68,7 +68,7 @@ def go(tmp_path, monkeypatch):
 def test_a_run_does_not_go_on_with_other_images(go, kept_by, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         if kept_by != "the run":
-            patch.setattr(command, "keep", lambda found, folder: None)
+            patch.setattr(command, same_images.keep.__name__, lambda found, folder: None)
         assert go() == 0
         assert go("--resume") == 0, "the same ones"
     assert (tmp_path / "run" / FINGERPRINT_FILE).exists() == (kept_by == "the run")
