@@ -62,8 +62,8 @@ def embed_strengths(
         count: only so many images, as many of each class as can be and at least two; None takes all.
 
     Raises:
-        ValueError: as ``check_view_strengths``; features that the advisor cannot use (zero, not finite, all alike); a
-            class of one image; named.
+        ValueError: as ``check_view_strengths``; features that the advisor cannot use (zero, not finite, all alike), or
+            of as many classes as images; named.
     """
     levels = check_view_strengths(strengths, view)
     part = images if count is None else first_of_every_class(images, count)
