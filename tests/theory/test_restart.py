@@ -102,6 +102,27 @@ def test_killed_smallest_within_product():
     assert not restarts(g, 2, tau).any()
 
 
+def test_killed_axes_of_the_two_largest_clusters():
+    """Two tight clusters of three have axes of 1; the two of two that leak into each other have shorter ones."""
+    tau, cross = 0.45, 0.4
+    gram = np.eye(10)
+    gram[:4, :4] = cross
+    gram[:2, :2] = gram[2:4, 2:4] = 0.5
+    gram[4:7, 4:7] = gram[7:, 7:] = 1.0
+    np.fill_diagonal(gram, 1.0)
+    values, vectors = np.linalg.eigh(gram)
+    assert values.min() > -1e-12
+    points, labels = vectors * np.sqrt(np.maximum(values, 0.0)), np.array([0, 0, 1, 1, 2, 2, 2, 3, 3, 3])
+    g = measure_tokens(points[None, None], labels)
+    assert g.alpha.item() == pytest.approx(0.5)
+    assert g.alpha.item() > tau
+    assert g.beta.item() == pytest.approx(cross)
+    assert cross <= tau * 1.0 * 1.0, "the killed condition, by the axes of the largest clusters"
+    assert not layers_of(points[None], labels, tau, 0.5, 0)[1].any(), "the batch is recovered at this layer"
+    assert layers_of(points[None], labels, tau, 0.5, 1)[1][1].all(), "and has a false edge at the next"
+    assert not restarts(g, (2, 2, 3, 3), tau).any()
+
+
 def test_geometry_against_loops():
     rng = np.random.default_rng(3)
     labels = np.array([1, 0, 1, 2, 0, 2, 2])
