@@ -13,6 +13,9 @@ from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import images, seeded
 from theory.numerics.whole_files import write_json
 
+# Names of the tier's own training with the first seed, in whichever precision.
+OWN = ("base-seed0", "precision=float32-seed0", "precision=bf16-seed0")
+
 
 def fingerprint_of(tier: Tier) -> dict:
     """Of the first seed's images, with the classes that they have in a control run.
@@ -43,7 +46,7 @@ def keep(found: dict, folder: Path) -> None:
 
 
 def _kept(folder: Path) -> dict | None:
-    """The run's; of a run of an earlier version, or of one whose own is gone, that of a training with the first
-    seed."""
-    places = (folder, *sorted((folder / TASKS).glob("*-seed0")))
+    """The run's; of a run of an earlier version, or of one whose own is gone, that of the tier's own training with the
+    first seed: others may hold out other images."""
+    places = (folder, *(folder / TASKS / name for name in OWN))
     return next((kept for place in places if (kept := read_fingerprint(place)) is not None), None)

@@ -24,7 +24,7 @@ from figures.drawing import draw_and_tell
 from synthetic.runs.records import RunRecorder, Tables
 from synthetic.runs.statuses import command
 from synthetic.trials.prosecution import Prosecution, prosecute
-from synthetic.trials.registry import load_statements, trials
+from synthetic.trials.registry import load_statements, statement_files, trials
 from synthetic.trials.search import Shape, search, unnoticed
 from synthetic.trials.trial import Trial
 from theory.judging.verdicts import Status, Verdict
@@ -98,7 +98,7 @@ def _recorder(options: AdversaryOptions) -> RunRecorder | None:
         _require_verdicts(options.out)
         return None
     settings = {name: value for name, value in asdict(options).items() if name != "out"}
-    settings["statements"] = [path.name for path in options.statements]
+    settings["statements"] = statement_files(options.statements)
     return RunRecorder(options.out, settings, False, torch.device("cpu"), Tables("trials", None))
 
 

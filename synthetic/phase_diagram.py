@@ -139,7 +139,8 @@ class Plane:
             "noise_level": level, "cluster_size": size, "num_clusters": s.num_clusters,
             "subspace_dim": s.subspace_dim, "affinity": s.affinity, "threshold": link.threshold,
             "radius_deg": float(np.degrees(link.radius)), "guaranteed": guaranteed,
-            "place": f"{self.model.noise} noise {level:.4g}, m={size}",
+            # Lines of the lattice may round to one size: their batches are others, and so are their places.
+            "place": f"{self.model.noise} noise {level:.4g}, m={size}, line {j}",
         }  # fmt: skip
         cell = self.model.cell(self.index(i, j), size, level, link.threshold, s.trials, s.seed)
         return OneBlockTask(cell, squared), row

@@ -39,7 +39,7 @@ from synthetic.sweeps.noise_report import (
 )
 from synthetic.trials.files import Counterexample
 from synthetic.trials.prosecution import prosecute
-from synthetic.trials.registry import load_statements
+from synthetic.trials.registry import load_statements, statement_files
 from theory.judging.statements import THEOREM_2B
 from theory.judging.verdicts import Status
 from theory.numerics.commands import AUDIT_FAILED
@@ -84,7 +84,7 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     config = asdict(settings)
     if options.statements:
         load_statements(options.statements)
-        config["statements"] = [path.name for path in options.statements]
+        config["statements"] = statement_files(options.statements)
     with open_backend(options, device, options.quick) as backend:
         recorder = RunRecorder(out, config, options.resume, device, accept_other_version=options.accept_other_version)
         print(

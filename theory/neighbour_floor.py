@@ -89,8 +89,8 @@ def lonely_share(hits: Int[Array, " N"], batch_size: int, neighbours: int = 1) -
 
 @half_as_float64
 def floor_of_hits(hits: Int[Array, " N"], share: float, neighbours: int = 1) -> int | None:
-    """n*(k, q) from the hits, shares above q by no more than they may be off by (1e-10, or for pools of more than a
-    million rows ``round_off``) counting as q; None where not even the whole pool as one batch will do.
+    """n*(k, q) from the hits, shares above q by no more than they may be off by (``round_off``: 1e-11 up to a
+    thousand rows, 2e-8 at a million) counting as q; None where not even the whole pool as one batch will do.
 
     Raises:
         ValueError: as ``lonely_share``; share outside [0, 1].

@@ -35,7 +35,7 @@ from models.advisor.inputs.features import FeatureSet, Sources, load_features
 from models.advisor.prospective import judge, read_predictions, write_predictions
 from models.advisor.report import report, write_advice
 from models.commands import command, draw
-from models.run_folder import open_run_folder
+from models.run_folder import differing, open_run_folder
 from theory.console.extras import require_extra
 from theory.numerics.whole_files import write_whole
 
@@ -125,6 +125,14 @@ def _load(sources: Sources | None, options: AdvisorRun) -> tuple[FeatureSet, lis
     return features, [[role, _digest(path)] for role, path in files]
 
 
+def _other_run(stored: dict, asked: dict) -> list[str]:
+    """What makes the run in --out another one."""
+    if "label_column" not in stored:
+        # Parts of it would be taken as they are.
+        return ["version of the advisor, whose certified answers left out rows of small classes"]
+    return sorted(differing(stored, asked))
+
+
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -142,7 +150,7 @@ def run(options: AdvisorRun) -> int:
     features, described = _load(sources, options)
     settings = {**asdict(config), "strengths": features.strengths, "files": described,
                 "label_column": options.label_column}  # fmt: skip
-    with open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"),
+    with open_run_folder("advisor", options.out, options.resume, settings, torch.device("cpu"), other=_other_run,
                          accept_other_version=options.accept_other_version) as folder:  # fmt: skip
         return _run_in(folder, features, config, kept_aside, options)
 

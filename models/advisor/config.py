@@ -18,7 +18,7 @@ class AdvisorConfig:
     batch_size: int | None = None
     """Batch that threshold, temperature, strength and depth are advised for; None: large enough for eight rows of a
     row's own class, at most an eighth of the rows, from 16 to 256. Batches of new rows are filled from a random half of
-    the rows, so that none is larger than that."""
+    the rows looked at, 5,000 at most, so that none is larger than that."""
     share: float = 0.05
     """Largest share of rows that may be without a true neighbor in their batch."""
     target: float = 0.5

@@ -37,7 +37,7 @@ SMALLEST_BATCH, LARGEST_BATCH = 16, 256
 OWN_ROWS, FEWEST_BATCHES = 8, 8
 # Rows that are looked at at every strength, and that certified shares are worked out from.
 STRENGTH_ROWS = 5000
-OF_THE_BANK = "; the largest is half of the rows looked at, from which batches of new rows are filled"
+OF_THE_BANK = "; batches of new rows are filled from about half of the rows looked at, 5,000 at most"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _judge_growth(results: Results, tier: Tier, factor: str, arms: dict[int, Arm
 def _judge_transformations(results: Results, tier: Tier) -> Finding:
     contrasts, words, rows = [], [], []
     tables = SIMCLR.tables(results, tier, "transformations")
-    # Images without color are not asked about it; which have none the trainings found out.
+    # A training asks images without color nothing about color; what counts is what all trainings asked.
     asked = [name for name in TRANSFORMATIONS if all(name in {r["transformation"] for r in t} for t in tables.values())]
     for name in asked:
         of = {kind: {seed: next(r["accuracy"] for r in table if (r["transformation"], r["features"]) == (name, kind))

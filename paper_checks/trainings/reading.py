@@ -37,6 +37,9 @@ def block_values(results: Results, tier: Tier, arm: Arm, part: str, column: str)
     found = {}
     for seed, rows in arm.tables(results, tier, "layers").items():
         blocks = sorted((r for r in last_epoch(rows) if r["part"] == part), key=lambda row: row["index"])
+        if any(column not in row for row in blocks):
+            path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
+            raise ValueError(f"{path}: of an earlier version, without {column}; delete it to compute it again")
         found[seed] = [row[column] for row in blocks]
     return found
 

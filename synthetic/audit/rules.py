@@ -152,6 +152,13 @@ def _power(delta: float) -> Iterator[str]:
     for found in (noticed_rates(cells, delta), told):
         if not np.allclose(found, expected, rtol=AGREE, atol=0.0):
             yield f"failure rates {found} are said to be noticed, worked out again {expected}"
+    # Where half of the trials apply, the test is of all of them and the failures are among that half.
+    half = [RateCell("half", "", 0, trials, trials // 2, "half")]
+    critical = failures_that("exceed", trials, delta, FALSE_ALARM / 2)
+    if critical <= trials // 2:
+        power = binom.sf(critical - 1, trials // 2, noticed_rates(half, delta)[0])
+        if not np.isclose(power, 1.0 - UNSEEN, rtol=AGREE, atol=0.0):
+            yield f"a failure rate of trials of which half apply is said to be noticed, which is so in {power:.1%}"
     rate = delta + (1.0 - delta) * delta
     needed = trials_to_notice(rate, delta, 3)
     if not alone(needed) <= rate < alone(needed // 2):

@@ -26,7 +26,7 @@ class Tables:
         rows: name of the table with one row a cell, in its column "cell".
         details: name of the other, or None.
         keys: columns that tell a detail from all others.
-        count: column of ``rows`` that says how many details a cell has; None where all cells have equally many.
+        count: column of ``rows`` that says how many details a cell has; None where the last key counts them from 0.
     """
 
     rows: str = "rows"
@@ -93,7 +93,8 @@ class RunRecorder:
         details = _read_keyed(self._details_table.path, [*self.tables.keys])
         counts = details["cell"].value_counts()
         name = self.tables.count
-        expected = pd.Series(counts.max(), rows["cell"]) if name is None else rows.set_index("cell")[name]
+        last = details.groupby("cell")[self.tables.keys[-1]].max() + 1
+        expected = last.reindex(rows["cell"]) if name is None else rows.set_index("cell")[name]
         whole = {cell for cell, count in expected.items() if counts.get(cell, 0) == count}
         self.rows = _taken(self._rows_table, rows[rows["cell"].isin(whole)])
         self.details = _taken(self._details_table, details[details["cell"].isin(whole)])

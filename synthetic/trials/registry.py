@@ -4,6 +4,7 @@ A statement of your own: write a file that makes a ``Trial`` and calls ``registe
 and name it with ``--statements FILE``.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -44,6 +45,20 @@ def trial_of(key: str) -> Trial:
     if key not in _TRIALS:
         raise ValueError(f"unknown statement {key!r}")
     return _TRIALS[key]
+
+
+def statement_files(paths: Iterable[Path]) -> dict[str, str]:
+    """What a run keeps of such files: name -> SHA-256, so that it does not go on with others.
+
+    Raises:
+        ValueError: two of one name.
+        OSError: one that cannot be read.
+    """
+    paths = [Path(path) for path in paths]
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    if len(found) < len(paths):
+        raise ValueError("--statements: needs files of different names, for a run keeps what each was")
+    return found
 
 
 def load_statements(paths: Iterable[Path]) -> None:

@@ -33,6 +33,8 @@ RATES = bugs_in(
     ("noticed_rates_swapped", "return min(in_all, default=1.0), max(in_one, default=1.0)",
      "return max(in_one, default=1.0), min(in_all, default=1.0)", SWEEP),
     ("noticed_in_the_largest_cell", "max(in_one, default=1.0)", "min(in_one, default=1.0)", SWEEP),
+    ("test_of_counted_trials_alone", "critical = _critical_number(trials, delta, level)",
+     "critical = _critical_number(trials if counted is None else counted, delta, level)"),
     ("critical_number_one_too_small", "critical = _critical_number(trials, delta, level)",
      "critical = _critical_number(trials, delta, level) - 1", SWEEP),
 )  # fmt: skip

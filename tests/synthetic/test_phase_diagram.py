@@ -103,3 +103,12 @@ def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
     assert status_of(main, [*arguments, *([] if "--resume" in arguments else ["--out", str(tmp_path / "run")])]) == 2
     captured = capsys.readouterr()
     assert name in captured.err + captured.out
+
+
+def test_lines_that_round_to_one_size_are_places_of_their_own():
+    """Their batches are others: as one place only the worst of them would count."""
+    (plane,) = build_planes(PhaseSettings(noises=("gaussian",), coarse=8, refinements=4))
+    sizes = [plane.size(j) for j in range(plane.steps + 1)]
+    assert len(set(sizes)) < len(sizes)
+    places = [plane.task(3, j)[1]["place"] for j in range(plane.steps + 1)]
+    assert len(set(places)) == len(places)

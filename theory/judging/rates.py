@@ -164,8 +164,8 @@ def noticed_rates(cells: Sequence[RateCell], delta: float) -> tuple[float, float
     """
     require_range(delta, "delta", 0.0, 1.0, closed="neither")
     pools = _pools(cells)
-    in_all = [_noticed(pool.counted, delta, FALSE_ALARM / (len(cells) + len(pools))) for pool in pools]
-    alone = [(_noticed(cell.counted, delta, DOUBT / len(cells)), cell.pool is not None) for cell in cells]
+    in_all = [_noticed(pool.trials, delta, FALSE_ALARM / (len(cells) + len(pools)), pool.counted) for pool in pools]
+    alone = [(_noticed(cell.trials, delta, DOUBT / len(cells), cell.counted), cell.pool is not None) for cell in cells]
     in_one = [rate for rate, pooled in alone if pooled]
     return min(in_all, default=1.0), max(in_one, default=1.0), max((rate for rate, _ in alone), default=1.0)
 
@@ -198,10 +198,12 @@ def trials_to_notice(rate: float, delta: float, cells: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _noticed(trials: int, delta: float, level: float) -> float:
-    """Failure rate that exceeds the critical number of failures of a test of ``level`` with probability 95 %."""
+def _noticed(trials: int, delta: float, level: float, counted: int | None = None) -> float:
+    """Failure rate, of the counted trials, that exceeds the critical number of failures of a test of ``level`` with
+    probability 95 %. The test is of all trials, counted or not."""
     critical = _critical_number(trials, delta, level)
-    return float(betaincinv(critical, trials - critical + 1, 1.0 - UNSEEN)) if critical <= trials else 1.0
+    counted = trials if counted is None else counted
+    return float(betaincinv(critical, counted - critical + 1, 1.0 - UNSEEN)) if critical <= counted else 1.0
 
 
 def _critical_number(trials: int, delta: float, level: float) -> int:

@@ -61,7 +61,7 @@ class Verdict:
         if self.status is Status.NOT_APPLICABLE:
             return f"{self.statement}: {self.status}  ({self.detail})"
         # What holds by high precision may look the other way round in float64.
-        relation = "<=" if self.measured <= self.bound else ">" if self.status is Status.VIOLATED else "="
+        relation = "<=" if self.measured <= self.bound else "=" if self.status is Status.HOLDS else ">"
         detail = f" ({self.detail})" if self.detail else ""
         return (
             f"{self.statement}: {self.status}  {self.applicable:,} of {self.cases:,} cases apply, "

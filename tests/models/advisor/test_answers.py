@@ -295,7 +295,7 @@ def test_the_batch_is_one_that_the_rows_fill():
     for given, most in ((241, 240), (121, 120)):
         with pytest.raises(ValueError, match=rf"^batch_size: must be a whole number in \[2, {most}\], got {given}"):
             advise(*rows_of(0), config=AdvisorConfig(batch_size=given))
-    with pytest.raises(ValueError, match=r"got 121; the largest is half of the rows looked at"):
+    with pytest.raises(ValueError, match=r"got 121; batches of new rows are filled from about half"):
         find(gaussian_set(0), AdvisorConfig(batch_size=121), progress=lambda *_: pytest.fail("something was asked"))
     with pytest.raises(ValueError, match=r"^batch_size: must be a whole number in \[2, 33\], got 40"):
         find(gaussian_set(0), AdvisorConfig(batch_size=40), strength_rows=60)

@@ -159,7 +159,7 @@ BAD = {
     "a batch too large": (["first.npz", "--batch-size", "161"], r"batch_size: must be a whole number in \[2, 160\]"),
     "a batch of more than half": (
         ["first.npz", "--batch-size", "100"],
-        r"batch_size: must be a whole number in \[2, 80\], got 100; the largest is half of the rows",
+        r"batch_size: must be a whole number in \[2, 80\], got 100; batches of new rows are filled from about half",
     ),
     "a share of all": (["first.npz", "--share", "1"], r"share: must lie in \(0, 1\)"),
     "too little memory": (["first.npz", "--memory-limit", "1e-6"], "--memory-limit"),

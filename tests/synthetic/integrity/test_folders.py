@@ -131,6 +131,13 @@ def test_an_audit_that_lost_its_complaints_is_noticed(run, capsys):
     assert "audit.json: has none of the rows' complaints" in said(capsys, run)[1]
 
 
+def test_a_run_whose_own_audit_complains_is_not_whole(run, capsys):
+    edited(run, "rows.csv", lambda text: text.replace(",passed,", ",alpha is another,", 1))
+    edited(run, "audit.json", lambda kept: {**kept, "complaints": ["cell 3: alpha is another"]})
+    status, out = said(capsys, run)
+    assert (status, "NOT WHOLE: audit.json: cell 3: alpha is another" in out) == (6, True)
+
+
 def test_folders_that_cannot_be_judged(run, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / MANIFEST).write_text('{"name": "of another program"}')

@@ -76,6 +76,17 @@ def test_layers_of_an_unfinished_cell_are_dropped(tmp_path, monkeypatch):
     assert {row["cell"] for row in again.details} == {0}
 
 
+def test_cells_of_other_depths_are_whole_too(tmp_path):
+    """A control cell may have fewer layers than the others: its row and all of its details are kept."""
+    recorder = RunRecorder(tmp_path / "run", {}, False, CPU)
+    for cell, depth in enumerate((3, 1, 3)):
+        recorder.add({**ROW, "cell": cell}, [{**LAYERS[0], "cell": cell, "layer": layer} for layer in range(depth + 1)])
+    del recorder
+    again = RunRecorder(tmp_path / "run", {}, True, CPU)
+    assert again.finished == {0, 1, 2}
+    assert [(row["cell"], row["layer"]) for row in again.details][4:6] == [(1, 0), (1, 1)]
+
+
 def damage_half(path):
     path.write_bytes(path.read_bytes()[:-5])
 

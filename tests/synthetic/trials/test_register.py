@@ -1,5 +1,6 @@
 """A user's own statement: registered from a file, it is searched, attacked, tabulated, kept and replayed."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from synthetic import adversary, sweep_noise
 from synthetic.trials import registry
 from synthetic.trials.registry import load_statements, register, trial_of
+from tests.command_lines import status_of
 
 EXAMPLE = Path(registry.__file__).with_name("example.py")
 BROKEN = """
@@ -51,7 +53,19 @@ def test_the_noise_sweep_judges_it_on_every_cell(tmp_path, capsys, own_registry)
     own = rows["closer_at_every_block_status"]
     assert (own[~rows["mapped"]] == "HOLDS").all()
     assert own[rows["mapped"]].isna().all(), "it does not speak about cells with a query/key map"
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["statements"] == ["example.py"]
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())["statements"]
+    assert kept == {"example.py": hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()}
+
+
+def test_a_run_does_not_go_on_with_another_file_of_the_same_name(tmp_path, capsys, own_registry):
+    """Its finished cells have the verdicts of the statement as it was."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(EXAMPLE.read_text())
+    arguments = [*SMALL, "--statements", str(mine), "--out", str(tmp_path / "run")]
+    assert sweep_noise.main(arguments) == 0
+    mine.write_text(EXAMPLE.read_text() + "# Changed.\n")
+    assert status_of(sweep_noise.main, [*arguments, "--resume"]) == 2
+    assert "statements.mine.py" in capsys.readouterr().err
 
 
 def test_a_false_one_is_violated_kept_and_replayed(tmp_path, capsys, own_registry):

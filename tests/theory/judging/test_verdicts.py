@@ -1,4 +1,5 @@
 from bisect import bisect_left
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -199,6 +200,24 @@ def test_a_verdict_says_what_it_would_have_noticed():
     # A small cell away from the limit is seen less well, and said to be.
     beside = judge_rates("r", [*cells, rate(0, 100, place="x", pool=None)], DELTA)
     assert beside.noticed_anywhere > 0.15 > 0.085 > beside.noticed_in_one
+
+
+def test_what_is_noticed_where_only_some_trials_apply():
+    """The test counts all trials, so that failures of the half that applies have to be as many."""
+    cells = [RateCell("a", "to do", 0, TRIALS, TRIALS // 2, "pool")]
+    told = judge_rates("r", cells, DELTA).noticed_in_all
+    needed = first(lambda f: status_of([replace(cells[0], failures=f)]) is Status.VIOLATED, TRIALS // 2)
+    assert binom.sf(needed - 1, TRIALS // 2, told) == pytest.approx(0.95, abs=1e-6)
+    assert binom.sf(needed - 1, TRIALS // 2, 0.75 * told) < 0.6
+    few = judge_rates("r", [RateCell("a", "to do", 0, TRIALS, 3, "pool")], DELTA)
+    assert few.noticed_in_all == 1.0
+
+
+def test_an_open_rate_is_not_written_as_an_equation():
+    cells = [rate(12, 200)]
+    verdict = judge_rates("r", cells, DELTA)
+    assert verdict.status is Status.UNDECIDED
+    assert "0.06 > 0.05" in str(verdict)
 
 
 def test_trials_are_chosen_for_power():
