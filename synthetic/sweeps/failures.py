@@ -6,7 +6,7 @@ from pathlib import Path
 from synthetic.batches.cell import Cell
 from synthetic.sweeps.noise_cells import cell_cases
 from synthetic.sweeps.noise_report import rate_cells
-from synthetic.sweeps.subspace_model import OneBlockTask, floor_cells
+from synthetic.sweeps.subspace_model import OneBlockTask, by_theorem, floor_cells
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of
 from theory.judging.rates import culprits
@@ -20,27 +20,30 @@ def save_suspects(folder: Path, cell: Cell, suspects: Mapping[str, int]) -> None
 
 
 def save_failures(folder: Path, cells: Sequence[Cell], rows: Sequence[dict], delta: float) -> None:
-    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2b."""
-    promises = rate_cells(rows)
-    for index in culprits([cell for cell, _, _ in promises], delta):
-        _, row, guarantee = promises[index]
-        cell = next(c for c in cells if c.index == row["cell"])
-        for number in range(cell.trials):
-            example = counterexample(cell, f"theorem_2b_{guarantee}", number)
-            if example.replay().status is Status.VIOLATED:
-                _save(folder, cell, number, example)
-                break
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2b or 2f."""
+    for fusion in (False, True):
+        promises = rate_cells(rows, fusion)
+        for index in culprits([cell for cell, _, _ in promises], delta):
+            _, row, guarantee = promises[index]
+            cell = next(c for c in cells if c.index == row["cell"])
+            key = "theorem_2f" if fusion else f"theorem_2b_{guarantee}"
+            for number in range(cell.trials):
+                example = counterexample(cell, key, number)
+                if example.replay().status is Status.VIOLATED:
+                    _save(folder, cell, number, example)
+                    break
 
 
 def save_batch_failures(
     folder: Path, task_of: Callable[[dict], OneBlockTask], rows: Sequence[dict], delta: float
 ) -> None:
-    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c; ``task_of`` a row is its task."""
-    guaranteed = [row for row in rows if row["guaranteed"]]
-    for index in culprits(floor_cells(guaranteed), delta):
-        task, number = task_of(guaranteed[index]), int(guaranteed[index]["first_failure"])
-        key = f"theorem_2c_{'squared' if task.squared else 'signed'}"
-        _save(folder, task.cell, number, counterexample(task.cell, key, number))
+    """Keep one failing batch of every cell whose failure rate contradicts Theorem 2c or 2g, each judged by itself as
+    in the verdicts; ``task_of`` a row is its task."""
+    for theorem, own in by_theorem([row for row in rows if row["guaranteed"]]):
+        for index in culprits(floor_cells(own), delta):
+            task, number = task_of(own[index]), int(own[index]["first_failure"])
+            key = f"{theorem.name.lower().replace(' ', '_')}_{'squared' if task.squared else 'signed'}"
+            _save(folder, task.cell, number, counterexample(task.cell, key, number))
 
 
 def counterexample(cell: Cell, key: str, number: int) -> Counterexample:

@@ -22,7 +22,7 @@ from theory.batch_floor import (
     is_guaranteed,
 )
 from theory.judging.rates import RateCell, clopper_pearson, judge_rates
-from theory.judging.statements import THEOREM_2C, THEOREM_2G
+from theory.judging.statements import THEOREM_2C, THEOREM_2G, Statement
 from theory.judging.verdicts import Verdict
 from theory.numerics.floor_search import climb
 from theory.numerics.inputs import require_count, require_number
@@ -162,10 +162,15 @@ def floor_cells(rows: Sequence[dict]) -> list[RateCell]:
     ]  # fmt: skip
 
 
-def judge_floors(rows: Sequence[dict], delta: float) -> list[Verdict]:
-    """A verdict for Theorem 2c, and one for 2g where there is Gaussian noise, whose guarantees are the better of 2g's
-    and 2c's (theory.judging.rates.judge_rates)."""
+def by_theorem(rows: Sequence[dict]) -> list[tuple[Statement, list[dict]]]:
+    """The rows that Theorem 2c speaks about, and those of 2g: with Gaussian noise, whose guarantees are the better of
+    2g's and 2c's. Without those of which there are none."""
     noisy = [row["noise"] == "gaussian" and row["noise_level"] > 0.0 for row in rows]
     parts = [(THEOREM_2C, [row for row, soft in zip(rows, noisy) if not soft]),
              (THEOREM_2G, [row for row, soft in zip(rows, noisy) if soft])]  # fmt: skip
-    return [judge_rates(theorem.name, floor_cells(own), delta) for theorem, own in parts if own]
+    return [(theorem, own) for theorem, own in parts if own]
+
+
+def judge_floors(rows: Sequence[dict], delta: float) -> list[Verdict]:
+    """A verdict for each theorem that speaks about some of the rows (theory.judging.rates.judge_rates)."""
+    return [judge_rates(theorem.name, floor_cells(own), delta) for theorem, own in by_theorem(rows)]

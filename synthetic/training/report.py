@@ -27,6 +27,11 @@ def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std(ddof=1)) if kept.size > 1 else 0.0
 
 
+def with_diverged(values: Iterable[float]) -> float:
+    """Mean, where a training that diverged (NaN) has 0: the survivors alone would make its arm look steadier."""
+    return float(np.mean([0.0 if np.isnan(value) else value for value in values]))
+
+
 def breakdown(levels: np.ndarray, sharpness: np.ndarray) -> float:
     """Noise at which the mean sharpness falls through GOAL; inf and -inf where it does not inside the levels."""
     return falling_crossing(levels, sharpness, GOAL)
@@ -41,10 +46,12 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
     for (arm, size, level), group in groups_of(rows, "arm", "batch_size", "noise_level").items():
         mean, spread = mean_and_spread(row["sharpness"] for row in group)
         average = {name: mean_and_spread(row[name] for row in group)[0] for name in AVERAGED}
+        diverged = sum(row["diverged"] for row in group)
         print(
             f"{arm:<12} {size:3d}  {level:6.3f}   {mean:.4f} ({spread:.4f})   {average['certified']:9.4f} "
             f"{average['separated_rate']:10.0%} {average['neighbour_accuracy']:11.1%}   {_blocks(group):<21}   "
             f"{average['attention_first']:.3f} -> {average['attention_last']:.3f}"
+            + (f"   {diverged} of {len(group)} diverged, and are left out" if diverged else "")
         )
     print(
         "sharpness, certified: mean affinity sharpness of the output, and what Theorem 4 certifies of it; separated: "
@@ -52,7 +59,7 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
         "steps from one\nblock's affinity to the next, by more than two standard errors; mass: attention inside the "
         "own cluster (softmax:\noneself included), first and last mixing block."
     )
-    print(f"\nNoise at which the mean sharpness falls through {GOAL:g}, and the proved ceilings")
+    print(f"\nNoise at which the mean sharpness falls through {GOAL:g} (0 where one diverged), and the proved ceilings")
     for (size,), group in groups_of(breakdown_rows(rows, ideal), "batch_size").items():
         print(f"  n = {size}: " + "; ".join(f"{row['name']} {_level(row['noise_level'])}" for row in group))
     print(
@@ -62,15 +69,17 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
 
 
 def breakdown_rows(rows: list[dict], ideal: list[dict]) -> list[dict]:
-    """breakdowns.csv: for every batch size the breakdown noise of what was trained and of ideal weights, and the proved
-    separation ceilings; inf and -inf where a curve does not fall through GOAL inside the levels."""
+    """breakdowns.csv: for every batch size the breakdown noise of what was trained (sharpness 0 where it diverged) and
+    of ideal weights, and the proved separation ceilings; inf and -inf where a curve does not fall through GOAL inside
+    the levels."""
     table = []
     for (size,), base in groups_of(ideal, "batch_size").items():
         base = sorted(base, key=lambda row: row["noise_level"])
         levels = np.array([row["noise_level"] for row in base])
         curves = {name: [row[f"{name}_sharpness"] for row in base] for name in ("input", "identity", "mapped")}
         for (arm,), group in groups_of([row for row in rows if row["batch_size"] == size], "arm").items():
-            curves[arm] = [mean_and_spread(r["sharpness"] for r in group if r["noise_level"] == v)[0] for v in levels]
+            by_level = ([r["sharpness"] for r in group if r["noise_level"] == v] for v in levels)
+            curves[arm] = [with_diverged(values) if values else np.nan for values in by_level]
         found = {name: breakdown(levels, np.array(c)) for name, c in curves.items() if not np.isnan(c).any()}
         found |= {f"{name}, proved": base[0][f"{name}_ceiling"] for name in ("identity", "mapped")}
         table += [{"batch_size": size, "name": name, "noise_level": level} for name, level in found.items()]

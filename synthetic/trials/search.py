@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from synthetic.batches import seeding
 from synthetic.trials.files import Keep, keeper
-from synthetic.trials.trial import Cases, Trial
+from synthetic.trials.trial import Cases, Subject, Trial
 from theory.judging.rates import RateCell, contradictions, judge_rates
 from theory.judging.verdicts import Status, Verdict, combine_cells
 
@@ -63,9 +63,8 @@ def _judge_shape(trial: Trial, number: int, cases: Cases, keep: Keep) -> Shape:
         verdict = trial.check(cases)
         broken = verdict.status is Status.VIOLATED
     else:
-        failed = np.asarray(trial.rate.fails(cases, trial.measure(cases, trial.subject)))
+        counts, failed = _counted(trial, number, cases, trial.subject)
         verdict = trial.verdict_on(failed)
-        counts = RateCell(f"in shape {number}", trial.key, int(failed.sum()), len(failed), pool="in all shapes")
         broken = bool(contradictions([counts], trial.rate.delta))
     if broken:
         keep(trial, cases.values(verdict.where))
@@ -82,14 +81,31 @@ def _summary(trial: Trial, shapes: list[Shape]) -> Verdict:
 
 
 def unnoticed(trial: Trial, seed: int = 5) -> list[str]:
-    """The trial's damaged subjects that none of its first random shapes finds out.
+    """The trial's damaged subjects that its first random shapes do not find out.
 
     Raises:
         ValueError: the trial draws no cases.
     """
-    missed, draw = [], _draw_of(trial)
-    for name, subject in trial.damaged.items():
-        drawn = (draw(seeding.generator(seed, i)).first(FEW_CASES) for i in range(trial.shows_after))
-        if not any(trial.check(cases, subject).status is Status.VIOLATED for cases in drawn):
-            missed.append(name)
-    return missed
+    return [name for name, subject in trial.damaged.items() if not found_out(trial, subject, seed)]
+
+
+def found_out(trial: Trial, subject: Subject, seed: int = 5) -> bool:
+    """Whether the trial's first random shapes find a subject out: by a case that violates the statement, or of a
+    promised rate, of which some cases may fail, by more failures than chance explains.
+
+    Raises:
+        ValueError: the trial draws no cases.
+    """
+    draw = _draw_of(trial)
+    shapes = (draw(seeding.generator(seed, i)) for i in range(trial.shows_after))
+    if trial.rate is None:
+        return any(trial.check(cases.first(FEW_CASES), subject).status is Status.VIOLATED for cases in shapes)
+    counts = [_counted(trial, number, cases, subject)[0] for number, cases in enumerate(shapes)]
+    return bool(contradictions(counts, trial.rate.delta))
+
+
+def _counted(trial: Trial, number: int, cases: Cases, subject: Subject) -> tuple[RateCell, np.ndarray]:
+    """Of a promised rate, a shape's failures as a cell, and which cases they are."""
+    assert trial.rate is not None
+    failed = np.asarray(trial.rate.fails(cases, trial.measure(cases, subject)))
+    return RateCell(f"in shape {number}", trial.key, int(failed.sum()), len(failed), pool="in all shapes"), failed

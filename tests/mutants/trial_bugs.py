@@ -20,7 +20,9 @@ SEARCH = bugs_in(
     "synthetic/trials/search.py", "synthetic/trials/trials",
     ("every_shape_the_same", "generator(seed, len(shapes), ", "generator(seed, 0, "),
     ("violations_are_forgotten", "    if broken:\n        keep", "    if not broken and counts:\n        keep"),
-    ("controls_always_pass", "if not any(trial.check", "if False and not any(trial.check"),
+    ("controls_always_pass", "return any(trial.check", "return True or any(trial.check"),
+    ("one_failure_finds_a_rate_out", "return bool(contradictions(counts, trial.rate.delta))",
+     "return any(cell.failures for cell in counts)"),
 )  # fmt: skip
 
 FILES = bugs_in(

@@ -6,6 +6,7 @@ import pytest
 
 from synthetic.phase_diagram import PhaseDiagram, PhaseSettings, build_planes, corners, main, run
 from synthetic.sweeps.subspace_model import OneBlockResult, run_one_block
+from synthetic.trials.files import Counterexample
 from tests.command_lines import status_of
 
 SMALL = [
@@ -80,15 +81,23 @@ def test_a_run_goes_on_where_it_was_interrupted(finished, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_a_contradicted_guarantee_is_a_violation(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("noise", "keys"),
+    [("bounded", {"theorem_2c_signed"}), ("gaussian", {"theorem_2c_signed", "theorem_2g_signed"})],
+)
+def test_a_contradicted_guarantee_is_a_violation(noise, keys, tmp_path, capsys):
     def careless(task):
         return OneBlockResult(task.cell.trials // 2, 0, task.cell.trials - task.cell.trials // 2, 3)
 
-    options = PhaseDiagram(noises=("bounded",), refinements=0, trials=40, largest_cluster=40, ambient_dim=12,
+    options = PhaseDiagram(noises=(noise,), refinements=0, trials=40, largest_cluster=40, ambient_dim=12,
                            out=tmp_path / "run", figures=False)  # fmt: skip
     assert run(options, measure=careless) == 1
     assert "VIOLATED" in capsys.readouterr().out
-    assert list((tmp_path / "run").glob("counterexample-theorem_2c_signed-*-trial3.npz"))
+    kept = sorted((tmp_path / "run").glob("counterexample-*-trial3.npz"))
+    assert {path.name.split("-")[1] for path in kept} == keys
+    # Of the theorem that was violated, whose statement it is replayed on.
+    for path in kept:
+        assert Counterexample.load(path).trial.key in keys
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,7 @@ def test_bad_arguments_are_named(arguments, name, capsys, tmp_path):
 def test_lines_that_round_to_one_size_are_places_of_their_own():
     """Their batches are others: as one place only the worst of them would count."""
     (plane,) = build_planes(PhaseSettings(noises=("gaussian",), coarse=8, refinements=4))
-    sizes = [plane.size(j) for j in range(plane.steps + 1)]
-    assert len(set(sizes)) < len(sizes)
-    places = [plane.task(3, j)[1]["place"] for j in range(plane.steps + 1)]
-    assert len(set(places)) == len(places)
+    line = next(j for j in range(plane.steps) if plane.size(j) == plane.size(j + 1))
+    one, other = (plane.task(3, j)[1] for j in (line, line + 1))
+    assert one["cluster_size"] == other["cluster_size"]
+    assert one["place"] != other["place"]

@@ -1,5 +1,6 @@
 """The training command: runs, figures, resumption, refusals, and a verdict that notices."""
 
+import math
 import shutil
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import torch
 from synthetic import train_stack
 from synthetic.runs.backends import BackendOptions
 from synthetic.train_stack import main
-from synthetic.training.report import breakdown, mean_and_spread, usable_rates
+from synthetic.training.report import breakdown, breakdown_rows, mean_and_spread, print_breakdown, usable_rates
 from synthetic.training.training import Optimisation, train
 from tests.command_lines import status_of
 from theory.judging.verdicts import Status, Verdict
@@ -156,3 +157,20 @@ def test_breakdown_and_usable_rates_by_hand():
     rows = [{"learning_rate": rate, "x": x} for rate, x in ((1e-3, 0.8), (1e-2, 0.9), (1e-1, float("nan")))]
     assert usable_rates(rows, "x") == "best 0.900 at 0.01; 1 of 3: 0.01 to 0.01"
     assert usable_rates(rows, "x", 0.2).endswith("2 of 3: 0.001 to 0.01")
+
+
+def test_an_arm_of_which_a_seed_diverged_breaks_down_earlier(capsys):
+    """By its survivor alone it would last to the end of the levels."""
+    levels = (0.5, 1.0, 1.5)
+    ideal = [{"batch_size": 24, "noise_level": level, "input_sharpness": 0.9, "identity_sharpness": 1.0,
+              "mapped_sharpness": 1.0, "identity_ceiling": 0.7, "mapped_ceiling": 0.9} for level in levels]  # fmt: skip
+    rest = dict.fromkeys(("certified", "separated_rate", "neighbour_accuracy", "attention_first", "attention_last",
+                          "blocks", "blocks_sharpened", "blocks_dulled"), 1.0)  # fmt: skip
+    rows = [{**rest, "arm": "a", "batch_size": 24, "noise_level": level, "diverged": diverged,
+             "sharpness": math.nan if diverged else 1.0}
+            for level in levels for diverged in (False, level > 1.2)]  # fmt: skip
+    found = {row["name"]: row["noise_level"] for row in breakdown_rows(rows, ideal)}
+    assert found["identity"] == math.inf
+    assert found["a"] == pytest.approx(1.0 + 0.5 * (1.0 - 0.95) / (1.0 - 0.5))
+    print_breakdown(rows, ideal)
+    assert capsys.readouterr().out.count("1 of 2 diverged") == 1

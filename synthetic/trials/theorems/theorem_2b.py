@@ -114,7 +114,7 @@ def _gaussian(promise: str) -> Trial:
         measure_stack,
         rate=Rate(DELTA, FAILURES[promise]),
         draw=_draw_at(gaussian_separation if promise in ("separation", "extremes") else gaussian_persistence),
-        damaged={"OnePointSwapped": damaged.OnePointSwapped},
+        damaged={"OnePointOfAllSwapped": damaged.OnePointOfAllSwapped},
         defaults={"extremes": np.array([-1.0, 1.0])},
         part=f"Gaussian noise, {promise}",
     )

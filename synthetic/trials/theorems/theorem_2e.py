@@ -81,7 +81,7 @@ TRIALS = (
         measure_stack,
         rate=Rate(DELTA, _leaks),
         draw=draw,
-        damaged=damaged.stacks("ThresholdIgnored") | {"OnePointSwapped": damaged.OnePointSwapped},
+        damaged=damaged.stacks("ThresholdIgnored") | {"OnePointOfAllSwapped": damaged.OnePointOfAllSwapped},
         defaults={"unit_inputs": True},
         part="false edges",
     ),

@@ -10,7 +10,7 @@ from synthetic.batches.seeding import generator
 from synthetic.sweep_noise import main as sweep_noise
 from synthetic.trials.files import Counterexample
 from synthetic.trials.registry import trial_of, trials
-from synthetic.trials.search import search, unnoticed
+from synthetic.trials.search import found_out, search, unnoticed
 from synthetic.trials.stacks import BATCHES_A_SHAPE, column, column_array, random_clusters
 from tests.command_lines import status_of
 from tests.strategies import labels_of
@@ -60,6 +60,12 @@ def test_a_search_counts_names_and_repeats_itself(as_users_call, key):
 def test_damaged_parts_are_found_out(as_users_call, key):
     assert trial_of(key).damaged, "a trial that can notice nothing says nothing"
     assert unnoticed(trial_of(key)) == []
+
+
+@pytest.mark.parametrize("key", QUICKLY)
+def test_what_is_sound_is_not_found_out(as_users_call, key):
+    """A control that finds everything out proves nothing: of a promised rate some sound cases fail."""
+    assert not found_out(trial_of(key), trial_of(key).subject)
 
 
 def test_the_noise_sweep_is_not_promised_a_rate():
