@@ -1,5 +1,6 @@
 """Propositions 8 and 9 on trial: samples of populations whose true means are known, again and again."""
 
+from functools import lru_cache, partial
 from itertools import combinations
 
 import numpy as np
@@ -95,9 +96,9 @@ def too_high(_: Cases, excess: np.ndarray) -> np.ndarray:
 
 
 def draw_candidates(rng: np.random.Generator) -> Cases:
-    """Candidates of which some reach the target and the rest miss it, by little."""
-    count = int(rng.integers(4, 13))
-    good = int(rng.integers(0, count))
+    """Candidates of which the first few reach the target and the rest miss it, by little: so many that one by one some
+    would be accepted."""
+    count, good = int(rng.integers(20, 61)), int(rng.integers(0, 3))
     target = float(rng.uniform(0.4, 0.8))
     truth = np.where(np.arange(count) < good, target + 0.25 * (1.0 - target), target - 0.01)
     values = rng.random((SAMPLES, NEW_ROWS, count)) < truth
@@ -124,8 +125,10 @@ def measure_choice(cases: Cases, subject: Subject) -> np.ndarray:
     """Whether a candidate that misses its target is accepted."""
     wrong = np.asarray(cases["truth"]) < float(cases["target"])
     found = []
+    # Of few values there are few means.
+    floor = lru_cache(partial(divergence_floor, count=NEW_ROWS, delta=DELTA))
     for values in np.asarray(cases["values"]):
-        floors = np.array([divergence_floor(mean, len(values), DELTA) for mean in values.mean(axis=0)])
+        floors = np.array([floor(mean) for mean in values.mean(axis=0)])
         found.append(bool((subject(floors, float(cases["target"])) & wrong).any()))
     return np.array(found)
 
