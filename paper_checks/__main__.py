@@ -33,7 +33,6 @@ from pathlib import Path
 
 import torch
 
-from models.cifar.data.images import load_images, require_test_and_classes
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
 from models.run_folder import differing, open_run_folder
@@ -175,7 +174,6 @@ def run(options: PaperChecks) -> int:
     seen = None
     if any(trains(claim, tier) for claim in claims):
         # Decoded once, before many processes ask for them; and what is wrong with them is said before a folder is made.
-        require_test_and_classes(load_images(tier.config.data))
         seen = fingerprint_of(tier)
     name = f"paper-checks-{tier.name}"
     settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}

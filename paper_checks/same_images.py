@@ -7,6 +7,7 @@ would be paired with the ones of before, and nothing would tell.
 from pathlib import Path
 
 from models.cifar.data.fingerprint import FINGERPRINT_FILE, fingerprint, read_fingerprint
+from models.cifar.data.images import require_test_and_classes
 from models.cifar.training.state import other_images
 from paper_checks.tasks import TASKS
 from paper_checks.tiers import Tier
@@ -21,9 +22,9 @@ def fingerprint_of(tier: Tier) -> dict:
     """Of the first seed's images, with the classes that they have in a control run.
 
     Raises:
-        ValueError: images that cannot be used.
+        ValueError: images that cannot be used: none to test with, or one class.
     """
-    return fingerprint(images(seeded(tier.config, 0).data, tier.control))
+    return fingerprint(require_test_and_classes(images(seeded(tier.config, 0).data, tier.control)))
 
 
 def not_its_images(folder: Path, found: dict) -> list[str]:

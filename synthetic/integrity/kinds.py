@@ -1,6 +1,5 @@
 """What kinds of run folders there are, told apart by the settings that they keep, and what can be worked out again."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -72,11 +71,12 @@ class Kind:
 def _noise(config: dict, tables: Tables, folder: Path) -> Again:
     rows, delta = tables("rows"), config["delta"]
     passed = all(row["audit"] == "passed" for row in rows)
-    text = (folder / "audit.json").read_text(encoding="utf-8") if (folder / "audit.json").exists() else ""
-    found = json.loads(text)["complaints"] if text else []
-    complaints = [] if passed or found or not text else ["audit.json: has none of the rows' complaints"]
+    path = folder / "audit.json"
+    found = read_json(path)["complaints"] if path.exists() else []
     # Its verdicts follow from rows that its own audit does not believe.
-    complaints += [f"audit.json: {each}" for each in found]
+    complaints = [f"audit.json: {each}" for each in found]
+    if path.exists() and not found and not passed:
+        complaints = ["audit.json: has none of the rows' complaints"]
     return Again(summarize_verdicts(rows, delta), {"boundaries": summarize_boundaries(rows, delta)}, complaints)
 
 

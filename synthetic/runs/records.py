@@ -93,8 +93,10 @@ class RunRecorder:
         details = _read_keyed(self._details_table.path, [*self.tables.keys])
         counts = details["cell"].value_counts()
         name = self.tables.count
-        last = details.groupby("cell")[self.tables.keys[-1]].max() + 1
-        expected = last.reindex(rows["cell"]) if name is None else rows.set_index("cell")[name]
+        if name is None:
+            expected = (details.groupby("cell")[self.tables.keys[-1]].max() + 1).reindex(rows["cell"])
+        else:
+            expected = rows.set_index("cell")[name]
         whole = {cell for cell, count in expected.items() if counts.get(cell, 0) == count}
         self.rows = _taken(self._rows_table, rows[rows["cell"].isin(whole)])
         self.details = _taken(self._details_table, details[details["cell"].isin(whole)])

@@ -8,6 +8,7 @@ from synthetic.sweeps.noise_cells import cell_cases
 from synthetic.sweeps.noise_report import rate_cells
 from synthetic.sweeps.subspace_model import OneBlockTask, by_theorem, floor_cells
 from synthetic.trials.files import Counterexample
+from synthetic.trials.graphs import graph_key
 from synthetic.trials.registry import trial_of
 from theory.judging.rates import culprits
 from theory.judging.verdicts import Status
@@ -42,8 +43,7 @@ def save_batch_failures(
     for theorem, own in by_theorem([row for row in rows if row["guaranteed"]]):
         for index in culprits(floor_cells(own), delta):
             task, number = task_of(own[index]), int(own[index]["first_failure"])
-            key = f"{theorem.name.lower().replace(' ', '_')}_{'squared' if task.squared else 'signed'}"
-            _save(folder, task.cell, number, counterexample(task.cell, key, number))
+            _save(folder, task.cell, number, counterexample(task.cell, graph_key(theorem, task.squared), number))
 
 
 def counterexample(cell: Cell, key: str, number: int) -> Counterexample:

@@ -36,6 +36,11 @@ def filled_subspaces(
     return Cases({"points": points}, {"labels": labels, "threshold": threshold})
 
 
+def graph_key(statement: Statement, squared: bool) -> str:
+    """Of the trial of a floor, signed or squared."""
+    return f"{statement.name.lower().replace(' ', '_')}_{'squared' if squared else 'signed'}"
+
+
 def graph_trial(
     statement: Statement, kind: str, draw: Callable[[bool], Callable[[np.random.Generator], Cases]]
 ) -> Trial:
@@ -43,7 +48,7 @@ def graph_trial(
     squared = kind == "squared"
     return Trial(
         statement,
-        f"{statement.name.lower().replace(' ', '_')}_{kind}",
+        graph_key(statement, squared),
         ("points",),
         ("labels", "threshold"),
         _measure,
