@@ -17,7 +17,7 @@ Exit status: 1 a default number had to move; others as in all commands (--help).
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,11 @@ from theory.batches.clusters import pair_counts
 from theory.console.extras import require_extra
 from theory.depth_threshold import cross_pairs, depth_certificate
 from theory.fusion_ceiling import fusion_threshold
+from theory.judging.verdicts import Verdict, judge
 from theory.noise_ceiling import ceiling_certificate, gaussian_extremes
+from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.inputs import require_choice, sizes_of_clusters
+from theory.numerics.whole_files import write_json
 from theory.rigorous.ceilings import Ceiling, Pairs, certify_bounded, certify_cosine
 from theory.rigorous.certificates import Certificate
 from theory.rigorous.floors import certify_bounded_connection
@@ -167,6 +170,11 @@ def certify_case(cell: int, case: Case) -> dict:
     }  # fmt: skip
 
 
+def judge_numbers(rows: Sequence[dict]) -> Verdict:
+    """Whether all default numbers are certified as they are: none of them had to move."""
+    return judge("Section 2h: default numbers", [row["moves"] for row in rows], 0.0, True, discrete=True)
+
+
 def _said(arguments: dict) -> dict:
     """Arguments as a table can hold them."""
     return {"arguments": " ".join(f"{name}={value}".replace(" ", "") for name, value in arguments.items())}
@@ -202,8 +210,9 @@ def run(options: CertifyOptions) -> int:
     moved = [row for row in recorder.rows if row["certified"] != row["default"]]
     total = sum(row["seconds"] for row in recorder.rows)
     print(f"{len(recorder.rows) - len(moved)} of {len(recorder.rows)} default numbers are certified, in {total:.1f} s")
+    write_json(folder / "verdicts.json", [judge_numbers(recorder.rows)])
     print(f"Rows: {recorder.rows_path}")
-    return 1 if moved else 0
+    return CHECK_FAILED if moved else DONE
 
 
 def main(arguments: list[str] | None = None) -> int:

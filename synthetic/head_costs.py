@@ -12,7 +12,7 @@ Exit status: as in all commands (--help), never 1.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
@@ -85,20 +85,22 @@ def make_step(kind: HeadKind, n: int, settings: CostSettings, device: torch.devi
     return step, count_parameters(head)
 
 
-def cost_rows(settings: CostSettings, device: torch.device) -> list[dict]:
-    """costs.csv: one row a head and batch size."""
-    rows: list[dict] = []
-    for n in tqdm(settings.batch_sizes, disable=None, unit="batch size"):
-        made = {kind: make_step(kind, n, settings, device) for kind in get_args(HeadKind)}
+def cost_rows(settings: CostSettings, device: torch.device, finished: Set[int] = frozenset()) -> Iterator[dict]:
+    """costs.csv: one row a head and batch size; of sizes all of whose cells are ``finished`` none."""
+    kinds = get_args(HeadKind)
+    for place, n in enumerate(tqdm(settings.batch_sizes, disable=None, unit="batch size")):
+        cells = range(place * len(kinds), (place + 1) * len(kinds))
+        if finished >= {*cells}:
+            continue
+        made = {kind: make_step(kind, n, settings, device) for kind in kinds}
         times = in_turn({kind: step for kind, (step, _) in made.items()}, settings.rounds, device)
-        for kind, own in times.items():
-            ratio, _ = own.over(times[REFERENCE])
-            rows.append({
-                "cell": len(rows), "head": kind, "batch_size": n, "parameters": made[kind][1],
-                "milliseconds": own.milliseconds, "ratio": ratio.median,
+        for cell, kind in zip(cells, kinds):
+            ratio, _ = times[kind].over(times[REFERENCE])
+            yield {
+                "cell": cell, "head": kind, "batch_size": n, "parameters": made[kind][1],
+                "milliseconds": times[kind].milliseconds, "ratio": ratio.median,
                 "ratio_low": ratio.low, "ratio_high": ratio.high,
-            })  # fmt: skip
-    return rows
+            }  # fmt: skip
 
 
 def run(options: HeadCosts) -> int:
@@ -112,8 +114,10 @@ def run(options: HeadCosts) -> int:
     device, out = resolve_device(settings.device), options.folder("costs")
     make_step("batchformer", min(settings.batch_sizes), replace(settings, depth=1), device)
     recorder = RunRecorder(out, asdict(settings), options.resume, device, COSTS, options.accept_other_version)
-    for row in [] if recorder.rows else cost_rows(settings, device):
-        recorder.add(row)
+    before = recorder.finished
+    for row in cost_rows(settings, device, before):
+        if row["cell"] not in before:
+            recorder.add(row)
     print(
         f"D = {settings.feature_dim}, width {settings.width}, depth {settings.depth}, two views, float32, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {settings.rounds} rounds"

@@ -56,6 +56,8 @@ REPEAT_SECONDS = 1.0
 # Points that a slope needs for a standard error.
 FEWEST_POINTS = 3
 Axis = Literal["n", "ambient_dim", "depth"]
+# (name of a table, its rows so far)
+Keep = Callable[[str, list[dict]], None]
 AXES: dict[Axis, str] = {"n": "points", "ambient_dim": "coordinates", "depth": "blocks"}
 
 
@@ -237,8 +239,13 @@ def slopes(rows: list[dict]) -> list[dict]:
     return found
 
 
-def _print_comparison(options: LargeBatchOptions) -> list[dict]:
-    sizes = [n for n in options.sizes if n <= LARGEST_DENSE] if options.rounds else []
+def dense_sizes(options: LargeBatchOptions) -> list[int]:
+    """Sizes of the second table."""
+    return [n for n in options.sizes if n <= LARGEST_DENSE] if options.rounds else []
+
+
+def _print_comparison(options: LargeBatchOptions, keep: Keep) -> None:
+    sizes = dense_sizes(options)
     if sizes:
         print(f"Tiled over dense, median [min, max] of {options.rounds} rounds; seconds are medians")
         print("     n   measure: dense    tiled   ratio                 train: dense    tiled   ratio")
@@ -252,7 +259,7 @@ def _print_comparison(options: LargeBatchOptions) -> list[dict]:
         )
         print(f"{n:6d}   {cells}", flush=True)
         rows.append(row)
-    return rows
+        keep("ratios", rows)
 
 
 def shapes(options: LargeBatchOptions) -> list[Shape]:
@@ -264,7 +271,7 @@ def shapes(options: LargeBatchOptions) -> list[Shape]:
     ]
 
 
-def _print_needs(options: LargeBatchOptions) -> list[dict]:
+def _print_needs(options: LargeBatchOptions, keep: Keep) -> list[dict]:
     what = "all measurements" if options.work == "measure" else "a training step"
     where = "process / device" if options.device != "cpu" else "process"
     print(f"Time and peak memory of a fresh {where}: {what}; products: what the bare ones would take")
@@ -278,6 +285,7 @@ def _print_needs(options: LargeBatchOptions) -> list[dict]:
         shown += f"{row['seconds']:7.2f}   {row['product_seconds']:8.2f}   {peak:>11} MiB   "
         print(f"{shown}{row['one_matrix_mib']:12.0f} MiB", flush=True)
         rows.append(row)
+        keep("memory", rows)
     return rows
 
 
@@ -317,18 +325,19 @@ def run(options: LargeBatchOptions) -> int:
     if options.out is not None:
         settings = {k: v for k, v in asdict(options).items() if k != "out"}
         recorder = RunRecorder(options.out, settings, False, device)
+
+    def keep(name: str, rows: list[dict]) -> None:
+        # Rewritten whole after every row: what is interrupted loses the row under way.
+        if recorder is not None and rows:
+            write_table(recorder.path / f"{name}.csv", rows)
+
     print(f"{options.dtype}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     # First the processes: one that is started by a large process counts its starter's peak as its own.
-    needs = _print_needs(options)
-    grown = slopes(needs)
+    grown = slopes(_print_needs(options, keep))
     _print_slopes(grown)
-    ratios = _print_comparison(options)
-    if recorder is None:
-        return DONE
-    for name, rows in (("memory", needs), ("slopes", grown), ("ratios", ratios)):
-        if rows:
-            write_table(recorder.path / f"{name}.csv", rows)
-    return finish(recorder.path, [], True)
+    keep("slopes", grown)
+    _print_comparison(options, keep)
+    return DONE if recorder is None else finish(recorder.path, [], True)
 
 
 def main(arguments: list[str] | None = None) -> int:

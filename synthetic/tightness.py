@@ -27,6 +27,7 @@ from synthetic.slack import depth, fusion, separation, soft
 from synthetic.slack.options import LISTS, TightnessOptions, grid_points
 from synthetic.slack.rows import contradicted, judge_rows, print_rows
 from theory.judging.statements import THEOREM_2E, THEOREM_2F, THEOREM_2G
+from theory.judging.verdicts import Status
 from theory.numerics.commands import CHECK_FAILED, DONE
 from theory.numerics.whole_files import write_json, write_table
 
@@ -64,15 +65,18 @@ def run(options: TightnessOptions) -> int:
             write_table(folder / f"{name}.csv", rows)
     if options.bound == "separation":
         separation.print_table(rows)
-        failed = not all(r["tightness_high"] >= 1.0 for r in rows)
-        return finish(folder, failed)
-    statement, claim, ratio = PROMISES[options.bound]
-    print_rows(rows, ratio, MORE.get(options.bound, ()))
-    verdict = judge_rows(statement.name, claim, rows, options.delta)
-    print(f"  {verdict}\n      {statement.headline}")
+        verdict = separation.judge_rows(rows)
+        print(f"  {verdict}")
+        failed = verdict.status is Status.VIOLATED
+    else:
+        statement, claim, ratio = PROMISES[options.bound]
+        print_rows(rows, ratio, MORE.get(options.bound, ()))
+        verdict = judge_rows(statement.name, claim, rows, options.delta)
+        print(f"  {verdict}\n      {statement.headline}")
+        failed = contradicted(rows, verdict, below=options.bound == "depth")
     if folder is not None:
         write_json(folder / "verdicts.json", [verdict])
-    return finish(folder, contradicted(rows, verdict, below=options.bound == "depth"))
+    return finish(folder, failed)
 
 
 def _check(points: Sequence[dict], options: TightnessOptions) -> None:

@@ -117,7 +117,7 @@ def _contents(folder: Path) -> Found:
     unlisted = kind.check(folder)
     if unlisted:
         return Found(State.BROKEN, "; ".join(unlisted))
-    if not any((folder / name).exists() for name in (kind.last, TASK)):
+    if not ((folder / TASK).exists() or ((folder / kind.last).exists() and kind.finished(config, table))):
         return Found(State.WHOLE, f"whole, not finished: {kind.name}{count}")
     again = kind.again(config, table, folder)
     complaints = list(again.complaints)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -11,11 +12,15 @@ from models.advisor.coverage.table import coverage_rows
 from models.advisor.prospective import read_predictions
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint
 from models.cifar.training.config import TrainConfig
+from models.heads import HeadKind
+from synthetic.certify import judge_numbers
 from synthetic.head_costs import CostSettings
+from synthetic.large_batches import LargeBatchOptions, dense_sizes, shapes
 from synthetic.over_fusion import FusionSettings, verdicts_of
 from synthetic.phase_diagram import PhaseSettings, with_floors
 from synthetic.runs.stored_verdicts import verdict_of_rows
 from synthetic.sharpening_map import MapSettings
+from synthetic.slack import separation
 from synthetic.slack.rows import judge_rows
 from synthetic.sweep_batch import BatchSettings
 from synthetic.sweeps.denoising import judge_denoising
@@ -53,6 +58,7 @@ class Kind:
         settings: that its configuration has; of kinds that fit it is the one with most.
         rows: the table that grows as the run goes on; None: there is none.
         last: the file that a finished run has.
+        finished: whether that file, where it grows too, is as long as the run's configuration makes it.
         again: (configuration, tables, folder) -> what follows from the rows of a finished run.
         file: that keeps the configuration.
         check: complaints about files that no manifest names, of a run that is not finished too.
@@ -65,6 +71,7 @@ class Kind:
     last: str
     again: Callable[[dict, Tables, Path], Again] = lambda config, tables, folder: Again()
     file: str = "config.json"
+    finished: Callable[[dict, Tables], bool] = lambda config, tables: True
     check: Callable[[Path], list[str]] = lambda folder: []
 
 
@@ -94,10 +101,19 @@ def _training(config: dict, tables: Tables, folder: Path) -> Again:
 
 def _tightness(config: dict, tables: Tables, folder: Path) -> Again:
     if config["bound"] == "separation":
-        # Its verdict is the exit status alone.
-        return Again()
+        return Again([separation.judge_rows(tables("tightness"))])
     statement, claim, _ = PROMISES[config["bound"]]
     return Again([judge_rows(statement.name, claim, tables("slack"), config["delta"])])
+
+
+def _all_costs(config: dict, tables: Tables) -> bool:
+    return len(tables("costs")) == len(config["batch_sizes"]) * len(get_args(HeadKind))
+
+
+def _all_large_batches(config: dict, tables: Tables) -> bool:
+    names = _names(LargeBatchOptions) - {"out"}
+    options = LargeBatchOptions(**{n: tuple(v) if isinstance(v := config[n], list) else v for n in names})
+    return (len(tables("memory")), len(tables("ratios"))) == (len(shapes(options)), len(dense_sizes(options)))
 
 
 def _checkpoint(folder: Path) -> list[str]:
@@ -151,11 +167,14 @@ KINDS = (
     Kind("over-fusion", "synthetic.over_fusion", _names(FusionSettings), "curves", VERDICTS,
          lambda config, tables, folder: Again(verdicts_of(tables("curves")))),
     Kind("sharpening map", "synthetic.sharpening_map", _names(MapSettings), "map", VERDICTS),
-    Kind("head costs", "synthetic.head_costs", _names(CostSettings), "costs", "costs.csv"),
+    Kind("head costs", "synthetic.head_costs", _names(CostSettings), "costs", "costs.csv",
+         finished=_all_costs),
     Kind("tightness", "synthetic.tightness", frozenset({"bound", "delta", "trials"}), "slack", VERDICTS, _tightness),
     Kind("adversary", "synthetic.adversary", frozenset({"random_batches", "restarts", "steps"}), "trials", VERDICTS),
-    Kind("large batches", "synthetic.large_batches", frozenset({"sizes", "rounds", "work"}), "memory", "memory.csv"),
-    Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", "rows.csv"),
+    Kind("large batches", "synthetic.large_batches", frozenset({"sizes", "rounds", "work"}), "memory", "memory.csv",
+         finished=_all_large_batches),
+    Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", VERDICTS,
+         lambda config, tables, folder: Again([judge_numbers(tables("rows"))])),
     Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv",
          check=_checkpoint),
     Kind("benchmark against peers", "models.cifar.benchmark",

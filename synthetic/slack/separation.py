@@ -15,6 +15,7 @@ from synthetic.batches.union_of_subspaces import cone_clusters, equiangular_clus
 from synthetic.slack.options import Point, TightnessOptions
 from synthetic.slack.rows import FINE_MARGIN, crossing_in_two_passes
 from theory.batches.clusters import ClusterLayout, cluster_layout, contiguous_labels
+from theory.judging.verdicts import Verdict, judge
 from theory.measurements import cosine_extremes
 from theory.noise_ceiling import gaussian_separation
 
@@ -81,6 +82,12 @@ def measure(combination: int, point: Point, options: TightnessOptions) -> dict:
         "measured_high": high, "tightness": measured / bound, "tightness_low": low / bound,
         "tightness_high": high / bound,
     }  # fmt: skip
+
+
+def judge_rows(rows: Sequence[dict]) -> Verdict:
+    """No breakdown lies below its bound with its whole interval."""
+    bounds, breakdowns = ([row[name] for row in rows] for name in ("bound", "measured_high"))
+    return judge("Theorem 2b: separation ceilings", bounds, breakdowns, True, discrete=True)
 
 
 def print_table(rows: Sequence[dict]) -> None:

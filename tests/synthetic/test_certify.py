@@ -1,12 +1,15 @@
 """The command that certifies a grid of ceilings, floors and thresholds."""
 
+import json
 import sys
 
 import pandas as pd
 import pytest
 
 from synthetic import certify
+from synthetic.integrity.folders import look_at
 from tests.command_lines import status_of
+from theory.numerics.manifest import settle
 
 KINDS = ["alpha", "beta", "depth_threshold", "fusion_threshold", "bounded_persistence", "bounded_connection"]
 
@@ -20,6 +23,11 @@ def test_one_of_each_quick_kind(tmp_path, capsys):
     assert (table["failure_low"] <= table["failure_high"]).all()
     assert (table["failure_high"] <= table["allowed"]).all()
     assert "6 of 6 default numbers are certified" in capsys.readouterr().out
+    words = "whole, finished: certified numbers, 6 rows; its verdicts follow from the rows: 1 HOLDS"
+    assert look_at(tmp_path / "run").words == words
+    (tmp_path / "run" / "verdicts.json").unlink()
+    settle(tmp_path / "run")
+    assert look_at(tmp_path / "run").words == "whole, not finished: certified numbers, 6 rows"
 
 
 def test_a_number_that_has_to_move_fails_the_run(tmp_path, monkeypatch, capsys):
@@ -29,6 +37,7 @@ def test_a_number_that_has_to_move_fails_the_run(tmp_path, monkeypatch, capsys):
     assert status_of(certify.main, arguments) == 1
     row = pd.read_csv(tmp_path / "run" / "rows.csv").iloc[0]
     assert row["moves"] > 0
+    assert json.loads((tmp_path / "run" / "verdicts.json").read_text())[0]["status"] == "VIOLATED"
     assert row["default"] < row["certified"] < 1.05 * row["default"]
     assert "0 of 1 default numbers" in capsys.readouterr().out
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from synthetic import adversary, benchmark, tightness
+from synthetic.integrity.folders import look_at
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
 from synthetic.slack import depth, fusion, separation, soft
 from synthetic.trials.registry import trial_of
@@ -54,6 +55,7 @@ def test_tightness_command(tmp_path, capsys):
     table = pd.read_csv(tmp_path / "t" / "tightness.csv")
     assert ((table["tightness"] > 1.0) & (table["tightness"] < 1.5)).all()
     assert (tmp_path / "t" / "tightness_grid.png").exists()
+    assert look_at(tmp_path / "t").words.endswith("its verdicts follow from the rows: 1 HOLDS")
     assert "tightness" in capsys.readouterr().out
     assert tightness.main(["--trials", "3"]) == 2
     assert tightness.main(["--within-cos", "0"]) == 2
@@ -105,11 +107,12 @@ def test_tightness_refuses_before_it_measures(capsys):
 
 
 @pytest.mark.parametrize("factor", [1.3, 2.0])
-def test_tightness_notices_a_bound_that_is_too_strong(monkeypatch, capsys, factor):
+def test_tightness_notices_a_bound_that_is_too_strong(tmp_path, monkeypatch, capsys, factor):
     true_bound = separation.gaussian_separation
     monkeypatch.setattr(separation, "gaussian_separation", lambda *law: factor * true_bound(*law))
     arguments = ["--ambient-dims", "16", "--num-clusters", "2", "--cluster-sizes", "3", "--within-cos", "1"]
-    assert tightness.main([*arguments, "--trials", "400"]) == 1
+    assert tightness.main([*arguments, "--trials", "400", "--out", str(tmp_path / "t")]) == 1
+    assert look_at(tmp_path / "t").words.endswith("its verdicts follow from the rows: 1 VIOLATED")
     assert "nan" not in capsys.readouterr().out
 
 

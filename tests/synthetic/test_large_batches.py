@@ -7,7 +7,9 @@ import torch
 
 from models import stack as stack_module
 from synthetic import large_batches
+from synthetic.integrity.folders import look_at
 from synthetic.large_batches import LargeBatchOptions, Shape, need, slopes
+from tests.command_lines import status_of
 from tests.stand_in import ACCELERATORS, accelerator
 
 # No command of these tests has time for more.
@@ -34,7 +36,25 @@ def test_large_batches_command(tmp_path, capsys, monkeypatch):
     assert found["slopes"]["axis"].tolist() == ["ambient_dim"], "one size and one depth have no slope"
     assert (found["ratios"][["measure_ratio", "train_ratio"]] > 0).all(axis=None)
     assert (tmp_path / "run" / "large_batches.png").stat().st_size > 0
+    assert look_at(tmp_path / "run").words == "whole, finished: large batches, 5 rows"
     assert large_batches.main(arguments) == 2, "the folder is taken"
+
+
+def test_what_is_interrupted_keeps_the_batches_before(tmp_path, monkeypatch):
+    """Of an hour's run the row under way is lost, and the folder is not taken for a finished one."""
+    monkeypatch.setattr(large_batches, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    monkeypatch.setattr(large_batches, "PRODUCT_SIZE", 8)
+    monkeypatch.setattr(large_batches, "REPEAT_SECONDS", 0.0)
+
+    def interrupted(shape, options):
+        if shape.axis == "depth":
+            raise KeyboardInterrupt
+        return need(shape, options)
+
+    monkeypatch.setattr(large_batches, "need", interrupted)
+    assert status_of(large_batches.main, ["--sizes", "64", "--out", str(tmp_path / "run"), *SMALL]) == 130
+    assert len(pd.read_csv(tmp_path / "run" / "memory.csv")) == 4
+    assert look_at(tmp_path / "run").words == "whole, not finished: large batches, 4 rows"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from models.attention import TransFusionBlock
 from models.softmax_fusion import SoftmaxStack
 from synthetic import head_costs, over_fusion, sharpening_map
 from synthetic.batches.prescribed_cosines import draw_batches, mean_cosines
+from synthetic.integrity.folders import look_at
 from synthetic.trials.files import Counterexample
 from tests import reference
 from tests.command_lines import status_of
@@ -164,3 +166,21 @@ def test_costs_of_heads(tmp_path, capsys):
     assert rows.loc[rows["head"] == "linear", "parameters"].unique() == [72]
     assert (out / "head_costs.png").exists()
     assert "parameters" in capsys.readouterr().out
+    assert look_at(out).words == "whole, finished: head costs, 14 rows"
+
+
+def test_costs_of_heads_go_on_where_they_were_stopped(tmp_path, monkeypatch, capsys):
+    """Inside a batch size too: what is there is kept, what is missing is timed."""
+    out, timed = tmp_path / "run", head_costs.cost_rows
+    arguments = ["--batch-sizes", "8", "16", "--rounds", "2", "--feature-dim", "8", "--width", "8", "--depth", "1",
+                 "--out", str(out), "--no-figures"]  # fmt: skip
+    monkeypatch.setattr(head_costs, "cost_rows", lambda *given: islice(timed(*given), 9))
+    assert head_costs.main(arguments) == 0
+    assert look_at(out).words == "whole, not finished: head costs, 9 rows"
+    before = pd.read_csv(out / "costs.csv")
+    monkeypatch.setattr(head_costs, "cost_rows", timed)
+    assert head_costs.main([*arguments, "--resume"]) == 0
+    rows = pd.read_csv(out / "costs.csv")
+    assert rows[["head", "batch_size"]].drop_duplicates().shape == (14, 2)
+    pd.testing.assert_frame_equal(rows.head(9), before)
+    assert look_at(out).words == "whole, finished: head costs, 14 rows"
