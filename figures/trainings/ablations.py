@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.run_folder import RunFolder
+from figures.trainings.diverged import as_zero, counted_words
 
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -22,11 +23,11 @@ def draw(run: RunFolder) -> Figure | None:
     if ablation == "none":
         return None
     rows = run.tables["trainings"]
-    # A training that diverged has learned nothing: it counts as 0, in the mean and in the spread.
-    rows = rows.assign(**{name: rows[name].fillna(0.0) for name, _ in MEASURES})
+    diverged = counted_words(rows, MEASURES[0][0])
+    rows = as_zero(rows, *(name for name, _ in MEASURES))
     varied = {"loss": "learning_rate", "learning_rate": "learning_rate", "depth": "depth"}.get(ablation)
     if varied is None:
-        return draw_bars(rows, run)
+        return draw_bars(rows, run, diverged)
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 4.3), sharey=False)
     for ax, (measure, name) in zip(axes, MEASURES):
         draw_curves(ax, rows, varied, measure)
@@ -34,7 +35,7 @@ def draw(run: RunFolder) -> Figure | None:
         ax.set_ylim(0.0, 1.04)
     arms = rows["arm"].nunique()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, arms))
-    figure.suptitle(_title(rows, run, ablation), fontsize=10)
+    figure.suptitle(_title(rows, run, diverged), fontsize=10)
     return figure
 
 
@@ -54,8 +55,8 @@ def draw_curves(ax: Axes, rows: pd.DataFrame, varied: str, measure: str) -> None
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def draw_bars(rows: pd.DataFrame, run: RunFolder) -> Figure:
-    """Arms side by side: a dot a seed, a bar for the mean."""
+def draw_bars(rows: pd.DataFrame, run: RunFolder, diverged: str = "") -> Figure:
+    """Arms side by side: a dot a seed, a bar for the mean; the title says how many diverged."""
     arms = list(dict.fromkeys(rows["arm"]))
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.2 + 0.3 * len(arms)), sharey=True)
     for ax, (measure, name) in zip(axes, MEASURES):
@@ -68,13 +69,14 @@ def draw_bars(rows: pd.DataFrame, run: RunFolder) -> Figure:
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(arms)), arms)
     axes[0].invert_yaxis()
-    figure.suptitle(_title(rows, run, run.config["ablation"]), fontsize=10)
+    figure.suptitle(_title(rows, run, diverged), fontsize=10)
     return figure
 
 
-def _title(rows: pd.DataFrame, run: RunFolder, ablation: str) -> str:
+def _title(rows: pd.DataFrame, run: RunFolder, diverged: str) -> str:
     steps, seeds = run.config["optimisation"]["steps"], rows["seed"].nunique()
-    return (
-        rf"Ablation: {ablation.replace('_', ' ')} ($\sigma$ = {rows['noise_level'].iloc[0]:g}, "
+    title = (
+        rf"Ablation: {run.config['ablation'].replace('_', ' ')} ($\sigma$ = {rows['noise_level'].iloc[0]:g}, "
         f"n = {rows['batch_size'].iloc[0]}, {steps} steps, {seeds} seed{'s' * (seeds > 1)})"
     )
+    return "\n".join(filter(None, [title, diverged]))

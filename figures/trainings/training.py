@@ -13,6 +13,7 @@ from matplotlib.typing import LineStyleType
 
 from figures.run_folder import RunFolder
 from figures.ticks import plain_numbers_if_few
+from figures.trainings.diverged import as_zero, counted_words
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CEILINGS = (("identity", "C2"), ("mapped", "C4"))
@@ -24,9 +25,9 @@ IDEAL: tuple[tuple[str, str, LineStyleType], ...] = (
 
 
 def draw_breakdown(run: RunFolder) -> Figure:
-    """One panel a batch size: sharpness of the output against noise, trained (a dot a seed) and ideal. With several
-    batch sizes a last panel has the noise at which each curve breaks down."""
-    rows, ideal = run.tables["trainings"], run.tables["ideal"]
+    """One panel a batch size: sharpness of the output against noise, trained (a dot a seed, 0 where it diverged) and
+    ideal. With several batch sizes a last panel has the noise at which each curve breaks down."""
+    rows, ideal = as_zero(run.tables["trainings"], "sharpness"), run.tables["ideal"]
     sizes = sorted(ideal["batch_size"].unique())
     panels = len(sizes) + (len(sizes) > 1)
     figure, axes = plt.subplots(1, panels, figsize=(1.2 + 2.7 * panels, 3.8), squeeze=False)
@@ -41,7 +42,8 @@ def draw_breakdown(run: RunFolder) -> Figure:
             if not part.empty:
                 mean = part.groupby("noise_level")["sharpness"].mean()
                 ax.plot(mean.index, mean, color=f"C{i}")
-                ax.plot(part["noise_level"], part["sharpness"], MARKERS[i], color=f"C{i}", alpha=0.7)
+                # Those at 0 are seen whole.
+                ax.plot(part["noise_level"], part["sharpness"], MARKERS[i], color=f"C{i}", alpha=0.7, clip_on=False)
         ax.set_title(f"n = {size}")
         ax.set_xlabel(r"noise level $\sigma$")
         ax.set_xlim(left=0)
@@ -57,7 +59,9 @@ def draw_breakdown(run: RunFolder) -> Figure:
         "proved ceiling: W",
     ]
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    figure.suptitle("Trained against ideal breakdown: how much noise a stack can take", fontsize=10)
+    diverged = counted_words(run.tables["trainings"], "sharpness")
+    title = "Trained against ideal breakdown: how much noise a stack can take"
+    figure.suptitle("\n".join(filter(None, [title, diverged])), fontsize=10)
     return figure
 
 
@@ -99,20 +103,23 @@ def draw_blocks(run: RunFolder) -> Figure:
     arms = list(dict.fromkeys(rows["arm"]))
     figure, axes = plt.subplots(len(arms), 2, figsize=(8.8, 0.9 + 2.7 * len(arms)), squeeze=False)
     for line, arm in zip(axes, arms):
-        own = rows[(rows["arm"] == arm) & ~rows["diverged"].astype(bool)]
+        every = rows[rows["arm"] == arm]
+        every = every[every["batch_size"] == every["batch_size"].max()]
+        own = every[~every["diverged"].astype(bool)]
         line[0].set_ylabel(f"{arm}\nleak = 1 - sharpness (up: sharper)")
         line[1].set_ylabel("mean affinity sharpness")
         if own.empty:
             for ax in line:
                 ax.text(0.5, 0.5, "every training diverged", transform=ax.transAxes, ha="center", va="center")
             continue
-        own = own[own["batch_size"] == own["batch_size"].max()]
         levels = np.sort(own["noise_level"].unique())
         draw_final(line[0], own, history, levels)
         shown = own[own["noise_level"] == levels[len(levels) // 2]].iloc[0]
         draw_learning(line[1], history[history["cell"] == shown["cell"]])
         line[1].set_ylim(0.0, 1.04)
-        line[0].set_title(r"after training, every seed (numbers: noise $\sigma$)")
+        left_out = len(every) - len(own)
+        seeds = f"{len(own)} of {len(every)} trainings, {left_out} diverged" if left_out else "every seed"
+        line[0].set_title(rf"after training, {seeds} (numbers: noise $\sigma$)")
         line[1].set_title(rf"through training, $\sigma$ = {shown['noise_level']:g}, seed {shown['seed']}")
     axes[-1][0].set_xlabel("block (the last one is the output)")
     axes[-1][1].set_xlabel("optimizer step")

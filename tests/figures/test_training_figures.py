@@ -110,6 +110,21 @@ def test_trained_against_ideal(draw):
     assert panels[0].get_ylabel() == "mean affinity sharpness of the output"
 
 
+@case("training_breakdown")
+def test_a_training_that_diverged_counts_as_0_in_its_curve(draw):
+    """As in breakdowns.csv: the mean of two seeds that reached .9 and one that diverged is .6."""
+    tables = training_tables(Draws(4))
+    rows = tables["trainings"]
+    rows["sharpness"] = 0.9
+    ill = (rows["arm"] == "TransFusion") & (rows["batch_size"] == 96) & (rows["noise_level"] == 0.8)
+    rows.loc[rows.index[ill][0], ["sharpness", "diverged"]] = [np.nan, True]
+    figure = draw(**tables)
+    line, single = curves(figure.axes[1])[3:5]
+    np.testing.assert_allclose(line.y, [0.9, 0.6, 0.9])
+    assert sorted(single.y) == [0.0, *[0.9] * 8]
+    assert figure.get_suptitle().endswith(f"\ndiverged trainings count as 0: 1 of {len(rows)}")
+
+
 @case("training_blocks")
 def test_block_by_block(draw):
     tables = training_tables(Draws(2))
@@ -141,6 +156,7 @@ def test_block_by_block(draw):
         assert left.get_yscale() == "log"
         assert (np.diff(heights(left, np.array([0.9, 0.5, 0.1]))) > 0).all(), "up is sharper"
         assert left.get_ylabel() == f"{arm}\nleak = 1 - sharpness (up: sharper)"
+        assert left.get_title() == r"after training, 8 of 9 trainings, 1 diverged (numbers: noise $\sigma$)"
         shown = own[own["noise_level"] == 0.8].iloc[0]
         assert right.get_title() == rf"through training, $\sigma$ = 0.8, seed {shown['seed']}"
         names = legend(right)
@@ -216,6 +232,7 @@ def test_ablations_over_a_number(draw, ablation, varied, label):
     ]
     assert figure.get_suptitle().startswith(f"Ablation: {ablation.replace('_', ' ')} (")
     assert "= 0.7, n = 96, 640 steps, 3 seeds" in figure.get_suptitle()
+    assert figure.get_suptitle().endswith(f"\ndiverged trainings count as 0: 1 of {len(rows)}")
 
 
 @case("ablation")
