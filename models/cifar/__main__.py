@@ -24,6 +24,7 @@ from models.cifar.data.fingerprint import fingerprint, read_fingerprint
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
+from models.cifar.results import RESULTS, date_results
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import require_encoder
@@ -114,9 +115,10 @@ def run(options: CifarRun) -> int:
                 raise
         if options.resume:
             # Perhaps of more epochs than the run was started with.
+            date_results(folder, config.epochs)
             write_json(folder / "config.json", config)
-        rows = evaluate(config, state.learner, splits, device, data)
-        write_table(folder / "results.csv", rows)
+        rows = evaluate(config, state.learner, splits, device, data, epoch=state.epoch)
+        write_table(folder / RESULTS, rows)
         print_results(rows)
         return draw(folder) if options.figures else 0
     finally:

@@ -28,6 +28,7 @@ import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
+from models.cifar.results import disagreement
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
 from models.commands import command, draw
@@ -80,7 +81,8 @@ def read_run(folder: Path) -> FinishedRun:
     """A finished run.
 
     Raises:
-        ValueError: a file is missing or damaged, or results are of other images than the run's; names it.
+        ValueError: a file is missing or damaged, or results are of other images than the run's, or of an epoch that is
+            not its last; names it.
     """
     tables = []
     try:
@@ -97,6 +99,9 @@ def read_run(folder: Path) -> FinishedRun:
     needed = {(features, "linear") for features in ("h", "z")}
     if not needed <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
+    told = disagreement(config, tables[1], tables[0])
+    if told:
+        raise ValueError(f"{folder}: {told}: the run is not finished, or was not evaluated again after more epochs")
     data = read_fingerprint(folder)
     init = read_json(folder / INIT_FILE).get("sha256") if (folder / INIT_FILE).exists() else None
     for row in tables[0]:

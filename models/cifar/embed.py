@@ -87,6 +87,8 @@ def run(options: EmbedOptions) -> int:
     write_features(options.out, found)
     levels = ", ".join(f"{level:g}" for level in found.strengths)
     whose = f"{options.part} images of {data['name']} (SHA-256 {data['sha256'][:8]})"
+    if trained.unfinished:
+        print(f"{options.checkpoint} is {trained.unfinished}")
     print(f"{found.num_rows:,} {whose} at strengths {levels}: {as_typed('python -m models.advisor')} {options.out}")
     return 0
 

@@ -13,15 +13,14 @@ statistics. Where learned features tell less of the classes than either, a line 
 
 The images must be those of the training, whose fingerprint the checkpoint keeps; they are found from any folder.
 --dataset reads others, split, sized and limited as the training's settings say. results.csv beside the checkpoint is of
-the training's images alone: results on others have a file of their own, named after them. What cannot be measured (no
-test images, no classes) is empty, and said.
+the finished training and its images alone: results on others, and of a training that was stopped or diverged, have a
+file of their own, named after images and epoch. What cannot be measured (no test images, no classes) is empty, and
+said.
 
 Exit status: as in all commands (--help), never 1.
 """
 
-import csv
 import math
-import re
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +39,9 @@ from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
 from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
 from models.cifar.methods.learners import Learner
+from models.cifar.results import results_path
 from models.cifar.training.config import TrainConfig
-from models.cifar.training.state import Trained, load_trained, new_learner
+from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.stored_images import read_images
 from models.commands import command
 from models.devices.transfer import moved
@@ -81,6 +81,7 @@ def evaluate(
     device: torch.device,
     data: dict | None = None,
     *,
+    epoch: int | None = None,
     baselines: bool = True,
     features: tuple[str, ...] = LEARNED,
     probes: tuple[ProbeKind, ...] = get_args(ProbeKind),
@@ -95,6 +96,7 @@ def evaluate(
 
     Args:
         data: fingerprint of the images, where it is known; None works it out.
+        epoch: after which the learner is as it is, the last column; None: without that column.
         baselines: also measure them. They depend on images, normalization, encoder and seed alone, and need not be
             measured again for each of many trainings that share these.
         features: h, z or both.
@@ -141,7 +143,7 @@ def evaluate(
             measured, monitored, why = _probe(found, splits, choice)
             told = "; ".join(each for each in (said[kind], why) if each)
             rows.append(what | measured | sizes | {"left_out": told, "monitor_accuracy": monitored})
-    return rows
+    return rows if epoch is None else [row | {"epoch": epoch} for row in rows]
 
 
 def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, float, str]:
@@ -187,30 +189,6 @@ def print_results(rows: list[dict]) -> None:
         print(line)
 
 
-def results_path(folder: Path, trained: Trained, data: dict) -> Path:
-    """Where results on some images go: results.csv for those of the training, else a file of their own.
-
-    Args:
-        data: fingerprint of the images.
-
-    Raises:
-        ValueError: there are results of other images under that name.
-    """
-    own = trained.data is not None and trained.data["sha256"] == data["sha256"]
-    name = re.sub(r"[^\w.-]+", "_", data["name"])[:40]
-    path = folder / ("results.csv" if own else f"results-{name}-{data['sha256'][:8]}.csv")
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            there = {row.get("data_sha256") for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        return path
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no table of results ({error}); it is not overwritten") from error
-    if there - {None, "", data["sha256"]}:
-        raise ValueError(f"{path}: has results on other images, which are not overwritten; move it away")
-    return path
-
-
 def run(options: EvaluateOptions) -> int:
     """Load, probe, print and store beside the checkpoint.
 
@@ -221,10 +199,12 @@ def run(options: EvaluateOptions) -> int:
     device = resolve_device(options.device)
     trained = load_trained(options.checkpoint, device, options.encoder_factory)
     splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)
-    path = results_path(options.checkpoint.parent, trained, data)
-    rows = evaluate(trained.config, trained.learner, splits, device, data)
+    path = results_path(options.checkpoint, trained, data)
+    rows = evaluate(trained.config, trained.learner, splits, device, data, epoch=trained.epoch)
     write_table(path, rows)
     print_results(rows)
+    if trained.unfinished:
+        print(f"{options.checkpoint} is {trained.unfinished}: these are no results of a finished run")
     print(f"{data['name']} (SHA-256 {data['sha256'][:8]}): {path}")
     return 0
 

@@ -10,6 +10,7 @@ import pandas as pd
 from models.advisor.config import AdvisorConfig
 from models.advisor.coverage.table import coverage_rows
 from models.advisor.prospective import read_predictions
+from models.cifar.results import RESULTS, disagreement
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint
 from models.cifar.training.config import TrainConfig
 from models.heads import HeadKind
@@ -175,7 +176,8 @@ KINDS = (
          finished=_all_large_batches),
     Kind("certified numbers", "synthetic.certify", frozenset({"kinds", "quick"}), "rows", VERDICTS,
          lambda config, tables, folder: Again([judge_numbers(tables("rows"))])),
-    Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", "results.csv",
+    Kind("training on images", "models.cifar", _names(TrainConfig), "epochs", RESULTS,
+         finished=lambda config, tables: not disagreement(config, tables("epochs"), tables("results")),
          check=_checkpoint),
     Kind("benchmark against peers", "models.cifar.benchmark",
          frozenset({"sizes", "dim", "rounds", "peers", "training"}), "peer_losses", "pipelines.csv"),

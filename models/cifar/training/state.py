@@ -74,6 +74,11 @@ class Trained:
     digest: str
     epoch: int
 
+    @property
+    def unfinished(self) -> str:
+        """Which epoch it is of, in words; nothing where that is the last."""
+        return "" if self.epoch == self.config.epochs else f"after epoch {self.epoch} of {self.config.epochs}"
+
 
 def generator_of(config: TrainConfig, stream: int, epoch: int = 0, step: int = 0) -> torch.Generator:
     """An independent CPU generator for (seed, stream, epoch, step)."""
