@@ -10,6 +10,7 @@ Every step works on all rows, or on a ``Tile`` of them when no n x n matrix shal
 from copy import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,13 +74,16 @@ class TransFusionBlock(nn.Module):
     """One block, with weights that the theory prescribes: identity or a given map W for queries and keys.
 
     Args:
-        threshold: tau in [0, 1), a number or a tensor (trials, 1, 1).
-        mixing: lambda in (0, 1], a number or a tensor (trials, 1, 1).
+        threshold: tau in [0, 1), a number, a tensor of one, or a tensor (trials, 1, 1).
+        mixing: lambda in (0, 1], likewise.
         query_key_map: W (d, D); queries and keys are W x. None is the identity.
         condition: condition number of W, which scales the numerical threshold.
         bias_form: realize the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
             queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalized at every block.
         power: p > 0, a number.
+
+    Raises:
+        ValueError: an argument out of range, or a tensor of another shape.
     """
 
     threshold: Tensor | float
@@ -104,6 +108,7 @@ class TransFusionBlock(nn.Module):
         self.bias_form = bias_form
         self.register_buffer("query_key_map", query_key_map)
         self._register("mixing", mixing)
+        threshold = one_or_one_a_trial(threshold, "threshold")
         if bias_form:
             self.bias = nn.Parameter(torch.as_tensor(threshold, dtype=torch.float64).sqrt())
         else:
@@ -111,10 +116,20 @@ class TransFusionBlock(nn.Module):
 
     def _register(self, name: str, value: Tensor | float) -> None:
         """Tensors move with the module; plain numbers stay numbers, which costs nothing on any device."""
+        value = one_or_one_a_trial(value, name)
         if isinstance(value, Tensor):
             self.register_buffer(name, value)
         else:
-            setattr(self, name, float(value))
+            setattr(self, name, value)
+
+    def require_trials(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> None:
+        """Refuse points of another number of trials than threshold or mixing are given for.
+
+        Raises:
+            ValueError: names the argument and both numbers.
+        """
+        require_trials(self.bias if self.bias_form else self.threshold, "threshold", points)
+        require_trials(self.mixing, "mixing", points)
 
     def for_trials(self, trials: slice) -> "TransFusionBlock":
         """This block for some of the trials: itself, unless threshold or mixing are given trial by trial."""
@@ -130,7 +145,12 @@ class TransFusionBlock(nn.Module):
         return part
 
     def project(self, points: Float[Tensor, "*trials n D"]) -> Projection:
-        """Queries, keys and the cut to apply to their cosines."""
+        """Queries, keys and the cut to apply to their cosines.
+
+        Raises:
+            ValueError: as ``require_trials``.
+        """
+        self.require_trials(points)
         keys = points if self.query_key_map is None else points @ self.query_key_map.mT
         keys = keys / torch.linalg.vector_norm(keys, dim=-1, keepdim=True)
         if not self.bias_form:
@@ -206,3 +226,33 @@ class TransFusionBlock(nn.Module):
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         affinity, row_mass = self.affinity(self.attend(points))
         return self.mix(points, affinity, row_mass)
+
+
+def one_or_one_a_trial(value: Tensor | float, name: str) -> Tensor | float:
+    """A number as a float, a tensor of one number without axes, a tensor (trials, 1, 1) as it is.
+
+    Anything else would broadcast against other axes than the trials': (n,) gives every column a number of its own.
+
+    Raises:
+        ValueError: names the argument and its shape.
+    """
+    if not np.ndim(value):
+        return value if isinstance(value, Tensor) else float(value)
+    value = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value, dtype=np.float64))
+    if value.numel() == 1:
+        return value.reshape(())
+    if value.ndim != 3 or not len(value) or tuple(value.shape[1:]) != (1, 1):
+        raise ValueError(f"{name}: must be one number or of shape (trials, 1, 1), got shape {tuple(value.shape)}")
+    return value
+
+
+def require_trials(value: Tensor | float, name: str, points: Float[np.ndarray | Tensor, "*trials n D"]) -> None:
+    """Refuse a tensor (trials, 1, 1) of another number of trials than the points have, those of their axis before n.
+
+    Raises:
+        ValueError: names the argument and both numbers.
+    """
+    if isinstance(value, Tensor) and value.ndim and len(value) > 1:
+        trials = points.shape[-3] if points.ndim > 2 else 1
+        if len(value) != trials:
+            raise ValueError(f"{name}: has {len(value)} values, one a trial, but points has {trials} trials")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.attention import one_or_one_a_trial, require_trials
 from models.environment import resolve_device
 from models.stack import trial_chunks, unit_inputs, unit_tokens
 from theory.batches.clusters import cluster_layout
@@ -27,13 +28,13 @@ class SoftmaxStack(nn.Module):
 
     Args:
         depth: L >= 1.
-        inverse_temperature: kappa > 0, a number or a tensor (trials, 1, 1), finite in ``dtype``.
+        inverse_temperature: kappa > 0, a number, a tensor of one, or a tensor (trials, 1, 1); finite in ``dtype``.
         mixing: lambda in (0, 1], likewise.
         normalize: "input" or "every" (Theorem 3b's blocks).
         device, dtype: where and in which precision the stack computes; float64 for verdicts.
 
     Raises:
-        ValueError: an argument out of range, an unknown device.
+        ValueError: an argument out of range, a tensor of another shape, an unknown device.
     """
 
     inverse_temperature: Tensor
@@ -59,8 +60,8 @@ class SoftmaxStack(nn.Module):
         require_range(kappa, "inverse_temperature", 0.0, torch.finfo(dtype).max, closed="right")
         self.depth, self.normalize = require_count(depth, "depth", 1, LARGEST_DEPTH), normalize
         self.device, self.dtype = resolve_device(device), dtype
-        self.register_buffer("inverse_temperature", torch.as_tensor(inverse_temperature, dtype=dtype))
-        self.register_buffer("mixing", torch.as_tensor(mixing, dtype=dtype))
+        for name, value in (("inverse_temperature", inverse_temperature), ("mixing", mixing)):
+            self.register_buffer(name, torch.as_tensor(one_or_one_a_trial(value, name), dtype=dtype))
         self.to(self.device)
 
     def weigh(
@@ -74,16 +75,29 @@ class SoftmaxStack(nn.Module):
         return weights, weights.sum(dim=-1)
 
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
-        """Layer L's tokens; differentiable."""
+        """Layer L's tokens; differentiable.
+
+        Raises:
+            ValueError: another number of trials than inverse_temperature or mixing are given for.
+        """
         tokens = unit_inputs(points, self.device, self.dtype)
         for _ in range(self.depth):
             tokens = self.block(tokens)
         return tokens
 
     def block(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
-        """One block."""
+        """One block.
+
+        Raises:
+            ValueError: as ``forward``, of trials.
+        """
+        self._require_trials(tokens)
         weights, mass = self.weigh(_cosines(tokens), self.inverse_temperature)
         return self._mix(tokens, weights, mass, self.mixing)
+
+    def _require_trials(self, points: np.ndarray | Tensor) -> None:
+        require_trials(self.inverse_temperature, "inverse_temperature", points)
+        require_trials(self.mixing, "mixing", points)
 
     def _mix(self, tokens: Tensor, weights: Tensor, mass: Tensor, mixing: Tensor) -> Tensor:
         tokens = torch.lerp(tokens, (weights @ tokens) / mass.unsqueeze(-1), mixing)
@@ -94,11 +108,12 @@ class SoftmaxStack(nn.Module):
         """Every layer measured, in chunks of trials that keep the n x n matrices in cache.
 
         Raises:
-            ValueError: NaN, infinite or zero points, bad labels.
+            ValueError: NaN, infinite or zero points, bad labels; as ``forward``, of trials.
         """
         require_points(points)
         if points.ndim != 3:
             raise ValueError(f"points: expected shape (trials, n, D), got {tuple(points.shape)}")
+        self._require_trials(points)
         layout = cluster_layout(labels, points.shape[-2])
         tokens = unit_inputs(points, self.device, self.dtype)
         return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])

@@ -70,8 +70,8 @@ class AttentionStack(nn.Module):
             for the cache; a number always tiles, with so many rows. Tiled passes need memory O(n (D + tile_rows)).
 
     Raises:
-        ValueError: depth or tile_rows below 1, threshold or mixing out of range, unknown device, bias_form without
-            "every", a query_key_map with NaN or infinity or without full rank.
+        ValueError: depth or tile_rows below 1, threshold or mixing out of range or of another shape, unknown device,
+            bias_form without "every", a query_key_map with NaN or infinity or without full rank.
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -116,9 +116,11 @@ class AttentionStack(nn.Module):
 
         Raises:
             ValueError: NaN, infinite or zero points, fewer than two points; points that query_key_map takes to zero;
-                without normalization, points whose squared norms the stack's dtype cannot hold.
+                without normalization, points whose squared norms the stack's dtype cannot hold; another number of
+                trials than threshold or mixing are given for.
         """
         require_points(points)
+        self._block(0).require_trials(points)
         if points.shape[-2] < 2:
             raise ValueError(f"points: a batch needs at least 2 points, got {points.shape[-2]}")
         if self.normalize == "never":

@@ -99,7 +99,11 @@ def test_equivariance():
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [((1.0,), "threshold"), ((-0.1,), "threshold"), ((0.0, 0.0), "mixing"), ((0.0, 1.1), "mixing"),
-     ((torch.tensor([[[0.2]], [[1.5]]]),), "threshold"), ((0.0, float("nan")), "mixing")],
+     ((torch.tensor([[[0.2]], [[1.5]]]),), "threshold"), ((0.0, float("nan")), "mixing"),
+     ((torch.full((9,), 0.2),), r"threshold: .*\(trials, 1, 1\), got shape \(9,\)"),
+     ((torch.full((2, 1, 1, 1), 0.2),), "threshold: .*trials"), ((torch.full((0, 1, 1), 0.2),), "threshold: .*trials"),
+     ((0.2, torch.full((2, 9, 1), 0.5)), "mixing: .*trials"),
+     ((torch.full((9,), 0.2), 0.5, None, 1.0, True), "threshold: .*trials")],
 )  # fmt: skip
 def test_bad_input_is_named(arguments, names):
     with pytest.raises(ValueError, match=names):

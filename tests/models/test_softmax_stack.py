@@ -84,6 +84,17 @@ def test_temperature_and_mixing_of_each_trial(monkeypatch):
             np.testing.assert_allclose(getattr(together, name)[..., trial], getattr(alone, name)[..., 0], atol=1e-14)
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("name", ["inverse_temperature", "mixing"])
+def test_other_numbers_of_trials_are_refused(name, count, monkeypatch):
+    points, values = torch.from_numpy(points_of(4, 6, 4)), torch.linspace(0.1, 0.9, count)[:, None, None]
+    stack = SoftmaxStack(2, **{"inverse_temperature": 3.0} | {name: values})
+    monkeypatch.setattr(stacks, "CPU_CHUNK_BYTES", 2 * 6 * 6 * 8)
+    for call in (lambda: stack.measure(points, labels_of((3, 3))), lambda: stack(points), lambda: stack.block(points)):
+        with pytest.raises(ValueError, match=f"^{name}: has {count} values, one a trial, but points has 4 trials"):
+            call()
+
+
 def test_one_temperature_in_a_tensor_serves_all_chunks(monkeypatch):
     labels, points = labels_of((3, 3)), torch.from_numpy(points_of(5, 6, 4))
     expected = SoftmaxStack(2, 3.0, 0.25).measure(points, labels)
@@ -141,6 +152,8 @@ def test_trials_and_layers_are_put_together():
         ((2, 0.0), {}, "inverse_temperature"),
         ((2, float("nan")), {}, "inverse_temperature"),
         ((2, torch.tensor([1.0, -1.0])[:, None, None]), {}, "inverse_temperature"),
+        ((2, torch.ones(6)), {}, "inverse_temperature"),
+        ((2, 1.0, torch.ones(2, 1)), {}, "mixing"),
         ((2, 1.0, 0.0), {}, "mixing"),
         ((2, 1.0, 1.5), {}, "mixing"),
         ((2, 1.0), {"normalize": "never"}, "normalize"),

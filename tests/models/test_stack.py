@@ -83,6 +83,39 @@ def test_chunks_do_not_change_trials(monkeypatch):
         np.testing.assert_allclose(getattr(whole, name), getattr(single, name), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("options", [{}, {"normalize": "every"}, {"tile_rows": 4}])
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("name", ["threshold", "mixing"])
+def test_other_numbers_of_trials_are_refused(name, count, options, monkeypatch):
+    """A chunk's share of too few values is what is left, or one value that serves every trial of the chunk."""
+    points, labels = batch(trials=4)
+    points = torch.from_numpy(points)
+    stack = AttentionStack(2, **{name: torch.linspace(0.1, 0.6, count)[:, None, None]}, **options)
+    monkeypatch.setattr(stack_module, "CPU_CHUNK_BYTES", 2 * 13 * 13 * 8)
+    calls = (lambda: stack.measure(points, labels), lambda: stack(points), lambda: stack.prepare(points),
+             lambda: stack.tokens(points[0]), lambda: stack.blocks[0](points))  # fmt: skip
+    for call, trials in zip(calls, (4, 4, 4, 1, 4), strict=True):
+        with pytest.raises(ValueError, match=rf"^{name}: has {count} values, one a trial, but points has {trials} tri"):
+            call()
+    several = points[:1].expand(count, -1, -1).expand(3, -1, -1, -1)
+    assert stack.tokens(several).shape == several.shape, "axes before the trials' share the values"
+
+
+def test_one_number_in_a_tensor_serves_every_trial():
+    points, labels = batch()
+    expected, tokens = AttentionStack(2, 0.3, 0.7).measure(points, labels), AttentionStack(2, 0.3, 0.7).tokens(points)
+    for shape in ((), (1,), (1, 1, 1), (1, 1, 1, 1)):
+        stack = AttentionStack(2, torch.full(shape, 0.3).double(), torch.full(shape, 0.7).double())
+        assert_close(stack.measure(points, labels), expected, 1e-7)
+        torch.testing.assert_close(stack.tokens(points), tokens, rtol=0, atol=1e-7)
+        assert stack.tokens(points[0]).shape == points[0].shape
+
+
+def assert_close(found, expected, tolerance):
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance)
+
+
 def test_trace_and_truncated_output():
     points, _ = batch()
     stack = AttentionStack(2, 0.2, normalize="input")
