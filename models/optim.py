@@ -192,6 +192,9 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of a module's trainable parameters (parameter_groups); its learning rate is the peak.
 
+    Where the parameters lie, and in which order of memory (channels_last), must be final: momentum is laid out as they
+    are, and fused kernels go through both in the order of memory, whatever the strides say.
+
     Raises:
         ValueError: no parameter that can be trained.
     """
@@ -210,8 +213,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
-    """Load a stored state, which may be of an optimizer that took parameters one by one: how steps are computed is this
-    optimizer's own business.
+    """Load a stored state, which may be of an optimizer that took parameters one by one, or of parameters in another
+    order of memory: how steps are computed is this optimizer's own business. What is stored is left as it is.
 
     Raises:
         ValueError: other groups of parameters.
@@ -224,6 +227,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) 
     if len(groups) != len(kernels):
         raise ValueError(f"stored: expected {len(kernels)} groups of parameters, got {len(groups)}")
     optimizer.load_state_dict({**stored, "param_groups": [group | own for group, own in zip(groups, kernels)]})
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                # Fused kernels read both in the order of memory; a state in another one would be of other entries.
+                like = weight if value.shape == weight.shape else value
+                state[name] = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, schedule: Schedule = "cosine") -> float:

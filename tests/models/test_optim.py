@@ -271,6 +271,30 @@ def test_a_state_of_parameters_one_by_one_is_taken_over(kind):
         restore_optimizer(ours[0], torch.optim.SGD(modules[0].parameters(), lr=0.1).state_dict())
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "lars"])
+@pytest.mark.parametrize("layouts", list(itertools.permutations((torch.contiguous_format, torch.channels_last))))
+def test_a_state_of_another_memory_layout_is_taken_over(kind, layouts):
+    """Fused kernels take the wrong steps, and say nothing, where weights and their state lie in different orders."""
+    modules = [nn.Conv2d(3, 4, 3).double().to(memory_format=layout) for layout in layouts]
+    first, second = (build_optimizer(OptimizerConfig(kind, learning_rate=0.1), module) for module in modules)
+
+    def step(module, optimizer, seed):
+        optimizer.zero_grad()
+        module(random(2, 3, 6, 6, seed=seed)).sin().sum().backward()
+        optimizer.step()
+
+    step(modules[0], first, 0)
+    modules[1].load_state_dict(modules[0].state_dict())
+    stored, kept = first.state_dict(), copy.deepcopy(first.state_dict())
+    restore_optimizer(second, stored)
+    step(modules[1], second, 1)
+    torch.testing.assert_close(stored["state"], kept["state"], rtol=0, atol=0)
+    step(modules[0], first, 1)
+    assert modules[0].weight.stride() != modules[1].weight.stride()
+    for a, b in zip(*(module.parameters() for module in modules)):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
 def test_a_closure_is_run_with_gradients():
     weight = nn.Parameter(torch.tensor([3.0]))
     optimizer = Lars([weight], lr=0.5)
