@@ -56,9 +56,12 @@ def decode(data: bytes) -> Decoded:
     Gray, palette, CMYK and 1-bit images become RGB, 16 bits become 8 (white to white), transparency is dropped; of
     several frames the first is taken.
 
+    What a copy that was broken off leaves as zeros is noticed where the format tells: PNG by its checksums, JPEG where
+    its end is among it. BMP, PPM, TIFF and WebP have nothing to hold their pixels against.
+
     Raises:
         ValueError: too many pixels (known before they are decoded), values of no known range, or of 10 to 15 bits that
-            were put into 16 without being scaled.
+            were put into 16 without being scaled; a JPEG file without its end.
         Exception: whatever the decoder raises on damaged data.
     """
     remarks = []
@@ -66,6 +69,7 @@ def decode(data: bytes) -> Decoded:
         problem = pixel_problem(*image.size)
         if problem:
             raise ValueError(problem)
+        _require_whole(image, data)
         # Some cameras' JPEG files have a second, smaller picture: nobody would call these animated.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             remarks.append(FRAMES)
@@ -99,6 +103,42 @@ def _opened(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         # Pillow's own words name an object in memory.
         raise ValueError("no image in a format that is read" if data else "it is empty") from error
+
+
+def _require_whole(image: Image.Image, data: bytes) -> None:
+    """Refuse what Pillow's decoder fills with black or gray and says nothing.
+
+    Raises:
+        ValueError: a JPEG file without its end.
+        Exception: whatever Pillow raises on a PNG file whose checksums are not those of its content.
+    """
+    if image.format == "PNG":
+        # Nothing can be read of an image that was verified: this is another one.
+        with _opened(data) as another:
+            another.verify()
+    if image.format in ("JPEG", "MPO") and not _has_end(data):
+        raise ValueError("it is truncated: its end was cut off, or overwritten with zeros")
+
+
+def _has_end(jpeg: bytes) -> bool:
+    """Whether the end of the first picture follows its segments; what stands behind it is anybody's."""
+    place = 0
+    while place + 1 < len(jpeg):
+        marker = jpeg[place + 1]
+        if jpeg[place] != 0xFF:
+            # Compressed pixels, in which 0xFF is followed by zero or a restart.
+            place = jpeg.find(b"\xff", place)
+            if place < 0:
+                return False
+        elif marker == 0xD9:
+            return True
+        elif marker == 0xFF:
+            place += 1
+        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    return False
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:

@@ -179,3 +179,58 @@ def test_fitting_takes_the_middle():
     wide[:, 4:8] = 255
     assert fit(wide, 4).min() == 255
     np.testing.assert_array_equal(fit(PIXELS[:4, :4], 4), PIXELS[:4, :4])
+
+
+# --- copies that were broken off --------------------------------------------------------------------------------------
+
+
+def patches(seed):
+    """Patches of one color: noise is not compressed, and zeros in it end the decoder by themselves."""
+    return np.random.default_rng(seed).integers(30, 256, (8, 8, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+
+
+def zeroed(data, begin, end=1.0):
+    begin, end = int(begin * len(data)), int(end * len(data))
+    return data[:begin] + bytes(end - begin) + data[end:]
+
+
+@pytest.mark.parametrize("end", ["tail", "middle"])
+def test_zeros_in_a_png_file_are_no_black_pixels(end):
+    """Of these files one in ten was read, its pixels black from the zeros on."""
+    for seed in range(1, 9):
+        for level in (0, 1, 6, 9):
+            data = saved(Image.fromarray(patches(seed)), compress_level=level)
+            np.testing.assert_array_equal(decode(data).pixels, patches(seed))
+            for tenth in range(3, 10):
+                spoiled = zeroed(data, tenth / 10, tenth / 10 + 0.08 if end == "middle" else 1.0)
+                # Lines that repeat the one above are stored as zeros, uncompressed.
+                if spoiled != data:
+                    with pytest.raises(Exception, match=r"PNG|data stream|truncated|Truncated"):
+                        decode(spoiled)
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_bit_of_a_png_file_is_missed(bit):
+    data = bytearray(saved(Image.fromarray(patches(0)), compress_level=0))
+    data[len(data) // 2] ^= 1 << bit
+    with pytest.raises(SyntaxError, match="broken PNG file"):
+        decode(bytes(data))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"quality": 100}])
+@pytest.mark.parametrize("kind", [patches(0), np.random.default_rng(1).integers(0, 256, (96, 96, 3), dtype=np.uint8)])
+def test_a_tail_of_zeros_in_a_jpeg_file_is_no_picture(kind, options):
+    data = saved(Image.fromarray(kind), "JPEG", **options)
+    whole = decode(data).pixels
+    for tenth in (5, 7, 9):
+        with pytest.raises((ValueError, OSError), match="truncated"):
+            decode(zeroed(data, tenth / 10))
+    # What follows the end is not of the picture, whatever it looks like; nor is a smaller one in its segments.
+    for more in (b"\0" * 512, b"\xff\xda\0\0", data[: len(data) // 2]):
+        np.testing.assert_array_equal(decode(data + more).pixels, whole)
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xd9".encode("latin-1") * 8
+    with_end_inside = saved(Image.fromarray(kind), "JPEG", exif=exif, **options)
+    np.testing.assert_array_equal(decode(with_end_inside).pixels, whole)
+    with pytest.raises((ValueError, OSError), match="truncated"):
+        decode(zeroed(with_end_inside, 0.8))
