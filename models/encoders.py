@@ -213,7 +213,8 @@ class Encoder(nn.Module):
 def build_encoder(
     config: EncoderConfig, generator: torch.Generator | None = None, image_size: int | None = None
 ) -> nn.Module:
-    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on the CPU.
+    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on torch's default device,
+    which is the CPU, or ``meta`` inside ``torch.device("meta")``, where no memory is spent.
 
     Args:
         config: kind and sizes; or a factory, whose code is imported and run.
@@ -241,8 +242,10 @@ def feature_dim_of(encoder: nn.Module) -> int:
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    # No bias: a normalization follows, which has its own. skip_init: torch would draw weights that are drawn again.
-    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, size // 2, bias=False)
+    # No bias: a normalization follows, which has its own. skip_init: torch would draw weights that are drawn again. It
+    # goes to the CPU unless told, also where the device is to be meta and sizes are looked at before memory is spent.
+    where = torch.get_default_device()
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, stride, size // 2, bias=False, device=where)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Module:

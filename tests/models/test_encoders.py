@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from models.cifar.methods.learners import build_learner
+from models.cifar.methods.settings import METHODS
 from models.encoders import EncoderConfig, EncoderKind, NormKind, build_encoder
-from models.heads import count_parameters
+from models.heads import HeadConfig, HeadKind, count_parameters
 
 KINDS, NORMS = get_args(EncoderKind), get_args(NormKind)
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "small": (1, 1, 1)}
@@ -203,6 +205,33 @@ def test_weights_come_from_the_generator_alone():
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_an_encoder_has_memory_on_meta(kind, norm):
+    """As of networks that a file only claims to have the weights of."""
+    config = EncoderConfig(kind, width=8, norm=norm, features=8, zero_last_norm=True)
+    with torch.device("meta"):
+        there = build_encoder(config)
+    named = [*there.named_parameters(), *there.named_buffers()]
+    assert {name for name, value in named if not value.is_meta} == set()
+    here, generator = build_encoder(config, torch.Generator().manual_seed(5)), torch.Generator().manual_seed(5)
+    for (name, value), (other, claimed) in zip(here.state_dict().items(), there.state_dict().items(), strict=True):
+        assert (name, value.shape, value.device.type) == (other, claimed.shape, "cpu")
+        if value.ndim == 4:
+            scale = (2.0 / (value.numel() / value.shape[1])) ** 0.5
+            assert torch.equal(value, torch.empty(value.shape).normal_(0.0, scale, generator=generator)), name
+
+
+@pytest.mark.parametrize("head", get_args(HeadKind))
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_a_learner_has_memory_on_meta(method, head):
+    """Queues and slow copies included."""
+    with torch.device("meta"):
+        learner = build_learner(METHODS[method](), EncoderConfig(), HeadConfig(head), torch.Generator("cpu"), 8)
+    named = [*learner.named_parameters(), *learner.named_buffers()]
+    assert {name for name, value in named if not value.is_meta} == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_channels_last_is_contiguous_to_rounding(kind, norm):
     x, network = images(size=16), encoder(kind, norm=norm)
     expected = network(x)
