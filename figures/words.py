@@ -3,8 +3,6 @@
 A picture of a run folder carries its words with it: as the description of a PNG, as the subject of a PDF.
 """
 
-import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
-from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from figures.legend_names import NONE, Key, key_of, name_of, plain, stroke_of
+from figures.readings import names_of, points_of, rounded, shown_points, value_on
 
 # The keyword of a PNG's words, which PNG's standard names.
 DESCRIPTION = "Description"
@@ -28,9 +28,6 @@ STILL, BEGUN, DONE = 0.03, 0.1, 0.9
 ROOM = 1500
 # What is drawn of a single seed, behind a mean.
 FAINT = 0.5
-GREEK = {"sigma": "σ", "epsilon": "ε", "alpha": "α", "beta": "β", "tau": "τ", "kappa": "κ", "sqrt": "√"}
-STROKES = {"--": "dashed", ":": "dotted", "-.": "dash-dotted"}
-NONE = ("None", "none", "", " ")
 
 
 def seen(figure: Figure, room: int = ROOM) -> str:
@@ -40,12 +37,11 @@ def seen(figure: Figure, room: int = ROOM) -> str:
         room: characters; where curves do not fit, the first and the last stand for them, and then panels are counted.
     """
     panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
-    key = _key(figure, panels)
     title = plain(figure.get_suptitle())
     # What stands in place of panels, or beside them.
     title = " ".join(dict.fromkeys([title, *(plain(text.get_text()) for text in figure.texts)])).strip()
     for most in (5, 3, 2):
-        told = [words for ax in panels if (words := _panel(ax, key, most))]
+        told = [words for ax in panels if (words := _panel(ax, key_of(figure, ax), most))]
         whole = _sentences([title, *told])
         if len(whole) <= room:
             return whole
@@ -59,43 +55,7 @@ def _sentences(parts: Sequence[str]) -> str:
     return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
-def plain(text: str) -> str:
-    """A label without its formulas and line breaks."""
-    text = re.sub(r"\\([a-z]+)", lambda found: GREEK.get(found[1], found[1]), text)
-    return " ".join(re.sub(r"[${}]", "", text).split())
-
-
-def _key(figure: Figure, panels: Sequence[Axes]) -> list[tuple[Line2D, str]]:
-    """Lines of all legends with their names."""
-    legends = [*figure.legends, *(legend for ax in panels if (legend := ax.get_legend()))]
-    return [(line, plain(text.get_text())) for legend in legends
-            for line, text in zip(legend.legend_handles, legend.get_texts()) if isinstance(line, Line2D)]  # fmt: skip
-
-
-def _name(line: Line2D, ax: Axes, key: Sequence[tuple[Line2D, str]]) -> str:
-    """A line's own label, or what the legend says of its color, and of its stroke and marker."""
-    labels = [line.get_label()]
-    labels += [each.get_label() for each in ax.containers if isinstance(each, ErrorbarContainer) and line is each[0]]
-    own = next((plain(str(label)) for label in labels if label and not str(label).startswith("_")), "")
-    if own:
-        return own
-    color, look = to_hex(line.get_color()), _look(line)
-    by_color = [(handle, name) for handle, name in key if to_hex(handle.get_color()) == color]
-    if exact := [name for handle, name in by_color if _look(handle) == look]:
-        return exact[0]
-    by_look = [name for handle, name in key if to_hex(handle.get_color()) != color
-               and (_look(handle) == look or handle.get_linestyle() == line.get_linestyle() not in (*NONE, "-"))
-               and look != ("-", "none")]  # fmt: skip
-    return ", ".join([*[name for _, name in by_color[:1]], *by_look[:1]])
-
-
-def _look(line: Line2D) -> tuple[str, str]:
-    """Stroke and marker, of which some write "nothing" in other ways."""
-    stroke, marker = ("none" if str(each) in NONE else str(each) for each in (line.get_linestyle(), line.get_marker()))
-    return stroke, marker
-
-
-def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
+def _panel(ax: Axes, key: Key, most: int) -> str:
     """One panel: what it is of, then what is seen; at most so many curves, and rows of each."""
     title, across, up = (plain(text) for text in (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()))
     upright, level = [], []
@@ -103,15 +63,15 @@ def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
     for line in ax.get_lines():
         if not line.get_visible() or (line.get_alpha() or 1.0) < FAINT:
             continue
-        name = _name(line, ax, key)
+        name = name_of(line, ax, key)
         if line.get_transform() == ax.get_xaxis_transform():
-            upright.append((name, _value(ax.xaxis, float(np.ravel(line.get_xdata())[0]))))
+            upright += _place_of(name, ax.xaxis, line.get_xdata())
         elif line.get_transform() == ax.get_yaxis_transform():
-            level.append((name, _value(ax.yaxis, float(np.ravel(line.get_ydata())[0]))))
-        elif len(_points(line)) and not _is_guide(line, ax):
+            level += _place_of(name, ax.yaxis, line.get_ydata())
+        elif len(shown_points(line, ax)) and not _is_guide(line, ax):
             curves.append((_stroked(name, line, curves), line))
     known = [(name, line) for name, line in curves if name] or curves
-    rows = _names(ax.yaxis)
+    rows = names_of(ax.yaxis)
     if rows:
         told = _row_words(ax, known, rows, most)
     else:
@@ -126,9 +86,16 @@ def _panel(ax: Axes, key: Sequence[tuple[Line2D, str]], most: int) -> str:
     return f"{head}: {'; '.join(told)}" if head else "; ".join(told)
 
 
+def _place_of(name: str, axis: Axis, data: object) -> list[tuple[str, str]]:
+    """Of a line across a panel: its name and where it stands; nothing where it lies outside."""
+    place = float(np.ravel(np.asarray(data, dtype=float))[0])
+    low, high = sorted(axis.get_view_interval())
+    return [(name, value_on(axis, place))] if low <= place <= high else []
+
+
 def _stroked(name: str, line: Line2D, known: Sequence[tuple[str, Line2D]]) -> str:
     """Two curves of one name are told apart by how they are drawn."""
-    stroke = STROKES.get(str(line.get_linestyle()))
+    stroke = stroke_of(line)
     alike = name and stroke and any(name == other for other, _ in known)
     return f"{name} ({stroke})" if alike else name
 
@@ -141,18 +108,11 @@ def _together(found: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(own))}: {does}" if all(own) else does for does, own in names.items()]
 
 
-def _points(line: Line2D) -> np.ndarray:
-    """The finite points of a line, (n, 2)."""
-    points: np.ndarray = np.column_stack([np.ma.filled(np.ma.asarray(each, dtype=float), np.nan)
-                              for each in (line.get_xdata(), line.get_ydata())])  # fmt: skip
-    return points[np.isfinite(points).all(axis=1)]
-
-
 def _is_guide(line: Line2D, ax: Axes) -> bool:
     """Whether it is an interval beside a marker, a cap of one, or a line that only guides the eye."""
     if any(line in each[1] for each in ax.containers if isinstance(each, ErrorbarContainer)):
         return True
-    points = _points(line)
+    points = points_of(line)
     bare = line.get_marker() in NONE and str(line.get_label()).startswith("_")
     return bare and len(points) == 2 and (bool((points[0] == points[1]).any()) or _is_diagonal(points))
 
@@ -163,18 +123,18 @@ def _is_diagonal(points: np.ndarray) -> bool:
 
 def _curve_words(ax: Axes, line: Line2D) -> str:
     """Where a curve goes, or where a cloud of points lies."""
-    points = _points(line)
+    points = shown_points(line, ax)
     points = points[np.argsort(points[:, 0], kind="stable")]
     x, y = points.T
     if len(points) == 1:
-        return f"{_value(ax.yaxis, y[0])}{_at(ax, x[0])}"
-    diagonal = line.get_linestyle() in NONE and any(_is_diagonal(_points(other)) for other in ax.get_lines())
+        return f"{value_on(ax.yaxis, y[0])}{_at(ax, x[0])}"
+    diagonal = line.get_linestyle() in NONE and any(_is_diagonal(points_of(other)) for other in ax.get_lines())
     if (np.diff(x) > 0.0).all() and not diagonal:
         return _course(ax, x, y)
-    does = f"{len(points)} points from {_value(ax.yaxis, y.min())} to {_value(ax.yaxis, y.max())}"
+    does = f"{len(points)} points from {value_on(ax.yaxis, y.min())} to {value_on(ax.yaxis, y.max())}"
     if np.ptp(x) > 0.0 and _has_ticks(ax):
-        does += f", between {_value(ax.xaxis, x.min())} and {_value(ax.xaxis, x.max())}"
-    return f"{does}, {_rounded(float(np.median(np.abs(y - x))))} from the diagonal (median)" if diagonal else does
+        does += f", between {value_on(ax.xaxis, x.min())} and {value_on(ax.xaxis, x.max())}"
+    return f"{does}, {rounded(float(np.median(np.abs(y - x))))} from the diagonal (median)" if diagonal else does
 
 
 def _has_ticks(ax: Axes) -> bool:
@@ -183,7 +143,7 @@ def _has_ticks(ax: Axes) -> bool:
 
 
 def _at(ax: Axes, x: float) -> str:
-    return f" at {_value(ax.xaxis, x)}" if _has_ticks(ax) else ""
+    return f" at {value_on(ax.xaxis, x)}" if _has_ticks(ax) else ""
 
 
 def _course(ax: Axes, x: np.ndarray, y: np.ndarray) -> str:
@@ -192,14 +152,14 @@ def _course(ax: Axes, x: np.ndarray, y: np.ndarray) -> str:
     heights = ax.yaxis.get_transform().transform(y)
     size = abs(np.diff(ax.yaxis.get_transform().transform(np.array(ax.get_ylim())))[0])
     if not np.isfinite(heights).all() or np.ptp(heights) <= STILL * size:
-        return f"stays near {_value(ax.yaxis, float(np.median(y)))}"
+        return f"stays near {value_on(ax.yaxis, float(np.median(y)))}"
     last = len(y) - 1
     turns = [i for i in sorted((int(np.argmin(heights)), int(np.argmax(heights))))
              if min(abs(heights[i] - heights[0]), abs(heights[i] - heights[last])) > STILL * size]  # fmt: skip
-    start, end = _value(ax.yaxis, y[0]), _value(ax.yaxis, y[last])
+    start, end = value_on(ax.yaxis, y[0]), value_on(ax.yaxis, y[last])
     if turns:
         stations = pairwise([0, *turns, last])
-        steps = [f"{'rises' if heights[j] > heights[i] else 'falls'} to {_value(ax.yaxis, y[j])}"
+        steps = [f"{'rises' if heights[j] > heights[i] else 'falls'} to {value_on(ax.yaxis, y[j])}"
                  f"{_at(ax, x[j]) if j != last else ''}" for i, j in stations]  # fmt: skip
         return f"from {start} it {', then '.join(steps)}"
     if start == end:
@@ -209,21 +169,21 @@ def _course(ax: Axes, x: np.ndarray, y: np.ndarray) -> str:
     words = f"{'rises' if heights[last] > heights[0] else 'falls'} from {start} to {end}"
     if (begun, done) == (0, last):
         return words
-    return f"{words} between {_value(ax.xaxis, x[begun])} and {_value(ax.xaxis, x[done])}"
+    return f"{words} between {value_on(ax.xaxis, x[begun])} and {value_on(ax.xaxis, x[done])}"
 
 
 def _row_words(ax: Axes, curves: Sequence[tuple[str, Line2D]], rows: dict[float, str], most: int) -> list[str]:
     """By curve, or by color where colors are answers, the rows that it has markers in, with their values and the
     intervals that are drawn as lines of two points."""
     bars = [points for line in ax.get_lines()
-            if line.get_marker() in NONE and len(points := _points(line)) == 2]  # fmt: skip
+            if line.get_marker() in NONE and len(points := shown_points(line, ax)) == 2]  # fmt: skip
     told: dict[str, list[str]] = {}
     for name, line in curves:
-        for x, y in _points(line):
+        for x, y in shown_points(line, ax):
             own = [bar[:, 0] for bar in bars if (bar[:, 1] == y).all() and bar[:, 0].min() <= x <= bar[:, 0].max()]
-            ends = f" [{', '.join(_value(ax.xaxis, each) for each in sorted(own[0]))}]" if own else ""
+            ends = f" [{', '.join(value_on(ax.xaxis, each) for each in sorted(own[0]))}]" if own else ""
             row = rows[min(rows, key=lambda place: abs(place - y))]
-            told.setdefault(name, []).append(f"{row} {_value(ax.xaxis, x)}{ends}")
+            told.setdefault(name, []).append(f"{row} {value_on(ax.xaxis, x)}{ends}")
     return [f"{name}: {', '.join(_shortened(own, most))}" if name else ", ".join(_shortened(own, most))
             for name, own in told.items()]  # fmt: skip
 
@@ -239,7 +199,7 @@ def _maps(ax: Axes) -> list[str]:
         if not known.size:
             continue
         about = f" of {plain(cells.colorbar.ax.get_ylabel())}" if cells.colorbar else ""
-        first, last = (f"{_rounded(values[at])}{_cell(ax, cells, at)}" for pick in (np.nanargmin, np.nanargmax)
+        first, last = (f"{rounded(values[at])}{_cell(ax, cells, at)}" for pick in (np.nanargmin, np.nanargmax)
                        for at in [tuple(map(int, np.unravel_index(pick(values), values.shape)))])  # fmt: skip
         below = f"; {(known < 0.0).sum()} below 0, {(known > 0.0).sum()} above" if known.min() < 0.0 else ""
         told.append(f"{known.size} cells{about.rstrip()}, from {first} to {last}{below}")
@@ -249,13 +209,13 @@ def _maps(ax: Axes) -> list[str]:
 def _cell(ax: Axes, cells: AxesImage | QuadMesh | PolyCollection, at: tuple[int, ...]) -> str:
     """Where a cell lies; nothing where places have no names or numbers."""
     if isinstance(cells, AxesImage):
-        across, up = _names(ax.xaxis), _names(ax.yaxis)
+        across, up = names_of(ax.xaxis), names_of(ax.yaxis)
         return f" ({up[float(at[0])]}, {across[float(at[1])]})" if across and up else ""
     if isinstance(cells, QuadMesh):
         x, y = np.asarray(cells.get_coordinates())[at[0] : at[0] + 2, at[1] : at[1] + 2].reshape(-1, 2).mean(axis=0)
     else:
         x, y = np.unique(np.asarray(cells.get_paths()[at[0]].vertices), axis=0).mean(axis=0)
-    return f" near ({_value(ax.xaxis, x)}, {_value(ax.yaxis, y)})"
+    return f" near ({value_on(ax.xaxis, x)}, {value_on(ax.yaxis, y)})"
 
 
 def _outlines(ax: Axes, most: int) -> list[str]:
@@ -264,14 +224,14 @@ def _outlines(ax: Axes, most: int) -> list[str]:
     drawn = [each for each in ax.patches if isinstance(each, StepPatch)]
     names = {to_hex(each.get_edgecolor()): plain(label) for each in drawn
              if (label := str(each.get_label() or "")) and not label.startswith("_")}  # fmt: skip
-    rows = _names(ax.yaxis)
+    rows = names_of(ax.yaxis)
     for each in drawn:
         values, edges, baseline = each.get_data()
         if baseline is None or not np.isfinite(np.asarray(values, dtype=float)).any():
             continue
         peak = int(np.nanargmax(np.abs(values - baseline)))
         row = rows[min(rows, key=lambda place: abs(place - float(np.ravel(baseline)[0])))] if rows else ""
-        where = f"{row} near {_value(ax.xaxis, edges[peak : peak + 2].mean())}".strip()
+        where = f"{row} near {value_on(ax.xaxis, edges[peak : peak + 2].mean())}".strip()
         told.setdefault(names.get(to_hex(each.get_facecolor()), ""), []).append(where)
     return [f"{name + ', ' if name else ''}peaks: {', '.join(_shortened(own, most))}" for name, own in told.items()]
 
@@ -285,45 +245,6 @@ def _lines(found: Sequence[tuple[str, str]], way: str, most: int) -> list[str]:
     return _shortened(
         [f"{name}: {way} line at {', '.join(_shortened(own, most))}" for name, own in names.items()], most
     )
-
-
-def _ticks(axis: Axis) -> dict[float, str]:
-    """Place -> what stands there, where an axis has its own places."""
-    if not isinstance(axis.get_major_locator(), FixedLocator):
-        return {}
-    places = axis.get_majorticklocs()
-    texts = axis.get_major_formatter().format_ticks(list(places))
-    return {float(place): plain(text) for place, text in zip(places, texts)}
-
-
-def _names(axis: Axis) -> dict[float, str]:
-    """Place -> name, where what stands at the places are no numbers."""
-    found = _ticks(axis)
-    return {} if all(math.isfinite(_number(text)) for text in found.values()) else found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.replace("−", "-").replace(",", "").rstrip("%°"))
-    except ValueError:
-        return math.nan
-
-
-def _value(axis: Axis, value: float) -> str:
-    """A value as the axis writes it: in per cent, by the name of its place, or as a number."""
-    if names := _names(axis):
-        return names[min(names, key=lambda place: abs(place - value))]
-    if len(ticks := _ticks(axis)) > 1 and "%" not in "".join(ticks.values()):
-        # A tick may say another number than its place's.
-        value = float(np.interp(value, list(ticks), [_number(text) for text in ticks.values()], value, value))
-    formatter = axis.get_major_formatter()
-    if isinstance(formatter, FuncFormatter) and (text := plain(formatter(value, 0))).endswith("%"):
-        return f"{_rounded(float(text[:-1]))} %"
-    return _rounded(value)
-
-
-def _rounded(value: float) -> str:
-    return f"{0.0 if abs(value) < 1e-12 else value:.3g}".replace("-", "−")
 
 
 def _shortened(told: Sequence[str], most: int) -> list[str]:

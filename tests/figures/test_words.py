@@ -7,7 +7,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from figures.catalogue import draw_all
-from figures.words import DESCRIPTION, plain, seen
+from figures.legend_names import plain
+from figures.readings import rounded
+from figures.words import DESCRIPTION, seen
 from tests.figures.test_claim_figures import CLAIM
 from theory.numerics.whole_files import write_json, write_table
 
@@ -81,6 +83,43 @@ def test_names_come_from_the_legend_by_color_stroke_and_marker(axes):
     assert "softmax, bound: vertical line at 1.5" in words
 
 
+def test_dashes_of_one_s_own_are_told_apart(axes):
+    """Matplotlib calls the stroke of both "--"."""
+    axes[0].axvline(1.5, color="C0", linestyle=(0, (4, 2)))
+    axes[0].plot([1, 2], [0.0, 1.0], color="C0", linestyle=(0, (1, 1.5)))
+    axes[0].figure.legend(handles=[
+        Line2D([], [], color="C0", marker="o", label="n = 16"),
+        Line2D([], [], color="0.3", linestyle=(0, (4, 2)), label="ceiling"),
+        Line2D([], [], color="0.3", linestyle=(0, (1, 1.5)), linewidth=1.0, label="certified")])  # fmt: skip
+    words = said(axes[0])
+    assert "n = 16, certified: rises from 0 to 1" in words
+    assert "n = 16, ceiling: vertical line at 1.5" in words
+
+
+def test_a_stroke_in_another_color_is_another_thing(axes):
+    """A gray one in a legend stands for all colors; a colored one for its own, and nothing is named by it."""
+    axes[0].plot([1, 2], [0.0, 1.0], color="C0", linestyle="--", label="labels")
+    axes[0].plot([1, 2], [0.2, 1.0], color="C1", linestyle="--")
+    axes[0].plot([1, 2], [0.4, 1.0], color="0.4", linestyle="--")
+    axes[0].axvline(1.5, color="C2", linestyle="--")
+    axes[0].legend()
+    assert said(axes[0]) == "labels: rises from 0 to 1."
+
+
+def test_a_panel_s_own_legend_names_its_lines_and_no_other_panel_s(axes):
+    for ax, name, height in zip(axes, ("of TransFusion", "of Deep Fusion"), (0.0, 0.5)):
+        ax.plot([1, 2], [height, 1.0], color="C0")
+        ax.set_ylabel(f"sharpness {name}")
+    axes[0].legend(handles=[Line2D([], [], color="C0", label="block 3")])
+    words = said(axes[0])
+    assert (
+        words == "sharpness of TransFusion: block 3: rises from 0 to 1. sharpness of Deep Fusion: rises from 0.5 to 1."
+    )
+    axes[0].figure.legend(handles=[Line2D([], [], color="C0", label="block 1")])
+    words = said(axes[0])
+    assert words.endswith("block 3: rises from 0 to 1. sharpness of Deep Fusion: block 1: rises from 0.5 to 1.")
+
+
 def test_rows_are_told_by_name_with_their_intervals(axes):
     axes[0].set_yticks([0, 1], ["A minus B", "A minus C"])
     for place, (low, middle, high) in enumerate([(-1.0, 2.0, 5.0), (0.5, 0.75, 1.0)]):
@@ -96,6 +135,47 @@ def test_places_of_an_axis_are_told_by_what_stands_there(axes):
     axes[0].plot([1, 2, 3, 9], [1.0, 1.0, 0.0, 0.0])
     axes[0].set_xticks([1, 2, 5, 9], ["0", "1", "4", "8"])
     assert "falls from 1 to 0 between 1 and 2" in said(axes[0])
+
+
+def test_beyond_the_last_tick_an_axis_goes_on_as_it_was(axes):
+    """100 layers, and ticks up to 64: the last two are 98 and 100."""
+    axes[0].plot([1, 2, 99, 101], [1.0, 1.0, 1.0, 0.0])
+    axes[0].set_xticks([1, 65, 33], ["0", "64", "32"])
+    assert "falls from 1 to 0 between 98 and 100" in said(axes[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(1024.0, "1024"), (-65536.0, "−65536"), (1234.5, "1230"), (12.345, "12.3"), (0.00012345, "0.000123"),
+     (2.5e12, "2.5e+12"), (-1e-15, "0"), (999.6, "1000")],
+)  # fmt: skip
+def test_whole_numbers_are_told_in_full(value, told):
+    assert rounded(value) == told
+
+
+@pytest.mark.parametrize(
+    ("scale", "x", "y", "does"),
+    [
+        # Leaves at the top, halfway between its points; enters at the left; is never inside.
+        ("linear", [1, 2, 3], [0.0, 0.0, 2.0], "rises from 0 to 1 between 2 and 2.5"),
+        ("linear", [0, 2, 3], [0.0, 1.0, 1.0], "rises from 0.5 to 1 between 1 and 2"),
+        ("linear", [1, 2, 3], [2.0, 3.0, 2.0], ""),
+        # As it is drawn: half of the way from .01 to 100 is 1.
+        ("log", [1, 3], [0.01, 100.0], "rises from 0.01 to 1"),
+    ],
+)
+def test_what_lies_outside_a_panel_is_not_told(axes, scale, x, y, does):
+    axes[0].plot(x, y, label="rate")
+    axes[0].axvline(7.0, label="a line outside")
+    axes[0].set_yscale(scale)
+    axes[0].set(xlim=(1, 3), ylim=(0.0 if scale == "linear" else 0.01, 1.0))
+    assert said(axes[0]) == (f"rate: {does}." if does else "")
+
+
+def test_marks_outside_a_panel_are_left_out(axes):
+    axes[0].plot([1, 2, 2, 2, 9], [0.5, 0.1, 0.3, 0.4, 0.25], linestyle="none", marker="o")
+    axes[0].set(xlim=(0, 3), ylim=(0.2, 1.0))
+    assert said(axes[0]) == "3 points from 0.3 to 0.5, between 1 and 2."
 
 
 def test_points_beside_the_diagonal(axes):
