@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.cifar.data.archives import ARCHIVES, Archive, load_archive
 from models.cifar.data.decoded import PARTS, Facts, ImageData, PartImages
+from models.cifar.data.decoding import fit
 from models.cifar.data.image_folder import load_image_folder
 from models.cifar.data.names import printable
 from models.cifar.data.report import DataReport, ReportedPart, data_report
@@ -126,8 +127,8 @@ class DataConfig:
     """Folder for downloads and decoded images. None: the one that the environment variable CONTRASTIVE_THEORY_CACHE
     names, else contrastive-theory-toolkit in the user's cache folder."""
     image_size: int | None = None
-    """Height and width in pixels, 4 to 1024. None keeps the images' own size; images of different sizes, and digits,
-    are brought to 32."""
+    """Height and width in pixels, 4 to 1024, that the largest square in the middle of an image is brought to. None
+    keeps the images' own size; images of different sizes, and digits, are brought to 32."""
     validation_share: float = 0.1
     """In [0, 1): of the training images of each class, held out for validation; at least one of each unless 0. Not
     read where a folder has validation images of its own."""
@@ -291,10 +292,15 @@ def _official(arrays: dict[str, np.ndarray], classes: tuple[str, ...], size: int
 
 
 def _resized(images: UInt8[Tensor, "N C H W"], size: int | None) -> UInt8[Tensor, "N C h w"]:
-    """Bicubic, with antialiasing."""
+    """The largest square in the middle, bicubic, with antialiasing: where that is not the whole image as files are
+    resized, whose squares may begin between two pixels."""
     if size is None or images.shape[2:] == (size, size):
         return images
     resized = torch.empty((*images.shape[:2], size, size), dtype=torch.uint8)
+    if images.shape[2] != images.shape[3]:
+        for image, out in zip(images.numpy().transpose(0, 2, 3, 1), resized):
+            out.numpy()[:] = fit(np.ascontiguousarray(image), size).transpose(2, 0, 1)
+        return resized
     for start in range(0, len(images), RESIZED_AT_ONCE):
         chunk = images[start : start + RESIZED_AT_ONCE].float()
         chunk = F.interpolate(chunk, (size, size), mode="bicubic", antialias=True, align_corners=False)

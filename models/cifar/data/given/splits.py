@@ -34,7 +34,8 @@ def splits_from_arrays(
     name: str = "arrays",
     config: DataConfig | None = None,
 ) -> Splits:
-    """Splits of arrays of images of one size; they are copied.
+    """Splits of arrays of images of one size; they are copied. With config.image_size the largest square in the middle
+    of each is resized.
 
     Args:
         train, test, validation: (images, labels). Images as batch_pixels takes them: uint8 (n, H, W, 3) or

@@ -1,5 +1,7 @@
 """Images that a program has in hand: the same splits as from a folder, and nothing guessed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -158,6 +160,26 @@ def test_sizes_limits_and_validation_images_of_ones_own():
     assert found.report.sizes == ((8, 8), (8, 8), (12, 12))
     assert found.report.resized == 1.0
     assert splits_from_arrays((images(), labels()), config=DataConfig(image_size=6)).train.images.shape[2:] == (6, 6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 16), (17, 9), (9, 12), (8, 12)])
+def test_arrays_datasets_and_files_are_cut_to_the_same_square(height, width, tmp_path):
+    """A disc stays a disc: of images that are no squares the middle is taken, from whatever they come."""
+    rows, columns = np.mgrid[:height, :width]
+    inside = (rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2 < (min(height, width) / 3) ** 2
+    disc = np.where(inside, 255, 0).astype(np.uint8)[..., None].repeat(3, -1)
+    given = np.stack([disc, disc // 2, disc // 3])
+    config = DataConfig(image_size=6, validation_share=0.0)
+    arrays = splits_from_arrays((given, np.zeros(3, dtype=int)), config=config).train.images
+    datasets = splits_from_datasets([(image, 0) for image in given], config=config).train.images
+    (tmp_path / "images" / "train" / "a").mkdir(parents=True)
+    for i, image in enumerate(given):
+        Image.fromarray(image).save(tmp_path / "images" / "train" / "a" / f"{i}.png")
+    files = load_images(replace(config, dataset=str(tmp_path / "images"), root=tmp_path / "cache")).train.images
+    assert torch.equal(arrays, datasets)
+    assert torch.equal(arrays, files)
+    extent = [(arrays[0].amax(0) > 127).any(axis).sum().item() for axis in (0, 1)]
+    assert extent[0] == extent[1] == 4, "as high as wide"
     wide = splits_from_datasets([(x[:4], 0) for x in images(4)], config=SPLIT)
     assert wide.train.images.shape[2:] == (4, 8)
 
