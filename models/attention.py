@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from theory.affinity import effective_threshold
-from theory.numerics.inputs import require_mixing, require_number, require_threshold
+from theory.numerics.inputs import as_floats, require_mixing, require_number, require_threshold
 from theory.numerics.precision import numerical_threshold, widen
 
 
@@ -79,7 +79,9 @@ class TransFusionBlock(nn.Module):
         query_key_map: W (d, D); queries and keys are W x. None is the identity.
         condition: condition number of W, which scales the numerical threshold.
         bias_form: realize the threshold as Lemma 0 does, by a learned bias b = sqrt(tau) that is appended to unit
-            queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalized at every block.
+            queries as b and to keys as -b: cos = (C - b^2)/(1 + b^2). Tokens must then be normalized at every block,
+            and the threshold, from which the bias starts, be given above 0: b enters as its square, whose slope at 0
+            is 0, and would never be learned.
         power: p > 0, a number.
 
     Raises:
@@ -110,6 +112,7 @@ class TransFusionBlock(nn.Module):
         self._register("mixing", mixing)
         threshold = one_or_one_a_trial(threshold, "threshold")
         if bias_form:
+            require_bias(threshold, 0.0)
             self.bias = nn.Parameter(torch.as_tensor(threshold, dtype=torch.float64).sqrt())
         else:
             self._register("threshold", threshold)
@@ -244,6 +247,21 @@ def one_or_one_a_trial(value: Tensor | float, name: str) -> Tensor | float:
     if value.ndim != 3 or not len(value) or tuple(value.shape[1:]) != (1, 1):
         raise ValueError(f"{name}: must be one number or of shape (trials, 1, 1), got shape {tuple(value.shape)}")
     return value
+
+
+def require_bias(threshold: Tensor | float, floor: float) -> None:
+    """Refuse thresholds that a bias cannot be learned from: 0, and those that the cut of round-off hides.
+
+    Args:
+        floor: 0, or tau_num, the numerical threshold.
+
+    Raises:
+        ValueError: names the threshold.
+    """
+    values = as_floats(threshold, "threshold")
+    if not (values > floor).all():
+        raise ValueError(f"threshold: must lie in ({floor:g}, 1) with bias_form, got {values.min():g}; from there on "
+                         "down the bias has a gradient of 0 and is never learned")  # fmt: skip
 
 
 def require_trials(value: Tensor | float, name: str, points: Float[np.ndarray | Tensor, "*trials n D"]) -> None:

@@ -213,8 +213,8 @@ class Encoder(nn.Module):
 def build_encoder(
     config: EncoderConfig, generator: torch.Generator | None = None, image_size: int | None = None
 ) -> nn.Module:
-    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on torch's default device,
-    which is the CPU, or ``meta`` inside ``torch.device("meta")``, where no memory is spent.
+    """The encoder that a configuration describes, with an attribute ``feature_dim``; float32, on torch's default
+    device: the CPU, or ``meta`` inside ``torch.device("meta")``, where no memory is spent.
 
     Args:
         config: kind and sizes; or a factory, whose code is imported and run.

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.attention import TransFusionBlock
+from models.attention import TransFusionBlock, require_bias
 from models.devices.transfer import upload
 from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
@@ -27,6 +27,7 @@ from theory.batches.trajectory import Trajectory, layer_extremes, measure_layer
 from theory.batches.waitless_layers import read_extremes, read_layer, trajectory_of
 from theory.numerics.inputs import require_array, require_count, require_flag, require_points
 from theory.numerics.limits import LARGEST_DEPTH
+from theory.numerics.precision import numerical_threshold
 from theory.subspaces import require_query_key_map
 
 # Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
@@ -61,7 +62,8 @@ class AttentionStack(nn.Module):
     Args:
         depth: L >= 1 mixing blocks.
         threshold, mixing, query_key_map, condition, bias_form, power: as in TransFusionBlock, shared by all blocks;
-            with ``bias_form`` every block learns its own bias. The truncated output is squared whatever the power.
+            with ``bias_form`` every block learns its own bias, from a threshold above the numerical one. The truncated
+            output is squared whatever the power.
         normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalizes at every
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
@@ -71,7 +73,8 @@ class AttentionStack(nn.Module):
 
     Raises:
         ValueError: depth or tile_rows below 1, threshold or mixing out of range or of another shape, unknown device,
-            bias_form without "every", a query_key_map with NaN or infinity or without full rank.
+            bias_form without "every" or with a threshold at or below the numerical one, a query_key_map with NaN or
+            infinity or without full rank.
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -106,6 +109,8 @@ class AttentionStack(nn.Module):
         self.normalize = normalize
         self.signed = signed
         self.device, self.dtype = resolve_device(device), dtype
+        if bias_form:
+            require_bias(threshold, numerical_threshold(dtype, condition))
         self.blocks = nn.ModuleList(
             self.block_type(threshold, mixing, query_key_map, condition, bias_form, power) for _ in range(depth + 1)
         )

@@ -6,6 +6,7 @@ from models.attention import TransFusionBlock
 from models.stack import AttentionStack
 from tests.reference import affinity as reference_affinity
 from theory.affinity import affinity_matrix
+from theory.numerics.precision import numerical_threshold
 
 
 def points(seed=0, shape=(2, 9, 5)):
@@ -29,7 +30,7 @@ def test_one_block_is_the_double_loop(threshold, mixing):
 def test_bias_is_a_threshold():
     """Lemma 0: appended biases b and -b give the affinity of threshold b^2, exactly."""
     x = points(1)
-    for threshold in (0.0, 0.2, 0.6):
+    for threshold in (1e-3, 0.2, 0.6):
         plain = AttentionStack(4, threshold, normalize="every")
         biased = AttentionStack(4, threshold, normalize="every", bias_form=True)
         torch.testing.assert_close(biased(x), plain(x), rtol=0, atol=1e-12)
@@ -67,6 +68,22 @@ def test_bias_is_learned():
     gradients = [block.bias.grad for block in stack.blocks]
     assert all(g is not None and torch.isfinite(g) for g in gradients)
     assert any(g != 0 for g in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_bias_starts_where_it_can_be_learned(dtype):
+    """b enters as its square, and below the numerical threshold not at all: no gradient would ever move it."""
+    x, floor = points(2), numerical_threshold(dtype, 2.0)
+    options = {"normalize": "every", "bias_form": True, "condition": 2.0, "dtype": dtype}
+    stack = AttentionStack(2, 1.01 * floor, **options)
+    (stack(x) ** 2).sum().backward()
+    assert all(float(block.bias.grad.abs()) > 1e-6 for block in stack.blocks)
+    for threshold in (0.0, 0.5 * floor, floor, torch.tensor([0.3, 0.0]).double()[:, None, None]):
+        with pytest.raises(ValueError, match=rf"^threshold: must lie in \({floor:g}, 1\) with bias_form, got"):
+            AttentionStack(2, threshold, **options)
+    for build in (TransFusionBlock, lambda **how: AttentionStack(1, normalize="every", **how)):
+        with pytest.raises(ValueError, match=r"^threshold: must lie in .* with bias_form, got 0;"):
+            build(bias_form=True)
 
 
 def test_gradients_are_right():
