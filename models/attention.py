@@ -136,15 +136,18 @@ class TransFusionBlock(nn.Module):
 
     def for_trials(self, trials: slice) -> "TransFusionBlock":
         """This block for some of the trials: itself, unless threshold or mixing are given trial by trial."""
-        per_trial = {
-            name: value[trials]
-            for name, value in self._buffers.items()
-            if name in ("threshold", "mixing") and value is not None and value.shape[:1].numel() > 1
-        }
-        if not per_trial:
-            return self
-        part = copy(self)
-        part._buffers = {**self._buffers, **per_trial}
+        part = self
+        # In the bias form the threshold is a parameter.
+        for kept in ("_buffers", "_parameters"):
+            values = getattr(self, kept)
+            per_trial = {
+                name: value[trials]
+                for name, value in values.items()
+                if name in ("threshold", "mixing", "bias") and value is not None and value.shape[:1].numel() > 1
+            }
+            if per_trial:
+                part = copy(self) if part is self else part
+                setattr(part, kept, {**values, **per_trial})
         return part
 
     def project(self, points: Float[Tensor, "*trials n D"]) -> Projection:

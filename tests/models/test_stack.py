@@ -83,6 +83,24 @@ def test_chunks_do_not_change_trials(monkeypatch):
         np.testing.assert_allclose(getattr(whole, name), getattr(single, name), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("tile_rows", [None, 4])
+def test_biases_of_each_trial_are_measured_in_chunks(tile_rows, monkeypatch):
+    """In the bias form a threshold is a parameter, and each chunk needs its own share of that too."""
+    points, labels = batch(trials=5)
+    threshold, options = torch.linspace(0.1, 0.6, 5).double()[:, None, None], {"normalize": "every", "bias_form": True}
+    monkeypatch.setattr(stack_module, "CPU_CHUNK_BYTES", 2 * 13 * 13 * 8)
+    stack = AttentionStack(2, threshold, threshold + 0.3, tile_rows=tile_rows, **options)
+    found = stack.measure(points, labels)
+    for trial in range(5):
+        tau = float(threshold[trial])
+        alone = AttentionStack(2, tau, tau + 0.3, **options).measure(points[trial : trial + 1], labels)
+        for name in FIELDS:
+            np.testing.assert_allclose(
+                getattr(found, name)[..., trial], getattr(alone, name)[..., 0], rtol=0, atol=1e-12
+            )
+    assert isinstance(stack.blocks[0].bias, torch.nn.Parameter)
+
+
 @pytest.mark.parametrize("options", [{}, {"normalize": "every"}, {"tile_rows": 4}])
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("name", ["threshold", "mixing"])
