@@ -18,7 +18,7 @@ command that it publishes does not normalize, so this is an option and no claim 
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from models.devices.transfer import upload
@@ -57,7 +57,7 @@ def interpolate_positives(
 
 
 def interpolate_negatives(
-    negatives: Float[Tensor, "n D"], weights: Weights, permutation: Int[Tensor, "n"], *, normalize: bool = False
+    negatives: Float[Tensor, "n D"], weights: Weights, permutation: Integer[Tensor, "n"], *, normalize: bool = False
 ) -> Float[Tensor, "n D"]:
     """Every negative mixed with another: w z_i + (1 - w) z_p(i).
 
@@ -79,10 +79,9 @@ def interpolate_negatives(
     if tuple(permutation.shape) != (count,) or permutation.dtype not in WHOLE:
         found = f"{permutation.dtype} of shape {tuple(permutation.shape)}"
         raise ValueError(f"permutation: expected integers of shape ({count},), got {found}")
-    order = upload(permutation, negatives.device)
-    if values_are_checked() and not torch.equal(
-        order.sort().values, torch.arange(count, device=order.device, dtype=order.dtype)
-    ):
+    # As an index, uint8 would be a mask, and narrower integers are refused.
+    order = upload(permutation, negatives.device).long()
+    if values_are_checked() and not torch.equal(order.sort().values, torch.arange(count, device=order.device)):
         raise ValueError(f"permutation: must hold each of 0..{count - 1} once")
     # Under autocast too: products of rows are not what autocast narrows.
     values = widen(negatives)

@@ -96,6 +96,16 @@ def test_negatives_are_their_loop(per_coordinate):
     assert torch.equal(interpolate_negatives(rows, torch.zeros(5).double(), order), rows[order])
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_permutations_are_places_in_every_integer_type(dtype):
+    """uint8 is a mask to torch, and one that picks a row that then stands for all passes without a word."""
+    for values in ([1, 0], [1, 2, 0], [4, 0, 3, 1, 2]):
+        rows, share = random(len(values), 4), weights(len(values))
+        expected = torch.stack([w * z + (1 - w) * rows[p] for w, z, p in zip(share, rows, values)])
+        found = interpolate_negatives(rows, share, torch.tensor(values, dtype=dtype))
+        torch.testing.assert_close(found, expected)
+
+
 def test_normalizing_is_an_option():
     queries, keys, order = unit(random(4, 3)), unit(random(4, 3, seed=1)), torch.tensor([1, 2, 3, 0])
     high, low = weights(4, low=1.0), weights(4)
