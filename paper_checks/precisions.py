@@ -85,8 +85,9 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
             continue
         now = found[claim.id] = kept.get(claim.id, tier.config.precision)
         needed = claim.trained_in(now).tasks(tier)
-        # A task of a look may be gone, as messages about damaged ones advise: the claim has been looked at.
-        looked = looks.get(claim.id) == _names(needed) or not missing(needed, tasks)
+        # A task of a look may be gone, as messages about damaged ones advise, or have another name since an arm was
+        # corrected: the claim has been looked at.
+        looked = claim.id in looks or not missing(needed, tasks)
         if asked is not None and asked != now and not looked:
             found[claim.id] = asked
             moved.append(claim.id)

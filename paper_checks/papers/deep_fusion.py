@@ -11,7 +11,7 @@ from paper_checks.claims import Claim, Finding, Reading, judged
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
-from paper_checks.trainings.arms import SIMCLR, Arm, changed
+from paper_checks.trainings.arms import SIMCLR, Arm, changed, of_batch_size
 from paper_checks.trainings.reading import (
     accuracies,
     accuracy_contrast,
@@ -76,7 +76,7 @@ def _judge_attention(results: Results, tier: Tier, fusion: Arm = DEEP_FUSION) ->
 def _factors(tier: Tier, fusion: Arm = DEEP_FUSION) -> dict[str, dict]:
     """Factor -> value -> arm, from the smallest to the largest."""
     return {
-        "batch size": {size: fusion.with_(batch_size=size) for size in tier.batch_sizes},
+        "batch size": {size: of_batch_size(fusion, size, tier) for size in tier.batch_sizes},
         "temperature": {value: fusion.with_(method__temperature=value) for value in TEMPERATURES},
         "weight decay": {value: fusion.with_(optimiser__weight_decay=value) for value in WEIGHT_DECAYS},
     }
@@ -130,8 +130,9 @@ CLAIMS = (
         "D3", "Deep Fusion", "ablations",
         "Results depend on batch size, temperature and weight decay.",
         "comparison",
-        "Linear probe on h at a small and a large value of each; every difference away from 0, on whichever side, "
-        "paired over seeds; all three. Nothing contradicts the claim; a factor may make no difference that matters.",
+        "Linear probe on h at a small and a large value of each, batch sizes with the learning rates of S4a; every "
+        "difference away from 0, on whichever side, paired over seeds; all three. Nothing contradicts the claim; a "
+        "factor may make no difference that matters.",
         _factor_tasks, _judge_sensitivity, labels=True,
         worth={"accuracy": 0.02},
         why="from one end of a wide range to the other: less need not be tuned",

@@ -2,11 +2,14 @@
 
 from itertools import combinations
 
+import torch
+
+from models.encoders import build_encoder, feature_dim_of
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
-from paper_checks.trainings.arms import SIMCLR, Arm
+from paper_checks.trainings.arms import SIMCLR, Arm, of_batch_size
 from paper_checks.trainings.best_rates import at_chosen
 from paper_checks.trainings.reading import accuracies, accuracy_contrast, mean, points, tasks_of
 from paper_checks.trainings.transformations import TRANSFORMATIONS
@@ -84,16 +87,8 @@ def _judge_loss(results: Results, tier: Tier) -> Finding:
 
 
 def _sizes(tier: Tier) -> dict[int, Arm]:
-    """Batch sizes, each with a learning rate that suits it: linear in the size for SGD and LARS (as in the paper), its
-    square root for AdamW (whose steps do not grow with the gradient)."""
-    power = 0.5 if tier.config.optimiser.kind == "adamw" else 1.0
-    base = tier.config.optimiser.learning_rate
-
-    def arm(size: int) -> Arm:
-        rate = base * (size / tier.config.batch_size) ** power
-        return SIMCLR.with_(batch_size=size, optimiser__learning_rate=rate)
-
-    return {size: arm(size) for size in (tier.batch_sizes[0], tier.config.batch_size, tier.batch_sizes[1])}
+    sizes = (tier.batch_sizes[0], tier.config.batch_size, tier.batch_sizes[1])
+    return {size: of_batch_size(SIMCLR, size, tier) for size in sizes}
 
 
 def _lengths(tier: Tier) -> dict[int, Arm]:
@@ -119,7 +114,15 @@ def _judge_transformations(results: Results, tier: Tier) -> Finding:
         words.append(f"{name} h {mean(of['h']):.1%}, z {mean(of['z']):.1%}")
         rows += [{"factor": "transformation", "value": name, "curve": kind, "arm": kind, "seed": seed, "accuracy": got}
                  for kind in "hz" for seed, got in of[kind].items()]  # fmt: skip
-    return judged("; ".join(words) + ".", contrasts, points=rows)
+    return judged(f"{'; '.join(words)}. {_width_words(tier)}", contrasts, points=rows)
+
+
+def _width_words(tier: Tier) -> str:
+    config = tier.config
+    # Only sizes are asked for: no weights are made.
+    with torch.device("meta"):
+        width = feature_dim_of(build_encoder(config.encoder))
+    return f"h has {width} coordinates, z {config.head.resolve(config.method.name).out_dim}."
 
 
 STATISTICS, LOSS = "global over local statistics", "loss: global over local statistics"
@@ -227,7 +230,8 @@ CLAIMS = (
         "The features before the head know more than those behind it about how an image was transformed.",
         "comparison",
         "A linear probe names the transformation (rotation, brightness, noise; with color also hue and grayscale) of "
-        "images it has not seen: h minus z; every transformation, paired over seeds.",
+        "images it has not seen: h minus z; every transformation, paired over seeds. Of which widths h and z are is "
+        "told: the paper's are equal, and the tiers cpu and gpu have a narrower z.",
         lambda tier: tasks_of(tier, SIMCLR), _judge_transformations,
         worth={"accuracy": 0.02},
         why="of a probe that has two to four ways to choose from",

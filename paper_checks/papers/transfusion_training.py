@@ -1,5 +1,6 @@
 """TransFusion (arXiv 2403.18681) trained on images: blocks, accuracy, cost, intermediate supervision, other heads."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -9,6 +10,7 @@ from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import SIMCLR, Arm
 from paper_checks.trainings.best_rates import best_contrast, rate_tasks, rate_words
+from paper_checks.trainings.collapsed import alive_contrast, collapse_words, stopped
 from paper_checks.trainings.reading import (
     accuracies,
     accuracy_contrast,
@@ -58,25 +60,31 @@ def _judge_blocks(results: Results, tier: Tier, change: Change = lambda arm: arm
     contrasts, rows = [], []
     for name, each in SUPERVISIONS.items():
         arm = change(each)
-        values = block_values(results, tier, arm, "reading", "sharpness")
+        measured = block_values(results, tier, arm, "reading", "sharpness")
+        still = stopped(results, tier, arm)
+        # Where a block has no affinities they have no sharpness, and steps to it and from it say nothing.
+        values = {seed: [math.nan if value == 0.0 or seed in still else value for value in blocks]
+                  for seed, blocks in measured.items()}  # fmt: skip
         contrasts += step_contrasts(values, name, "affinity sharpness")
         rows += block_rows(values, name, "affinity sharpness")
     up = sum(mean(c.first) > mean(c.second) for c in contrasts)
     words = ", ".join(f"{c.name} {mean(c.first) - mean(c.second):+.3f}" for c in contrasts)
-    return judged(f"{up} of {len(contrasts)} steps go up on average: {words}.", contrasts, blocks=rows)
+    told = collapse_words(results, tier, {name: change(arm) for name, arm in SUPERVISIONS.items()})
+    return judged(f"{up} of {len(contrasts)} steps go up on average: {words}.{told}", contrasts, blocks=rows)
 
 
 def _judge_accuracy(results: Results, tier: Tier) -> Finding:
     contrasts = [
-        accuracy_contrast(results, tier, "view pairs: TransFusion over SimCLR", TRANSFUSION, SIMCLR),
-        accuracy_contrast(results, tier, "labels: TransFusion over SupCon", LABELLED, SUPCON),
+        alive_contrast(results, tier, "view pairs: TransFusion over SimCLR", TRANSFUSION, SIMCLR),
+        alive_contrast(results, tier, "labels: TransFusion over SupCon", LABELLED, SUPCON),
     ]
     rows = points(results, tier, {**REST_OF_PAIRS, **REST_OF_LABELS}, "method")
     sizes = {row["value"]: row["head_parameters"] for row in rows}
     times = {name: sum(r["seconds"] for r in rows if r["value"] == name) / tier.seeds for name in sizes}
     cost = ", ".join(f"{name} {sizes[name]:,.0f} and {times[name]:.0f} s" for name in sizes)
-    found = accuracies(results, tier, {**REST_OF_PAIRS, **REST_OF_LABELS})
-    return judged(f"{found}. Parameters of the head and training time: {cost}.", contrasts, points=rows)
+    arms = {**REST_OF_PAIRS, **REST_OF_LABELS}
+    found, told = accuracies(results, tier, arms), collapse_words(results, tier, arms)
+    return judged(f"{found}. Parameters of the head and training time: {cost}.{told}", contrasts, points=rows)
 
 
 def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Callable, Callable]:
@@ -136,28 +144,37 @@ SUPERVISION_PAIRS = {
 
 def _judge_supervision(results: Results, tier: Tier, change: Change = lambda arm: arm) -> Finding:
     contrasts, rows = [], []
+    told: dict[str, Arm] = {}
     for name, each in SUPERVISIONS.items():
         arm = change(each)
-        contrasts.append(accuracy_contrast(results, tier, f"{name}: on every block over last only", arm, _without(arm)))
         arms = {"every block": arm, "last block": _without(arm)}
+        contrasts.append(alive_contrast(results, tier, f"{name}: on every block over last only", *arms.values()))
+        told |= {f"{name}, loss on {where}": each for where, each in arms.items()}
         rows += points(results, tier, arms, "loss on", curve=name)
-    words = "; ".join(f"{c.name} {mean(c.first):.1%} against {mean(c.second):.1%}" for c in contrasts)
-    return judged(f"{words}.", contrasts, points=rows)
+    words = accuracies(results, tier, told)
+    return judged(f"{words}.{collapse_words(results, tier, told)}", contrasts, points=rows)
 
 
 def _judge_heads(results: Results, tier: Tier) -> Finding:
-    contrasts = [accuracy_contrast(results, tier, f"TransFusion over {name}", TRANSFUSION, arm)
+    contrasts = [alive_contrast(results, tier, f"TransFusion over {name}", TRANSFUSION, arm)
                  for name, arm in HEADS.items() if name != "TransFusion"]  # fmt: skip
-    return judged(f"{accuracies(results, tier, HEADS)}.", contrasts, points=points(results, tier, HEADS, "head"))
+    words = f"{accuracies(results, tier, HEADS)}.{collapse_words(results, tier, HEADS)}"
+    return judged(words, contrasts, points=points(results, tier, HEADS, "head"))
 
 
+COLLAPSED = (
+    "A difference says nothing if a training has had no gradient for an epoch, or ends with a block whose affinities "
+    "are all 0."
+)
 CLAIMS = (
     Claim(
         "T4e", "TransFusion", "abstract; experiments",
         "Trained on image features, every block of TransFusion makes the affinity sharper than the block before.",
         "trend",
         "On two views of validation images, after training with labels and with view pairs: every block's mean "
-        "affinity sharpness above that of the block before, paired over seeds; all steps.",
+        "affinity sharpness above that of the block before, paired over seeds; all steps. A row's other view is of its "
+        "class. Where a block's affinities are all 0, or a training has had no gradient for an epoch, steps say "
+        "nothing.",
         _block_tasks, _judge_blocks, labels=True,
         worth={"affinity sharpness": 0.01},
         why="a hundredth of a row's weight moves between classes",
@@ -171,7 +188,7 @@ CLAIMS = (
         "TransFusion gives better accuracy downstream than SimCLR does without labels, and than SupCon does with them.",
         "comparison",
         "Linear probe on h, test images, the same encoder, views, optimiser and epochs; both differences, paired over "
-        "seeds. Parameters and time are reported and do not decide.",
+        f"seeds. {COLLAPSED} Parameters and time are reported and do not decide.",
         lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy, labels=True,
         worth={"accuracy": 0.01},
         why="methods that are called better differ by that much",
@@ -183,7 +200,7 @@ CLAIMS = (
         "Putting the loss on every block's affinity, instead of the last one's alone, gives better features.",
         "comparison",
         "Linear probe on h with the loss on every block minus that on the last alone, with labels and with view pairs; "
-        "both, paired over seeds.",
+        f"both, paired over seeds. {COLLAPSED}",
         _supervision_tasks, _judge_supervision, labels=True,
         worth={"accuracy": 0.01},
         why="as between methods: less does not pay for a term of the loss",
@@ -198,7 +215,7 @@ CLAIMS = (
         "and than a BatchFormer head.",
         "comparison",
         "Linear probe on h of TransFusion with its affinity loss minus that of ReLUFormer and of BatchFormer with "
-        "NT-Xent, without labels; both, paired over seeds.",
+        f"NT-Xent, without labels; both, paired over seeds. {COLLAPSED}",
         lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
         worth={"accuracy": 0.01},
         why="as between methods",

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from paper_checks.report.entries import LABELS, Entry, ReadingEntry, share_of
+from paper_checks.report.entries import LABELS, Entry, ReadingEntry, share_of, standings_of
 from paper_checks.report.tables import MISSING, NumberTable, difference_words, number, shown_side
+from paper_checks.statistics.decisions import NO_EVIDENCE
+from paper_checks.statistics.family import standings
 from paper_checks.statistics.power import share_words
 
 # Answers in the order of the line, and what it says of them.
@@ -69,11 +71,15 @@ def found_words(readings: Sequence[ReadingEntry]) -> list[tuple[str, str]]:
 
 
 def fooled(entries: Sequence[Entry]) -> list[str]:
-    """Claims about classes that came out as reproduced, in whichever reading."""
-    found = []
-    for entry in entries:
-        if entry.claim.labels:
-            found += [entry.claim.id] * (entry.finding.answer == "reproduced")
-            found += [f"{entry.claim.id} ({each.name})" for each in entry.readings
-                      if each.finding.answer == "reproduced"]  # fmt: skip
-    return found
+    """Claims about classes that came out as reproduced, and stand so over all claims, or over all other readings.
+
+    Where classes are shuffled each is reproduced by chance in up to 2.5 % of runs, one or more of all in every seventh;
+    one that stands is in 5 % at most, and in another 5 % where other readings are asked for.
+    """
+    about = [entry for entry in entries if entry.claim.labels and entry.claim.kind != "theorem"]
+    main = {entry.claim.id: entry.finding for entry in about}
+    other = {f"{entry.claim.id} ({each.name})": each.finding for entry in about for each in entry.readings}
+    stood = standings_of(entries)
+    apart = standings({name: (each.answer, each.p_values or NO_EVIDENCE) for name, each in other.items()})
+    found = [name for name, each in main.items() if each.answer == "reproduced" and stood[name].stands]
+    return found + [name for name, each in other.items() if each.answer == "reproduced" and apart[name].stands]

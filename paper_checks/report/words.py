@@ -145,13 +145,14 @@ def outlook_words(entry: Entry) -> str:
     if finding.answer == "undecided" and to_come:
         words.append(f"looks with {', '.join(to_come)} seeds are to come (--resume)")
     if worth:
-        needed = seeds_of_claim(finding.rows, LAST_SHARE)
+        third = entry.claim.equivalence
+        needed = seeds_of_claim(finding.rows, LAST_SHARE, third)
         count = f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed:,}"
         if any(not is_number(row.get("deviation")) for row in finding.rows):
             count = "an unknown number of"
         words.append(
-            f"at the measured deviations {count} seeds decide with probability {POWER:.0%} if every difference is none "
-            "or as large as matters; what lies between takes more"
+            f"at the measured deviations {count} seeds decide with probability {POWER:.0%} if every difference is "
+            f"{'none or ' if third else ''}as large as matters; what lies {'between' if third else 'below'} takes more"
         )
     else:
         words.append("its rule was registered with so many seeds and no more")

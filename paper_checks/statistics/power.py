@@ -63,7 +63,12 @@ def power(effect: float, deviation: float, seeds: int, level: float) -> float:
 
 
 def seeds_to_decide(
-    worth: float, deviation: float, contrasts: int = 1, share: float = 1.0, wanted: float = POWER
+    worth: float,
+    deviation: float,
+    contrasts: int = 1,
+    share: float = 1.0,
+    wanted: float = POWER,
+    equivalence: bool = True,
 ) -> int | None:
     """Seeds at which a contrast of a claim is decided with probability ``wanted``, be its difference 0 or ``worth``.
 
@@ -73,6 +78,8 @@ def seeds_to_decide(
         contrasts: of the claim.
         share: of the error rate that the last look has.
         wanted: the probability.
+        equivalence: whether the claim can come out as "no difference that matters"; if not, be its difference
+            ``worth``, or -``worth``: differences that are 0 are never decided, but by error.
 
     Returns:
         at least 2; None where it is more than MOST_SEEDS.
@@ -90,7 +97,8 @@ def seeds_to_decide(
     def enough(seeds: int) -> bool:
         strict = power(worth, deviation, seeds, SIDE * share / contrasts)
         plain = power(worth, deviation, seeds, SIDE * share)
-        return 2.0 * (1.0 - strict) <= missed and contrasts * (1.0 - plain) <= missed
+        other = 2.0 * (1.0 - strict) if equivalence else 1.0 - strict
+        return other <= missed and contrasts * (1.0 - plain) <= missed
 
     # Power grows with the seeds.
     low, high = 1, 2
@@ -104,17 +112,19 @@ def seeds_to_decide(
     return high
 
 
-def seeds_of_claim(rows: Sequence[dict], share: float = 1.0) -> int | None:
+def seeds_of_claim(rows: Sequence[dict], share: float = 1.0, equivalence: bool = True) -> int | None:
     """Seeds that decide a claim at the measured deviations: as many as its noisiest contrast needs.
 
     Args:
         rows: of contrasts.csv; those without worth or deviation are left out.
+        equivalence: as :func:`seeds_to_decide`.
 
     Returns:
         None where no row has both, or it is more than MOST_SEEDS.
     """
     known = [row for row in rows if math.isfinite(row.get("worth", math.nan) * row.get("deviation", math.nan))]
-    found = [seeds_to_decide(row["worth"], row["deviation"], len(rows), share) for row in known]
+    found = [seeds_to_decide(row["worth"], row["deviation"], len(rows), share, equivalence=equivalence)
+             for row in known]  # fmt: skip
     decided = [seeds for seeds in found if seeds is not None]
     return max(decided) if decided and len(decided) == len(found) else None
 
@@ -148,7 +158,8 @@ def chance(rows: Sequence[dict], seeds: int, share: float) -> float:
         differs = row["direction"] == "differs"
         up.append(max(above, _beyond(-mean - plain, spread)) if differs else above)
         down.append(0.0 if differs else below)
-        if "worth" in row and math.isfinite(row["worth"]):
+        # Rows of a claim without a third answer have a worth to be drawn in, and nothing that could lie inside.
+        if "inside" in row:
             room = row["worth"] - strict
             inside.append(max(0.0, _beyond(room - mean, spread) + _beyond(room + mean, spread) - 1.0))
     return max([0.0, min(up, default=0.0), *down, *inside])

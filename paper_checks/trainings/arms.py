@@ -192,6 +192,14 @@ def _trained(arm: Arm, tier: Tier) -> tuple[str, TrainConfig, bool]:
     return arm.label(tier), config, same
 
 
+def of_batch_size(arm: Arm, size: int, tier: Tier) -> Arm:
+    """The arm with another batch size and a learning rate that suits it: linear in the size for SGD and LARS (as in
+    SimCLR's paper), its square root for AdamW (whose steps do not grow with the gradient)."""
+    power = 0.5 if tier.config.optimiser.kind == "adamw" else 1.0
+    rate = tier.config.optimiser.learning_rate * (size / tier.config.batch_size) ** power
+    return arm.with_(batch_size=size, optimiser__learning_rate=rate)
+
+
 BASE = Arm()
 SIMCLR = BASE
 MOCO = BASE.with_(method__name="moco")

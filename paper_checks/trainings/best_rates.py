@@ -18,6 +18,7 @@ from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import Arm
+from paper_checks.trainings.collapsed import collapsed, without
 from paper_checks.trainings.reading import mean, tasks_of
 
 # Times the tier's rate. AdamW's steps do not depend on the scale of the loss.
@@ -61,8 +62,8 @@ def chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int,
 
 
 def at_chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
-    """By seed, the test accuracy of the arm that is best on validation images."""
-    test = {value: arm.values(results, tier) for value, arm in arms.items()}
+    """By seed, the test accuracy of the arm that is best on validation images; NaN if that training has collapsed."""
+    test = {value: without(arm.values(results, tier), collapsed(results, tier, arm)) for value, arm in arms.items()}
     return {seed: test[value][seed] for seed, value in chosen(results, tier, arms).items()}
 
 

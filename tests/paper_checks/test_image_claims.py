@@ -23,7 +23,7 @@ from paper_checks import __main__ as command
 from paper_checks import tiers
 from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
 from paper_checks.report.entries import Entry
-from paper_checks.statistics.decisions import NO_EVIDENCE
+from paper_checks.statistics.decisions import NO_EVIDENCE, PValues
 from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.trainings.arms import SIMCLR, Arm, Training, changed, images
@@ -118,6 +118,17 @@ def test_a_feed_forward_head_of_the_transformers_size_is_one(tier):
     assert sizes["MLP"] < 0.5 * sizes["Deep Fusion"]
 
 
+@pytest.mark.parametrize("tier", [QUICK, CPU, GPU])
+def test_batch_sizes_have_the_learning_rates_of_their_claim(tier):
+    sizes, factors = simclr._sizes(tier), deep_fusion._factors(tier)["batch size"]
+    for size, arm in factors.items():
+        rate = changed(tier.config, dict(arm.changes)).optimiser.learning_rate
+        assert rate == changed(tier.config, dict(sizes[size].changes)).optimiser.learning_rate
+        power = 0.5 if tier is not GPU else 1.0
+        base = tier.config
+        assert rate == pytest.approx(base.optimiser.learning_rate * (size / base.batch_size) ** power)
+
+
 def test_what_is_not_measured_on_a_gpu_is_not_reproduced_there():
     """Of S6 the gradients alone; shuffled classes cannot be what they tell."""
     planted = Planted(lambda label, seed, features: 0.8)
@@ -155,29 +166,6 @@ def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
     rising = Rising(lambda label, seed, features: 0.8)
     for claim in ("T4e", "D2", "F7"):
         assert CLAIMS[claim].judge(rising, QUICK).answer == "reproduced", claim
-
-
-def test_steadiness_that_goes_with_accuracy_is_found():
-    momenta = {label(arm): value for value, arm in MAIN.momenta(QUICK).items()}
-
-    class Steady(Planted):
-        sign = 1.0
-
-        def table(self, task, name):
-            rows = super().table(task, name)
-            if name != "epochs":
-                return rows
-            shake = 0.01 + (1.0 - momenta[task.label] if self.sign > 0 else momenta[task.label])
-            return [{**r, **{m: shake * self.draw() for m in feature_transform.MOMENTS}} for r in rows]
-
-    def accuracy(label, seed, features):
-        return 0.5 + 0.4 * momenta[label]
-
-    found = Steady(accuracy)
-    assert CLAIMS["F1"].judge(found, QUICK).answer == "reproduced"
-    found = Steady(accuracy)
-    found.sign = -1.0
-    assert CLAIMS["F1"].judge(found, QUICK).answer == "contradicted"
 
 
 @pytest.mark.parametrize("claim", [name for name in CLAIMS if name not in ("S6", "F1")])
@@ -284,8 +272,10 @@ def test_shuffled_classes_reproduce_nothing_where_seeds_are_added(monkeypatch, t
 
 def test_check_fails_where_a_control_is_reproduced():
     options = command.PaperChecks(control="shuffled_labels", check=True)
-    entry = Entry(CLAIMS["D1"], arms_finding("reproduced"), (), "", "")
+    entry = Entry(CLAIMS["D1"], arms_finding("reproduced", PValues(1e-6, 1.0)), (), "", "")
     assert command._status([entry], options) == 1
+    by_chance = Entry(CLAIMS["D3"], arms_finding("reproduced", PValues(0.024, 1.0)), (), "", "")
+    assert command._status([by_chance, Entry(CLAIMS["D1"], arms_finding("undecided"), (), "", "")], options) == 0
     assert command._status([entry], replace(options, check=False)) == 0
     assert command._status([entry], replace(options, control="none")) == 0
     failed = Entry(CLAIMS["D1"], arms_finding("failed"), (), "", "")
@@ -294,8 +284,8 @@ def test_check_fails_where_a_control_is_reproduced():
     assert command._status([theorem], replace(options, control="none")) == 1
 
 
-def arms_finding(answer):
-    return transfusion_training.Finding(answer, "Planted.", [], p_values=NO_EVIDENCE)
+def arms_finding(answer, values=NO_EVIDENCE):
+    return transfusion_training.Finding(answer, "Planted.", [], p_values=values)
 
 
 @pytest.mark.parametrize(

@@ -163,13 +163,13 @@ def test_readings_have_names_of_their_own():
             replace(claim, main=main, readings=tuple(read(name, BETTER) for name in names))
 
 
-def finding(answer):
-    return Finding(answer, "Planted.", [], p_values=PValues(1.0, 1.0))
+def finding(answer, p_value=1e-4):
+    return Finding(answer, "Planted.", [], p_values=PValues(p_value if answer == "reproduced" else 1.0, 1.0))
 
 
-def entry(own, *answers, labels=True):
+def entry(own, *answers, labels=True, p_value=1e-4):
     claim = replace(CLAIM, labels=labels)
-    others = tuple(ReadingEntry(each.name, finding(answer)) for each, answer in zip(claim.readings, answers))
+    others = tuple(ReadingEntry(each.name, finding(answer, p_value)) for each, answer in zip(claim.readings, answers))
     return Entry(claim, finding(own), (), "", "", readings=others)
 
 
@@ -186,6 +186,9 @@ def test_a_line_says_under_which_readings_a_claim_holds():
 
 def test_no_reading_is_reproduced_with_shuffled_classes_unnoticed():
     options = SimpleNamespace(check=True, control="shuffled_labels")
+    by_chance = entry("undecided", "undecided", "reproduced", "undecided", p_value=0.02)
+    assert fooled([by_chance]) == [], "one of three at 2.5 % each"
+    assert command._status([by_chance], options) == 0
     found = entry("undecided", "undecided", "reproduced", "undecided")
     assert fooled([found]) == ["S1 (for worse)"]
     assert command._status([found], options) == 1

@@ -15,7 +15,8 @@ from paper_checks.statistics.decisions import Contrast
 from paper_checks.tiers import CPU, QUICK
 from paper_checks.trainings.arms import BASE, MOCO
 from tests.command_lines import status_of
-from theory.numerics.whole_files import read_json, write_table
+from theory.numerics.manifest import settle
+from theory.numerics.whole_files import read_json, write_json, write_table
 
 TIER = replace(QUICK, config=replace(QUICK.config, precision="bf16"), seeds=5, cap=10)
 FLOAT32 = replace(TIER, precision="float32")
@@ -194,6 +195,12 @@ def test_a_claim_that_was_looked_at_keeps_its_precision_although_a_training_is_g
     assert run("--resume", "--precision", "float32") == 0
     assert "Now in float32" not in capsys.readouterr().out
     assert run.trainings("a") == run.trainings("b") == {f"bf16-seed{seed}" for seed in range(10)}
+    # As after a correction of an arm, whose trainings have other names then.
+    looks = read_json(run.folder / "looks.json")
+    write_json(run.folder / "looks.json", {name: ["of before"] for name in looks})
+    settle(run.folder)
+    assert run("--resume", "--precision", "float32") == 0
+    assert "Now in float32" not in capsys.readouterr().out
     (run.folder / "looks.json").unlink()
     assert run("--resume") == 2
     assert "looks.json: missing" in capsys.readouterr().err

@@ -277,7 +277,11 @@ def test_a_control_run_is_said_at_the_top(entries, tmp_path):
     control = Meta(**{**vars(META), "control": "shuffled_labels"})
     page = page_of(entries, tmp_path, control)
     assert page.text.index("shuffled_labels") < page.text.index("Verdicts")
-    assert "nevertheless: S1." in page.text
+    assert "nevertheless, and stand over all: S1." in page.text
+    by_chance = [replace(each, finding=replace(each.finding, p_values=PValues(0.02, 1.0)))
+                 if each.claim.id == "S1" else each for each in entries]  # fmt: skip
+    assert "None that stands over all." in page_of(by_chance, tmp_path, control).text
+    page_of(entries, tmp_path, control)
     assert "shuffled\\_labels" in (tmp_path / "report.md").read_text()
 
 

@@ -113,6 +113,22 @@ def test_a_claim_needs_what_its_noisiest_contrast_needs():
     assert seeds_of_claim(rows_of([0.0, 1000.0])) is None
 
 
+def test_a_claim_without_a_third_answer_is_promised_none():
+    """Where differences are 0 no number of seeds decides it: the promise is of those that are as large as matters."""
+    rows = rows_of([0.0, 1.0, 2.0], [0.0, 2.0, 4.0])
+    seeds = seeds_of_claim(rows, equivalence=False)
+    assert seeds < seeds_of_claim(rows)
+
+    def missed(count):
+        return 2.0 * (1.0 - power(1.0, 2.0, count, 0.025))
+
+    assert missed(seeds) <= 0.2 < missed(seeds - 1)
+    # Rows as a claim without equivalence has them: a worth to be drawn in, and nothing that could lie inside.
+    none = [{**row, "worth": 1.0} for row in rows_of([0.01, -0.01, 0.0], worth=None)]
+    assert chance(none, 100, 1.0) < 0.5
+    assert chance(rows_of([0.01, -0.01, 0.0]), 100, 1.0) > 0.99
+
+
 def test_the_chance_of_deciding_next_time():
     clear, unclear, none = [2.0, 2.1, 2.2], [2.0, -2.5, 3.0], [0.01, -0.01, 0.0]
     assert chance(rows_of(clear), 6, 0.5) > 0.99

@@ -26,6 +26,8 @@ class Planted:
         method, rate = task.config.method, task.config.optimiser.learning_rate
         if name == "epochs":
             return [{"gradient_norm": 1e-3 if method.name == "transfusion" else 1.0}] * 2
+        if name == "layers":
+            return [{"epoch": 1, "part": "reading", "index": 0, "sharpness": 0.5}]
         factor = round(rate / QUICK.config.optimiser.learning_rate, 2)
         validation, test = self.accuracies(method.name, factor, task.config.seed)
         return [{"features": "h", "probe": "linear", "accuracy": test, "validation_accuracy": validation}]
