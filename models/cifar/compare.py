@@ -7,13 +7,16 @@
 Runs that differ in nothing but the seed are one row: mean over seeds, and in brackets the smallest lower and the
 largest upper end of their 95 % intervals. They must have the same settings, images (by their fingerprint, wherever they
 lie) and weights to start from; whatever differs between rows stands below the table, and in columns of the CSV. Runs of
-earlier versions, which kept no fingerprint, are a row each. Baselines of the same images (raw pixels, the untrained
-encoder) stand below the table once, with the rows that they belong to; runs of earlier versions have none.
+earlier versions, which kept no fingerprint, are a row each. A run that is given twice is refused, and so are two of one
+row with the same seed, and tables that were edited; versions and devices that differ within a row stand below the
+table. Baselines of the same images (raw pixels, the untrained encoder) stand there once, with the rows that they belong
+to; runs of earlier versions have none.
 
 Exit status: as in all commands (--help), never 1.
 """
 
 import csv
+import io
 import json
 import math
 import re
@@ -32,7 +35,9 @@ from models.cifar.results import disagreement
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
 from models.commands import command, draw
-from models.run_folder import open_run_folder
+from models.environment import VERSIONS
+from models.run_folder import ENVIRONMENT, open_run_folder
+from theory.numerics.manifest import require_unchanged
 from theory.numerics.whole_files import read_json, write_table
 
 PROBES = ("knn", "linear")
@@ -67,6 +72,7 @@ class FinishedRun:
         data: fingerprint of the images; None where an earlier version kept none.
         init: SHA-256 of the checkpoint that it started from, or None.
         results, epochs: rows of these tables.
+        starts: what it was made with, each time that it was started; none where that is not kept.
     """
 
     folder: Path
@@ -75,21 +81,23 @@ class FinishedRun:
     init: str | None
     results: list[dict]
     epochs: list[dict]
+    starts: list[dict]
 
 
 def read_run(folder: Path) -> FinishedRun:
     """A finished run.
 
     Raises:
-        ValueError: a file is missing or damaged, or results are of other images than the run's, or of an epoch that is
-            not its last; names it.
+        ValueError: a file is missing, edited or damaged, or results are of other images than the run's, or of an epoch
+            that is not its last; names it.
     """
     tables = []
     try:
         config = read_json(folder / "config.json")
         for name in ("results", "epochs"):
-            with open(folder / f"{name}.csv", encoding="utf-8", newline="") as file:
-                tables.append(list(csv.DictReader(file)))
+            path = folder / f"{name}.csv"
+            text = require_unchanged(path, path.read_bytes()).decode()
+            tables.append(list(csv.DictReader(io.StringIO(text, newline=""))))
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: missing; {folder} is not a finished run") from error
     except (UnicodeDecodeError, csv.Error, NotADirectoryError) as error:
@@ -107,7 +115,10 @@ def read_run(folder: Path) -> FinishedRun:
     for row in tables[0]:
         if data is not None and row.get("data_sha256", data["sha256"]) != data["sha256"]:
             raise ValueError(f"{folder}: results.csv is of other images than the run's fingerprint")
-    return FinishedRun(folder, config, data, init, *tables)
+    starts = read_json(folder / ENVIRONMENT).get("runs") if (folder / ENVIRONMENT).exists() else []
+    if not isinstance(starts, list) or not all(isinstance(each, dict) for each in starts):
+        raise ValueError(f"{folder / ENVIRONMENT}: has no list of runs")
+    return FinishedRun(folder, config, data, init, tables[0], tables[1], starts)
 
 
 def name_of(config: dict) -> str:
@@ -121,15 +132,24 @@ def grouped(folders: tuple[Path, ...]) -> list[list[FinishedRun]]:
     """Runs that differ in their seed alone, together.
 
     Raises:
-        ValueError: as ``read_run``; no folders.
+        ValueError: as ``read_run``; no folders; a folder, or a seed of one group, that is given twice: its weight would
+            be that of two, and intervals over seeds too narrow.
     """
     if not folders:
         raise ValueError("folders: give at least one run folder")
-    groups: dict[str, list[FinishedRun]] = {}
+    groups: dict[str, dict[int, FinishedRun]] = {}
+    places: set[Path] = set()
     for folder in folders:
+        if folder.resolve() in places:
+            raise ValueError(f"folders: {folder} is given twice")
+        places.add(folder.resolve())
         found = read_run(folder)
-        groups.setdefault(json.dumps(distinguishing(found), sort_keys=True), []).append(found)
-    return list(groups.values())
+        group, seed = groups.setdefault(json.dumps(distinguishing(found), sort_keys=True), {}), found.config["seed"]
+        if seed in group:
+            others = f"{group[seed].folder} and {folder} are runs of the same settings and images"
+            raise ValueError(f"folders: {others} with the same seed, {seed}; give one of them")
+        group[seed] = found
+    return [list(group.values()) for group in groups.values()]
 
 
 def compare(folders: tuple[Path, ...]) -> list[dict]:
@@ -178,7 +198,7 @@ def _row(runs: list[FinishedRun]) -> dict:
     results = runs[0].results
     row: dict = {
         "name": name_of(runs[0].config),
-        "seeds": len({run.config["seed"] for run in runs}),
+        "seeds": len(runs),
         "encoder_parameters": int(results[0]["encoder_parameters"]),
         "head_parameters": int(results[0]["head_parameters"]),
         "seconds": sum(float(e["seconds"]) for run in runs for e in run.epochs) / len(runs),
@@ -191,6 +211,35 @@ def _row(runs: list[FinishedRun]) -> dict:
         row |= {f"{features}_{probe}_low": min(lows, default=math.nan)}
         row |= {f"{features}_{probe}_high": max(highs, default=math.nan)}
     return row
+
+
+def version_lines(groups: list[list[FinishedRun]]) -> list[str]:
+    """What runs of one row were made with, where that is not the same: versions of code and libraries, and devices."""
+    lines = []
+    for number, runs in enumerate(groups, start=1):
+        for name in (*VERSIONS, "device"):
+            words: dict[str, str] = {}
+            where: dict[str, list[str]] = {}
+            for run in runs:
+                for value, told in {_made_with(start, name): None for start in run.starts}:
+                    words.setdefault(value, told)
+                    where.setdefault(value, []).append(str(run.folder))
+            if len(where) > 1:
+                values = "; ".join(f"{words[value]} in {', '.join(folders)}" for value, folders in where.items())
+                lines.append(f"row {number}, {name}: {values}")
+    return lines
+
+
+def _made_with(start: dict, name: str) -> tuple[str, str]:
+    """A version, and how people know it: code by its commit, though many a commit leaves the code as it was."""
+    # Torch counts without its accelerator.
+    value = str(start.get(name) or "not known").split("+")[0]
+    if name != "code" or not start.get("commit"):
+        return value, value[:20] if name == "code" else value
+    commit = str(start["commit"])
+    return (value if start.get(name) else commit), f"commit {commit[:10]}" + " with changes" * bool(
+        start.get("uncommitted_changes")
+    )
 
 
 def baseline_lines(rows: list[dict]) -> list[str]:
@@ -283,6 +332,11 @@ def run(options: CompareOptions) -> int:
     for name in differing:
         values = ", ".join(f"{number}: {_shown(row[name])}" for number, row in enumerate(rows, start=1))
         print(f"  {name}  {values}")
+    versions = version_lines(groups)
+    if versions:
+        print("\nruns of one row were made with different versions:")
+    for line in versions:
+        print(f"  {line}")
     if options.out is not None:
         write_table(options.out, rows)
     if options.curves is not None:

@@ -92,6 +92,10 @@ def test_results_of_other_images_are_not_overwritten(place, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(place / "run", run)
     shutil.copy(place / "elsewhere" / "results.csv", run)
+    assert compare_main([str(run)]) == 2
+    assert f"{run / 'results.csv'}: is not what the run wrote" in capsys.readouterr().err
+    # Of an earlier version, which kept no manifest.
+    (run / "manifest.json").unlink()
     assert evaluate_main([str(run / "checkpoint.pt")]) == 2
     assert "results.csv: has results on other images" in capsys.readouterr().err
     assert compare_main([str(run)]) == 2

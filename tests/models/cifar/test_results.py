@@ -1,7 +1,10 @@
 """Only a finished run has results of its last epoch: what was stopped, has diverged or goes on is told apart."""
 
 import csv
+import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from models.cifar.training import train
 from synthetic.integrity.folders import State, look_at
 from tests.command_lines import status_of
 from tests.models.cifar.tiny import WORDS, write_folder
-from theory.numerics.whole_files import write_table
+from theory.numerics.whole_files import write_json, write_table
 
 # Of a constant schedule a run may be given more.
 CONSTANT = ["--optimiser.schedule", "constant", "--optimiser.warmup-epochs", "0"]
@@ -175,3 +178,61 @@ def test_results_of_earlier_versions_are_read_where_nothing_contradicts_them(pla
 def test_in_what_tables_disagree(epochs, results, told):
     rows = [{"epoch": epoch} for epoch in epochs], [{"epoch": epoch} for epoch in results]
     assert disagreement({"epochs": 2}, *rows) == told
+
+
+# --- what a comparison takes ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seeds(place):
+    """Two runs of one row."""
+    assert main(words(place, "second", "--seed", "1")) == 0
+    return [place / "run", place / "second"]
+
+
+def test_edited_tables_are_refused(place, seeds, tmp_path, capsys):
+    for name in ("results.csv", "epochs.csv"):
+        run = Path(shutil.copytree(place / "run", tmp_path / name))
+        text = (run / name).read_text()
+        (run / name).write_text(text.replace("0.", "0.9", 1))
+        assert compare_main([str(run), str(seeds[1])]) == 2
+        assert f"{run / name}: is not what the run wrote; it was edited or damaged" in capsys.readouterr().err
+
+
+def test_a_seed_counts_once(place, seeds, tmp_path, monkeypatch, capsys):
+    again = shutil.copytree(place / "run", tmp_path / "again")
+    monkeypatch.chdir(place)
+    for folders, told in (
+        (["run", "run", "second"], "folders: run is given twice"),
+        (["run", "second", "../" + place.name + "/run"], "run is given twice"),
+        (["run", "second", str(again)], f"run and {again} are runs of the same settings and images with the same seed"),
+    ):
+        assert compare_main(folders) == 2
+        assert told in capsys.readouterr().err
+    assert compare_main(["run", "second"]) == 0
+    assert re.search(r"^1  simclr, head linear +2 ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_versions_that_differ_within_a_row_are_named(seeds, tmp_path, capsys):
+    assert compare_main([str(each) for each in seeds]) == 0
+    assert "versions" not in capsys.readouterr().out
+    other = Path(shutil.copytree(seeds[1], tmp_path / "other"))
+    kept = json.loads((other / "environment.json").read_text())
+    start = kept["runs"][0]
+
+    def said(*runs):
+        write_json(other / "environment.json", {"runs": list(runs)})
+        assert compare_main([str(seeds[0]), str(other)]) == 0
+        return capsys.readouterr().out.partition("runs of one row were made with different versions:\n")[2]
+
+    torch = start["torch"].split("+")[0]
+    assert said(start | {"torch": f"{torch}+cu999", "commit": "0" * 40}) == "", "the same code, whatever its commit"
+    wanted = f"  row 1, torch: {torch} in {seeds[0]}, {other}; 1.0.0 in {other}\n"
+    assert said(start, start | {"torch": "1.0.0"}) == wanted, "a run that went on with another version"
+    found = said(start | {"code": "f" * 64, "commit": "e" * 40, "uncommitted_changes": True, "device": "GPU"})
+    assert f"commit eeeeeeeeee with changes in {other}\n" in found
+    assert f"; GPU in {other}\n" in found
+    assert "numpy" not in found
+    write_json(other / "environment.json", {"runs": [1]})
+    assert compare_main([str(other)]) == 2
+    assert "environment.json: has no list of runs" in capsys.readouterr().err
