@@ -26,12 +26,10 @@ PERCENT = FuncFormatter(lambda value, _: f"{100.0 * value:.4g}%")
 def draw_lines(
     ax: Axes, table: pd.DataFrame, over: str, column: str, looks: dict[str, dict], spread: Callable[[pd.Series], float]
 ) -> None:
-    """A line for each curve: bars where the spread is an interval, bands where it is a deviation."""
-    # What is measured every few epochs is empty in between.
-    table = table[table[column].notna()]
+    """A line for each curve: bars where the spread is an interval, bands where it is a deviation; where a seed of the
+    curve has no value, the others' mean alone."""
     for curve, rows in table.groupby(curve_of(table), sort=False):
-        grouped = rows.groupby(over)[column]
-        middle, half = grouped.mean(), grouped.agg(spread)
+        middle, half = over_seeds(rows, over, column, spread)
         look = {**looks[curve], "markersize": 4 if len(middle) <= 12 else 0}
         if spread is half_width:
             ax.errorbar(middle.index, middle, yerr=half, capsize=3, label=curve, **look)
@@ -39,6 +37,21 @@ def draw_lines(
             ax.plot(middle.index, middle, label=curve, **look)
             ax.fill_between(middle.index, middle - half, middle + half, color=look["color"], alpha=0.15, linewidth=0)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def over_seeds(
+    rows: pd.DataFrame, over: str, column: str, spread: Callable[[pd.Series], float]
+) -> tuple[pd.Series, pd.Series]:
+    """Mean of the seeds that have a value, and the spread, by place; NaN for the spread where not all seeds have one:
+    "mean over 5 seeds" has no interval of 4.
+
+    Args:
+        rows: of one curve; places at which no seed has a value, as between epochs that are measured, are left out.
+    """
+    known = rows[rows[column].notna()]
+    grouped = known.groupby(over)
+    complete = grouped["seed"].nunique() == rows["seed"].nunique()
+    return grouped[column].mean(), grouped[column].agg(spread).where(complete)
 
 
 def half_width(values: pd.Series) -> float:

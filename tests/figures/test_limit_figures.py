@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import stdtrit
 
 from figures.claims.limits import CROSS, TURN
+from figures.words import seen
 from tests.figures.battery import Draws, case
 from tests.figures.reading import bars, curves, legend, named, verticals
 
@@ -36,14 +37,16 @@ def limit_tables(draws):
 
 
 def assert_means(ax, rows, over, column):
-    """Mean over seeds with Student's interval, and every seed as a dot."""
+    """Mean over seeds, with Student's interval where every seed has a value, and every seed as a dot."""
+    seeds = rows["seed"].nunique()
     (drawn,) = bars(ax)
     rows = rows[rows[column].notna()]
     values = {place: list(part[column]) for place, part in rows.groupby(over)}
     np.testing.assert_allclose(drawn.x, list(values))
     np.testing.assert_allclose(drawn.y, [mean(each) for each in values.values()])
     for low, high, each in zip(drawn.low, drawn.high, values.values()):
-        np.testing.assert_allclose([low, high], [mean(each) - half_width(each), mean(each) + half_width(each)])
+        half = half_width(each) if len(each) == seeds else np.nan
+        np.testing.assert_allclose([low, high], [mean(each) - half, mean(each) + half])
     cloud = next(curve for curve in curves(ax) if curve.look.marker == ".")
     seen = {(x, y) for x, y in zip(cloud.x, cloud.y) if np.isfinite(y)}
     assert seen == set(rows[[over, column]].itertuples(index=False, name=None))
@@ -79,6 +82,40 @@ def test_turns_and_crossings(draw):
             ends = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in shades]
             np.testing.assert_allclose(ends, [(row[f"{c}_low"], row[f"{c}_high"]) for c, _ in known])
     assert "3 seeds" in figure.get_suptitle()
+
+
+@case("claim_turns")
+def test_what_lies_beyond_the_levels_is_at_least_there(draw):
+    """A crossing at the last level and a turn at the first, and a critical strength that one seed did not reach."""
+    levels = pd.DataFrame([{"curve": "A", "seed": seed, "strength": strength, "accuracy": 0.5 + 0.01 * seed,
+                            "critical": 1.2 if (seed, strength) == (1, 0.7) else 0.9 + 0.1 * seed}
+                           for seed in range(SEEDS) for strength in STRENGTHS])  # fmt: skip
+    levels["beyond"] = levels["critical"] == 1.2
+    turns = pd.DataFrame([{"curve": "A", "seed": "mean curve", "turning": 0.1, "turning_censored": -1,
+                           "turning_low": 0.1, "turning_high": 0.4, "crossing": 1.0, "crossing_censored": 1,
+                           "crossing_low": 1.0, "crossing_high": 1.0}])  # fmt: skip
+    levels.loc[(levels["seed"] == 2) & (levels["strength"] == 0.1), ["critical", "beyond"]] = [1.1, False]
+    figure = draw({"claim": "X1"}, limit_levels=levels, limit_turns=turns)
+    top, bottom = figure.axes
+    names = legend(figure)
+    assert set(names) == {"strength in use", "accuracy turns: at or below", "critical falls below use: at or above",
+                          "mean, 95 %", "mean, at least"}  # fmt: skip
+    for ax in (top, bottom):
+        (turn, turn_look), (turn_arrow, turn_mark), (cross, cross_look), (cross_arrow, cross_mark) = verticals(ax)
+        assert (turn, turn_arrow, cross, cross_arrow) == (0.1, 0.1, 1.0, 1.0)
+        assert (turn_look.line, turn_mark.marker, cross_look.line, cross_mark.marker) == (":", "<", ":", ">")
+    means, dots, least, capped = (
+        bars(bottom)[0],
+        *(curve for curve in curves(bottom) if curve.label != "strength in use"),
+    )
+    np.testing.assert_array_equal(np.isnan(means.low), [False, False, True, False])
+    assert (least.label, least.look.marker, list(least.x)) == ("mean, at least", "^", [0.7])
+    assert least.y[0] == means.y[2]
+    assert (list(capped.x), list(capped.y), capped.look.marker) == ([0.7], [1.2], "^")
+    assert 1.2 not in dots.y
+    words = seen(figure)
+    assert "critical falls below use: at or above: vertical line at 1" in words
+    assert "mean, at least: 1.07 at 0.7" in words
 
 
 @case("claim_floor")

@@ -13,6 +13,7 @@ from scipy import stats
 
 from figures.claims import contrasts, curves, scores, style
 from figures.run_folder import read_run_folder
+from tests.figures.reading import bars
 from theory.numerics.whole_files import write_json, write_table
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +239,19 @@ def test_blocks_have_a_line_a_curve_and_a_panel_a_measure(run_of):
     np.testing.assert_allclose(main.get_ydata(orig=False), np.arange(4) + 0.2)
     half = half_width([0.1 * seed for seed in SEEDS])
     np.testing.assert_allclose(np.ptp(bars.get_segments()[2], axis=0), [0.0, 2 * half])
+
+
+@pytest.mark.parametrize("missing", ["empty", "no row"])
+def test_a_mean_of_some_seeds_has_no_interval(run_of, missing):
+    """Under "mean over 5 seeds", a block that 4 of them have: as a row that is empty, or as none."""
+    rows = [{"measure": "mass", "curve": "labels", "seed": seed, "block": block, "value": 0.1 * seed + block}
+            for block in range(3) for seed in SEEDS if missing == "empty" or (seed, block) != (4, 2)]  # fmt: skip
+    if missing == "empty":
+        rows[-1]["value"] = None
+    figure = curves.draw_blocks(run_of(blocks=rows))
+    (drawn,) = bars(figure.axes[0])
+    np.testing.assert_allclose(drawn.y, [0.2, 1.2, 2.15])
+    assert np.isnan(drawn.low).tolist() == [False, False, True]
 
 
 def test_an_interval_takes_two_values_and_none_missing():
