@@ -1,6 +1,8 @@
 """The study of the advisor's predictions: which rows it sees, what it writes down before it is judged, its table."""
 
 import hashlib
+import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -86,6 +88,57 @@ def test_the_table_counts(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(prospective, "tables", lambda _: [("a", next(tables(0))[1])])
     monkeypatch.setattr(prospective, "advised", lambda *_: checked[checked["set"] == "a"])
     assert study(ProspectiveStudy(out=tmp_path / "run", figures=False)) == 1, "half of them contradicted"
+
+
+def statuses(*sets):
+    """Sets by the numbers of their confirmed, contradicted and undecided predictions."""
+    names = ("CONFIRMED", "CONTRADICTED", "UNDECIDED")
+    rows = [{"set": str(place), "status": name} for place, counts in enumerate(sets)
+            for name, count in zip(names, counts) for _ in range(count)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["set", "status"])
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        # By hand: P(1 of 7) = .302, P(2 of 7) = .0444, P(2 of 12) = .118, P(3 of 12) = .0196, P(1 of 1) = .05.
+        ([(40, 0, 0)] * 7, ""),
+        ([(39, 1, 0), *[(40, 0, 0)] * 6], ""),
+        ([*[(39, 1, 0)] * 2, *[(40, 0, 0)] * 5], "2 of 7 sets have a contradicted prediction"),
+        ([*[(20, 20, 0)] * 2, *[(40, 0, 0)] * 10], ""),
+        ([*[(20, 1, 500)] * 3, *[(40, 0, 0)] * 9], "3 of 12 sets have a contradicted prediction"),
+        ([(99, 1, 0)], "1 of 1 sets have a contradicted prediction"),
+        ([(0, 0, 40)] * 7, "no prediction is confirmed"),
+        ([], "no prediction is confirmed"),
+    ],
+)
+def test_more_contradicted_sets_than_chance_explains(sets, told):
+    """Whatever share of all predictions they are: a verdict of CONTRADICTED is one of a whole set."""
+    found = prospective.complaint(statuses(*sets))
+    assert found.startswith(told)
+    assert bool(found) == bool(told)
+
+
+@pytest.mark.parametrize(("counts", "status"), [((200, 1, 0), 1), ((0, 0, 3), 1), ((200, 0, 3), 0)])
+def test_the_exit_status_says_so(counts, status, monkeypatch, tmp_path, capsys):
+    checked = statuses(counts).assign(measured=0.5, value=0.5)
+    monkeypatch.setattr(prospective, "image_sets", lambda *_: ())
+    monkeypatch.setattr(prospective, "tables", lambda _: [("0", next(tables(0))[1])])
+    monkeypatch.setattr(prospective, "advised", lambda *_: checked)
+    assert study(ProspectiveStudy(out=tmp_path / "run", figures=False)) == status
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert list(kept) == ["digits"]
+    assert sum(kept["digits"]["images"]["test"]) == 359
+    assert "359" in capsys.readouterr().out
+
+
+def test_a_set_that_was_edited_is_not_gone_on_with(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    path = folder / "wine" / "checked.csv"
+    path.write_text(path.read_text().replace("UNDECIDED", "CONFIRMED").replace("0.", "0.1", 1))
+    with pytest.raises(ValueError, match=r"checked\.csv: is not what the run wrote"):
+        prospective.advised("wine", next(tables(0))[1], folder, ProspectiveStudy(out=folder))
 
 
 def test_bad_settings_are_refused(tmp_path):
