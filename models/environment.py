@@ -46,19 +46,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def environment(device: torch.device) -> dict:
     """Versions, commit and hardware of this run."""
 
-    def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    commit, changed = commit_of(Path(__file__))
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [*(program() or f"python -m {_module_name()}").split(), *sys.argv[1:]],
-        "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": None if changed is None else bool(changed),
+        "commit": commit,
+        "uncommitted_changes": changed,
         "code": code_digest(),
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -67,6 +60,27 @@ def environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "threads": torch.get_num_threads(),
     }
+
+
+def commit_of(file: Path) -> tuple[str | None, bool | None]:
+    """The commit that a source file is of, and whether its repository has changes that are in no commit.
+
+    Returns:
+        None twice where git knows of none: without git, and where the file is installed inside a repository that does
+        not track it, which is somebody else's project.
+    """
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(file.parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    if git("ls-files", "--error-unmatch", "--", file.name) is None:
+        return None, None
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if changed is None else bool(changed)
 
 
 @cache
