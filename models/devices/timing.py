@@ -83,9 +83,11 @@ def in_turn(work: Mapping[str, Callable[[], object]], rounds: int, device: torch
 
 
 def wait_for(device: torch.device) -> None:
-    """Until a GPU has done all that was asked of it."""
+    """Until a GPU, NVIDIA's or Apple's, has done all that was asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

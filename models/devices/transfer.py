@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
+# Where a transfer takes its turn by itself; on the device without memory there is nothing to wait for.
+AHEAD = ("cuda", "meta")
 
 
 def moved(module: Module, device: torch.device | str, memory_format: torch.memory_format) -> Module:
@@ -18,14 +20,15 @@ def upload(values: Tensor, device: torch.device | str) -> Tensor:
     """The values on ``device``; themselves where they are there already.
 
     A plain ``to`` holds the host up until a GPU has done all that was asked of it before. From pinned memory, which
-    torch keeps until the copy is done, the transfer takes its turn on the device instead.
+    torch keeps until the copy is done, the transfer takes its turn on the device instead. Towards the host it must be
+    waited for: who reads the values next does not ask the device whether they have arrived.
     """
     device = torch.device(device)
     if values.device == device:
         return values
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    return values.to(device, non_blocking=device.type in AHEAD)
 
 
 def upload_together(values: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
