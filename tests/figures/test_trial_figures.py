@@ -38,6 +38,25 @@ def test_margins_and_attacks_stand_on_their_statement_s_line(draw):
     assert len(legend(figure)) == 3
 
 
+@case("trials")
+def test_what_lies_beyond_the_axis_stands_at_its_end(draw):
+    """A statement that is broken by a bound of the other sign has a margin of -2; an attack may find one too."""
+    shapes = pd.DataFrame({"trial": "a", "name": "Theorem A", "relative_margin": [-2.0, 0.5, -1.3, 1.6],
+                           "status": ["VIOLATED", "HOLDS", None, "HOLDS"]})  # fmt: skip
+    attacks = pd.DataFrame({"trial": ["a"], "name": ["v"], "true": [True], "closest": [np.inf]})
+    (ax,) = draw({}, trials=shapes, attacks=attacks).axes
+    drawn = named(ax)
+    places = {label: (list(curve.x), curve.look.marker) for label, curve in drawn.items()}
+    tightest, rates = "tightest case of a shape of random batches", "rate of a shape"
+    assert places == {tightest: ([0.5], "|"), f"{tightest}, beyond the left end": ([-1.09], "<"),
+                      f"{tightest}, beyond the right end": ([1.09], ">"),
+                      f"{rates}, beyond the left end": ([-1.09], "<"),
+                      f"{rates}; past 0 by chance at times": ([], "o"),
+                      "closest approach of an attack": ([-1.0], "^")}  # fmt: skip
+    colors = {label: curve.look.color for label, curve in drawn.items()}
+    assert colors[tightest] == colors[f"{tightest}, beyond the left end"] != colors[f"{rates}, beyond the left end"]
+
+
 def test_what_is_attained_is_not_broken():
     """A margin of minus round-off stands on the line."""
     _, ax = plt.subplots()
