@@ -24,6 +24,8 @@ ANSWERS: dict[str, tuple[str, str, FillStyleType, str]] = {
     "no difference": ("#009E73", "D", "full", "no difference that matters"),
     "undecided": ("#555555", "s", "none", "undecided"),
 }
+# The direction of a difference that is claimed not to be 0: both sides of it are the claimed one.
+DIFFERS = "differs"
 # Inches of a difference, and between claims.
 LINE, GAP = 0.105, 0.1
 ROOM = 44
@@ -45,7 +47,10 @@ def draw(run: RunFolder) -> Figure | None:
     places, top = {}, 0.0
     for part in claims:
         room = max(2, len(part)) * LINE
-        name = f"{part['claim'].iloc[0]}  {textwrap.shorten(str(part['wording'].iloc[0]), ROOM, placeholder=' …')}"
+        either = " †" if (part["direction"] == DIFFERS).any() else ""
+        name = (
+            f"{part['claim'].iloc[0]}{either}  {textwrap.shorten(str(part['wording'].iloc[0]), ROOM, placeholder=' …')}"
+        )
         places[name] = top + 0.5 * room
         start = top + 0.5 * (room - len(part) * LINE)
         for i, row in enumerate(part.to_dict("records")):
@@ -57,7 +62,8 @@ def draw(run: RunFolder) -> Figure | None:
     ax.set_ylim(top - 0.5 * GAP, -0.5 * GAP)
     ax.grid(axis="y", visible=False)
     _scale(ax, drawn)
-    ax.set_xlabel("difference / smallest effect worth deciding; claimed side on the right")
+    either = ", of † either side" if (drawn["direction"] == DIFFERS).any() else ""
+    ax.set_xlabel(f"difference / smallest effect worth deciding; claimed side on the right{either}")
     handles: list[Artist] = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=label)
                for answer, (color, marker, fill, label) in ANSWERS.items()
                if answer in set(drawn["answer"])]  # fmt: skip

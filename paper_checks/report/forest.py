@@ -50,10 +50,11 @@ def forest_words(rows: Sequence[Mapping]) -> str:
     claims: dict[str, list[Mapping]] = {}
     for row in drawn:
         claims.setdefault(row["claim"], []).append(row)
+    either = [name for name, each in claims.items() if any(row.get("direction") == "differs" for row in each)]
     words = [
         f"Forest plot: {len(drawn)} differences of {len(claims)} claims with their intervals, in units of the smallest "
         "effect worth deciding; the band from −1 to 1, where differences do not matter, is shaded, and the claimed "
-        "side is on the right"
+        "side is on the right" + (f", of {', '.join(either)} (†) on either side" if either else "")
     ]
     for answer in ANSWERED:
         own = {name: each for name, each in claims.items() if each[0]["answer"] == answer}

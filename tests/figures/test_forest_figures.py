@@ -35,6 +35,8 @@ def test_every_difference_is_at_its_place_in_the_color_of_its_answer(draw):
     places = ticks(ax, "y")
     assert [name.split()[0] for name in places] == ["S1", "S2", "S3", "S4"]
     assert next(iter(places)).endswith("…")
+    assert [name for name in places if "†" in name] == ["S3 †  Some depend."], "which is claimed on either side"
+    assert ax.get_xlabel().endswith("; claimed side on the right, of † either side")
     assert (np.diff(heights(ax, np.array(list(places.values())))) < 0).all(), "the first one is at the top"
     drawn, before = curves(ax), -1.0
     for claim, _, answer, _, _, effect, low, high in ROWS:
@@ -61,6 +63,14 @@ def test_every_difference_is_at_its_place_in_the_color_of_its_answer(draw):
     assert set(ticks(ax, "x")) == {"0", *(f"{sign}{size}" for sign in "−+" for size in (1, 2, 5)), "−10", "−20"}
     assert figure.legends[0].get_title().get_text() == "Without such differences: reproduced: T1; pending: S5"
     assert figure.get_suptitle() == "All differences with their intervals (4 claims, tier quick)"
+
+
+@case("claim_forest")
+def test_where_no_claim_is_of_either_side_none_is_marked(draw):
+    table = pd.DataFrame([row for row in ROWS if row[4] != "differs"], columns=COLUMNS)
+    (ax,) = draw({"tier": "quick"}, forest=table).axes
+    assert not any("†" in name for name in ticks(ax, "y"))
+    assert ax.get_xlabel().endswith("; claimed side on the right")
 
 
 def test_without_differences_there_is_no_figure(tmp_path):

@@ -58,6 +58,11 @@ def test_words_say_what_is_seen():
     )
 
 
+def test_words_say_which_claims_have_no_side():
+    rows = forest_rows([row("S1", direction="above"), row("S3", direction="differs")], CLAIMS)
+    assert "and the claimed side is on the right, of S3 (†) on either side. undecided (2)" in forest_words(rows)
+
+
 @pytest.mark.parametrize("path", ["paper_checks/quick_tier/results.csv", "figures/gallery/claims_cifar10.csv"])
 def test_kept_results_are_still_readable(path, tmp_path):
     kept = read_table(ROOT / path).to_dict("records")
