@@ -31,6 +31,7 @@ FIRST = 5
 
 HIDDEN = "hidden, or left behind by a program"
 BESIDE = "beside the folders of the parts"
+WHOLE = ", not looked into"
 NO_IMAGE = "not named as an image"
 NO_CLASS = "in no class folder"
 UNTOLD = f"not in {TABLE}"
@@ -118,7 +119,8 @@ class _Arrangement:
                 self.files.append(entry)
         self.folders = [place for place in source.folders if not any(map(is_hidden, place))]
         for name in source.left_out:
-            self.passed_over.add(HIDDEN if is_hidden(name.rsplit("/", 1)[-1]) else BESIDE, f"{name}/")
+            reason = HIDDEN if is_hidden(name.rsplit("/", 1)[-1]) else BESIDE
+            self.passed_over.add(reason + WHOLE, f"{name}/")
 
     def layout(self) -> Layout:
         parts = self._parts()
@@ -147,7 +149,23 @@ class _Arrangement:
             if part is not None:
                 parts[part] = _Part(name)
         self._fill(root, {part.folder: part for part in parts.values()})
+        if set(parts) == {"train"} and parts["train"].flat:
+            self._refuse_two_readings(root, parts["train"].folder)
         return parts
+
+    def _refuse_two_readings(self, root: Place, folder: str) -> None:
+        """Images directly in train/, which has no test/ beside it, but folders with images: it may be one of these."""
+        depth = len(root)
+        inner = [entry for entry in self.files if entry.place[:depth] == root and entry.place[depth + 1 :]]
+        beside = {entry.place[depth] for entry in inner if _suffix(entry) in IMAGE_SUFFIXES}
+        others = [printable(f"{name}/") for name in sorted(beside - {folder})]
+        if others:
+            told = ", ".join(others[:FIRST]) + f" and {len(others) - FIRST} more" * (len(others) > FIRST)
+            raise ValueError(
+                f"{self.path}: {folder}/ may hold all training images, without classes, or be a class as {told}: for "
+                f"the first move the others away, for the second all of them into one more folder, {folder}/{folder}/ "
+                "and so on"
+            )
 
     def _places(self) -> Iterator[Place]:
         yield from (entry.place for entry in self.files)

@@ -91,7 +91,9 @@ class DataReport:
         yield from ((f"  {note}", 4) for note in self.notes)
         for title, rows in (("passed over", self.passed_over), ("read, but", self.remarks)):
             for reason, count, first in rows:
-                yield f"  {title}: {_files(count)} {reason}: {_some(first, count)}", 4
+                # Of a folder that was not looked into nobody knows how many files are in it.
+                what = _counted(count, "folder") if all(name.endswith("/") for name in first) else _files(count)
+                yield f"  {title}: {what} {reason}: {_some(first, count)}", 4
         if self.unreadable:
             first = [f"{name} {why}" for name, why in self.unreadable[:FIRST]]
             yield f"  left out, unreadable: {_files(len(self.unreadable))}: {_some(first, len(self.unreadable))}", 4
@@ -117,7 +119,11 @@ class DataReport:
 
 
 def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count:,} files"
+    return _counted(count, "file")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _some(first: Sequence[str], count: int) -> str:

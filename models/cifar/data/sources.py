@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
+from models.cifar.data.decoding import IMAGE_SUFFIXES
 from models.cifar.data.limits import LARGEST_FILE, BoundedReads, require_member_limits, size_problem
 from models.cifar.data.names import Place, is_hidden, is_part
 
@@ -153,11 +154,23 @@ def _walk_into(path: Path, place: Place, found: Walk, above: tuple[tuple[int, in
     require_member_limits(len(found.files) + len(found.folders), 0, path)
     visible = [each for each in folders if not is_hidden(each[2])]
     parts = [each for each in visible if is_part(each[2])] if top else []
+    if len(parts) == 1 and _holds_images(parts[0][1]):
+        # It may be a class by this name: whether there are others, only they themselves tell.
+        parts = []
     found.left_out += [where for where, _, _ in folders if parts and where not in {each[0] for each in parts}]
     if not parts:
         found.left_out += [where for where, _, name in folders if is_hidden(name)]
     for where, inner, _ in parts or visible:
         _walk_into(Path(inner), where, found, (*above, here), top=top and not parts and len(visible) == 1)
+
+
+def _holds_images(path: str) -> bool:
+    """Whether images lie directly in a folder."""
+    with os.scandir(path) as entries:
+        return any(
+            entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name) and not _is_folder(entry)
+            for entry in entries
+        )
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

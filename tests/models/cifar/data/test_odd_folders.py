@@ -11,6 +11,7 @@ import pytest
 
 import models.cifar.data.limits
 import models.cifar.data.sources
+from models.cifar.data import DataConfig, load_images
 from models.cifar.data.image_folder import load_image_folder
 from models.cifar.data.layout import UNLABELED
 from models.cifar.data.names import columns, printable, shortened
@@ -101,6 +102,16 @@ TAKEN = {
     "files only": ({"1.png": image(), "2.png": image(), "x.txt": b""}, {"train": [2]}, {"not named": 1}),
     "an album with folders": ({"1.png": image(), "2020/2.png": image()}, {"train": [2]}, {}),
     "one folder of images": ({"photos/1.png": image(), "photos/2.png": image()}, {"train": [2]}, {}),
+    "unlabeled, beside folders without images": (
+        {"train/1.png": image(), "notes/x.txt": b"", "notes/y.txt": b""}, {"train": [1]}, {"beside": 2},
+    ),
+    "unlabeled parts beside others": (
+        {"train/1.png": image(), "test/1.png": image(), "old/1.png": image()},
+        {"train": [1], "test": [1]}, {"beside": 1},
+    ),
+    "classes one folder further down": (
+        {"train/bus/1.png": image(), "train/train/1.png": image()}, {"train": [1, 1]}, {},
+    ),
     "wrapped": ({f"data/set/{name}": data for name, data in BASE.items()}, TWO, {}),
     "wrapped classes": ({"data/a/1.png": image(), "data/b/2.png": image()}, {"train": [1, 1]}, {}),
     "another train further down": ({**BASE, "old/x/train/a/0.png": image()}, TWO, {"beside": 1}),
@@ -164,6 +175,15 @@ REFUSED = {
         {**BASE, "val/a/0.png": image()}, r"only one of train and validation has: b",
     ),
     "test only": (parts("test"), r"no folder train/<class>/ with images; it has test/"),
+    "a class called train": (
+        {"bus/0.png": image(), "car/0.png": image(), "train/0.png": image()},
+        r"train/ may hold all training images, without classes, or be a class as bus/, car/: for the first move",
+    ),
+    "a class called Train, wrapped, with a folder in it": (
+        {"x/bus/a/0.png": image(), "x/Train/0.png": image(), "x/Train/old/0.png": image()},
+        r"Train/ may hold all .* or be a class as bus/: .* into one more folder, Train/Train/ and so on",
+    ),
+    "a class called test": ({"bus/0.png": image(), "test/0.png": image()}, r"no folder train/<class>/ .* has test/"),
     "an empty class of val": ({**BASE, **parts("val"), "val/c/x.txt": b""}, r"val/c holds no image"),
 }  # fmt: skip
 
@@ -174,6 +194,18 @@ def test_what_is_refused(tmp_path, name, suffix):
     files, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         read(tmp_path, files, suffix)
+
+
+def test_folders_that_were_not_looked_into_are_counted_as_folders(tmp_path):
+    """Of which nobody knows how many files are in them."""
+    files = {**BASE, **{f"old/{i}.png": image() for i in range(3)}, "runs/x.png": image(), "x.txt": b"",
+             ".git/y": b"", ".git/z": b""}  # fmt: skip
+    path = write(tmp_path, files)
+    config = DataConfig(str(path), root=tmp_path / "cache", validation_share=0.5)
+    told = "\n".join(load_images(config).report.lines())
+    assert "passed over: 2 folders beside the folders of the parts, not looked into: old/, runs/" in told
+    assert "passed over: 1 file beside the folders of the parts: x.txt" in told
+    assert "passed over: 1 folder hidden, or left behind by a program, not looked into: .git/" in told
 
 
 class TestUnreadable:
