@@ -62,8 +62,8 @@ def draw(run: RunFolder) -> Figure | None:
     ax.set_ylim(top - 0.5 * GAP, -0.5 * GAP)
     ax.grid(axis="y", visible=False)
     _scale(ax, drawn)
-    either = ", of † either side" if (drawn["direction"] == DIFFERS).any() else ""
-    ax.set_xlabel(f"difference / smallest effect worth deciding; claimed side on the right{either}")
+    side = "on the right" if not (drawn["direction"] == DIFFERS).any() else "right (†: either)"
+    ax.set_xlabel(f"difference / smallest effect worth deciding; claimed side {side}")
     handles: list[Artist] = [Line2D([], [], color=color, marker=marker, fillstyle=fill, label=label)
                for answer, (color, marker, fill, label) in ANSWERS.items()
                if answer in set(drawn["answer"])]  # fmt: skip

@@ -36,7 +36,7 @@ def test_every_difference_is_at_its_place_in_the_color_of_its_answer(draw):
     assert [name.split()[0] for name in places] == ["S1", "S2", "S3", "S4"]
     assert next(iter(places)).endswith("…")
     assert [name for name in places if "†" in name] == ["S3 †  Some depend."], "which is claimed on either side"
-    assert ax.get_xlabel().endswith("; claimed side on the right, of † either side")
+    assert ax.get_xlabel().endswith("; claimed side right (†: either)")
     assert (np.diff(heights(ax, np.array(list(places.values())))) < 0).all(), "the first one is at the top"
     drawn, before = curves(ax), -1.0
     for claim, _, answer, _, _, effect, low, high in ROWS:
