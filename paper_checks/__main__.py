@@ -235,7 +235,8 @@ def _announced(step: Step) -> str:
 
 def _other_run(folder: Path | None, seen: dict | None, stored: dict, asked: dict) -> list[str]:
     # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
-    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, "shown_arms": True, **stored}
+    stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, "shown_arms": True,
+              "chosen_rates": asked["chosen_rates"], **stored}  # fmt: skip
     if stored["claims"] != asked["claims"]:
         # The error rate over all claims is over those that were asked before the run.
         return [f"set of claims, {','.join(stored['claims'])}, which is settled before a run"]

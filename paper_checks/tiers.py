@@ -52,6 +52,8 @@ class Tier:
         own_claims: whether this toolkit's own claims (L1, L2) are asked where none are named.
         readings: whether claims are also asked in other readings (other_readings.py), which takes more trainings.
         precision: of trainings whose precision is not config's (precisions.py).
+        chosen_rates: whether T8, T9 and T10 compare methods each at its best of three learning rates, or all at the
+            tier's.
         shown_arms: whether arms are trained that are shown and decide nothing: S1's other pairs, F5's unions.
     """
 
@@ -68,6 +70,7 @@ class Tier:
     control: Control = "none"
     readings: bool = True
     own_claims: bool = True
+    chosen_rates: bool = True
     shown_arms: bool = True
     precision: Precision | None = None
 
@@ -117,6 +120,8 @@ QUICK = Tier(
     limits=LimitSizes(epochs=8, smallest_batch=8, epochs_at_smallest_batch=1),
     readings=False,
     own_claims=False,
+    # Eighty trainings more; with --readings they are asked for.
+    chosen_rates=False,
     shown_arms=False,
 )
 FAST = fast_lane()
@@ -193,5 +198,6 @@ def tier_of(
         tier = replace(tier, config=replace(tier.config, data=replace(tier.config.data, dataset=images, root=root)))
     if cap is not None:
         require_count(cap, "--cap", tier.seeds)
-    tier = replace(tier, readings=tier.readings if readings is None else readings)
+    readings = tier.readings if readings is None else readings
+    tier = replace(tier, readings=readings, chosen_rates=tier.chosen_rates or readings)
     return replace(tier, device=device or tier.device, control=control, cap=tier.cap if cap is None else cap)

@@ -9,7 +9,7 @@ from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import SIMCLR, Arm
-from paper_checks.trainings.best_rates import best_contrast, rate_tasks, rate_words
+from paper_checks.trainings.best_rates import all_rates, best_contrast, rate_rows, rate_tasks, rate_words
 from paper_checks.trainings.collapsed import alive_contrast, collapse_words, stopped
 from paper_checks.trainings.reading import (
     accuracies,
@@ -43,10 +43,10 @@ def _without(arm: Arm) -> Arm:
 
 # What the paper leaves open of the method: reading -> how it changes TransFusion's arms.
 Change = Callable[[Arm], Arm]
-MAIN = "squared affinities, loss on every block, the learning rate of all methods"
-BEST = "each at its best learning rate"
+BEST, SAME = "each at its best learning rate", "all at the learning rate of the tier"
+# At the rate that was tuned for SimCLR TransFusion may collapse (trainings/collapsed.py).
+CHOSEN = f"{BEST} (quick tier: {SAME})"
 BEST_OF: dict[str, Change] = {
-    BEST: lambda arm: arm,
     f"plain affinities, {BEST}": _plain,
     f"loss on the last block only, {BEST}": _without,
 }
@@ -87,7 +87,11 @@ def _judge_accuracy(results: Results, tier: Tier) -> Finding:
     return judged(f"{found}. Parameters of the head and training time: {cost}.{told}", contrasts, points=rows)
 
 
-def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Callable, Callable]:
+Tasks = Callable[[Tier], list[Task]]
+Judge = Callable[[Results, Tier], Finding]
+
+
+def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Tasks, Judge]:
     """Tasks and judge of "the first is more accurate than the second", for all pairs, each at its best learning rate.
 
     Args:
@@ -101,11 +105,19 @@ def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Ca
                      for name, (first, second) in pairs.items()]  # fmt: skip
         words = {arm.label(tier): (arm, small) for arm, small in arms.items()}
         told = f"{rate_words(results, tier, words)}. {_gradient_words(results, tier, pairs)}"
+        collapses = collapse_words(results, tier, all_rates(tier, words))
         plain = [accuracy_contrast(results, tier, name, *pair) for name, pair in pairs.items()]
         worth = ", ".join(f"{100.0 * (_gain(best) - _gain(same)):+.1f}" for best, same in zip(contrasts, plain))
-        return judged(f"{told} Choosing rates moves the differences by {worth} points.", contrasts)
+        found = f"{told} Choosing rates moves the differences by {worth} points.{collapses}"
+        return judged(found, contrasts, points=rate_rows(results, tier, words))
 
     return lambda tier: rate_tasks(tier, arms), judge
+
+
+def _chosen(best: tuple[Tasks, Judge], same: tuple[Tasks, Judge]) -> tuple[Tasks, Judge]:
+    """The main reading: in tiers that choose rates the first, in others the second."""
+    return (lambda tier: (best if tier.chosen_rates else same)[0](tier),
+            lambda results, tier: (best if tier.chosen_rates else same)[1](results, tier))  # fmt: skip
 
 
 def _gain(contrast: Contrast) -> float:
@@ -166,6 +178,11 @@ COLLAPSED = (
     "A difference says nothing if a training has had no gradient for an epoch, or ends with a block whose affinities "
     "are all 0."
 )
+ACCURACY: tuple[Tasks, Judge] = (
+    lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy
+)  # fmt: skip
+COMPARED: tuple[Tasks, Judge] = (lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads)
+SUPERVISED: tuple[Tasks, Judge] = (_supervision_tasks, _judge_supervision)
 CLAIMS = (
     Claim(
         "T4e", "TransFusion", "abstract; experiments",
@@ -187,26 +204,28 @@ CLAIMS = (
         "T8", "TransFusion", "abstract; experiments on real data",
         "TransFusion gives better accuracy downstream than SimCLR does without labels, and than SupCon does with them.",
         "comparison",
-        "Linear probe on h, test images, the same encoder, views, optimiser and epochs; both differences, paired over "
-        f"seeds. {COLLAPSED} Parameters and time are reported and do not decide.",
-        lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy, labels=True,
+        "Linear probe on h, test images, the same encoder, views, optimiser and epochs, each method at the best of "
+        "three learning rates, chosen on validation images (quick tier: all at the tier's); both differences, paired "
+        f"over seeds. {COLLAPSED}",
+        *_chosen(_best_of(_accuracy_pairs(lambda arm: arm)), ACCURACY), labels=True,
         worth={"accuracy": 0.01},
         why="methods that are called better differ by that much",
-        main=MAIN,
-        readings=tuple(Reading(name, *_best_of(_accuracy_pairs(change))) for name, change in BEST_OF.items()),
+        main=f"squared affinities, loss on every block, {CHOSEN}",
+        readings=(Reading(SAME, *ACCURACY),
+                  *(Reading(name, *_best_of(_accuracy_pairs(change))) for name, change in BEST_OF.items())),
     ),
     Claim(
         "T9", "TransFusion", "training",
         "Putting the loss on every block's affinity, instead of the last one's alone, gives better features.",
         "comparison",
         "Linear probe on h with the loss on every block minus that on the last alone, with labels and with view pairs; "
-        f"both, paired over seeds. {COLLAPSED}",
-        _supervision_tasks, _judge_supervision, labels=True,
+        f"each at its best rate as in T8; both, paired over seeds. {COLLAPSED}",
+        *_chosen(_best_of(SUPERVISION_PAIRS, faint=True), SUPERVISED), labels=True,
         worth={"accuracy": 0.01},
         why="as between methods: less does not pay for a term of the loss",
-        main="squared affinities, the learning rate of all methods",
-        readings=(Reading(BEST, *_best_of(SUPERVISION_PAIRS, faint=True)),
-                  Reading("plain affinities", partial(_supervision_tasks, change=_plain),
+        main=f"squared affinities, {CHOSEN}",
+        readings=(Reading(SAME, *SUPERVISED),
+                  Reading(f"plain affinities, {SAME}", partial(_supervision_tasks, change=_plain),
                           partial(_judge_supervision, change=_plain))),
     ),
     Claim(
@@ -215,11 +234,12 @@ CLAIMS = (
         "and than a BatchFormer head.",
         "comparison",
         "Linear probe on h of TransFusion with its affinity loss minus that of ReLUFormer and of BatchFormer with "
-        f"NT-Xent, without labels; both, paired over seeds. {COLLAPSED}",
-        lambda tier: tasks_of(tier, *HEADS.values()), _judge_heads, labels=True,
+        f"NT-Xent, without labels, each at its best rate as in T8; both, paired over seeds. {COLLAPSED}",
+        *_chosen(_best_of(_head_pairs(lambda arm: arm)), COMPARED), labels=True,
         worth={"accuracy": 0.01},
         why="as between methods",
-        main=MAIN,
-        readings=tuple(Reading(name, *_best_of(_head_pairs(change))) for name, change in BEST_OF.items()),
+        main=f"squared affinities, loss on every block, {CHOSEN}",
+        readings=(Reading(SAME, *COMPARED),
+                  *(Reading(name, *_best_of(_head_pairs(change))) for name, change in BEST_OF.items())),
     ),
 )  # fmt: skip

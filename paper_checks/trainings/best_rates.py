@@ -19,7 +19,7 @@ from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import Arm
 from paper_checks.trainings.collapsed import collapsed, without
-from paper_checks.trainings.reading import mean, tasks_of
+from paper_checks.trainings.reading import mean, points, tasks_of
 
 # Times the tier's rate. AdamW's steps do not depend on the scale of the loss.
 FACTORS = (1 / 3, 1.0, 3.0)
@@ -56,13 +56,15 @@ def rate_tasks(tier: Tier, arms: Mapping[Arm, bool]) -> list[Task]:
 
 def chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
     """By seed, the value (a factor, a temperature) whose arm is best on validation images: linear probe on h; of equals
-    the first."""
+    the first. A training that has collapsed is chosen only where all have."""
     validation = {value: arm.values(results, tier, "validation_accuracy") for value, arm in arms.items()}
-    return {seed: max(arms, key=lambda value: validation[value][seed]) for seed in tier.all_seeds}
+    fallen = {value: collapsed(results, tier, arm) for value, arm in arms.items()}
+    return {seed: max(arms, key=lambda value: (seed not in fallen[value], validation[value][seed]))
+            for seed in tier.all_seeds}  # fmt: skip
 
 
 def at_chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
-    """By seed, the test accuracy of the arm that is best on validation images; NaN if that training has collapsed."""
+    """By seed, the test accuracy of the arm that is best on validation images; NaN where all have collapsed."""
     test = {value: without(arm.values(results, tier), collapsed(results, tier, arm)) for value, arm in arms.items()}
     return {seed: test[value][seed] for seed, value in chosen(results, tier, arms).items()}
 
@@ -73,6 +75,22 @@ def best_contrast(
     """Whether the first arm is the more accurate, each at its best rate; arms with whether they are faint."""
     one, other = (at_chosen(results, tier, rates(tier, *each)) for each in (first, second))
     return Contrast(name, "accuracy", one, other)
+
+
+def all_rates(tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> dict[str, Arm]:
+    """Every arm at every rate, as "SimCLR ×1/3".
+
+    Args:
+        arms: name -> arm, and whether it is faint.
+    """
+    return {f"{name} ×{_factor(value)}": each
+            for name, arm in arms.items() for value, each in rates(tier, *arm).items()}  # fmt: skip
+
+
+def rate_rows(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> list[dict]:
+    """Accuracy against the learning rate, for ablation curves: rows as of :func:`points`."""
+    return [row for name, arm in arms.items()
+            for row in points(results, tier, rates(tier, *arm), "learning rate over the tier's", name)]  # fmt: skip
 
 
 def rate_words(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> str:

@@ -288,3 +288,7 @@ def test_tiers_have_them_or_not():
     assert set(names) == {"T4e", "T8", "T9", "T10", "D1", "D2", "D3", "F1", "F2", "F3", "F4", "F5", "F6", "F7"}
     assert tiers.tier_of("quick", None, None, None, "none", readings=True).readings
     assert not tiers.tier_of("cpu", "pictures.zip", None, None, "none", readings=False).readings
+    assert [tier.chosen_rates for tier in (QUICK, CPU, GPU)] == [False, True, True]
+    for readings in (None, False, True):
+        assert tiers.tier_of("quick", None, None, None, "none", readings=readings).chosen_rates == bool(readings)
+        assert tiers.tier_of("cpu", "pictures.zip", None, None, "none", readings=readings).chosen_rates

@@ -1,12 +1,13 @@
 """Arms at their best learning rate: chosen on validation images of each seed, read on test images once."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from paper_checks.papers import transfusion_training
-from paper_checks.papers.transfusion_training import BEST, LABELLED, SUPCON, TRANSFUSION
+from paper_checks.papers.transfusion_training import LABELLED, SAME, SUPCON, TRANSFUSION
 from paper_checks.statistics.decisions import decide
 from paper_checks.tiers import GPU, QUICK
 from paper_checks.trainings.arms import SIMCLR
@@ -25,12 +26,13 @@ class Planted:
     def table(self, task, name):
         method, rate = task.config.method, task.config.optimiser.learning_rate
         if name == "epochs":
-            return [{"gradient_norm": 1e-3 if method.name == "transfusion" else 1.0}] * 2
+            return [{"gradient_norm": 1e-3 if method.name == "transfusion" else 1.0, "seconds": 1.0}] * 2
         if name == "layers":
             return [{"epoch": 1, "part": "reading", "index": 0, "sharpness": 0.5}]
         factor = round(rate / QUICK.config.optimiser.learning_rate, 2)
         validation, test = self.accuracies(method.name, factor, task.config.seed)
-        return [{"features": "h", "probe": "linear", "accuracy": test, "validation_accuracy": validation}]
+        return [{"features": "h", "probe": "linear", "accuracy": test, "validation_accuracy": validation,
+                 "encoder_parameters": 1.0, "head_parameters": 1.0}]  # fmt: skip
 
 
 def test_a_grid_is_the_tiers_rate_and_three_times_less_and_more():
@@ -85,14 +87,36 @@ def test_a_comparison_that_is_the_learning_rates_is_seen_as_one():
         return value + noise, value + noise
 
     results = Planted(accuracies)
-    five = replace(QUICK, seeds=5)
+    five = replace(QUICK, seeds=5, chosen_rates=True)
     contrast = best_contrast(results, five, "", (TRANSFUSION, True), (SIMCLR, False))
     assert np.mean(contrast.differences) == pytest.approx(0.05, abs=0.002)
-    reading = next(each for each in T8.readings if each.name == BEST)
-    found = reading.judge(results, five)
+    found = T8.judge(results, five)
     assert found.answer == decide(found.contrasts) == "reproduced"
     assert "Choosing rates moves the differences by +25.0, +25.0 points." in found.sentence
     assert "Mean norm of the gradient: transfusion 0.001, base 1," in found.sentence
-    tasks = reading.tasks(five)
+    assert {(row["curve"], row["value"]) for row in found.tables["points"]} == {
+        (name, factor) for name in ("transfusion", "transfusion,supervised=True", "base", "supcon")
+        for factor in (1 / 3, 1.0, 3.0)}  # fmt: skip
+    tasks = T8.tasks(five)
     assert len(set(tasks)) == 4 * 3 * 5
     assert set(tasks) == set(rate_tasks(five, {TRANSFUSION: True, LABELLED: True, SIMCLR: False, SUPCON: False}))
+    same = next(each for each in T8.readings if each.name == SAME)
+    assert same.judge(results, five).answer == T8.judge(results, QUICK).answer == "contradicted", "at one rate"
+    assert set(same.tasks(five)) == set(T8.tasks(QUICK)) < set(tasks)
+
+
+def test_a_training_that_has_collapsed_is_chosen_only_where_all_have():
+    class Collapsed(Planted):
+        def table(self, task, name):
+            rows = super().table(task, name)
+            factor = round(task.config.optimiser.learning_rate / QUICK.config.optimiser.learning_rate, 2)
+            if name == "epochs" and (factor == 3.0 or task.config.seed == 1):
+                return [{"epoch": 1.0, "gradient_norm": 0.0}]
+            return rows
+
+    results = Collapsed(lambda method, factor, seed: (0.1 * factor, 0.2 * factor))
+    grid = rates(TIER, TRANSFUSION)
+    assert chosen(results, TIER, grid) == {0: 1.0, 1: 3.0, 2: 1.0}
+    found = at_chosen(results, TIER, grid)
+    assert (found[0], found[2]) == (0.2, 0.2)
+    assert math.isnan(found[1])
