@@ -1,10 +1,15 @@
-"""Ticks of logarithmic axes as people write numbers: 10, 20, 50, 100."""
+"""Numbers as people write them: ticks of logarithmic axes, and shares in per cent."""
 
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator
 
 # Over more decades than this, powers of ten are easier to read.
 DECADES = 2
+
+
+def success_rate(delta: float) -> str:
+    """The success rate that a failure rate leaves, in per cent with all digits that it needs: "95 %", "99.9 %"."""
+    return f"{100.0 * (1.0 - delta):.10g} %"
 
 
 def plain_numbers(axis: Axis) -> None:

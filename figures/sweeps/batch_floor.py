@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
 from figures.run_folder import RunFolder
-from figures.ticks import plain_numbers, plain_numbers_if_few
+from figures.ticks import plain_numbers, plain_numbers_if_few, success_rate
 
 KINDS = ("signed", "squared")
 COLORS = {"signed": "C0", "squared": "C1"}
@@ -51,7 +51,7 @@ def draw(run: RunFolder) -> Figure:
     trials, clusters = rows["trials"].iloc[0], rows["num_clusters"].iloc[0]
     figure.suptitle(
         f"How many points one block needs to recover {clusters} clusters that fill r-dimensional subspaces\n"
-        f"{trials} batches a point, 95 % bands, dotted line {1 - run.config['delta']:.0%}",
+        f"{trials} batches a point, 95 % bands, dotted line {success_rate(run.config['delta'])}",
         fontsize=10,
     )
     return figure
@@ -70,7 +70,7 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, floors: pd.DataFrame, delta: float)
         for _, row in floors[floors["affinity"] == kind].iterrows():
             for name, style in FLOORS:
                 ax.axvline(row[name], color=color, linestyle=style, linewidth=1.1)
-    ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
+    ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":", label=success_rate(delta))
     ax.set_xscale("log")
     plain_numbers(ax.xaxis)
     ax.set_ylim(-0.03, 1.06)

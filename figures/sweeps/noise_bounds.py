@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.run_folder import RunFolder, without_controls
+from figures.ticks import success_rate
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OUTCOMES = (
@@ -46,7 +47,7 @@ def draw(run: RunFolder) -> Figure:
         line[0].set_ylabel(f"success rate, D = {dim}")
     handles = [Line2D([], [], **_look(i)) for i in range(len(sizes))]
     handles += [Line2D([], [], color="0.3", linestyle=(0, (4, 2))), Line2D([], [], color="0.5", linestyle=":")]
-    names = [*(f"n = {size}" for size in sizes), "proved ceiling (of each n)", f"{1 - run.config['delta']:.0%}"]
+    names = [*(f"n = {size}" for size in sizes), "proved ceiling (of each n)", success_rate(run.config["delta"])]
     if "certified_rate" in rows:
         handles.append(Line2D([], [], color="0.3", linestyle=CERTIFIED, linewidth=1.0))
         names.append("certified from some layer on (2a')")

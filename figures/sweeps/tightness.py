@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.run_folder import RunFolder
+from figures.ticks import success_rate
 
 MARKERS = {"separation": "o", "persistence": "s", "fusion": "^"}
 
@@ -22,7 +23,7 @@ def draw(run: RunFolder) -> Figure:
     draw_ratios(right, table)
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
-    success = f"{1 - run.config['delta']:.0%}"
+    success = success_rate(run.config["delta"])
     figure.suptitle(f"Noise at which success falls to {success}, measured against proved", fontsize=10)
     return figure
 
@@ -119,7 +120,7 @@ def draw_grid(run: RunFolder) -> Figure:
     named = {label: bar for ax in axes[0] for bar, label in zip(*ax.get_legend_handles_labels())}
     figure.legend(named.values(), named, loc="outside lower center", ncols=5)
     figure.suptitle(
-        f"Gaussian separation ceiling: measured {1 - run.config['delta']:.0%} breakdown over the bound, "
+        f"Gaussian separation ceiling: measured {success_rate(run.config['delta'])} breakdown over the bound, "
         f"{table['trials'].iloc[0]} batches each",
         fontsize=10,
     )

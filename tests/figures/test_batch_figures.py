@@ -89,7 +89,7 @@ def test_recovery_curves_and_floors(draw):
         assert drawn[-1].get_xlabel() == "points a cluster"
     assert [line[0].get_ylabel() for line in panels] == ["recovery, r = 2 (exact floor)", "recovery, r = 3"]
     assert "recover 3 clusters" in figure.get_suptitle()
-    assert "91 batches a point, 95 % bands, dotted line 90%" in figure.get_suptitle()
+    assert "91 batches a point, 95 % bands, dotted line 90 %" in figure.get_suptitle()
 
 
 @case("recovery_against_batch_size")

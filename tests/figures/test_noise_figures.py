@@ -40,9 +40,9 @@ def test_success_rates_bands_and_ceilings(draw, threshold):
     figure = draw({"delta": 0.1, "threshold": threshold}, rows=rows, layers=rows)
     panels = np.array(figure.axes).reshape(2, 3)
     names = legend(figure)
-    assert list(names) == ["n = 18", "n = 96", "proved ceiling (of each n)", "90%"]
+    assert list(names) == ["n = 18", "n = 96", "proved ceiling (of each n)", "90 %"]
     assert names["n = 18"] != names["n = 96"]
-    assert names["90%"].line == ":"
+    assert names["90 %"].line == ":"
     for line, dim in zip(panels, (16, 64)):
         assert line[0].get_ylabel() == f"success rate, D = {dim}"
         for ax, (outcome, ceiling) in zip(line, OUTCOMES.items()):
@@ -65,7 +65,7 @@ def test_success_rates_bands_and_ceilings(draw, threshold):
             promised = outcome != "recovered" or threshold is None
             assert [(x, look.color) for x, look in verticals(ax)] == (marks if promised else [])
             ((goal, look),) = horizontals(ax)
-            assert (goal, look.line) == (pytest.approx(0.9), names["90%"].line)
+            assert (goal, look.line) == (pytest.approx(0.9), names["90 %"].line)
             assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
             assert ax.get_xlim()[0] == 0.0
             assert (np.diff(heights(ax, np.array([0.0, 0.5, 1.0]))) > 0.4).all(), "a rate of 1 is at the top"
@@ -248,7 +248,7 @@ def test_measured_boundaries_over_proved_ceilings(draw):
     assert left.get_xlim() == left.get_ylim()
     assert right.get_ylabel() == "tightness = measured / proved"
     assert (np.diff(heights(right, np.array([1.0, 1.2]))) > 0).all()
-    assert "90%" in figure.get_suptitle()
+    assert "90 %" in figure.get_suptitle()
 
 
 @case("tightness")
@@ -294,4 +294,4 @@ def test_tightness_by_geometry(draw):
         assert (ax.patches[0].get_y(), ax.patches[0].get_height()) == (0.0, 1.0)
         assert (np.diff(heights(ax, np.array([1.0, 1.2]))) > 0).all()
     assert figure.axes[0].get_ylabel() == "tightness = measured / proved"
-    assert "90% breakdown over the bound, 77 batches" in figure.get_suptitle()
+    assert "90 % breakdown over the bound, 77 batches" in figure.get_suptitle()

@@ -33,6 +33,15 @@ def test_few_decades_have_plain_numbers(ax, high, plain):
     assert (50.0 in ax.xaxis.get_major_locator()()) == plain
 
 
+@pytest.mark.parametrize(("delta", "told"), [(0.05, "95 %"), (0.001, "99.9 %"), (1e-6, "99.9999 %"), (0.5, "50 %")])
+def test_a_success_rate_is_told_with_all_its_digits(delta, told):
+    assert ticks.success_rate(delta) == told
+    row = {"bound": 0.5, "measured": 0.6, "measured_low": 0.55, "measured_high": 0.65, "tightness": 1.2}
+    table = pd.DataFrame([{**row, "ambient_dim": 8, "batch_size": 4, "ceiling": "separation"}])
+    figure = tightness.draw(folder({"delta": delta}, boundaries=table))
+    assert f"falls to {told}," in figure.get_suptitle()
+
+
 def test_the_cells_that_layers_are_shown_of():
     """Noise-free, the last under each ceiling, and where recovery begins to fail and has failed; each once."""
     group = pd.DataFrame({
