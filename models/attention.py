@@ -4,9 +4,11 @@ A_ij = ReLU(C_ij - tau)^p for j != i with cosine queries and keys, rows normaliz
 a row without neighbours keeps its point. p is 1 but for Proposition 5. Source: theory.md, sections 0 and 5; the
 architecture follows TransFusion (arXiv 2403.18681).
 
-Every step works on all rows, or on a ``Tile`` of them when no n x n matrix shall be formed (models/tiled.py).
+Every step works on all rows, or on a ``Tile`` of them when no n x n matrix shall be formed (models/tiled.py). Half
+precision is computed and returned in float32, and autocast narrows nothing.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 
@@ -157,7 +159,10 @@ class TransFusionBlock(nn.Module):
             ValueError: as ``require_trials``.
         """
         self.require_trials(points)
-        keys = points if self.query_key_map is None else points @ self.query_key_map.mT
+        keys = points = widen(points)
+        if self.query_key_map is not None:
+            with outside_autocast(points.device):
+                keys = points @ self.query_key_map.mT.to(points.dtype)
         keys = keys / torch.linalg.vector_norm(keys, dim=-1, keepdim=True)
         if not self.bias_form:
             return Projection(keys, keys, None, self._cut(points.dtype))
@@ -181,7 +186,8 @@ class TransFusionBlock(nn.Module):
             projected, rows, columns, out = self.project(points), everything, everything, None
         else:
             projected, rows, columns, out = tile.projection, tile.rows, tile.columns or everything, tile.out
-        cosines = torch.matmul(projected.queries[..., rows, :], projected.keys[..., columns, :].mT, out=out)
+        with outside_autocast(points.device):
+            cosines = torch.matmul(projected.queries[..., rows, :], projected.keys[..., columns, :].mT, out=out)
         if projected.scale is not None:
             cosines = cosines / projected.scale
         return Attention(cosines, projected.cut, rows.start, columns.start)
@@ -210,7 +216,10 @@ class TransFusionBlock(nn.Module):
         tile: Tile | None = None,
     ) -> Float[Tensor, "*trials rows D"]:
         """x' = (1 - lambda) x + lambda Ahat x, dividing after the product so that no n x n matrix is touched again."""
-        return self.blend(points if tile is None else points[..., tile.rows, :], affinity @ points, row_mass)
+        points = widen(points)
+        with outside_autocast(points.device):
+            product = affinity @ points
+        return self.blend(points if tile is None else points[..., tile.rows, :], product, row_mass)
 
     def blend(
         self,
@@ -232,6 +241,14 @@ class TransFusionBlock(nn.Module):
     def forward(self, points: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         affinity, row_mass = self.affinity(self.attend(points))
         return self.mix(points, affinity, row_mass)
+
+
+def outside_autocast(device: torch.device) -> AbstractContextManager:
+    """Where autocast narrows no product: a cosine of bfloat16 is off by more than most cuts. Costs a look at a flag
+    where there is no autocast."""
+    kind = device.type
+    narrows = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if narrows else nullcontext()
 
 
 def one_or_one_a_trial(value: Tensor | float, name: str) -> Tensor | float:

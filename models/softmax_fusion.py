@@ -9,21 +9,22 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.attention import one_or_one_a_trial, require_trials
+from models.attention import one_or_one_a_trial, outside_autocast, require_trials
 from models.environment import resolve_device
-from models.stack import trial_chunks, unit_inputs, unit_tokens
+from models.stack import PlacedModule, computing_dtype, trial_chunks, unit_inputs, unit_tokens
 from theory.batches.clusters import cluster_layout
 from theory.batches.trajectory import SoftmaxTrajectory, measure_softmax_layer
 from theory.numerics.inputs import require_count, require_mixing, require_points, require_range
 from theory.numerics.limits import LARGEST_DEPTH
+from theory.numerics.precision import widen
 from theory.softmax_fusion import require_inverse_temperature
 
 Normalize = Literal["input", "every"]
 
 
-class SoftmaxStack(nn.Module):
+class SoftmaxStack(PlacedModule):
     """``depth`` softmax blocks over unit inputs; layer l is what block l sees, layer L what a reader would.
 
     Args:
@@ -31,10 +32,12 @@ class SoftmaxStack(nn.Module):
         inverse_temperature: kappa > 0, a number, a tensor of one, or a tensor (trials, 1, 1); finite in ``dtype``.
         mixing: lambda in (0, 1], likewise.
         normalize: "input" or "every" (Theorem 3b's blocks).
-        device, dtype: where and in which precision the stack computes; float64 for verdicts.
+        device, dtype: where and in which precision the stack computes; float64 for verdicts. Half precision stands for
+            float32, in which tokens and measurements are then computed and returned.
 
     Raises:
-        ValueError: an argument out of range, a tensor of another shape, an unknown device.
+        ValueError: an argument out of range, a tensor of another shape, an unknown device, a dtype that is not
+            floating.
     """
 
     inverse_temperature: Tensor
@@ -55,14 +58,16 @@ class SoftmaxStack(nn.Module):
             raise ValueError(f"normalize: must be input or every, got {normalize!r}")
         require_inverse_temperature(inverse_temperature)
         require_mixing(mixing)
-        # A number that float64 holds may be infinite in the stack's dtype.
-        kappa = torch.as_tensor(inverse_temperature, dtype=torch.float64)
-        require_range(kappa, "inverse_temperature", 0.0, torch.finfo(dtype).max, closed="right")
         self.depth, self.normalize = require_count(depth, "depth", 1, LARGEST_DEPTH), normalize
-        self.device, self.dtype = resolve_device(device), dtype
+        self.device, self.dtype = resolve_device(device), computing_dtype(dtype)
+        _require_finite(inverse_temperature, self.dtype)
         for name, value in (("inverse_temperature", inverse_temperature), ("mixing", mixing)):
-            self.register_buffer(name, torch.as_tensor(one_or_one_a_trial(value, name), dtype=dtype))
+            self.register_buffer(name, torch.as_tensor(one_or_one_a_trial(value, name), dtype=self.dtype))
         self.to(self.device)
+
+    def _require_dtype(self, dtype: torch.dtype) -> None:
+        if dtype != self.dtype:
+            _require_finite(self.inverse_temperature, dtype)
 
     def weigh(
         self, cosines: Float[Tensor, "*trials n n"], inverse_temperature: Tensor
@@ -78,8 +83,10 @@ class SoftmaxStack(nn.Module):
         """Layer L's tokens; differentiable.
 
         Raises:
-            ValueError: another number of trials than inverse_temperature or mixing are given for.
+            ValueError: NaN, infinite or zero points; another number of trials than inverse_temperature or mixing are
+                given for.
         """
+        require_points(points)
         tokens = unit_inputs(points, self.device, self.dtype)
         for _ in range(self.depth):
             tokens = self.block(tokens)
@@ -92,8 +99,10 @@ class SoftmaxStack(nn.Module):
             ValueError: as ``forward``, of trials.
         """
         self._require_trials(tokens)
-        weights, mass = self.weigh(_cosines(tokens), self.inverse_temperature)
-        return self._mix(tokens, weights, mass, self.mixing)
+        tokens = widen(tokens)
+        with outside_autocast(tokens.device):
+            weights, mass = self.weigh(_cosines(tokens), self.inverse_temperature)
+            return self._mix(tokens, weights, mass, self.mixing)
 
     def _require_trials(self, points: np.ndarray | Tensor) -> None:
         require_trials(self.inverse_temperature, "inverse_temperature", points)
@@ -116,7 +125,8 @@ class SoftmaxStack(nn.Module):
         self._require_trials(points)
         layout = cluster_layout(labels, points.shape[-2])
         tokens = unit_inputs(points, self.device, self.dtype)
-        return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])
+        with outside_autocast(self.device):
+            return SoftmaxTrajectory.join_trials([self._measure_chunk(tokens, c, layout) for c in trial_chunks(tokens)])
 
     def _measure_chunk(self, tokens: Tensor, trials: slice, layout) -> SoftmaxTrajectory:
         tokens = tokens[trials]
@@ -129,6 +139,12 @@ class SoftmaxStack(nn.Module):
             if layer < self.depth:
                 tokens = self._mix(tokens, weights, mass, mixing)
         return SoftmaxTrajectory.stack_layers(layers)
+
+
+def _require_finite(inverse_temperature: Tensor | float, dtype: torch.dtype) -> None:
+    """Refuse a kappa that is infinite in a dtype, although float64 may hold it."""
+    kappa = torch.as_tensor(inverse_temperature, dtype=torch.float64)
+    require_range(kappa, "inverse_temperature", 0.0, torch.finfo(dtype).max, closed="right")
 
 
 def _cosines(tokens: Tensor) -> Tensor:

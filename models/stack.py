@@ -8,7 +8,7 @@ Large batches go through in row tiles (models/tiled.py), small ones as whole mat
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.attention import TransFusionBlock, require_bias
+from models.attention import TransFusionBlock, outside_autocast, require_bias
 from models.devices.transfer import upload
 from models.environment import resolve_device
 from models.tiled import choose_tile_rows, measure_in_tiles, mix_in_tiles
@@ -27,7 +27,7 @@ from theory.batches.trajectory import Trajectory, layer_extremes, measure_layer
 from theory.batches.waitless_layers import read_extremes, read_layer, trajectory_of
 from theory.numerics.inputs import require_array, require_count, require_flag, require_points
 from theory.numerics.limits import LARGEST_DEPTH
-from theory.numerics.precision import numerical_threshold
+from theory.numerics.precision import numerical_threshold, widen
 from theory.subspaces import require_query_key_map
 
 # Bytes of n x n matrices worked on at a time on a CPU: about one core's share of the last-level cache. Larger chunks
@@ -39,6 +39,9 @@ GPU_CHUNK_BYTES = 512 * 2**20
 # last-level cache are streamed through memory again and again, which makes tiles the faster way too.
 CPU_DENSE_BYTES = 16 * 2**20
 GPU_DENSE_BYTES = 2 * 2**30
+
+# What stores numbers and computes none.
+HALF = (torch.float16, torch.bfloat16)
 
 Normalize = Literal["never", "input", "every"]
 
@@ -56,7 +59,36 @@ class StackTrace:
     affinities: tuple[Float[Tensor, "*trials n n"], ...]
 
 
-class AttentionStack(nn.Module):
+class PlacedModule(nn.Module):
+    """A module with a ``device`` and a ``dtype``, where and in what it computes: they follow ``.to``, ``.float`` etc.
+
+    Half precision stores numbers and computes none (theory.md, section 0): in its place the module takes float32.
+
+    Raises:
+        ValueError: moved to a dtype that is not floating.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        place = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        dtype = computing_dtype(place.dtype)
+        self._require_dtype(dtype)
+
+        def placed(value: Tensor) -> Tensor:
+            moved = fn(value)
+            return value.to(moved.device, dtype) if moved.dtype in HALF else moved
+
+        super()._apply(placed, recurse)
+        self.device, self.dtype = place.device, dtype
+        return self
+
+    def _require_dtype(self, dtype: torch.dtype) -> None:
+        """Refuse a dtype, as the constructor does, that cannot hold the module's numbers."""
+
+
+class AttentionStack(PlacedModule):
     """``depth`` TransFusion blocks and a truncated, squared output. Trials are leading batch axes.
 
     Args:
@@ -67,14 +99,15 @@ class AttentionStack(nn.Module):
         normalize: "never"; "input" makes the inputs unit vectors (Theorem 1b's rate); "every" normalizes at every
             block (needed by ``bias_form``).
         signed: the output is ReLU(C - cut)^2; False ignores signs: C^2 where |C| > cut.
-        device, dtype: where and in which precision the stack computes; float64 for verdicts.
+        device, dtype: where and in which precision the stack computes; float64 for verdicts. Half precision stands for
+            float32, in which tokens, affinities and measurements are then computed, cut and returned.
         tile_rows: None tiles batches whose n x n matrix exceeds CPU_DENSE_BYTES (GPU_DENSE_BYTES), with rows chosen
             for the cache; a number always tiles, with so many rows. Tiled passes need memory O(n (D + tile_rows)).
 
     Raises:
         ValueError: depth or tile_rows below 1, threshold or mixing out of range or of another shape, unknown device,
             bias_form without "every" or with a threshold at or below the numerical one, a query_key_map with NaN or
-            infinity or without full rank.
+            infinity or without full rank, a dtype that is not floating.
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -108,13 +141,13 @@ class AttentionStack(nn.Module):
         self.tile_rows = None if tile_rows is None else require_count(tile_rows, "tile_rows", 1)
         self.normalize = normalize
         self.signed = signed
-        self.device, self.dtype = resolve_device(device), dtype
+        self.device, self.dtype = resolve_device(device), computing_dtype(dtype)
         if bias_form:
-            require_bias(threshold, numerical_threshold(dtype, condition))
+            require_bias(threshold, numerical_threshold(self.dtype, condition))
         self.blocks = nn.ModuleList(
             self.block_type(threshold, mixing, query_key_map, condition, bias_form, power) for _ in range(depth + 1)
         )
-        self.to(self.device, dtype)
+        self.to(self.device, self.dtype)
 
     def prepare(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         """Points checked, on the stack's device and in its dtype, normalized where asked for.
@@ -148,7 +181,9 @@ class AttentionStack(nn.Module):
             return
         if matrix.shape[-1] != tokens.shape[-1]:
             raise ValueError(f"points: must be {matrix.shape[-1]} wide as query_key_map is, got {tokens.shape[-1]}")
-        lengths, sizes = (torch.linalg.vector_norm(each, dim=-1) for each in (tokens @ matrix.mT, tokens))
+        with outside_autocast(tokens.device):
+            images = tokens @ matrix.mT
+        lengths, sizes = (torch.linalg.vector_norm(each, dim=-1) for each in (images, tokens))
         # A shorter image is the round-off of the product.
         least = 16 * torch.finfo(tokens.dtype).eps * torch.linalg.matrix_norm(matrix) * sizes
         seen = (lengths > least) & torch.isfinite(lengths)
@@ -164,10 +199,11 @@ class AttentionStack(nn.Module):
         Y is n x n whatever the batch size. ``tokens`` stops before it, for losses that are computed in tiles too.
         """
         trace = []
-        for block, tokens in self._layers(self.prepare(points)):
-            if return_trace:
-                raw, mass = block.affinity(block.attend(tokens))
-                trace.append((tokens, _divide_rows(raw, mass)))
+        with outside_autocast(self.device):
+            for block, tokens in self._layers(self.prepare(points)):
+                if return_trace:
+                    raw, mass = block.affinity(block.attend(tokens))
+                    trace.append((tokens, _divide_rows(raw, mass)))
         output = self.truncated_output(tokens)
         return (output, StackTrace(*zip(*trace))) if return_trace else output
 
@@ -177,7 +213,8 @@ class AttentionStack(nn.Module):
         Raises:
             ValueError: as ``prepare``; a ``block_type`` that cannot be tiled where the batch is.
         """
-        *_, (_, tokens) = self._layers(self.prepare(points))
+        with outside_autocast(self.device):
+            *_, (_, tokens) = self._layers(self.prepare(points))
         return tokens
 
     def _layers(self, tokens: Tensor) -> Iterator[tuple[TransFusionBlock, Tensor]]:
@@ -191,7 +228,10 @@ class AttentionStack(nn.Module):
 
     def truncated_output(self, tokens: Float[Tensor, "*trials n D"]) -> Float[Tensor, "*trials n n"]:
         """The last block's squared affinity of layer-L tokens."""
-        block = self._block(-1)
+        with outside_autocast(self.device):
+            return self._truncated(self._block(-1), tokens)
+
+    def _truncated(self, block: TransFusionBlock, tokens: Tensor) -> Tensor:
         attention = block.attend(tokens)
         if self.signed:
             return normalize_rows(block.rectify(attention) ** 2)
@@ -241,7 +281,8 @@ class AttentionStack(nn.Module):
             tokens = tokens[:, upload(torch.tensor(layout.order), tokens.device)]
             layout = ClusterLayout(layout.sizes, None)
         parts = [slice(i, i + 1) for i in range(len(tokens))] if tiled else trial_chunks(tokens)
-        return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tiled) for part in parts])
+        with outside_autocast(self.device):
+            return Trajectory.join_trials([self._measure_part(tokens[part], part, layout, tiled) for part in parts])
 
     def _measure_part(self, tokens: Tensor, trials: slice, layout: ClusterLayout, tiled: bool) -> Trajectory:
         if not tiled and tokens.device.type != "cpu":
@@ -281,6 +322,16 @@ def _measure_whole(
     return measured, block.mix(tokens, affinity, row_mass) if mix else tokens
 
 
+def computing_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 and float32 as they are, and float32 for half precision.
+
+    Raises:
+        ValueError: another dtype.
+    """
+    numerical_threshold(dtype)
+    return torch.promote_types(dtype, torch.float32)
+
+
 def fits_dense(n: int, values: Tensor) -> bool:
     """Whether an n x n matrix in the dtype of ``values`` is small enough to be formed on their device."""
     limit = CPU_DENSE_BYTES if values.device.type == "cpu" else GPU_DENSE_BYTES
@@ -299,12 +350,12 @@ def unit_inputs(
     points: Float[np.ndarray | Tensor, "*trials n D"], device: torch.device, dtype: torch.dtype
 ) -> Float[Tensor, "*trials n D"]:
     """Points of any norms but 0 as unit vectors: those whose squares the dtype cannot hold are scaled first."""
-    points = torch.as_tensor(points)
-    largest = points.detach().abs().amax(-1, keepdim=True)
-    low, high = ordinary_sizes(points.shape[-1], dtype)
+    given: Tensor = widen(torch.as_tensor(points))
+    largest = given.detach().abs().amax(-1, keepdim=True)
+    low, high = ordinary_sizes(given.shape[-1], dtype)
     # Others are divided by 1, which changes no bit of them.
     scale = torch.where((largest >= low) & (largest <= high), 1.0, largest)
-    return unit_tokens((points / scale).to(device, dtype))
+    return unit_tokens((given / scale).to(device, dtype))
 
 
 def ordinary_sizes(dim: int, dtype: torch.dtype) -> tuple[float, float]:

@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.attention import Projection, Tile, TransFusionBlock
+from models.attention import Projection, Tile, TransFusionBlock, outside_autocast
 from models.devices.transfer import upload
 from theory.batches.clusters import ClusterLayout
 from theory.batches.tiled_measurements import TiledLayer, count_fragments
 from theory.batches.trajectory import Trajectory
+from theory.numerics.precision import widen
 
 # Bytes of one tile: on a CPU what its last-level cache holds besides the keys, on a GPU enough to fill it. Tiles are
 # never lower than MIN_ROWS: every one of them reads all keys and values once, and products with fewer rows are slow.
@@ -48,11 +49,13 @@ def mix_in_tiles(
 
     Args:
         block: a subclass that overrides ``project``, ``attend``, ``affinity`` or ``mix``, or a power other than 1,
-            works too; gradients then come from running these again under autograd, more slowly.
+            works too; gradients then come from running these again under autograd, more slowly, and are to be asked
+            for outside autocast, as torch has it of all backward passes. Those of plain blocks are not narrowed.
 
     Raises:
         TypeError: the block overrides ``attend`` or ``mix`` by a method that takes no tile.
     """
+    points = widen(points)
     projected = block.project(points)
     plain = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in STEPS)
     if plain and block.power == 1.0:
@@ -113,6 +116,12 @@ class RowTiledMixing(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        # It may run inside somebody's autocast.
+        with outside_autocast(gradient.device):
+            return RowTiledMixing._gradients(ctx, gradient)
+
+    @staticmethod
+    def _gradients(ctx, gradient):
         points, queries, keys, scale, cut, mixing, moved, mass = ctx.saved_tensors
         if torch.is_grad_enabled():
             given = (points, queries, keys, scale, cut, mixing)
@@ -205,6 +214,7 @@ def measure_in_tiles(
     Returns:
         The layer, arrays (1,), and the mixed points (the given ones without ``mix``).
     """
+    points = widen(points)
     projected = block.project(points)
     halves = is_symmetric(block, projected)
     layer = TiledLayer(layout, points[0])
@@ -216,10 +226,9 @@ def measure_in_tiles(
 
 
 def is_symmetric(block: TransFusionBlock, projected: Projection) -> bool:
-    """Whether a layer's affinity is its own transpose, so that half of it says all. Half precision is left out, as its
-    sums over tiles would be rounded between them."""
+    """Whether a layer's affinity is its own transpose, so that half of it says all."""
     own = all(getattr(type(block), step) is getattr(TransFusionBlock, step) for step in STEPS if step != "project")
-    return own and projected.queries is projected.keys and projected.keys.dtype in (torch.float32, torch.float64)
+    return own and projected.queries is projected.keys
 
 
 def choose_square_side(points: Float[Tensor, "*trials n D"]) -> int:

@@ -181,6 +181,62 @@ def test_bad_batches_are_named(as_users_call, points, labels, name):
         SoftmaxStack(1, 1.0).measure(points, np.array(labels))
 
 
+def test_bad_points_are_named_before_anything_is_computed(as_users_call):
+    """One zero row would be NaN, and then, as everything attends to it, so would every row of its batch."""
+    points = torch.from_numpy(points_of(2, 5, 3))
+    for bad, words in ((0.0, "contains a zero vector"), (np.nan, "contains NaN"), (np.inf, "contains NaN or infinity")):
+        damaged = points.clone()
+        damaged[1, 3] = bad
+        with pytest.raises(ValueError, match=rf"^points: {words}.*first at index \(1, 3\)"):
+            SoftmaxStack(1, 2.0)(damaged)
+    with pytest.raises(ValueError, match="points: expected shape"):
+        SoftmaxStack(1, 2.0)(points[0, 0])
+
+
+@pytest.mark.parametrize("normalize", ["input", "every"])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_stored_and_computed_in_float32(half, normalize):
+    labels, points = labels_of((3, 3)), torch.from_numpy(points_of(4, 6, 5)).to(half)
+    kappa = torch.tensor([0.5, 2.0, 9.0, 1e5])[:, None, None]
+    single = SoftmaxStack(2, kappa, 0.3, normalize=normalize, dtype=torch.float32)
+    expected, moved = single.measure(points.float(), labels), single(points.float())
+    for stack in (SoftmaxStack(2, kappa, 0.3, normalize=normalize, dtype=half), single.to(half)):
+        assert stack.dtype == stack(points).dtype == stack.block(points).dtype == torch.float32
+        torch.testing.assert_close(stack(points), moved, rtol=0, atol=1e-6)
+        assert_same(stack.measure(points, labels), expected, 1e-6)
+
+
+def test_a_stack_computes_in_the_precision_it_was_moved_to():
+    labels, points = labels_of((3, 3)), torch.from_numpy(points_of(4, 6, 5))
+    for first, move, dtype in ((torch.float64, "float", torch.float32), (torch.float32, "double", torch.float64)):
+        stack, expected = getattr(SoftmaxStack(2, 3.0, dtype=first), move)(), SoftmaxStack(2, 3.0, dtype=dtype)
+        assert stack.dtype == stack(points).dtype == dtype
+        assert_same(stack.measure(points, labels), expected.measure(points, labels), 1e-6)
+    stack = SoftmaxStack(2, 1e39)
+    with pytest.raises(ValueError, match="inverse_temperature: must lie in"):
+        stack.float()
+    assert torch.isfinite(stack(points)).all()
+    for dtype in (torch.complex64, torch.int64):
+        with pytest.raises(ValueError, match="dtype: expected one of"):
+            SoftmaxStack(1, 2.0, dtype=dtype)
+
+
+@pytest.mark.parametrize("normalize", ["input", "every"])
+def test_autocast_narrows_nothing(normalize):
+    labels, points = labels_of((3, 3)), torch.from_numpy(points_of(4, 6, 5)).float()
+    stack = SoftmaxStack(2, 9.0, 0.3, normalize=normalize, dtype=torch.float32)
+    expected = stack(points), stack.block(points)
+    measured = stack.measure(points, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close((stack(points), stack.block(points)), expected, rtol=0, atol=0)
+        assert_same(stack.measure(points, labels), measured, 0.0)
+
+
+def assert_same(found, expected, tolerance):
+    for name in ARRAYS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_any_inverse_temperature_is_finite_or_refused(dtype):
     """A cosine of 1 + 2e-16 with itself, times kappa, overflowed from 1e19 on, and one of 1 - 1e-16 left rows empty."""

@@ -7,6 +7,7 @@ import torch
 from models import stack as stack_module
 from models.environment import resolve_device
 from models.stack import AttentionStack
+from models.tiled import mix_in_tiles
 from synthetic.benchmark import obvious_trial
 from tests.stand_in import ACCELERATORS, accelerator
 from tests.strategies import labels_of
@@ -177,6 +178,89 @@ def test_float32_agrees_within_its_precision():
     exact = AttentionStack(3, 0.4).measure(torch.from_numpy(points), labels)
     single = AttentionStack(3, 0.4, dtype=torch.float32).measure(torch.from_numpy(points), labels)
     np.testing.assert_allclose(single.alpha, exact.alpha, atol=1e-5)
+
+
+PRECISE = {"whole": {}, "tiled": {"tile_rows": 4}, "bias": {"normalize": "every", "bias_form": True},
+           "unsigned": {"signed": False}, "power": {"power": 2.0, "tile_rows": 4},
+           "map": {"query_key_map": torch.eye(7).double() + 0.1, "condition": 3.0}}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", PRECISE.values(), ids=PRECISE)
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_stored_and_computed_in_float32(half, options):
+    """theory.md, section 0: what is said of numbers in half precision is what is said of them in float32."""
+    points, labels = batch(noise=0.3)
+    points = torch.from_numpy(points).to(half)
+    threshold = torch.linspace(0.1, 0.4, 5)[:, None, None]
+    single = AttentionStack(2, threshold, 0.3, dtype=torch.float32, **options)
+    for stack in (AttentionStack(2, threshold, 0.3, dtype=half, **options),
+                  AttentionStack(2, threshold, 0.3, dtype=torch.float32, **options).to(half)):  # fmt: skip
+        assert stack.dtype == torch.float32
+        for call in ("forward", "tokens", "prepare"):
+            found = getattr(stack, call)(points)
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, getattr(single, call)(points.float()), rtol=0, atol=1e-6)
+        assert_close(stack.measure(points, labels), single.measure(points.float(), labels), 1e-6)
+    block, wide = single.blocks[0], points.float()
+    block_alone = block(points) if "tile_rows" not in options else mix_in_tiles(block, points, 4)
+    torch.testing.assert_close(block_alone, block(wide), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", PRECISE.values(), ids=PRECISE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_autocast_narrows_nothing(dtype, options):
+    points, labels = batch(noise=0.3)
+    points, threshold = torch.from_numpy(points).to(dtype), torch.linspace(0.1, 0.4, 5)[:, None, None]
+    weights = torch.linspace(-1.0, 1.0, points.numel(), dtype=dtype).reshape(points.shape)
+    stack = AttentionStack(2, threshold, 0.3, dtype=dtype, **options)
+
+    def everything():
+        x = points.clone().requires_grad_()
+        moved = stack.tokens(x)
+        yield from (stack.forward(x), moved, stack.prepare(x), stack.truncated_output(moved))
+        yield from stack(x, return_trace=True)[1].affinities
+        yield stack.blocks[0].attend(points).cosines
+        yield stack.blocks[0](points)
+        yield from (torch.from_numpy(each) for each in vars(stack.measure(points, labels)).values() if each.ndim)
+
+    expected = list(everything())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = list(everything())
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    # A backward pass in tiles may come inside autocast too; products that torch itself goes back through may not.
+    own = "power" not in options and "query_key_map" not in options
+    gradients = []
+    for enabled in (False, own):
+        x = points.clone().requires_grad_()
+        loss = (mix_in_tiles(stack.blocks[0], x, 4) * weights).sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss.backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules")
+@pytest.mark.parametrize("options", PRECISE.values(), ids=PRECISE)
+def test_a_stack_computes_in_the_precision_it_was_moved_to(options):
+    points, labels = batch(noise=0.3)
+    threshold = torch.linspace(0.1, 0.4, 5).double()[:, None, None]
+    for first, move, dtype in ((torch.float64, "float", torch.float32), (torch.float32, "double", torch.float64),
+                               (torch.float64, "half", torch.float32), (torch.float64, "bfloat16", torch.float32),
+                               (torch.float64, "cpu", torch.float64)):  # fmt: skip
+        moved = getattr(AttentionStack(2, threshold, 0.3, dtype=first, **options), move)()
+        expected = AttentionStack(2, threshold.to(first), 0.3, dtype=dtype, **options)
+        assert moved.dtype == moved.tokens(points).dtype == moved(points).dtype == dtype
+        assert {value.dtype for value in moved.state_dict().values()} == {dtype}
+        torch.testing.assert_close(moved(points), expected(points), rtol=0, atol=1e-6)
+        assert_close(moved.measure(points, labels), expected.measure(points, labels), 1e-6)
+    inside = torch.nn.Sequential(AttentionStack(1, 0.1)).float()
+    assert inside[0].dtype == inside(points).dtype == torch.float32
+    for dtype in (torch.complex64, torch.int64, torch.bool, torch.float8_e4m3fn):
+        with pytest.raises(ValueError, match=r"^dtype: expected one of float64, float32"):
+            AttentionStack(1, 0.1, dtype=dtype)
+    with pytest.raises(ValueError, match=r"^dtype: expected one of float64, float32"):
+        AttentionStack(1, 0.1).to(torch.complex64)
 
 
 @pytest.mark.parametrize("kind", ACCELERATORS)
