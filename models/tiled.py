@@ -137,7 +137,9 @@ class RowTiledMixing(torch.autograd.Function):
         level = -(pull * fused).sum(-1, keepdim=True)
         pull = pull * weight
 
-        d_points, d_keys = (gradient * kept).contiguous(), torch.zeros_like(keys)
+        # Laid out in order, whatever the order of the trials' axes: both are written as one batch of matrices.
+        d_points = (gradient * kept).contiguous()
+        d_keys = torch.zeros_like(keys, memory_format=torch.contiguous_format)
         d_queries, d_mass = torch.empty_like(queries), None if cut is None else torch.empty_like(mass)
         divisor = 1.0 if scale is None else scale
         buffer = _buffer(projected, ctx.tile_rows)

@@ -94,6 +94,22 @@ def test_tiled_gradients_are_the_dense_ones(threshold, leading, options):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11 * float(dense[0].abs().max()))
 
 
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("order", [(1, 0, 2, 3), (0, 1, 3, 2), (3, 1, 0, 2), (2, 0, 3, 1)])
+def test_axes_of_trials_may_lie_in_any_order_of_memory(order, options):
+    points = torch.from_numpy(np.random.default_rng(8).standard_normal((2, 3, 13, 6)))
+    back = tuple(np.argsort(order))
+    permuted = points.permute(order).contiguous().permute(back)
+    assert permuted.shape == points.shape
+    assert not permuted.is_contiguous()
+    weights = torch.from_numpy(np.random.default_rng(9).standard_normal(points.shape))
+    for given in (permuted, permuted.transpose(0, 1)):
+        own = weights if given is permuted else weights.transpose(0, 1)
+        dense, tiles = (gradients(stack, given, own) for stack in stacks(5, 2, 0.2, 0.7, **options))
+        for a, b in zip(tiles, dense, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11 * float(dense[0].abs().max()))
+
+
 @pytest.mark.parametrize("options", [VARIANTS["plain"], VARIANTS["bias"]], ids=["plain", "bias"])
 def test_gradients_are_right(options):
     """Against finite differences, rows without neighbours included."""
