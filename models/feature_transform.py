@@ -26,6 +26,7 @@ from models.devices.value_checks import values_are_checked
 from models.head_output import unit_or_zero
 from models.losses.common import require_alike, require_rows, widen
 from theory.numerics.inputs import require_array, require_count, require_flag, require_number, require_range
+from theory.numerics.precision import numerical_threshold
 
 # What an index may be.
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -99,13 +100,14 @@ def draw_beta(
         a, b: both positive.
         shape: of the result.
         generator: the only source of randomness.
-        dtype: of the result; draws are made in float64.
+        dtype: of the result, floating; draws are made in float64.
 
     Raises:
-        ValueError: a or b not positive or not finite.
+        ValueError: a or b not positive or not finite; another dtype, in which draws would be zeros.
     """
     for value, name in ((a, "a"), (b, "b")):
         require_number(value, name, 0.0, float("inf"), closed="neither")
+    numerical_threshold(dtype)
     logits = _log_gamma_draws(a, shape, generator) - _log_gamma_draws(b, shape, generator)
     return logits.sigmoid().to(dtype)
 

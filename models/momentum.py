@@ -27,6 +27,7 @@ from models.head_output import unit_or_zero
 from models.losses.common import require_alike, require_nonzero, require_rows, widen
 from models.losses.info_nce import info_nce
 from theory.numerics.inputs import require_count, require_flag, require_number
+from theory.numerics.precision import numerical_threshold
 
 
 @final
@@ -100,10 +101,10 @@ class FeatureQueue(nn.Module):
     Args:
         size: K, rows that are kept.
         dim: D, coordinates of a feature.
-        dtype: of the rows that are kept; float32 unless told.
+        dtype: of the rows that are kept, floating; float32 unless told.
 
     Raises:
-        ValueError: a count below 1.
+        ValueError: a count below 1, or another dtype, in which unit vectors would be kept as zeros.
     """
 
     rows: Tensor
@@ -111,6 +112,7 @@ class FeatureQueue(nn.Module):
     def __init__(self, size: int, dim: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.size, self.dim = require_count(size, "size", 1), require_count(dim, "dim", 1)
+        numerical_threshold(dtype)
         # The i-th feature ever enqueued lies in row i mod K.
         self.register_buffer("rows", torch.zeros(self.size, self.dim, dtype=dtype))
         self._enqueued = 0

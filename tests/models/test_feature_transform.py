@@ -221,6 +221,7 @@ HIGH, LOW = weights(4, low=1.0), weights(4)
         (lambda: interpolate_negatives(Q, LOW, ORDER + 1), "permutation"),
         (lambda: interpolate_negatives(Q, LOW, ORDER.clamp_min(1)), "permutation"),
         (lambda: draw_beta(0, 1, (2,), G), "a"),
+        (lambda: draw_beta(1, 1, (2,), G, torch.int64), "dtype"),
         (lambda: draw_beta(1, -1, (2,), G), "b"),
         (lambda: draw_beta(1, math.inf, (2,), G), "b"),
         (lambda: draw_partners(1, G), "count"),
