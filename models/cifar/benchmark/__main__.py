@@ -7,7 +7,7 @@
 Ways to do a step on the same images take turns: the bare encoder (forward and backward on views that are already there,
 nothing else), the trainer's own step (views, encoder, head, loss, optimizer), and the bare encoder behind the pipeline
 that one would write at first, a DataLoader over images that Pillow augments one by one. Ratios are taken round by
-round.
+round. Pillow's views are the same whatever --view says, and --view-sizes is refused: all views have --image-size.
 
 With --peers: NT-Xent, SupCon and the affinity loss, forward and backward, against pytorch-metric-learning (pip install
 '.[peers]') and against the n x n matrices that one would write. A peer is timed once its value and gradients are found
@@ -72,6 +72,7 @@ def run(options: BenchmarkOptions) -> int:
     require_count(options.rounds, "rounds", 1, LARGEST_ROUNDS)
     require_count(options.image_size, "image_size", SMALLEST_SIZE, LARGEST_SIZE)
     losses.check_sizes(options.sizes, options.dim)
+    pipelines.require_full_views(options)
     device = resolve_device(options.device)
     say = partial(print, flush=True)
     if not options.peers:
@@ -120,6 +121,7 @@ def _pipelines(options: BenchmarkOptions, device: torch.device, say: partial) ->
     rows = pipelines.compare_pipelines(options, options.image_size, options.rounds, device)
     say(pipelines.HEADING)
     say("\n".join(map(pipelines.line_of, rows)))
+    say(pipelines.PILLOW_WORDS)
     return rows
 
 

@@ -19,6 +19,13 @@ BARE, TRAINER, VIEWS = "bare encoder", "trainer", "views alone"
 OBVIOUS, OBVIOUS_VIEWS = "obvious pipeline", "its views alone"
 
 
+# Settings that ask for other views ask for other work, which is not this one's.
+PILLOW_WORDS = (
+    "the obvious pipeline's views are the same whatever --view says: crops of a fifth of the image or more, flips, "
+    "color jitter, grayscale"
+)
+
+
 def random_images(count: int, size: int) -> ImageSet:
     """Smooth random pictures: what they show does not matter, but Pillow's time depends on it a little."""
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +35,7 @@ def random_images(count: int, size: int) -> ImageSet:
 
 
 def pillow_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One SimCLR view of one image, step by step."""
+    """One SimCLR view of one image, step by step; its strengths are fixed."""
     size = image.shape[0]
     picture = Image.fromarray(image)
     side = max(1, round(size * float(np.sqrt(rng.uniform(0.2, 1.0)))))
@@ -63,13 +70,27 @@ class PillowViews(Dataset):
         return first, second
 
 
+def require_full_views(config: TrainConfig) -> None:
+    """Refuse what would compare small views with full ones.
+
+    Raises:
+        ValueError: view_sizes are given.
+    """
+    if config.view_sizes:
+        raise ValueError(
+            f"view_sizes: the first epoch's views would be of {config.view_sizes[0]} pixels, and those of the obvious "
+            "pipeline of --image-size; measure each size by --image-size instead"
+        )
+
+
 def compare_pipelines(config: TrainConfig, image_size: int, rounds: int, device: torch.device) -> list[dict]:
     """One row for every way to do a step on the same images, or its views alone, with the share of the bare encoder's
     throughput: forward and backward on views that are there, and nothing else.
 
     Raises:
-        ValueError: what a training of these settings raises.
+        ValueError: views of other sizes than the images; what a training of these settings raises.
     """
+    require_full_views(config)
     images = random_images(config.batch_size, image_size)
     loader = DataLoader(PillowViews(images), batch_size=config.batch_size, shuffle=True)
     images = images.to(device)

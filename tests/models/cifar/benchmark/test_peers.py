@@ -34,6 +34,15 @@ def test_values_and_gradients_of_all_peers_are_ours():
     assert [list(each.peers) for each in peers.contests()] == [[peers.WRITTEN, peers.LIBRARY]] * 2 + [[peers.WRITTEN]]
 
 
+def test_views_of_other_sizes_are_refused_before_anything_is_measured(tmp_path, capsys):
+    """They were timed against Pillow's, of full size."""
+    run = tmp_path / "run"
+    for words in (TOY[1:], [*TOY, "--out", str(run)]):
+        assert status_of(command.main, [*words, "--view-sizes", "4", "8"]) == 2
+        assert "view_sizes: the first epoch's views would be of 4 pixels" in capsys.readouterr().err
+    assert not run.exists()
+
+
 def test_nan_is_no_agreement():
     one = (torch.tensor(1.0), torch.ones(2))
     assert peers.disagreement(one, (torch.tensor(float("nan")), torch.ones(2))) == np.inf
@@ -61,6 +70,7 @@ def test_the_command_from_end_to_end(tmp_path, capsys):
                                   pipelines.OBVIOUS_VIEWS]  # fmt: skip
     assert (shares.loc[pipelines.BARE, ["share", "share_min", "share_max"]] == 1.0).all()
     out = capsys.readouterr().out
+    assert "views are the same whatever --view says" in out
     assert f"torch {torch.__version__}" in out
     assert "pytorch-metric-learning" in out
     assert kind_of(run)[0].name == "benchmark against peers"
