@@ -5,6 +5,7 @@ held out of the training images (models/cifar/data/splitting.py), to choose hype
 the result.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,11 +46,11 @@ class ImageSet:
     Attributes:
         images: (N, C, H, W), 0 to 255.
         labels: (N,), indices into ``class_names``.
-        class_names: one a class.
+        class_names: one a class, all different.
         name: of the data set.
 
     Raises:
-        ValueError: images and labels of different number or shape, or a label without a name.
+        ValueError: images and labels of different number or shape, a label without a name, or two classes of one name.
     """
 
     images: UInt8[Tensor, "N C H W"]
@@ -63,6 +64,10 @@ class ImageSet:
                 "images, labels: expected shapes (N, C, H, W) and (N,), "
                 f"got {tuple(self.images.shape)} and {tuple(self.labels.shape)}"
             )
+        (name, times), *_ = Counter(self.class_names).most_common(1) or [("", 0)]
+        if times > 1:
+            # Whoever labels by name would take two classes for one.
+            raise ValueError(f"class_names: must differ, {printable(name)!r} is there {times} times")
         # On an accelerator the question would have to wait for an answer; labels come from here anyway.
         if self.labels.device.type == "cpu" and len(self.labels):
             require_range(self.labels, "labels", 0, len(self.class_names) - 1)

@@ -42,14 +42,14 @@ def splits_from_arrays(
             (n, 3, H, W), or floats in [0, 1]; NumPy or torch. Labels: integers (n,) of any values, or None in all
             parts: unlabeled, of one class. Without validation images some of the training images are held out; without
             test images there are none.
-        class_names: of labels 0..K-1. None: labels of any values, which are the names.
+        class_names: of labels 0..K-1, all different. None: labels of any values, which are the names.
         name: of the data set, in reports.
         config: how they are split, sized and limited (image_size, validation_share, split_seed, limit, limit_seed); the
             rest of it is not read. None: as by default.
 
     Raises:
-        ValueError: names the part: no images, other shapes or values, labels that are none or without a name; otherwise
-            as load_images.
+        ValueError: names the part: no images, other shapes or values, labels that are none or without a name; names
+            that are there twice; otherwise as load_images.
     """
     given = {"train": train, "validation": validation, "test": test}
     parts, sizes, labels = {}, [], {}

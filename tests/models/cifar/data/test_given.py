@@ -162,6 +162,15 @@ def test_sizes_limits_and_validation_images_of_ones_own():
     assert splits_from_arrays((images(), labels()), config=DataConfig(image_size=6)).train.images.shape[2:] == (6, 6)
 
 
+def test_two_classes_of_one_name_are_refused():
+    """They would be one to whoever labels by name, as the advisor does, and two to the probes."""
+    names, told = ("cat", "dog", "cat"), "^class_names: must differ, 'cat' is there 2 times"
+    with pytest.raises(ValueError, match=told):
+        splits_from_arrays((images(), labels()), class_names=names)
+    with pytest.raises(ValueError, match=told):
+        splits_from_datasets(Pairs(list(zip(images(), labels())), classes=names))
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 16), (17, 9), (9, 12), (8, 12)])
 def test_arrays_datasets_and_files_are_cut_to_the_same_square(height, width, tmp_path):
     """A disc stays a disc: of images that are no squares the middle is taken, from whatever they come."""
