@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -28,6 +29,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 SIXTEEN_IN_32 = ("PNG", "PPM")
 # Values of deeper images that end below this were not brought to 16 bits, and would come out black.
 FILLS_16_BITS = 4096
+# Of PNG files: kind of color -> channels, and how many of them are not alpha.
+CHANNELS = {2: (3, 3), 4: (2, 1), 6: (4, 3)}
+# Adam7: first column and row of every pass, and the steps between its columns and rows.
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 TURNED = "turned upright, as their EXIF orientation says"
 SCALED = "with 16 bits a channel, scaled to 8"
@@ -87,7 +92,7 @@ def decode(data: bytes) -> Decoded:
                 image = image.convert("RGBA")
             pixels = np.asarray(image.convert("RGB"))
             # Pillow has kept the upper 8 of 16 bits.
-            if deep:
+            if deep and not (image.format == "PNG" and not pixels.any() and is_black(data)):
                 _require_filled(256 * int(pixels.max()))
         if deep or gray_16:
             remarks.append(SCALED)
@@ -160,6 +165,41 @@ def _gray_of_16_bits(image: Image.Image) -> np.ndarray:
         _require_filled(int(values.max()))
     # Rounded: 65535 = 255 * 257.
     return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def is_black(png: bytes) -> bool:
+    """Whether a whole PNG file of 16 bits a channel has no color but black; alpha may be anything.
+
+    A filter makes a byte out of those at the same place of neighbouring pixels, and none of zeros alone: what is stored
+    of a place is zero everywhere if and only if the pixels are.
+
+    Args:
+        png: whose checksums have been found right, with color of kind 2, 4 or 6.
+    """
+    # Behind the signature.
+    place, head, parts = 8, b"", []
+    while place + 8 <= len(png):
+        end = place + 8 + int.from_bytes(png[place : place + 4], "big")
+        name, content = png[place + 4 : place + 8], png[place + 8 : end]
+        if name == b"IHDR":
+            head = content
+        elif name == b"IDAT":
+            parts.append(content)
+        place = end + 4
+    width, height = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big")
+    channels, colors = CHANNELS[head[9]]
+    passes = PASSES if head[12] else ((0, 0, 1, 1),)
+    stored, begin = np.frombuffer(zlib.decompress(b"".join(parts)), dtype=np.uint8), 0
+    for column, row, right, down in passes:
+        across, rows = -(-(width - column) // right), -(-(height - row) // down)
+        if across < 1 or rows < 1:
+            continue
+        # Of every row the first byte says which filter it has.
+        lines = stored[begin : begin + rows * (1 + 2 * channels * across)].reshape(rows, -1)
+        begin += lines.size
+        if lines[:, 1:].reshape(rows, across, channels, 2)[:, :, :colors].any():
+            return False
+    return True
 
 
 def _require_filled(largest: int) -> None:

@@ -11,7 +11,18 @@ import pytest
 from PIL import Image
 
 from models.cifar.data import limits
-from models.cifar.data.decoding import FRAMES, OPAQUE, ORIENTATION, SCALED, TURNED, decode, fit, own_limits
+from models.cifar.data.decoding import (
+    FRAMES,
+    OPAQUE,
+    ORIENTATION,
+    PASSES,
+    SCALED,
+    TURNED,
+    decode,
+    fit,
+    is_black,
+    own_limits,
+)
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
@@ -179,6 +190,46 @@ def test_fitting_takes_the_middle():
     wide[:, 4:8] = 255
     assert fit(wide, 4).min() == 255
     np.testing.assert_array_equal(fit(PIXELS[:4, :4], 4), PIXELS[:4, :4])
+
+
+@pytest.mark.parametrize(("kind", "channels", "colors"), [(2, 3, 3), (4, 2, 1), (6, 4, 3)])
+def test_black_of_16_bits_is_black(kind, channels, colors):
+    values = np.zeros((9, 11, channels), dtype=np.int64)
+    for alpha in (0, 1, 65535):
+        values[..., colors:] = alpha
+        found = decode(png(values, kind))
+        assert not found.pixels.any()
+        assert SCALED in found.remarks
+    for place in ((0, 0), (8, 10), (3, 5)):
+        for low in (1, 255):
+            few = values.copy()
+            few[place][colors - 1] = low
+            with pytest.raises(ValueError, match="no value reaches 4096"):
+                decode(png(few, kind))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 9), (3, 2), (8, 8), (11, 13)])
+@pytest.mark.parametrize(("kind", "channels", "colors"), [(2, 3, 3), (4, 2, 1), (6, 4, 3)])
+def test_black_in_seven_passes(width, height, kind, channels, colors):
+    """Interlaced, with a filter of every kind; of every pixel in turn the lowest bit is set."""
+
+    def stored(lit):
+        rows = b""
+        for column, row, right, down in PASSES:
+            ys, xs = range(row, height, down), range(column, width, right)
+            for number, y in enumerate(ys if len(xs) else ()):
+                line = np.zeros((len(xs), channels, 2), dtype=np.uint8)
+                line[..., colors:, :] = 7
+                for i, x in enumerate(xs):
+                    line[i, colors - 1, 1] = (x, y) == lit
+                # With residuals that are those of some picture: which, does not matter.
+                rows += bytes([number % 5]) + line.tobytes()
+        head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 1)
+        chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)[:9]), (b"IDAT", zlib.compress(rows)[9:]))
+        return bytes(8) + b"".join(struct.pack(">I", len(data)) + name + data + bytes(4) for name, data in chunks)
+
+    assert is_black(stored(None))
+    assert not any(is_black(stored((x, y))) for x in range(width) for y in range(height))
 
 
 # --- copies that were broken off --------------------------------------------------------------------------------------
