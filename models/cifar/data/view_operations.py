@@ -123,9 +123,10 @@ def jitter(
 def blur(
     images: Float[Tensor, "n 3 H W"], blurred: Float[Tensor, "n 1"], sigma: Float[Tensor, "n 1"]
 ) -> Float[Tensor, "n 3 H W"]:
-    """Gaussian blur, mirrored at the edges; the others by a kernel that is 1 at its center."""
+    """Gaussian blur, mirrored at the edges; the others by a kernel that is 1 at its center. The kernel is a tenth as
+    wide as the image is high, and no wider than can be mirrored."""
     n, _, height, width = images.shape
-    radius = max(3, 2 * (int(BLUR_KERNEL * height) // 2) + 1) // 2
+    radius = min(max(3, 2 * (int(BLUR_KERNEL * height) // 2) + 1) // 2, height - 1, width - 1)
     places = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = (places / sigma).square_().mul_(-0.5).exp_()
     kernel = torch.where(blurred > 0.0, kernel / kernel.sum(dim=1, keepdim=True), (places == 0.0).to(images.dtype))

@@ -139,11 +139,13 @@ def test_views_are_those_of_the_slow_reference(config, size):
         torch.testing.assert_close(views[i].double(), wanted, rtol=0, atol=ROUNDING * scale, msg=f"image {i}")
 
 
-def test_the_blurs_kernel_grows_with_the_image():
-    images, config = random_images(4, 50, 50), ViewConfig(**{**OFF, "blur": 1.0})
-    parameters = draw_parameters(4, 1.0, config, seeded())
+@pytest.mark.parametrize(("height", "width", "radius"), [(50, 50, 2), (100, 4, 3), (64, 3, 2), (50, 4, 2), (4, 99, 1)])
+def test_the_blurs_kernel_grows_with_the_image_as_far_as_it_can_be_mirrored(height, width, radius):
+    """Of tall and narrow images a tenth of the height is more than there is to the left and right."""
+    images, config = random_images(4, height, width), ViewConfig(**{**OFF, "blur": 1.0})
+    parameters = draw_parameters(4, width / height, config, seeded())
     for i in range(4):
-        wanted = reference(images[i], parameters, i, config, blur_radius=2)
+        wanted = reference(images[i], parameters, i, config, radius)
         torch.testing.assert_close(make_view(images, config, seeded())[i].double(), wanted, rtol=0, atol=ROUNDING)
 
 
