@@ -218,13 +218,19 @@ def _remove_stale(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` that takes its place when the block ends well, with a manifest.
+    """An empty folder beside ``path`` that takes its place when the block ends well, with a manifest. What an earlier
+    one left that was stopped just before its new folder was in place is put there first.
 
     Raises:
-        ValueError: what stands there is not of a run, and is left alone.
+        ValueError: what stands there is not of a run, or a link to a folder, and is left alone.
         OSError: not writable.
     """
+    if path.is_symlink():
+        raise ValueError(f"{path}: is a link, which a new folder would replace; remove it, or give the folder itself")
     beside, before = (path.with_name(f".{path.name}.{kind}{PART}") for kind in ("new", "old"))
+    if before.is_dir() and not path.exists():
+        # The old folder was moved away, which happens to a whole new one alone.
+        (beside if _is_whole(beside) else before).rename(path)
     for leftover in (beside, before):
         shutil.rmtree(leftover, ignore_errors=True)
     if path.exists() and not has_manifest(path) and not (path.is_dir() and is_vacant(path, {})):
@@ -239,6 +245,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         path.rename(before)
     beside.rename(path)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder has a manifest that its files are in line with."""
+    try:
+        found = discrepancies(folder) if has_manifest(folder) else None
+    except DamagedFileError:
+        return False
+    return found is not None and not (found.changed or found.missing or found.foreign)
 
 
 # --- a run that goes on -----------------------------------------------------------------------------------------------

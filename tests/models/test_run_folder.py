@@ -17,7 +17,7 @@ from models.run_folder import differing, open_run_folder, whole_folder
 from synthetic.integrity.folders import State, look_at
 from theory.numerics.locks import LOCK
 from theory.numerics.manifest import MANIFEST, MUTEX
-from theory.numerics.whole_files import DamagedFileError, write_whole
+from theory.numerics.whole_files import PART, DamagedFileError, write_whole
 
 CPU = torch.device("cpu")
 CONFIG = {"seed": 1, "head": {"kind": "mlp", "width": 8}}
@@ -277,3 +277,50 @@ def test_whole_folders_replace_only_their_own_kind(tmp_path):
     with pytest.raises(ValueError, match="not a folder of this run; move it away"), whole_folder(tmp_path / "mine"):
         pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+class KilledError(BaseException):
+    """Stands for a process that ends where it is."""
+
+
+@pytest.mark.parametrize("damage", [None, "cut off", "gone"])
+def test_a_whole_folder_that_was_stopped_between_two_names_is_put_in_its_place(tmp_path, monkeypatch, damage):
+    """The old one is moved away and the new one not yet there: the new one takes its place, the old one if that is
+    damaged, before either is removed."""
+    place, true = tmp_path / "claim", Path.rename
+    with whole_folder(place) as made:
+        write_whole(made / "t.csv", "a\n1\n")
+
+    def rename(self, target):
+        if self.name.endswith(f".new{PART}"):
+            raise KilledError
+        return true(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KilledError), whole_folder(place) as made:
+        write_whole(made / "t.csv", "a\n2\n")
+    monkeypatch.undo()
+    assert not place.exists()
+    new = tmp_path / f".claim.new{PART}"
+    if damage == "cut off":
+        (new / "t.csv").write_text("a\n")
+    elif damage == "gone":
+        shutil.rmtree(new)
+    with pytest.raises(KilledError), whole_folder(place):
+        raise KilledError
+    assert (place / "t.csv").read_text() == ("a\n1\n" if damage else "a\n2\n")
+    assert look_at(place).state is State.WHOLE
+    assert not (tmp_path / f".claim.old{PART}").exists()
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_in_the_place_of_a_whole_folder_is_refused_by_name(tmp_path, dangling):
+    target, link = tmp_path / "elsewhere", tmp_path / "claim"
+    with whole_folder(target) as made:
+        write_whole(made / "t.csv", "a\n1\n")
+    link.symlink_to(tmp_path / "nowhere" if dangling else target)
+    with pytest.raises(ValueError, match=r"claim: is a link, .* remove it"), whole_folder(link):
+        pass
+    assert link.is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["claim", "elsewhere"]
+    assert (target / "t.csv").read_text() == "a\n1\n"
