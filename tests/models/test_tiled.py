@@ -324,11 +324,23 @@ def test_a_device_is_waited_for_once_a_layer(monkeypatch, options, tile_rows):
     assert (expected[1].fragments > 1).any()
 
 
-def test_half_precision_is_summed_in_one_piece():
+def test_half_a_layer_says_all_of_blocks_whose_steps_are_their_own():
+    """In half precision too, whose sums over tiles are float32 as all that is computed of it."""
     block = TransFusionBlock(0.2)
-    for dtype, halves in ((torch.float64, True), (torch.float32, True), (torch.bfloat16, False)):
-        points = batch()[0].to(dtype)
-        assert tiled.is_symmetric(block, block.project(points)) == halves
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        points, labels = batch(1, shuffled=False)
+        projected = block.project(points.to(dtype))
+        assert tiled.is_symmetric(block, projected)
+        assert projected.keys.dtype == torch.promote_types(dtype, torch.float32)
+        layout = cluster_layout(labels, points.shape[-2])
+        found, moved = tiled.measure_in_tiles(block, points.to(dtype), layout, 5, True)
+        wide = points.to(dtype).to(projected.keys.dtype)
+        expected, wanted = tiled.measure_in_tiles(block, wide, layout, None, True)
+        assert moved.dtype == wide.dtype
+        torch.testing.assert_close(moved, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.sharpness_mean, expected.sharpness_mean, rtol=0, atol=1e-5)
+    bias = TransFusionBlock(0.2, bias_form=True)
+    assert not tiled.is_symmetric(bias, bias.project(batch()[0]))
     damaged = ForgetsToMix(0.2)
     assert not tiled.is_symmetric(damaged, damaged.project(batch()[0]))
 
