@@ -20,6 +20,10 @@ __all__ = [
 ]
 
 
+# Columns of names, which users choose or which a run takes from folders.
+NAMES = ("arm", "contrast", "curve", "head", "name", "run", "wording")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run, read once.
@@ -84,8 +88,14 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def parse_table(text: str) -> pd.DataFrame:
-    """A table from the text of its file, every float as it was written."""
-    return pd.read_csv(io.StringIO(text), low_memory=False, **exact_floats(pd.__version__))
+    """A table from the text of its file, every float as it was written.
+
+    Names are text, whatever they look like, and nothing but an empty field is missing: somebody's run may be called
+    None, NA or 01.
+    """
+    names = dict.fromkeys(NAMES, str)
+    return pd.read_csv(io.StringIO(text), low_memory=False, keep_default_na=False, na_values=[""], dtype=names,
+                       **exact_floats(pd.__version__))  # fmt: skip
 
 
 def _count_fields(line: str) -> int:

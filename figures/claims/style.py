@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 from scipy.special import stdtrit
 
+from figures.looks import MARKERS
+
 # On a page 700 pixels wide letters are then 11 pixels high or more.
 WIDTH = 7.0
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", "-.", ":")
 ACCURACY = "accuracy"
 # As many decimals as a tick needs.

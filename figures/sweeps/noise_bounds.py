@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from figures.looks import color_and_marker
 from figures.run_folder import RunFolder, without_controls
 from figures.ticks import success_rate
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OUTCOMES = (
     ("separated", "separation", "Separated at the input\n(one block suffices)"),
     ("admits_threshold", "persistence", "Theorem 2a's hypotheses hold\n(separated at every depth)"),
@@ -45,7 +45,7 @@ def draw(run: RunFolder) -> Figure:
             if dim == dims[0]:
                 ax.set_title(title)
         line[0].set_ylabel(f"success rate, D = {dim}")
-    handles = [Line2D([], [], **_look(i)) for i in range(len(sizes))]
+    handles = [Line2D([], [], **color_and_marker(i)) for i in range(len(sizes))]
     handles += [Line2D([], [], color="0.3", linestyle=(0, (4, 2))), Line2D([], [], color="0.5", linestyle=":")]
     names = [*(f"n = {size}" for size in sizes), "proved ceiling (of each n)", success_rate(run.config["delta"])]
     if "certified_rate" in rows:
@@ -74,10 +74,10 @@ def draw_repair(ax: Axes, rows: pd.DataFrame, beside: pd.DataFrame, sizes: list[
     if "certified_rate" in rows:
         for size, group in rows.groupby("batch_size"):
             group = group.sort_values("noise_level")
-            color = _look(sizes.index(size))["color"]
+            color = color_and_marker(sizes.index(size))["color"]
             ax.plot(group["noise_level"], group["certified_rate"], color=color, linestyle=CERTIFIED, linewidth=1.0)
     for size, group in beside.groupby("batch_size"):
-        group, look = group.sort_values("noise_level"), _look(sizes.index(size))
+        group, look = group.sort_values("noise_level"), color_and_marker(sizes.index(size))
         ax.plot(group["noise_level"], group["repaired_rate"], **look, markerfacecolor="white", linestyle="-.")
         ax.axvline(group["fusion_ceiling"].iloc[0], color=look["color"], linestyle="-.", linewidth=1.2)
 
@@ -92,7 +92,7 @@ def draw_panel(
     """
     for size, group in rows.groupby("batch_size"):
         group = group.sort_values("noise_level")
-        look = _look(sizes.index(size))
+        look = color_and_marker(sizes.index(size))
         ax.plot(group["noise_level"], group[f"{outcome}_rate"], label=f"n = {size}", **look)
         ax.fill_between(
             group["noise_level"],
@@ -108,7 +108,3 @@ def draw_panel(
     ax.axhline(1 - delta, color="0.5", linewidth=0.8, linestyle=":")
     ax.set_ylim(-0.03, 1.06)
     ax.set_xlim(left=0)
-
-
-def _look(i: int) -> dict:
-    return {"color": f"C{i % 7}", "marker": MARKERS[i % 7]}

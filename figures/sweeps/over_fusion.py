@@ -1,5 +1,7 @@
 """Affinity sharpness against depth: softmax falls to chance, thresholded ReLU stays at 1; measured and predicted."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from figures.looks import color_and_marker
 from figures.run_folder import RunFolder
 
 TICKS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -18,9 +21,10 @@ def draw(run: RunFolder) -> Figure:
     curves = curves[(curves["batches"] == "noisy") & ~curves["normalized"].astype(bool)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.8), width_ratios=(1.7, 1))
     for i, curve in enumerate(curves.itertuples()):
+        look = _look(i)
         part = depths[depths["cell"] == curve.cell].sort_values("layer")
-        draw_curve(left, curve, part, f"C{i}")
-        right.plot(part["layer"] + 1, part["error_mean"].where(part["error_mean"] > 1e-7), color=f"C{i}")
+        draw_curve(left, curve, part, look)
+        right.plot(part["layer"] + 1, part["error_mean"].where(part["error_mean"] > 1e-7), **look)
     draw_chance(left, curves)
     for ax in (left, right):
         _layer_axis(ax, int(depths["layer"].max()))
@@ -46,10 +50,15 @@ def draw(run: RunFolder) -> Figure:
     return figure
 
 
-def draw_curve(ax: Axes, curve, part: pd.DataFrame, color: str) -> None:
+def _look(i: int) -> dict[str, Any]:
+    """Colors alone tell seven curves apart, dashes being of what is predicted and proved; more have markers."""
+    return {"color": f"C{i}"} if i < 7 else {**color_and_marker(i), "markersize": 4, "markevery": 0.1}
+
+
+def draw_curve(ax: Axes, curve, part: pd.DataFrame, look: dict[str, Any]) -> None:
     """Measured, predicted and, where there is one, the proved cap."""
-    place = part["layer"] + 1
-    ax.plot(place, part["sharpness_mean"], color=color, label=curve.name)
+    place, color = part["layer"] + 1, look["color"]
+    ax.plot(place, part["sharpness_mean"], label=curve.name, **look)
     ax.fill_between(place, part["sharpness_low"], part["sharpness_high"], color=color, alpha=0.18, linewidth=0)
     ax.plot(place, part["predicted"], color="0.15", linestyle=":", linewidth=1.6)
     if curve.peak_predicted > 0:

@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from figures.looks import color_and_marker
 from figures.run_folder import RunFolder
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw(run: RunFolder) -> Figure:
@@ -16,7 +15,7 @@ def draw(run: RunFolder) -> Figure:
     for i, (head, part) in enumerate(rows.groupby("head", sort=False)):
         part = part.sort_values("batch_size")
         label = f"{head} ({part['parameters'].iloc[0]:,})"
-        ax.plot(part["batch_size"], part["milliseconds"], marker=MARKERS[i % 7], label=label)
+        ax.plot(part["batch_size"], part["milliseconds"], label=label, **color_and_marker(i))
     sizes = sorted(rows["batch_size"].unique())
     ax.set_xscale("log")
     ax.set_yscale("log")

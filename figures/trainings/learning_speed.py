@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from figures.claims.style import looks_of
 from figures.run_folder import RunFolder
 
 
@@ -12,14 +13,15 @@ def draw(run: RunFolder) -> Figure:
     all of them were measured after the same epochs. What is chosen by chance is dotted."""
     learning = run.tables["learning"]
     figure, ax = plt.subplots(figsize=(4.6, 3.2))
-    for number, (name, rows) in enumerate(learning.groupby("name", sort=False)):
-        color = f"C{number}"
+    looks = looks_of(learning.assign(curve=learning["name"]))
+    for name, rows in learning.groupby("name", sort=False):
+        look = looks[str(name)]
         for _, seed in rows.groupby("run", sort=False):
             seed = seed.sort_values("epoch")
-            ax.plot(seed["minutes"], seed["knn"], color=color, linewidth=0.7, alpha=0.5)
+            ax.plot(seed["minutes"], seed["knn"], color=look["color"], linewidth=0.7, alpha=0.4)
         mean = rows.groupby("epoch").agg({"minutes": "mean", "knn": "mean", "run": "size"})
         mean = mean[mean["run"] == rows["run"].nunique()]
-        ax.plot(mean["minutes"], mean["knn"], color=color, linewidth=2.0, marker="o", label=f"{name}, {_seeds(rows)}")
+        ax.plot(mean["minutes"], mean["knn"], linewidth=2.0, label=f"{name}, {_seeds(rows)}", **look)
     chance = learning["chance"].dropna().unique()
     if len(chance) == 1:
         ax.axhline(chance[0], color="0.5", linestyle=":", label="chance")

@@ -11,11 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.typing import LineStyleType
 
+from figures.looks import MARKERS, color_and_marker
 from figures.run_folder import RunFolder
 from figures.ticks import plain_numbers_if_few
 from figures.trainings.diverged import as_zero, counted_words
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Leaks below this are of round-off.
+ROUNDING = 1e-15
 CEILINGS = (("identity", "C2"), ("mapped", "C4"))
 IDEAL: tuple[tuple[str, str, LineStyleType], ...] = (
     ("input", "no stack", ":"),
@@ -128,18 +130,28 @@ def draw_blocks(run: RunFolder) -> Figure:
 
 
 def draw_final(ax: Axes, rows: pd.DataFrame, history: pd.DataFrame, levels: np.ndarray) -> None:
-    """One minus the sharpness of every block at the end of the training; up is sharper."""
+    """One minus the sharpness of every block at the end of the training; up is sharper. Where nothing is left, which a
+    logarithmic axis has no place for, a triangle stands beyond the least that is."""
+    last = history[history["cell"].isin(rows["cell"])]
+    last = last[last["step"] == last.groupby("cell")["step"].transform("max")]
+    last = last.assign(leak=1.0 - last["sharpness"])
+    none = last["leak"] <= ROUNDING
+    floor = 0.5 * last.loc[~none, "leak"].min() if not none.all() else ROUNDING
+    last["leak"] = last["leak"].mask(none, floor)
     for i, level in enumerate(levels):
         for cell in rows.loc[rows["noise_level"] == level, "cell"]:
-            part = history[history["cell"] == cell]
-            part = part[part["step"] == part["step"].max()].sort_values("layer")
-            ax.plot(part["layer"], 1.0 - part["sharpness"], marker=MARKERS[i % 7], color=f"C{i % 7}", linewidth=1)
+            part = last[last["cell"] == cell].sort_values("layer")
+            ax.plot(part["layer"], part["leak"], linewidth=1, **color_and_marker(i))
         # The last line's end tells which noise it was.
         end = part.iloc[-1]
         ax.annotate(
-            f"{level:g}", (end["layer"], 1.0 - end["sharpness"]), xytext=(6, 0), textcoords="offset points",
+            f"{level:g}", (end["layer"], end["leak"]), xytext=(6, 0), textcoords="offset points",
             color=f"C{i % 7}", va="center", fontsize=7.5,
         )  # fmt: skip
+    if none.any():
+        ax.plot(last.loc[none, "layer"], last.loc[none, "leak"], "^", color="0.2", markersize=9, markerfacecolor="none",
+                label="no leak at all")  # fmt: skip
+        ax.legend(fontsize=7)
     ax.set_yscale("log")
     plain_numbers_if_few(ax.yaxis)
     ax.invert_yaxis()

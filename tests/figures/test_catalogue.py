@@ -18,8 +18,8 @@ from figures.run_folder import RunFolder
 from theory.numerics.commands import LIMIT_REACHED, NOT_DRAWN, OUT_OF_MEMORY
 
 # Modules that draw nothing of their own.
-OTHERS = {"__main__", "catalogue", "claims.style", "drawing", "legend_names", "readings", "run_folder", "ticks",
-          "trainings.diverged", "words"}  # fmt: skip
+OTHERS = {"__main__", "catalogue", "claims.style", "drawing", "legend_names", "looks", "readings", "run_folder",
+          "ticks", "trainings.diverged", "words"}  # fmt: skip
 
 
 def cases() -> list[Callable]:

@@ -12,7 +12,7 @@ import pytest
 
 from figures.__main__ import main
 from figures.catalogue import draw_all
-from figures.run_folder import read_run_folder
+from figures.run_folder import parse_table, read_run_folder
 from figures.sweeps import noise_bounds
 from synthetic.sweep_noise import main as sweep
 
@@ -45,6 +45,20 @@ def test_what_was_edited_or_added_is_not_drawn(finished, tmp_path, capsys):
     assert main([str(run)]) == 2
     assert "curves.csv: is not of the run in" in capsys.readouterr().err
     assert not list(run.glob("*.png"))
+
+
+def test_names_are_text_and_an_empty_field_alone_is_missing():
+    """Numbers stay numbers, with what tables write of them: nothing for NaN, and inf."""
+    table = parse_table(
+        "name,run,value,cell,noise,ended\nNone,01,NA,1,,True\nNA,1e3,null,2,inf,False\n,x,2,3,-0.1,True\n"
+    )
+    assert table["name"].tolist()[:2] == ["None", "NA"]
+    assert table["run"].tolist() == ["01", "1e3", "x"]
+    assert table["value"].tolist() == ["NA", "null", "2"]
+    assert table["cell"].tolist() == [1, 2, 3]
+    assert table["ended"].dtype == bool
+    np.testing.assert_array_equal(table["noise"], [np.nan, np.inf, -0.1])
+    assert table.isna().sum().sum() == 2
 
 
 def test_redrawing_needs_no_torch_and_no_results_change(copy):

@@ -5,6 +5,7 @@ import pandas as pd
 
 from figures.catalogue import FIGURES
 from figures.trainings import learning_speed
+from figures.words import seen
 from models.cifar.compare import learning_rows, main, read_run
 from tests.figures.battery import Draws, case
 from tests.figures.reading import curves, horizontals, legend
@@ -43,6 +44,19 @@ def test_accuracy_against_minutes(draw):
         np.testing.assert_allclose(found, wanted)
     assert [height for height, _ in horizontals(ax)] == [0.25]
     assert set(legend(ax)) == {"slow, 1 seed", "fast, 2 seeds", "chance"}
+
+
+@case("learning_speed")
+def test_names_are_text_and_eight_of_them_look_different(draw):
+    """Whatever pandas would take a name for: nothing, or a number."""
+    names = ["None", "NA", "01", "1e3", "null", "True", "N/A", "1.0"]
+    rows = [{"name": name, "run": name, "epoch": epoch, "minutes": epoch * (1.0 + place), "knn": 0.1 * place + 0.1,
+             "chance": np.nan} for place, name in enumerate(names) for epoch in (1, 2)]  # fmt: skip
+    figure = draw({}, learning=pd.DataFrame(rows))
+    assert "1.0, 1 seed: stays near 0.8" in seen(figure), "and are not taken for one another"
+    found = legend(figure.axes[0])
+    assert list(found) == [f"{name}, 1 seed" for name in names]
+    assert len(set(found.values())) == len(names)
 
 
 def test_minutes_are_those_of_all_epochs_so_far(tmp_path):

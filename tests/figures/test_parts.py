@@ -6,8 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
-from figures import ticks
+from figures import looks, ticks
+from figures.claims import style
 from figures.run_folder import RunFolder
 from figures.sweeps import batch_floor, layers, over_fusion, phase, sharpening, tightness
 from figures.trainings import ablations, affinity_maps, head_costs, images, training
@@ -40,6 +42,49 @@ def test_a_success_rate_is_told_with_all_its_digits(delta, told):
     table = pd.DataFrame([{**row, "ambient_dim": 8, "batch_size": 4, "ceiling": "separation"}])
     figure = tightness.draw(folder({"delta": delta}, boundaries=table))
     assert f"falls to {told}," in figure.get_suptitle()
+
+
+def test_curves_beyond_the_seventh_have_looks_of_their_own(ax):
+    assert len({tuple(looks.color_and_marker(i).items()) for i in range(49)}) == 49
+    table = pd.DataFrame({"curve": [f"{i}" for i in range(28)]})
+    assert len({tuple(look.items()) for look in style.looks_of(table).values()}) == 28
+    part = pd.DataFrame({"layer": [0, 1], "sharpness_mean": 0.5, "sharpness_low": 0.4, "sharpness_high": 0.6,
+                         "predicted": 0.5, "cap": np.nan})  # fmt: skip
+    for i in range(9):
+        curve = pd.Series({"name": f"{i}", "peak_predicted": 0})
+        over_fusion.draw_curve(ax, curve, part, over_fusion._look(i))
+    drawn = [(line.get_color(), line.get_marker()) for line in ax.lines[::2]]
+    assert len({(to_hex(color), marker) for color, marker in drawn}) == len(drawn) == 9
+
+
+def leaks(ax, sharpness):
+    """draw_final of one training a row of sharpness by layer."""
+    rows = pd.DataFrame({"cell": range(len(sharpness)), "noise_level": np.arange(len(sharpness)) + 1.0})
+    found = [(cell, layer, value) for cell, values in enumerate(sharpness) for layer, value in enumerate(values)]
+    history = pd.DataFrame(found, columns=["cell", "layer", "sharpness"]).assign(step=5)
+    training.draw_final(ax, rows, history, rows["noise_level"].to_numpy())
+    return ax
+
+
+def test_no_leak_at_all_is_seen_on_a_logarithmic_axis(ax):
+    lines = leaks(ax, [[0.5, 0.9, 1.0], [0.6, 1.0 + 2e-16, 0.98]]).lines
+    np.testing.assert_allclose([line.get_ydata() for line in lines[:2]], [[0.5, 0.1, 0.01], [0.4, 0.01, 0.02]])
+    (none,) = lines[2:]
+    assert (none.get_label(), none.get_marker(), none.get_linestyle()) == ("no leak at all", "^", "None")
+    assert sorted(none.get_xdata()) == [1, 2]
+    np.testing.assert_allclose(none.get_ydata(), 0.01)
+    low, high = sorted(ax.get_ylim())
+    assert low < 0.01 < 0.5 < high
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["no leak at all"]
+
+
+def test_where_there_is_a_leak_nothing_is_marked(ax):
+    assert len(leaks(ax, [[0.5, 0.9, 0.99]]).lines) == 1
+    assert ax.get_legend() is None
+
+
+def test_trainings_without_any_leak_are_drawn(ax):
+    assert len(leaks(ax, [[1.0, 1.0]]).lines) == 2
 
 
 def test_the_cells_that_layers_are_shown_of():
