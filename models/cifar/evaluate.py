@@ -9,7 +9,8 @@ depends on the other images: those figures are labeled transductive.
 
 Two baselines stand beside them: the pixels (at most 16 x 16, averaged) and the encoder at the weights that the seed
 gives it before any training (also for a training with --init), with batch normalization by the training images'
-statistics. Where learned features tell less of the classes than either, a line says so.
+statistics. Where learned features tell less of the classes than either, a line says so, and whether these images decide
+it: by an exact sign test (5 %) of those whose class one of both alone finds, which are counted in the last columns.
 
 The images must be those of the training, whose fingerprint the checkpoint keeps; they are found from any folder.
 --dataset reads others, split, sized and limited as the training's settings say. results.csv beside the checkpoint is of
@@ -29,12 +30,21 @@ from typing import Annotated, get_args
 
 import torch
 import tyro
+from torch import Tensor
 
 from models.cifar.data.fingerprint import fingerprint, listed
 from models.cifar.data.images import Splits
 from models.cifar.data.names import printable
 from models.cifar.data.views import evaluation_view
-from models.cifar.evaluation.baselines import PIXELS, UNTRAINED, below_baselines, calibrate, pixels_of
+from models.cifar.evaluation.baselines import (
+    BASELINES,
+    PIXELS,
+    UNTRAINED,
+    below_baselines,
+    calibrate,
+    found_alone,
+    pixels_of,
+)
 from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
 from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
@@ -135,37 +145,43 @@ def evaluate(
             for name, shuffled in images.items():
                 parts[name][kind] = encode_features(encoder, shuffled, view, config.batch_size, device)
     rows = []
+    # Of the same images in the same order, whatever the features.
+    right: dict[tuple[str, str], Tensor | None] = {}
     for kind in said:
         found = {name: LabelledFeatures(parts[name][kind].float(), labels[name]) for name in parts}
         for choice in map(ProbeConfig, probes):
             transductive = kind == "z" and learner.head.transductive
             what = {"features": kind, "probe": choice.kind, "transductive": transductive}
-            measured, monitored, why = _probe(found, splits, choice)
+            measured, monitored, why, right[kind, choice.kind] = _probe(found, splits, choice)
             told = "; ".join(each for each in (said[kind], why) if each)
-            rows.append(what | measured | sizes | {"left_out": told, "monitor_accuracy": monitored})
+            alone = found_alone(right.get(("h", choice.kind)), right[kind, choice.kind] if kind in BASELINES else None)
+            rows.append(what | measured | sizes | {"left_out": told, "monitor_accuracy": monitored}
+                        | (alone if baselines else {}))  # fmt: skip
     return rows if epoch is None else [row | {"epoch": epoch} for row in rows]
 
 
-def _probe(found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig) -> tuple[dict, float, str]:
-    """A probe's columns, the monitor's accuracy, and what the probe left out; NaN, and why, where it has nothing to
-    measure with or nothing to fit."""
+def _probe(
+    found: dict[str, LabelledFeatures], splits: Splits, config: ProbeConfig
+) -> tuple[dict, float, str, Tensor | None]:
+    """A probe's columns, the monitor's accuracy, what the probe left out, and which images it finds the class of; NaN,
+    why, and None where it has nothing to measure with or nothing to fit."""
     nothing = dict.fromkeys(NUMBERS, math.nan)
     classes = splits.train.labels.unique().tolist()
     if len(classes) < 2:
         names = listed([splits.train.class_names[label] for label in classes])
         why = f"probes need at least 2 classes, all images are of class {names}"
-        return nothing | {"chosen": "none"}, math.nan, why
+        return nothing | {"chosen": "none"}, math.nan, why, None
     if "validation" not in found:
-        return nothing | {"chosen": "none"}, math.nan, "probes choose on validation images, there are none"
+        return nothing | {"chosen": "none"}, math.nan, "probes choose on validation images, there are none", None
     try:
         result = probe(found["train"], found["validation"], found.get("test"), config)
     except (ArithmeticError, ValueError) as error:
-        return nothing | {"chosen": f"none: {error}"}, math.nan, str(error)
+        return nothing | {"chosen": f"none: {error}"}, math.nan, str(error), None
     chosen = " ".join(f"{name}={value:g}" for name, value in result.chosen.items())
     missing = () if "test" in found else ("there are no test images to read (test/CLASS/FILE)",)
     measured = {name: getattr(result, name) for name in NUMBERS} | {"chosen": chosen}
     monitored = result.candidates.get((NEIGHBOURS, TEMPERATURE), math.nan)
-    return measured, monitored, "; ".join((*result.left_out, *missing))
+    return measured, monitored, "; ".join((*result.left_out, *missing)), result.right
 
 
 def print_results(rows: list[dict]) -> None:

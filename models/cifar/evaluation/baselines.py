@@ -11,11 +11,13 @@ normalization therefore takes the statistics of the training images, by going ov
 nothing else of it changes. A training that starts from a checkpoint is held against the seed's random weights too.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from models.devices.modes import evaluating
@@ -30,6 +32,11 @@ VALUES = 2**24
 CALIBRATED = 4096
 # Images that are looked at together for their colors.
 READ_AT_ONCE = 256
+
+# Of the exact test by which images decide that one kind of features tells more than another.
+LEVEL = 0.05
+# Columns of a baseline's row: images whose class h alone finds, and the baseline alone.
+H_ALONE, THIS_ALONE = "h_alone", "this_alone"
 
 View = Callable[[Tensor], Tensor]
 
@@ -106,22 +113,48 @@ def _pass_through(encoder: nn.Module, images: Tensor, view: View, size: int, dev
         encoder(view(batch.to(device)))
 
 
+def found_alone(h: Bool[Tensor, " n"] | None, this: Bool[Tensor, " n"] | None) -> dict[str, float]:
+    """Of images whose class a probe finds on h, or on other features: how many on one of both alone; NaN where there is
+    nothing to compare."""
+    if h is None or this is None:
+        return {H_ALONE: math.nan, THIS_ALONE: math.nan}
+    return {H_ALONE: int((h & ~this).sum()), THIS_ALONE: int((this & ~h).sum())}
+
+
+def sign_test(one: float, other: float) -> float:
+    """Two-sided p-value of so many images against so many others, if each could as well be of the other kind; 1 where
+    there are none, and where the numbers are not known."""
+    if not one + other > 0:
+        return 1.0
+    return float(binomtest(round(one), round(one + other)).pvalue)
+
+
 def below_baselines(rows: list[dict]) -> list[str]:
-    """A line for each probe by which learned features h tell less of the classes than a baseline: of test images, or of
-    validation images where there are none to test on. Rows without numbers are below nothing."""
+    """Lines for each probe by which learned features h tell less of the classes than a baseline: of test images, or of
+    validation images where there are none to test on. Rows without numbers are below nothing. Whether these images
+    decide it is asked of those that the probe finds on one of both features alone, by an exact sign test."""
     said = []
     column = "accuracy" if any(row["accuracy"] == row["accuracy"] for row in rows) else "validation_accuracy"
-    found = {(row["features"], row["probe"]): row[column] for row in rows}
+    found = {(row["features"], row["probe"]): row for row in rows}
     for kind, name in (("knn", "kNN"), ("linear", "linear probe")):
-        learned = found.get(("h", kind))
-        higher = [
-            f"{BASELINE_NAMES[each]} {found[each, kind]:.1%}"
-            for each in BASELINES
-            if learned is not None and (each, kind) in found and learned < found[each, kind]
-        ]
-        if higher:
+        learned = found[("h", kind)][column] if ("h", kind) in found else math.nan
+        begin, decided = f"{name} on h {learned:.1%} is below", []
+        for each in BASELINES:
+            row = found.get((each, kind))
+            if row is None or not learned < row[column]:
+                continue
+            words, alone = f"{BASELINE_NAMES[each]} {row[column]:.1%}", (row[H_ALONE], row[THIS_ALONE])
+            chance = sign_test(*alone)
+            if chance <= LEVEL:
+                decided.append(words)
+            else:
+                said.append(
+                    f"{begin} {words}, which these images do not decide: {alone[0]:.0f} are found on h alone, "
+                    f"{alone[1]:.0f} there alone (exact sign test, p = {chance:.2g})"
+                )
+        if decided:
             said.append(
-                f"{name} on h {learned:.1%} is below {' and '.join(higher)}: what was learned tells less of the "
-                "classes than what was not; other views (--view), another length or more images may help"
+                f"{begin} {' and '.join(decided)}: what was learned tells less of the classes than what was not; "
+                "other views (--view), another length or more images may help"
             )
     return said

@@ -91,6 +91,8 @@ class ProbeResult:
     """What the probe could not use, in words."""
     candidates: dict = field(default_factory=dict)
     """Validation accuracy of every candidate: (k, temperature), or the L2 weight."""
+    right: Tensor | None = field(default=None, compare=False, repr=False)
+    """Of each test row whether its class is found, (n,), bool, on the CPU; without test rows of each validation row."""
 
 
 def probe(
@@ -115,9 +117,9 @@ def probe(
     # Rows that choose nothing stand in for a part that is not there.
     tested, test = test is not None, validation if test is None else test
     train, validation, test, num_classes = _with_classes(train, validation, test)
-    fitted = LabelledFeatures(
-        torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels])
-    )
+    # Without test rows the validation rows are read, by what was fitted to others.
+    parts = (train, validation) if tested else (train,)
+    fitted = LabelledFeatures(torch.cat([p.features for p in parts]), torch.cat([p.labels for p in parts]))
     said: tuple[str, ...] = ()
     accuracies: dict
     if config.kind == "knn":
@@ -141,13 +143,18 @@ def probe(
         }
         weight, accuracy = _best(accuracies)
         chosen = {"l2_weight": weight}
-        final = fit_linear(fitted, weight, num_classes, start=fits[weight], max_iterations=config.max_iterations)
+        final = fits[weight]
+        if tested:
+            final = fit_linear(fitted, weight, num_classes, start=final, max_iterations=config.max_iterations)
         scores = final.logits(test.features)
+    right = _right(scores, test).cpu()
+    result = partial(ProbeResult, config.kind, chosen=chosen, validation_accuracy=accuracy, left_out=said,
+                     candidates=accuracies, right=right)  # fmt: skip
     if not tested:
-        return ProbeResult(config.kind, math.nan, math.nan, math.nan, 0, 0, chosen, accuracy, said, accuracies)
-    correct, trials = _correct(scores, test), len(test.labels)
+        return result(accuracy=math.nan, low=math.nan, high=math.nan, correct=0, trials=0)
+    correct, trials = int(right.sum()), len(right)
     low, high = clopper_pearson(correct, trials)
-    return ProbeResult(config.kind, correct / trials, low, high, correct, trials, chosen, accuracy, said, accuracies)
+    return result(accuracy=correct / trials, low=low, high=high, correct=correct, trials=trials)
 
 
 def _fit_candidates(train: LabelledFeatures, config: ProbeConfig, num_classes: int) -> dict[float, LinearFit]:
@@ -320,11 +327,15 @@ def _with_classes(
     return train, validation, test, len(known)
 
 
-def _correct(scores: Tensor, part: LabelledFeatures) -> int:
-    """Rows whose own class has the largest score; of equal scores the class of the smallest number is read, of NaN
+def _right(scores: Tensor, part: LabelledFeatures) -> Tensor:
+    """Whether a row's own class has the largest score; of equal scores the class of the smallest number is read, of NaN
     none."""
-    right = scores.argmax(-1) == part.labels.to(scores.device)
-    return int((right & ~scores.isnan().any(-1)).sum())
+    return (scores.argmax(-1) == part.labels.to(scores.device)) & ~scores.isnan().any(-1)
+
+
+def _correct(scores: Tensor, part: LabelledFeatures) -> int:
+    """Rows of which that is so."""
+    return int(_right(scores, part).sum())
 
 
 def _best(accuracies: dict) -> tuple:

@@ -18,7 +18,7 @@ from models.cifar.compare import main as compare_main
 from models.cifar.data.views import ViewConfig, evaluation_view
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.evaluation import baselines
-from models.cifar.evaluation.baselines import Pixels, below_baselines, calibrate, pixels_of
+from models.cifar.evaluation.baselines import Pixels, below_baselines, calibrate, pixels_of, sign_test
 from models.cifar.evaluation.features import LabelledFeatures, encode_features
 from models.cifar.evaluation.probes import ProbeConfig, probe
 from models.cifar.training.state import new_learner
@@ -118,8 +118,10 @@ def test_both_stand_beside_every_evaluation_whatever_was_learned(tmp_path):
     state = fit(config, splits, CPU, tmp_path)
     rows = evaluate(config, state.learner, splits, CPU)
     assert list(by_features(rows)) == [(f, p) for f in ("h", "z", "pixels", "untrained") for p in ("knn", "linear")]
-    assert rows[:4] == evaluate(config, state.learner, splits, CPU, baselines=False)
-    for asked, found in (("h", rows[:2]), ("z", rows[2:4])):
+    alone = ("h_alone", "this_alone")
+    learned = [{name: value for name, value in row.items() if name not in alone} for row in rows[:4]]
+    assert learned == evaluate(config, state.learner, splits, CPU, baselines=False)
+    for asked, found in (("h", learned[:2]), ("z", learned[2:])):
         assert found == evaluate(config, state.learner, splits, CPU, baselines=False, features=(asked,))
     with pytest.raises(ValueError, match="features: must be one of h, z, got 'pixels'"):
         evaluate(config, state.learner, splits, CPU, features=("pixels",))
@@ -155,9 +157,10 @@ def test_the_monitors_accuracy_is_that_of_the_last_epoch(tmp_path):
     assert row["monitor_accuracy"] == state.epochs[-1]["knn"]
 
 
-def rows_of(**accuracies):
-    """Rows of kNN by their features."""
-    numbers = {"low": 0.0, "high": 1.0, "chosen": "", "left_out": "", "transductive": False}
+def rows_of(alone=(0, 20), **accuracies):
+    """Rows of kNN by their features; ``alone``: images that h finds alone, and a baseline alone."""
+    numbers = {"low": 0.0, "high": 1.0, "chosen": "", "left_out": "", "transductive": False,
+               "h_alone": alone[0], "this_alone": alone[1]}  # fmt: skip
     return [
         {"features": name, "probe": "knn", "accuracy": value, "validation_accuracy": 0.5, **numbers}
         for name, value in accuracies.items()
@@ -167,7 +170,7 @@ def rows_of(**accuracies):
 @pytest.mark.parametrize(
     ("learned", "said"),
     [
-        (0.93, "kNN on h 93.0% is below raw pixels 98.3% and untrained encoder 95.0%"),
+        (0.93, "kNN on h 93.0% is below raw pixels 98.3% and untrained encoder 95.0%: what was learned tells less"),
         (0.96, "kNN on h 96.0% is below raw pixels 98.3%:"),
         (0.983, None),
         (math.nan, None),
@@ -180,6 +183,57 @@ def test_a_run_below_a_baseline_says_so_in_a_line(learned, said, capsys):
     assert lines == below_baselines(rows)
     assert len(lines) == (said is not None)
     assert said is None or lines[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("alone", "chance"),
+    # By hand: 2 (1 + 5) / 2^5 = .375, 2 / 2^5 = .0625, 2 / 2^6 = .03125, 2 (1 + 9) / 2^9 = .039, 2 (1 + 8) / 2^8 = .07.
+    [((0, 1), 1.0), ((1, 4), 0.375), ((0, 5), 0.0625), ((0, 6), 0.03125), ((1, 8), 0.0390625), ((1, 7), 0.0703125),
+     ((100, 103), 0.888), ((math.nan, math.nan), 1.0), ((0, 0), 1.0)],
+)  # fmt: skip
+def test_only_images_that_decide_it_make_learned_features_worse(alone, chance):
+    assert sign_test(*alone) == pytest.approx(chance, abs=1e-3)
+    (line,) = below_baselines(rows_of(alone, h=0.93, z=0.2, pixels=0.94, untrained=0.5))
+    assert line.startswith("kNN on h 93.0% is below raw pixels 94.0%")
+    assert ("tells less of the classes than what was not" in line) == (chance <= 0.05)
+    assert (f"do not decide: {alone[0]:.0f} are found on h alone, {alone[1]:.0f} there" in line) == (chance > 0.05)
+
+
+def test_a_baseline_that_decides_and_one_that_does_not_have_a_line_each():
+    rows = rows_of((0, 9), h=0.9, pixels=0.95) + rows_of((4, 5), untrained=0.91)
+    undecided, decided = below_baselines(rows)
+    assert "below untrained encoder 91.0%, which these images do not decide" in undecided
+    assert "below raw pixels 95.0%: what was learned tells less" in decided
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_images_are_counted_that_one_of_both_finds_alone(tested):
+    """By hand, from the probes' own answers for each image."""
+    config, splits = tiny(seed=3), three_colors()
+    splits = splits if tested else replace(splits, test=splits.test.subset(torch.arange(0)))
+    rows = by_features(evaluate(config, new_learner(config), splits, CPU, epoch=1))
+    assert list(rows["h", "knn"])[-3:] == ["h_alone", "this_alone", "epoch"]
+    order = ("train", "validation", "test")[: 3 if tested else 2]
+    view = partial(evaluation_view, config=config.view)
+    found = {}
+    for kind, encoder in (("h", new_learner(config).encoder), ("pixels", nn.Flatten())):
+        parts = [getattr(splits, name) for name in order]
+        features = [LabelledFeatures(encode_features(encoder, shuffled(part, 3), view, 5, CPU),
+                                     part.labels[torch.randperm(len(part), generator=seeded(3))])
+                    for part in parts]  # fmt: skip
+        found[kind] = probe(*features, *(() if tested else (None,)), ProbeConfig("knn"))
+        assert len(found[kind].right) == len(parts[-1])
+        of = "accuracy" if tested else "validation_accuracy"
+        assert found[kind].right.double().mean().item() == pytest.approx(rows[kind, "knn"][of])
+    alone = [int((found[one].right & ~found[other].right).sum()) for one, other in (("h", "pixels"), ("pixels", "h"))]
+    assert sum(alone) > 0, "a comparison of nothing"
+    assert [rows["pixels", "knn"][name] for name in ("h_alone", "this_alone")] == alone
+    assert all(math.isnan(rows[kind, "knn"]["h_alone"]) for kind in ("h", "z"))
+    assert "h_alone" not in evaluate(config, new_learner(config), splits, CPU, baselines=False)[0]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 def test_without_baselines_nothing_is_below_them_and_without_test_images_validation_tells():

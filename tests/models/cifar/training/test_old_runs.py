@@ -45,7 +45,7 @@ def table(path):
 
 
 # Columns of results.csv that later versions added.
-LATER = ["dataset", "data_sha256", "left_out", "monitor_accuracy", "epoch"]
+LATER = ["dataset", "data_sha256", "left_out", "monitor_accuracy", "h_alone", "this_alone", "epoch"]
 
 
 def test_it_does_not_go_on_with_other_images_held_out(run, tmp_path, capsys):
