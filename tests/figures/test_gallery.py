@@ -44,3 +44,28 @@ def test_how_far_a_turn_is_from_its_crossing(name):
         told = re.search(rf"\| {method} \|.*\| ([^|]*) \|\n", part)[1]
         values = [float(each) for each in re.findall(r"[-+]?\.\d+", told)]
         np.testing.assert_allclose(values, apart_by(first, later), atol=0.0051)
+
+
+def test_how_far_intervals_reach():
+    rows = pd.read_csv(GALLERY / "claims_cifar10.csv")
+    rows = rows[(rows["measure"] == "accuracy") & rows["low"].notna()]
+    told = re.search(r"reach (\S+) to (\S+) points to either side, half of them (\S+) to (\S+):", TEXT)
+    half = 50.0 * (rows["high"] - rows["low"])
+    np.testing.assert_allclose([float(each) for each in told.groups()], half.quantile([0, 1, 0.25, 0.75]), atol=0.05)
+    undecided = rows["answer"] == "undecided"
+    smaller = 100.0 * rows["difference"].abs() < half
+    assert smaller[undecided].mean() > 0.75
+
+
+def test_the_losses_peak_where_their_table_says():
+    best = dict(re.findall(r"^\| ([\w, .]+?) \| [\d.]+, [\d.]+ \| \d of 7[^|]*\| ([\d.]+),", TEXT, re.MULTILINE))
+    assert len(best) == 10
+    (words,) = re.findall(r"!\[([^]]*)\]\(loss_ablation\.png\)", TEXT)
+    names = {"kl_affinity": "kl_affinity", "jsd_softmax": "jsd_softmax", "the legacy loss": "symnsq_legacy",
+             "NT-Xent without normalization": "nt_xent_unnormalized",
+             "NT-Xent at temperature .1": "nt_xent, temperature 0.1"}  # fmt: skip
+    for name, row in names.items():
+        told = re.search(rf"{name}(?: peaks)? at (\.\d+)", words)
+        assert float(told[1]) == float(best[row]), name
+    for name in ("jsd", "jsd_relu", "jsd_squared", "nt_xent"):
+        assert float(best[name]) >= 0.95, name
