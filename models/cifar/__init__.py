@@ -1,4 +1,5 @@
-"""The CIFAR trainer: real images (data.py), their augmented views (views.py), and probes of what was learned."""
+"""The trainer on real images: images and views (data/), methods (methods/), the loop (training/), and what is measured
+of what was learned (evaluation/)."""
 
 import runpy
 from pathlib import Path

@@ -50,6 +50,7 @@ from models.cifar.evaluation.features import LabelledFeatures, encode_features, 
 from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
 from models.cifar.methods.learners import Learner
 from models.cifar.results import results_path
+from models.cifar.training.checks import require_float64
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.stored_images import read_images
@@ -76,7 +77,7 @@ class EvaluateOptions:
     dataset: str | None = None
     """Other images: a name or path as in training. None: those of the training, wherever they lie now."""
     device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, mps."""
+    """Where: cpu, cuda, cuda:1."""
     root: Path | None = None
     """Folder for downloads and decoded images. None: the one of this user's cache."""
     encoder_factory: str | None = None
@@ -213,6 +214,7 @@ def run(options: EvaluateOptions) -> int:
         OSError: results could not be written.
     """
     device = resolve_device(options.device)
+    require_float64(device)
     trained = load_trained(options.checkpoint, device, options.encoder_factory)
     splits, data = read_images(trained, options.checkpoint, options.dataset, options.root)
     path = results_path(options.checkpoint, trained, data)

@@ -47,7 +47,7 @@ from models.cifar.data.images import (
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
 from models.cifar.methods.settings import method_of
-from models.cifar.training.checks import check
+from models.cifar.training.checks import check, require_float64
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
 from models.cifar.training.train import DivergedError, fit
@@ -162,6 +162,7 @@ def study(options: ProspectiveStudy) -> int:
     require_count(options.epochs, "epochs", 1, LARGEST_EPOCHS)
     require_count(options.seed, "seed", 0, 2**31 - 1)
     device = resolve_device(options.device)
+    require_float64(device)
     digits = DataConfig(validation_share=VALIDATION_SHARE, split_seed=options.seed)
     data = {"digits": digits}
     if options.images is not None:

@@ -27,6 +27,7 @@ import torch
 from models.cifar.benchmark import losses, pipelines, stacks
 from models.cifar.benchmark.peers import LossName, library_left_out
 from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE
+from models.cifar.training.checks import require_float64
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
 from models.commands import CHECK_FAILED, DONE, draw, exit_status, help_text, words_of
@@ -43,7 +44,7 @@ class BenchmarkOptions(TrainConfig):
     """Command line of the benchmark: a training's settings, of which the data are replaced by random images."""
 
     device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, mps."""
+    """Where: cpu, cuda, cuda:1."""
     rounds: int = 7
     """Rounds, in each of which everything has its turn; medians are reported."""
     image_size: int = 32
@@ -74,6 +75,7 @@ def run(options: BenchmarkOptions) -> int:
     losses.check_sizes(options.sizes, options.dim)
     pipelines.require_full_views(options)
     device = resolve_device(options.device)
+    require_float64(device)
     say = partial(print, flush=True)
     if not options.peers:
         _pipelines(options, device, say)

@@ -1,4 +1,5 @@
 """Random views of images, on the device that holds them: SimCLR's augmentations, each of which can be switched off.
+By default crops keep a fifth of the area or more; the paper's keep .08 or more (min_area).
 
 Every image has parameters of its own. They are drawn first, all of them from the given generator and in one go, so
 that they depend on nothing else: not on what the images show, nor on which augmentations are switched on. Two
@@ -70,7 +71,8 @@ class ViewConfig:
     crop: bool = True
     """Resize a random part of the image to the size of the whole (bilinear)."""
     min_area: float = 0.2
-    """In (0, 1]: the smallest share of the image's area that a crop keeps; the largest is all of it."""
+    """In (0, 1]: the smallest share of the image's area that a crop keeps; the largest is all of it. SimCLR's is
+    0.08."""
     flip: bool = True
     """Mirror left and right, with probability 0.5."""
     rotation: float = 0.0

@@ -45,6 +45,16 @@ READERS: dict[str, tuple[str, ...]] = {
 }
 
 
+def require_float64(device: torch.device) -> None:
+    """Refuse a device that has no numbers of 64 bits, such as Apple's, before anything is computed there.
+
+    Raises:
+        ValueError: neither cpu nor cuda.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+
+
 def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:
     """The configuration with what it left to the data filled in, before anything is written.
 
@@ -52,8 +62,7 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
     """
     require_no_idle(config)
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+    require_float64(device)
     if config.precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
     if config.precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.cifar import evaluate, prospective
 from models.cifar.__main__ import CifarRun
+from models.cifar.benchmark import __main__ as benchmark
 from models.cifar.data.images import DataConfig, ImageSet, Splits, load_images
 from models.cifar.data.views import ViewConfig
 from models.cifar.methods.settings import METHODS, MoCoFeatureTransform, method_of, setting_names
@@ -355,3 +357,14 @@ def test_the_options_of_both_commands_start_from_one_configuration():
     for kind in (CifarRun, BenchmarkOptions):
         assert parse(kind, []) == kind()
         assert parse(kind, ["--method.name", "moco", "--seed", "3"]) == kind(method=method_of("moco"), seed=3)
+
+
+@pytest.mark.parametrize("room", [evaluate, benchmark, prospective])
+def test_a_device_without_float64_is_refused_by_name(room, tmp_path, monkeypatch, capsys):
+    """By all that measures, before anything is read or written; a device that this machine need not have."""
+    monkeypatch.setattr(room, "resolve_device", torch.device)
+    monkeypatch.chdir(tmp_path)
+    words = [str(tmp_path / "checkpoint.pt")] if room is evaluate else []
+    assert room.main([*words, "--device", "mps"]) == 2
+    assert "device: must be cpu or cuda, measurements need float64, got mps" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
