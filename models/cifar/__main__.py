@@ -24,12 +24,12 @@ from models.cifar.data.fingerprint import fingerprint, read_fingerprint
 from models.cifar.data.images import load_images
 from models.cifar.evaluate import evaluate, print_results
 from models.cifar.methods.processes import device_of_process, first_process_first, join_group, leave_group, rank
-from models.cifar.results import RESULTS, date_results
 from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import require_encoder
 from models.cifar.training.read_config import parse_training, refusals
 from models.cifar.training.recipes import RecipeName
+from models.cifar.training.results import RESULTS, date_results
 from models.cifar.training.state import other_images
 from models.cifar.training.train import DivergedError, fit
 from models.commands import DIVERGED, draw, exit_status, help_text, words_of

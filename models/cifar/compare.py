@@ -31,9 +31,9 @@ import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
-from models.cifar.results import disagreement
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
+from models.cifar.training.results import disagreement
 from models.commands import command, draw
 from models.environment import VERSIONS
 from models.run_folder import ENVIRONMENT, open_run_folder

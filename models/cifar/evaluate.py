@@ -49,9 +49,9 @@ from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
 from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
 from models.cifar.methods.learners import Learner
-from models.cifar.results import results_path
 from models.cifar.training.checks import require_float64
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.results import results_path
 from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.stored_images import read_images
 from models.commands import command

@@ -10,9 +10,9 @@ import pandas as pd
 from models.advisor.config import AdvisorConfig
 from models.advisor.coverage.table import coverage_rows
 from models.advisor.prospective import read_predictions
-from models.cifar.results import RESULTS, disagreement
 from models.cifar.training.checkpoint import CHECKPOINT, load_checkpoint
 from models.cifar.training.config import TrainConfig
+from models.cifar.training.results import RESULTS, disagreement
 from models.heads import HeadKind
 from synthetic.certify import judge_numbers
 from synthetic.head_costs import CostSettings

@@ -13,8 +13,8 @@ from models.cifar.__main__ import main
 from models.cifar.compare import compare, read_run
 from models.cifar.compare import main as compare_main
 from models.cifar.evaluate import main as evaluate_main
-from models.cifar.results import disagreement
 from models.cifar.training import train
+from models.cifar.training.results import disagreement
 from synthetic.integrity.folders import State, look_at
 from tests.command_lines import status_of
 from tests.models.cifar.tiny import WORDS, write_folder
