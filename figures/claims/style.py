@@ -50,9 +50,9 @@ def over_seeds(
         rows: of one curve; places at which no seed has a value, as between epochs that are measured, are left out.
     """
     known = rows[rows[column].notna()]
-    grouped = known.groupby(over)
-    complete = grouped["seed"].nunique() == rows["seed"].nunique()
-    return grouped[column].mean(), grouped[column].agg(spread).where(complete)
+    complete = known.groupby(over)["seed"].nunique() == rows["seed"].nunique()
+    grouped = known.groupby(over)[column]
+    return grouped.mean(), grouped.agg(spread).where(complete)
 
 
 def half_width(values: pd.Series) -> float:

@@ -47,7 +47,7 @@ def draw_margins(ax: Axes, table: pd.DataFrame, names: list[str]) -> None:
     ):
         margins = part["relative_margin"].to_numpy()
         margins = np.where(np.abs(margins) < ATTAINED, 0.0, margins)
-        where = part["name"].map(names.index).to_numpy()
+        where = np.array(part["name"].map(names.index))
         inside = np.abs(margins) <= END
         ax.plot(margins[inside], where[inside], linestyle="none", label=label, **look)
         for marker, beyond in (("<", margins < -END), (">", margins > END)):

@@ -12,7 +12,7 @@ from figures import looks, ticks
 from figures.claims import style
 from figures.run_folder import RunFolder
 from figures.sweeps import batch_floor, layers, over_fusion, phase, sharpening, tightness
-from figures.trainings import ablations, affinity_maps, head_costs, images, training
+from figures.trainings import ablations, affinity_maps, diverged, head_costs, images, training
 
 
 @pytest.fixture
@@ -85,6 +85,16 @@ def test_where_there_is_a_leak_nothing_is_marked(ax):
 
 def test_trainings_without_any_leak_are_drawn(ax):
     assert len(leaks(ax, [[1.0, 1.0]]).lines) == 2
+
+
+def test_trainings_that_diverged_are_0_and_are_counted():
+    rows = pd.DataFrame({"sharpness": [0.5, np.nan, 0.7], "accuracy": [np.nan, 0.1, 0.2], "other": [np.nan, 1.0, 2.0]})
+    filled = diverged.as_zero(rows, "sharpness", "accuracy")
+    assert filled["sharpness"].tolist() == [0.5, 0.0, 0.7]
+    assert filled["accuracy"].tolist() == [0.0, 0.1, 0.2]
+    assert filled["other"].isna().tolist() == [True, False, False]
+    assert diverged.counted_words(rows, "sharpness") == "diverged trainings count as 0: 1 of 3"
+    assert diverged.counted_words(filled, "sharpness") == ""
 
 
 def test_the_cells_that_layers_are_shown_of():
