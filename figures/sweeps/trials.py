@@ -55,7 +55,7 @@ def draw_margins(ax: Axes, table: pd.DataFrame, names: list[str]) -> None:
                 arrow = {**look, "marker": marker, "markersize": 6}
                 side = "left" if marker == "<" else "right"
                 ax.plot(np.clip(margins[beyond], -EDGE, EDGE), where[beyond], linestyle="none",
-                        label=f"{label.partition(';')[0]}, beyond the {side} end", **arrow)  # fmt: skip
+                        label=f"{label.split()[0]}, beyond the {side} end", **arrow)  # fmt: skip
 
 
 def draw_attacks(ax: Axes, attacks: pd.DataFrame, trials: pd.DataFrame, names: list[str]) -> None:

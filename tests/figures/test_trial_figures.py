@@ -47,14 +47,14 @@ def test_what_lies_beyond_the_axis_stands_at_its_end(draw):
     (ax,) = draw({}, trials=shapes, attacks=attacks).axes
     drawn = named(ax)
     places = {label: (list(curve.x), curve.look.marker) for label, curve in drawn.items()}
-    tightest, rates = "tightest case of a shape of random batches", "rate of a shape"
-    assert places == {tightest: ([0.5], "|"), f"{tightest}, beyond the left end": ([-1.09], "<"),
-                      f"{tightest}, beyond the right end": ([1.09], ">"),
-                      f"{rates}, beyond the left end": ([-1.09], "<"),
-                      f"{rates}; past 0 by chance at times": ([], "o"),
+    tightest = "tightest case of a shape of random batches"
+    assert places == {tightest: ([0.5], "|"), "tightest, beyond the left end": ([-1.09], "<"),
+                      "tightest, beyond the right end": ([1.09], ">"),
+                      "rate, beyond the left end": ([-1.09], "<"),
+                      "rate of a shape; past 0 by chance at times": ([], "o"),
                       "closest approach of an attack": ([-1.0], "^")}  # fmt: skip
     colors = {label: curve.look.color for label, curve in drawn.items()}
-    assert colors[tightest] == colors[f"{tightest}, beyond the left end"] != colors[f"{rates}, beyond the left end"]
+    assert colors[tightest] == colors["tightest, beyond the left end"] != colors["rate, beyond the left end"]
 
 
 def test_what_is_attained_is_not_broken():
