@@ -43,16 +43,17 @@ READERS: dict[str, tuple[str, ...]] = {
     "dropout": ATTENTION,
     "attention_scope": ATTENTION,
 }
+FLOAT64 = "measurements need float64"
 
 
 def require_float64(device: torch.device) -> None:
-    """Refuse a device that has no numbers of 64 bits, such as Apple's, before anything is computed there.
+    """Refuse a device that has no numbers of 64 bits, as Apple's has none, before anything is computed there.
 
     Raises:
-        ValueError: neither cpu nor cuda.
+        ValueError: it is mps.
     """
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: must be cpu or cuda, measurements need float64, got {device}")
+    if device.type == "mps":
+        raise ValueError(f"device: must be cpu or cuda, {FLOAT64}, got {device}")
 
 
 def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:
@@ -62,7 +63,8 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         ValueError: settings that do not fit each other, the images or the device, or that nothing reads; named.
     """
     require_no_idle(config)
-    require_float64(device)
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: must be cpu or cuda, {FLOAT64}, got {device}")
     if config.precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision: fp16 needs a GPU, not {device}; bf16 works on both")
     if config.precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
