@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -112,8 +112,8 @@ def _all_costs(config: dict, tables: Tables) -> bool:
 
 
 def _all_large_batches(config: dict, tables: Tables) -> bool:
-    names = _names(LargeBatchOptions) - {"out"}
-    options = LargeBatchOptions(**{n: tuple(v) if isinstance(v := config[n], list) else v for n in names})
+    kept: dict[str, Any] = {name: config[name] for name in _names(LargeBatchOptions) - {"out"}}
+    options = LargeBatchOptions(**{n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()})
     return (len(tables("memory")), len(tables("ratios"))) == (len(shapes(options)), len(dense_sizes(options)))
 
 
