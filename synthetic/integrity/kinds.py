@@ -112,8 +112,9 @@ def _all_costs(config: dict, tables: Tables) -> bool:
 
 
 def _all_large_batches(config: dict, tables: Tables) -> bool:
-    kept: dict[str, Any] = {name: config[name] for name in _names(LargeBatchOptions) - {"out"}}
-    options = LargeBatchOptions(**{n: tuple(v) if isinstance(v, list) else v for n, v in kept.items()})
+    kept = {name: config[name] for name in _names(LargeBatchOptions) - {"out"}}
+    settings: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in kept.items()}
+    options = LargeBatchOptions(**settings)
     return (len(tables("memory")), len(tables("ratios"))) == (len(shapes(options)), len(dense_sizes(options)))
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from paper_checks.papers import transfusion_training
+from paper_checks.papers.transfusion_training import LABELLED, TRANSFUSION
 from paper_checks.tiers import QUICK
+from paper_checks.trainings.collapsed import collapsed, dead_readings, stopped
 from tests.paper_checks.planted import Planted
 
 CLAIMS = {claim.id: claim for claim in transfusion_training.CLAIMS}
@@ -54,3 +56,11 @@ def test_a_block_without_affinities_has_no_sharpness():
 def test_heads_that_are_not_trained_on_affinities_have_none_to_lose():
     planted = Collapsing(dead={("head.kind=reluformer", 1), ("base", 1)})
     assert CLAIMS["T10"].look(planted, QUICK).answer == CLAIMS["T8"].look(planted, QUICK).answer == "contradicted"
+
+
+def test_what_has_collapsed_is_found_by_seed():
+    planted = Collapsing({("transfusion", 3)}, {("transfusion", 0), ("transfusion", 3)})
+    assert stopped(planted, QUICK, TRANSFUSION) == {3: 2}, "the second epoch is the first without a gradient"
+    assert dead_readings(planted, QUICK, TRANSFUSION) == {0: [1], 3: [1]}
+    assert collapsed(planted, QUICK, TRANSFUSION) == {0, 3}
+    assert collapsed(planted, QUICK, LABELLED) == set()
