@@ -251,13 +251,11 @@ def _judge_starts(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
 
 
 def _fluctuation(epochs: list[dict]) -> float:
-    """Relative standard deviation of the gradient's norm around its trend, after the first epochs.
-
-    Second differences of the logarithm leave out every trend that is exponential; were deviations from it independent,
-    of standard deviation s, theirs would be sqrt(6) s.
-    """
-    norms = np.log([row["gradient_norm"] for row in epochs[FIRST_EPOCHS:]])
-    return float(np.sqrt(np.mean(np.diff(norms, n=2) ** 2) / 6.0))
+    """Of the gradient's norm from step to step, over its mean: mean over the epochs after the first."""
+    if any("gradient_fluctuation" not in row for row in epochs):
+        raise ValueError("epochs.csv: of an earlier version, without gradient_fluctuation; delete the trainings at all "
+                         "momenta (folders moco,...,measure_every=1,...) to compute them again")  # fmt: skip
+    return float(np.mean([row["gradient_fluctuation"] for row in epochs[FIRST_EPOCHS:]]))
 
 
 def _mean_norms(results: Results, tier: Tier, arm: Arm) -> dict[int, float]:
@@ -275,7 +273,9 @@ def _judge_gradients(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     )
     words = ", ".join(f"{value:g}: {mean(each):.2f}" for value, each in of.items())
     size = ", ".join(f"{value:g}: {mean(_mean_norms(results, tier, arm)):.2f}" for value, arm in momenta.items())
-    found = f"Relative fluctuation of the gradient's norm around its trend, by momentum: {words}; mean norm: {size}"
+    found = (
+        f"Fluctuation of the gradient's norm from step to step, over its mean, by momentum: {words}; mean norm: {size}"
+    )
     return judged(f"{found}.", [contrast],
                   moments=_moment_rows(results, tier, momenta))  # fmt: skip
 
@@ -371,9 +371,9 @@ CLAIMS = (
         "F7", "Feature transformation", "section 3, gradients",
         "At low momentum gradients fluctuate more.",
         "trend",
-        "Of the norm of an epoch's gradients, after the second epoch of at least 8: standard deviation of its "
-        "logarithm around a trend that is left out (root mean square of second differences, over sqrt(6)); momentum 0 "
-        "minus momentum .99; paired over seeds.",
+        "Of the gradient's norm, in every epoch after the second of at least 8: root mean square of its differences "
+        "from step to step, over sqrt(2) and the mean, which leaves out what moves slowly; mean over these epochs, "
+        "momentum 0 minus momentum .99; paired over seeds.",
         _tasks("F7", MAIN), _judge_gradients,
         worth={"relative fluctuation of the gradient's norm": 0.1},
         why="a tenth of the norm",

@@ -77,7 +77,8 @@ REPORT = (
     ),
     *bugs_in(
         "paper_checks/papers/feature_transform.py", "paper_checks/momenta",
-        ("a_trend_fluctuates", "np.diff(norms, n=2) ** 2) / 6.0", "np.diff(norms, n=1) ** 2) / 2.0"),
+        ("first_epochs_fluctuate", 'row["gradient_fluctuation"] for row in epochs[FIRST_EPOCHS:]',
+         'row["gradient_fluctuation"] for row in epochs'),
         ("correlations_as_they_are", "np.arctanh(np.clip(value, -MOST, MOST))", "np.clip(value, -MOST, MOST)"),
     ),
     *bugs_in(

@@ -31,7 +31,8 @@ class Planted:
                      "head_parameters": 5.0} for f in "hz" for p in ("knn", "linear")]  # fmt: skip
         if name == "epochs":
             return [{"epoch": e + 1.0, "loss": 3.0 + 0.1 * self.draw(), "seconds": 1.0,
-                     **{m: 1.0 + 0.1 * self.draw() for m in (*feature_transform.MOMENTS, "gradient_norm")}}
+                     **{m: 1.0 + 0.1 * self.draw() for m in (*feature_transform.MOMENTS, "gradient_norm")},
+                     "gradient_fluctuation": 0.5 + 0.1 * self.draw()}
                     for e in range(task.config.epochs)]  # fmt: skip
         if name == "layers":
             return [{"epoch": e, "part": part, "index": float(i), "sharpness": 0.5 + 0.1 * self.draw(),

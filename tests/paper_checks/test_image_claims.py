@@ -160,7 +160,7 @@ def test_blocks_and_gradients_that_follow_the_claim_reproduce_it():
                 return [{**r, "sharpness": 0.1 * r["index"] + 0.001 * self.draw(),
                          "others_mass": 0.1 * r["index"] + 0.001 * self.draw()} for r in rows]  # fmt: skip
             if name == "epochs" and "momentum=0" in task.label.split(","):
-                return [{**r, "gradient_norm": 1.0 + 0.5 * (-1) ** int(r["epoch"]) + 0.01 * self.draw()} for r in rows]
+                return [{**r, "gradient_fluctuation": 1.0 + 0.01 * self.draw()} for r in rows]
             return rows
 
     rising = Rising(lambda label, seed, features: 0.8)

@@ -8,8 +8,9 @@ training that diverges).
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ from models.optim import gradient_norm, learning_rate, set_learning_rate
 from theory.numerics.whole_files import write_json
 
 # Columns of an epoch's row before anything is measured.
-TRAINED = {"epoch", "loss", "learning_rate", "gradient_norm", "seconds", "views_per_second"}
+TRAINED = {"epoch", "loss", "learning_rate", "gradient_norm", "gradient_fluctuation", "seconds", "views_per_second"}
 # Steps between two looks at the losses, each of which waits for the device.
 READ_EVERY = 32
 
@@ -188,11 +189,13 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
                 bar.set_postfix(loss=f"{readings[-1].loss:.4f}", refresh=False)
             bar.update(config.batch_size)
     seconds = time.perf_counter() - begun
+    norms = [reading.gradient_norm for reading in readings]
     return {
         "epoch": state.epoch + 1,
         "loss": sum(reading.loss for reading in readings) / len(readings),
         "learning_rate": rate,
-        "gradient_norm": _mean_of_finite([reading.gradient_norm for reading in readings]),
+        "gradient_norm": _mean_of_finite(norms),
+        "gradient_fluctuation": relative_fluctuation(norms),
         "seconds": seconds,
         "views_per_second": 2 * steps * config.batch_size / seconds,
     }
@@ -296,6 +299,21 @@ def _scaled(state: TrainState, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
 def _features_are_finite(learner: Learner, batch: Batch) -> bool:
     output = learner.head(learner.encoder(batch.first))
     return all(bool(torch.isfinite(each).all()) for each in (output.embeddings, *learner.parameters()))
+
+
+def relative_fluctuation(values: Sequence[float]) -> float:
+    """How far values stray from one to the next, over their mean: the root mean square of successive differences, over
+    sqrt(2), which is the relative standard deviation of values that are drawn independently, and leaves out what moves
+    slowly (J. von Neumann et al., Ann. Math. Stat. 12, 1941).
+
+    Values that are not finite are left out; NaN with fewer than two of them, or with mean 0.
+    """
+    found = [value for value in values if math.isfinite(value)]
+    mean = _mean_of_finite(found)
+    if len(found) < 2 or mean == 0.0:
+        return math.nan
+    squares = [(later - earlier) ** 2 for earlier, later in pairwise(found)]
+    return math.sqrt(0.5 * sum(squares) / len(squares)) / mean
 
 
 def _mean_of_finite(values: list[float]) -> float:

@@ -162,5 +162,5 @@ def test_what_the_readings_compare_is_what_their_words_say():
     changes = {name: first(change(transfusion_training.TRANSFUSION), QUICK).method
                for name, change in transfusion_training.BEST_OF.items()}  # fmt: skip
     assert list(changes.values()) == [
-        method_of("transfusion"), method_of("transfusion", readout="relu"), method_of("transfusion", intermediate=0.0)
+        method_of("transfusion", readout="relu"), method_of("transfusion", intermediate=0.0)
     ]  # fmt: skip

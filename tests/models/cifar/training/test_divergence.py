@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from models.cifar.methods.settings import METHODS
 from models.cifar.training import train
 from models.cifar.training.checkpoint import load_checkpoint
 from models.cifar.training.state import start
-from models.cifar.training.train import DivergedError, fit, make_batch, training_step
+from models.cifar.training.train import DivergedError, fit, make_batch, relative_fluctuation, training_step
 from models.optim import OptimizerConfig
 from tests.stand_in.steps import IMAGES, configuration
 
@@ -138,3 +139,18 @@ def test_the_step_is_named_and_the_weights_before_it_are_kept(read_every, tmp_pa
     learner.load_state_dict(load_checkpoint(tmp_path / "diverged.pt")["learner"])
     assert all(torch.equal(a, b) for a, b in zip(weights[2], learner.trained.parameters()))
     assert not all(torch.equal(a, b) for a, b in zip(weights[1], learner.trained.parameters()))
+
+
+def test_fluctuation_is_from_step_to_step():
+    rng = np.random.default_rng(0)
+    # Independent values have their own relative deviation, also on top of a trend that doubles them slowly.
+    values = 3.0 * (1.0 + 0.05 * rng.standard_normal(20_000))
+    assert relative_fluctuation(list(values)) == pytest.approx(0.05, rel=0.03)
+    slow = np.linspace(2.0, 4.0, 20_000)
+    assert relative_fluctuation(list(slow)) < 1e-4
+    assert relative_fluctuation(list(values / 3.0 * slow)) == pytest.approx(0.05, rel=0.05)
+    assert relative_fluctuation([1.0, 3.0, 1.0]) == pytest.approx(np.sqrt(2.0) / (5.0 / 3.0))
+    assert relative_fluctuation([1.0, math.inf, 3.0]) == pytest.approx(np.sqrt(2.0) / 2.0), "fp16 skips a step"
+    assert relative_fluctuation([2.0, 2.0, 2.0]) == 0.0
+    for empty in ([], [1.0], [math.inf, 1.0], [0.0, 0.0]):
+        assert math.isnan(relative_fluctuation(empty))

@@ -85,6 +85,7 @@ def test_every_method_trains_every_head(method, head, splits, tmp_path):
     row = state.epochs[0]
     assert row["loss"] > 0
     assert row["gradient_norm"] > 0
+    assert 0 < row["gradient_fluctuation"] < 10
     moved = [(a - b).abs().max() for a, b in zip(before.encoder.parameters(), state.learner.encoder.parameters())]
     assert max(moved) > 0
     assert (tmp_path / "checkpoint.pt").exists()
