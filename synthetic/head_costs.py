@@ -86,15 +86,15 @@ def make_step(kind: HeadKind, n: int, settings: CostSettings, device: torch.devi
 
 
 def cost_rows(settings: CostSettings, device: torch.device, finished: Set[int] = frozenset()) -> Iterator[dict]:
-    """costs.csv: one row a head and batch size; of sizes all of whose cells are ``finished`` none."""
+    """costs.csv: one row a head and batch size, but for cells that are ``finished``."""
     kinds = get_args(HeadKind)
     for place, n in enumerate(tqdm(settings.batch_sizes, disable=None, unit="batch size")):
-        cells = range(place * len(kinds), (place + 1) * len(kinds))
-        if finished >= {*cells}:
+        missing = {cell: kind for cell, kind in enumerate(kinds, place * len(kinds)) if cell not in finished}
+        if not missing:
             continue
         made = {kind: make_step(kind, n, settings, device) for kind in kinds}
         times = in_turn({kind: step for kind, (step, _) in made.items()}, settings.rounds, device)
-        for cell, kind in zip(cells, kinds):
+        for cell, kind in missing.items():
             ratio, _ = times[kind].over(times[REFERENCE])
             yield {
                 "cell": cell, "head": kind, "batch_size": n, "parameters": made[kind][1],
@@ -114,10 +114,8 @@ def run(options: HeadCosts) -> int:
     device, out = resolve_device(settings.device), options.folder("costs")
     make_step("batchformer", min(settings.batch_sizes), replace(settings, depth=1), device)
     recorder = RunRecorder(out, asdict(settings), options.resume, device, COSTS, options.accept_other_version)
-    before = recorder.finished
-    for row in cost_rows(settings, device, before):
-        if row["cell"] not in before:
-            recorder.add(row)
+    for row in cost_rows(settings, device, recorder.finished):
+        recorder.add(row)
     print(
         f"D = {settings.feature_dim}, width {settings.width}, depth {settings.depth}, two views, float32, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, median of {settings.rounds} rounds"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures.claims.style import ACCURACY, WIDTH
+from figures.claims.style import ACCURACY, DIFFERS, WIDTH
 from figures.run_folder import RunFolder
 
 CLAIMED, OTHER, UNDECIDED = "on the claimed side", "on the other side", "undecided"
@@ -51,7 +51,7 @@ def _draw_forest(ax: Axes, rows: pd.DataFrame) -> list[str]:
     limits = (low - margin, high + margin)
     seen = []
     for place, (row, (middle, left, right)) in enumerate(zip(rows.to_dict("records"), ends)):
-        differs = row["direction"] == "differs"
+        differs = row["direction"] == DIFFERS
         # A claim that two arms differ is met on either side of 0.
         ax.fill_betweenx(
             [place - 0.5, place + 0.5], limits[0] if differs else 0.0, limits[1], color="0.93", linewidth=0, zorder=0

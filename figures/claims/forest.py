@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.typing import FillStyleType
 
-from figures.claims.style import WIDTH
+from figures.claims.style import DIFFERS, WIDTH
 from figures.run_folder import RunFolder
 
 # Color, marker, and filled or not: answers can be told without color.
@@ -24,8 +24,6 @@ ANSWERS: dict[str, tuple[str, str, FillStyleType, str]] = {
     "no difference": ("#009E73", "D", "full", "no difference that matters"),
     "undecided": ("#555555", "s", "none", "undecided"),
 }
-# The direction of a difference that is claimed not to be 0: both sides of it are the claimed one.
-DIFFERS = "differs"
 # Inches of a difference, and between claims.
 LINE, GAP = 0.105, 0.1
 ROOM = 44

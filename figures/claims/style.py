@@ -19,6 +19,8 @@ from figures.looks import MARKERS
 WIDTH = 7.0
 STYLES = ("-", "--", "-.", ":")
 ACCURACY = "accuracy"
+# The direction of a difference that is claimed not to be 0: both sides of it are the claimed one.
+DIFFERS = "differs"
 # As many decimals as a tick needs.
 PLAIN = FuncFormatter(lambda value, _: f"{value:.4g}")
 PERCENT = FuncFormatter(lambda value, _: f"{100.0 * value:.4g}%")

@@ -57,16 +57,22 @@ def rate_tasks(tier: Tier, arms: Mapping[Arm, bool]) -> list[Task]:
 def chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
     """By seed, the value (a factor, a temperature) whose arm is best on validation images: linear probe on h; of equals
     the first. A training that has collapsed is chosen only where all have."""
+    return _choice(results, tier, arms, {value: collapsed(results, tier, arm) for value, arm in arms.items()})
+
+
+def _choice(
+    results: Results, tier: Tier, arms: Mapping[float, Arm], fallen: Mapping[float, set[int]]
+) -> dict[int, float]:
     validation = {value: arm.values(results, tier, "validation_accuracy") for value, arm in arms.items()}
-    fallen = {value: collapsed(results, tier, arm) for value, arm in arms.items()}
     return {seed: max(arms, key=lambda value: (seed not in fallen[value], validation[value][seed]))
             for seed in tier.all_seeds}  # fmt: skip
 
 
 def at_chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
     """By seed, the test accuracy of the arm that is best on validation images; NaN where all have collapsed."""
-    test = {value: without(arm.values(results, tier), collapsed(results, tier, arm)) for value, arm in arms.items()}
-    return {seed: test[value][seed] for seed, value in chosen(results, tier, arms).items()}
+    fallen = {value: collapsed(results, tier, arm) for value, arm in arms.items()}
+    test = {value: without(arm.values(results, tier), fallen[value]) for value, arm in arms.items()}
+    return {seed: test[value][seed] for seed, value in _choice(results, tier, arms, fallen).items()}
 
 
 def best_contrast(
