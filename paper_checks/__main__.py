@@ -20,9 +20,9 @@ and pieces.
 The run folder has report.html (open it in a browser), report.md, results.csv, one folder a claim with its tables and
 figures, and one folder a task. Claims share tasks, and each is computed once.
 
-Exit status: 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is; 4 a task
-failed, so that claims are reported as not run; others as in all commands (--help). Finished tasks are kept; --resume
-computes failed ones again.
+Exit status: 1 with --check: a theorem claim is not reproduced, or in a control run a claim about classes is and stands
+over all claims; 4 a task failed, so that claims are reported as not run; others as in all commands (--help). Finished
+tasks are kept; --resume computes failed ones again.
 """
 
 import sys
@@ -92,7 +92,7 @@ class PaperChecks:
     that, and which."""
     control: Control = "none"
     """shuffled_labels: the classes of all images are permuted; a claim about classes is then reproduced by chance only,
-    with probability 2.5 % at most, and --check tells of any."""
+    with probability 2.5 % at most (D3: 5 %), and --check fails by those that stand over all claims."""
     precision: Asked | None = None
     """Of trainings on images. By default the tier's: in cpu bf16 where the processor multiplies it, else float32. A run
     keeps what it was begun in; with --resume, claims whose first look is still to come are trained in this one, each
@@ -103,7 +103,8 @@ class PaperChecks:
     main_only: bool = False
     """Ask no claim in other readings."""
     check: bool = False
-    """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is."""
+    """Exit with 1 if a theorem claim is not reproduced, or in a control run if a claim about classes is, and
+    stands over all claims."""
     list: bool = False
     """Print the claims and their rules, and run nothing."""
 

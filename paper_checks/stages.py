@@ -178,7 +178,9 @@ def next_step(
         lacking = tuple(missing(state.claim.tasks(tier.at(seeds)), results.root))
         if not any(task.name in (failures or {}) for task in lacking):
             likely = chance(state.finding.rows, seeds, share * state.portion)
-            if likely < least:
+            # What is missing at a look is missing at every later one.
+            lost = likely == 0.0 and any(math.isnan(row.get("difference", 0.0)) for row in state.finding.rows)
+            if likely < least or lost:
                 continue
             steps.append(Step(state.claim, seeds, lacking, likely, expected_seconds(lacking, state.tasks, results)))
     # Of equal promise, the shortest; what is there already costs nothing.

@@ -13,7 +13,6 @@ from paper_checks.trainings.best_rates import all_rates, best_contrast, rate_row
 from paper_checks.trainings.collapsed import alive_contrast, collapse_words, stopped
 from paper_checks.trainings.reading import (
     accuracies,
-    accuracy_contrast,
     block_rows,
     block_values,
     mean,
@@ -45,7 +44,7 @@ def _without(arm: Arm) -> Arm:
 Change = Callable[[Arm], Arm]
 BEST, SAME = "each at its best learning rate", "all at the learning rate of the tier"
 # At the rate that was tuned for SimCLR TransFusion may collapse (trainings/collapsed.py).
-CHOSEN = f"{BEST} (quick tier: {SAME})"
+CHOSEN = f"{BEST} (quick tier without --readings: {SAME})"
 BEST_OF: dict[str, Change] = {
     f"plain affinities, {BEST}": _plain,
     f"loss on the last block only, {BEST}": _without,
@@ -67,8 +66,9 @@ def _judge_blocks(results: Results, tier: Tier, change: Change = lambda arm: arm
                   for seed, blocks in measured.items()}  # fmt: skip
         contrasts += step_contrasts(values, name, "affinity sharpness")
         rows += block_rows(values, name, "affinity sharpness")
-    up = sum(mean(c.first) > mean(c.second) for c in contrasts)
-    words = ", ".join(f"{c.name} {mean(c.first) - mean(c.second):+.3f}" for c in contrasts)
+    steps = {c.name: _known_gain(c) for c in contrasts}
+    up = sum(step > 0.0 for step in steps.values())
+    words = ", ".join(f"{name} {'unknown' if math.isnan(step) else f'{step:+.3f}'}" for name, step in steps.items())
     told = collapse_words(results, tier, {name: change(arm) for name, arm in SUPERVISIONS.items()})
     return judged(f"{up} of {len(contrasts)} steps go up on average: {words}.{told}", contrasts, blocks=rows)
 
@@ -106,8 +106,9 @@ def _best_of(pairs: dict[str, tuple[Arm, Arm]], faint: bool = False) -> tuple[Ta
         words = {arm.label(tier): (arm, small) for arm, small in arms.items()}
         told = f"{rate_words(results, tier, words)}. {_gradient_words(results, tier, pairs)}"
         collapses = collapse_words(results, tier, all_rates(tier, words))
-        plain = [accuracy_contrast(results, tier, name, *pair) for name, pair in pairs.items()]
-        worth = ", ".join(f"{100.0 * (_gain(best) - _gain(same)):+.1f}" for best, same in zip(contrasts, plain))
+        plain = [alive_contrast(results, tier, name, *pair) for name, pair in pairs.items()]
+        moved = [_gain(best) - _gain(same) for best, same in zip(contrasts, plain)]
+        worth = ", ".join("(unknown)" if math.isnan(each) else f"{100.0 * each:+.1f}" for each in moved)
         found = f"{told} Choosing rates moves the differences by {worth} points.{collapses}"
         return judged(found, contrasts, points=rate_rows(results, tier, words))
 
@@ -122,6 +123,12 @@ def _chosen(best: tuple[Tasks, Judge], same: tuple[Tasks, Judge]) -> tuple[Tasks
 
 def _gain(contrast: Contrast) -> float:
     return mean(contrast.first) - mean(contrast.second)
+
+
+def _known_gain(contrast: Contrast) -> float:
+    """Over the seeds that have both values; NaN without any."""
+    found = {seed: contrast.first[seed] - contrast.second[seed] for seed in contrast.first}
+    return mean({seed: value for seed, value in found.items() if not math.isnan(value)})
 
 
 def _gradient_words(results: Results, tier: Tier, pairs: dict[str, tuple[Arm, Arm]]) -> str:
@@ -175,8 +182,8 @@ def _judge_heads(results: Results, tier: Tier) -> Finding:
 
 
 COLLAPSED = (
-    "A difference says nothing if a training has had no gradient for an epoch, or ends with a block whose affinities "
-    "are all 0."
+    "A difference says nothing if one of its trainings has collapsed: no gradient for an epoch, or after the last none "
+    "of the affinities that the loss is on."
 )
 ACCURACY: tuple[Tasks, Judge] = (
     lambda tier: tasks_of(tier, *REST_OF_PAIRS.values(), *REST_OF_LABELS.values()), _judge_accuracy
@@ -205,8 +212,8 @@ CLAIMS = (
         "TransFusion gives better accuracy downstream than SimCLR does without labels, and than SupCon does with them.",
         "comparison",
         "Linear probe on h, test images, the same encoder, views, optimiser and epochs, each method at the best of "
-        "three learning rates, chosen on validation images (quick tier: all at the tier's); both differences, paired "
-        f"over seeds. {COLLAPSED}",
+        "three learning rates, chosen on validation images (quick tier without --readings: all at the tier's); both "
+        f"differences, paired over seeds. {COLLAPSED}",
         *_chosen(_best_of(_accuracy_pairs(lambda arm: arm)), ACCURACY), labels=True,
         worth={"accuracy": 0.01},
         why="methods that are called better differ by that much",

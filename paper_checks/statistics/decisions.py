@@ -27,9 +27,10 @@ Were all arms the same and differences normal, "reproduced" would have probabili
 contrast lies above 0 no more often) and "contradicted" at most m (5 %/m)/2 = 2.5 %: at most 5 % of such claims are
 decided for a side. For a claim that two arms differ, whichever is better, "reproduced" needs every interval to leave
 out 0, and nothing contradicts it: at most 5 % again. Accuracies over hundreds of test images are normal enough (the
-tests simulate them). What is not normal pays for it: of five seeds, unrelated correlations of four values are decided
-in 6 to 7 % of runs, and skew differences more often: exponential ones with mean 0 are called too small in 11 %.
-Differences of +-c by the toss of a coin agree in all five in 6 %, which is why nothing is said where all are equal.
+tests simulate them). What is not normal pays for it: of five seeds, unrelated correlations of four values would be
+decided in 6 to 7 % of runs, which is why F1 takes their atanh, and skew differences more often: exponential ones with
+mean 0 are called too small in 11 %. Differences of +-c by the toss of a coin agree in all five in 6 %, which is why
+nothing is said where all are equal.
 
 The same rule as p-values, of which sequential.py makes one for several looks at growing numbers of seeds, and
 family.py an error rate over all claims: with Student's tails q_i = P(T >= t_i) and q'_i = P(T <= t_i) of the

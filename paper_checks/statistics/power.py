@@ -143,10 +143,13 @@ def chance(rows: Sequence[dict], seeds: int, share: float) -> float:
         share: of the error rate that it has.
 
     Returns:
-        in [0, 1]; 0 where a contrast has no deviation yet.
+        in [0, 1]; 0 where a contrast has no deviation yet, and of an answer that needs a contrast with a missing value.
     """
     up, down, inside = [], [], []
     for row in rows:
+        if math.isnan(row.get("difference", 0.0)):
+            up.append(0.0)
+            continue
         if not math.isfinite(row.get("deviation", math.nan)):
             return 0.0
         mean, error = row["difference"], row["deviation"] / math.sqrt(seeds)

@@ -11,6 +11,7 @@ times smaller. For such a loss the grid is of its scale: the rate times f and th
 trainings of the loss times f.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 
@@ -56,23 +57,16 @@ def rate_tasks(tier: Tier, arms: Mapping[Arm, bool]) -> list[Task]:
 
 def chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
     """By seed, the value (a factor, a temperature) whose arm is best on validation images: linear probe on h; of equals
-    the first. A training that has collapsed is chosen only where all have."""
-    return _choice(results, tier, arms, {value: collapsed(results, tier, arm) for value, arm in arms.items()})
-
-
-def _choice(
-    results: Results, tier: Tier, arms: Mapping[float, Arm], fallen: Mapping[float, set[int]]
-) -> dict[int, float]:
+    the first."""
     validation = {value: arm.values(results, tier, "validation_accuracy") for value, arm in arms.items()}
-    return {seed: max(arms, key=lambda value: (seed not in fallen[value], validation[value][seed]))
-            for seed in tier.all_seeds}  # fmt: skip
+    return {seed: max(arms, key=lambda value: validation[value][seed]) for seed in tier.all_seeds}
 
 
 def at_chosen(results: Results, tier: Tier, arms: Mapping[float, Arm]) -> dict[int, float]:
-    """By seed, the test accuracy of the arm that is best on validation images; NaN where all have collapsed."""
-    fallen = {value: collapsed(results, tier, arm) for value, arm in arms.items()}
-    test = {value: without(arm.values(results, tier), fallen[value]) for value, arm in arms.items()}
-    return {seed: test[value][seed] for seed, value in _choice(results, tier, arms, fallen).items()}
+    """By seed, the test accuracy of the arm that is best on validation images; NaN where that one has collapsed. No
+    second best stands in for it: the method would be compared at a rate that nobody chooses."""
+    test = {value: without(arm.values(results, tier), collapsed(results, tier, arm)) for value, arm in arms.items()}
+    return {seed: test[value][seed] for seed, value in chosen(results, tier, arms).items()}
 
 
 def best_contrast(
@@ -100,15 +94,27 @@ def rate_rows(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]
 
 
 def rate_words(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> str:
-    """What choosing comes to: "SimCLR 71.0% at its best rate (×1/3 2, ×1 3 of 5 seeds), 70.2% at the tier's"."""
+    """What choosing comes to: "SimCLR 71.0% at its best rate (×1/3 2, ×1 3 of 5 seeds), 70.2% at the tier's". Of means
+    over fewer seeds, those that have not collapsed, it says over how many."""
     words = []
     for name, (arm, faint) in arms.items():
         grid = rates(tier, arm, faint)
         found = Counter(chosen(results, tier, grid).values())
         told = ", ".join(f"×{_factor(value)} {found[value]}" for value in grid if found[value])
-        best, plain = mean(at_chosen(results, tier, grid)), mean(arm.values(results, tier))
-        words.append(f"{name} {best:.1%} at its best rate ({told} of {tier.seeds} seeds), {plain:.1%} at the tier's")
+        best = at_chosen(results, tier, grid)
+        plain = without(arm.values(results, tier), collapsed(results, tier, arm))
+        words.append(
+            f"{name} {_known(best)} at its best rate ({told} of {tier.seeds} seeds), {_known(plain)} at the tier's"
+        )
     return "; ".join(words)
+
+
+def _known(values: Mapping[int, float]) -> str:
+    """ "71.0%", "71.0% over 3 seeds" where others are missing, "no value" where all are."""
+    known = {seed: value for seed, value in values.items() if not math.isnan(value)}
+    if not known:
+        return "no value"
+    return f"{mean(known):.1%}" + ("" if len(known) == len(values) else f" over {len(known)} seeds")
 
 
 def _factor(value: float) -> str:

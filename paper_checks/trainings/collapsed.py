@@ -1,8 +1,12 @@
-"""Trainings that have collapsed: no affinity above its threshold is left, and with it no gradient.
+"""Trainings that have collapsed: none of the affinities that the loss is on is above its threshold, and no gradient is
+left.
 
-The affinity loss has gradient 0 in every row without a positive cosine (models/losses/readout.py): where all rows have
-none it is ln 2 whatever the weights are, and nothing brings a block back. What such a training has learned says how it
-ended, and nothing about the method: its value is missing, and a difference in which one is missing says nothing.
+The affinity loss has gradient 0 in every row without a positive cosine (models/losses/readout.py): where no row of any
+affinity has one, the loss is ln 2 whatever the weights are. What such a training has learned says when it stopped, and
+nothing about the method: its value is missing, and a difference in which one is missing says nothing.
+
+A block without affinities among others that have some is no collapse: the loss goes on falling through these, and
+features are as good as without it (registered/corrections.md, 2026-12-01). It is told, and nothing is left out.
 """
 
 import math
@@ -25,19 +29,24 @@ def stopped(results: Results, tier: Tier, arm: Arm) -> dict[int, int]:
     return {seed: int(epoch) for seed, epoch in first.items() if epoch is not None}
 
 
-def dead_readings(results: Results, tier: Tier, arm: Arm) -> dict[int, list[int]]:
-    """Seed -> the affinities of its head, by number, that are 0 between all validation images after training; only
-    seeds that have some. Heads that are not trained on their affinities have none."""
-    if changed(tier.config, dict(arm.changes)).method.name != "transfusion":
+def trained_readings(results: Results, tier: Tier, arm: Arm) -> dict[int, dict[int, bool]]:
+    """Seed -> number of an affinity that the loss is on -> whether it is 0 between all validation images after
+    training. Empty for heads that are not trained on their affinities."""
+    method = changed(tier.config, dict(arm.changes)).method
+    if method.name != "transfusion":
         return {}
-    found = {seed: [int(row["index"]) for row in last_epoch(rows) if row["part"] == READING and row["sharpness"] == 0.0]
-             for seed, rows in arm.tables(results, tier, "layers").items()}  # fmt: skip
-    return {seed: dead for seed, dead in found.items() if dead}
+    found = {}
+    for seed, rows in arm.tables(results, tier, "layers").items():
+        dead = {int(row["index"]): row["sharpness"] == 0.0 for row in last_epoch(rows) if row["part"] == READING}
+        last = max(dead, default=0)
+        found[seed] = {index: each for index, each in dead.items() if method.intermediate or index == last}
+    return found
 
 
 def collapsed(results: Results, tier: Tier, arm: Arm) -> set[int]:
-    """Seeds whose training has stopped, or ends with affinities that are all 0."""
-    return {*stopped(results, tier, arm), *dead_readings(results, tier, arm)}
+    """Seeds whose training has stopped, or ends without any affinity that the loss is on."""
+    silent = {seed for seed, each in trained_readings(results, tier, arm).items() if all(each.values())}
+    return {*stopped(results, tier, arm), *silent}
 
 
 def without(values: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
@@ -53,18 +62,23 @@ def alive_contrast(results: Results, tier: Tier, name: str, first: Arm, second: 
 
 
 def collapse_words(results: Results, tier: Tier, arms: Mapping[str, Arm]) -> str:
-    """Which trainings have collapsed, and how; empty where none has. Begins with a space.
+    """Which trainings have collapsed, and how, and which end with some block without affinities; empty where none
+    does. Begins with a space.
 
     Args:
         arms: name -> arm.
     """
-    words = []
+    fallen, silent = [], []
     for name, arm in arms.items():
-        still, dead = stopped(results, tier, arm), dead_readings(results, tier, arm)
+        still, readings = stopped(results, tier, arm), trained_readings(results, tier, arm)
+        whole = collapsed(results, tier, arm) - set(still)
+        some = [seed for seed, each in readings.items() if any(each.values()) and seed not in {*still, *whole}]
         if still:
             epochs = f"epoch {min(still.values())} on" + ("" if len(set(still.values())) == 1 else " or later")
-            words.append(f"{name}: no gradient from {epochs} in {len(still)} of {tier.seeds} seeds")
-        silent = {seed: each for seed, each in dead.items() if seed not in still}
-        if silent:
-            words.append(f"{name}: affinities of a block all 0 after training in {len(silent)} of {tier.seeds} seeds")
-    return f" Collapsed: {'; '.join(words)}; differences with such a training say nothing." if words else ""
+            fallen.append(f"{name}: no gradient from {epochs} in {len(still)} of {tier.seeds} seeds")
+        if whole:
+            fallen.append(f"{name}: no affinity left after training in {len(whole)} of {tier.seeds} seeds")
+        if some:
+            silent.append(f"{name} in {len(some)} of {tier.seeds} seeds")
+    found = f" Collapsed: {'; '.join(fallen)}; a difference with such a training says nothing." if fallen else ""
+    return found + (f" Trained to the end with some block without affinities: {'; '.join(silent)}." if silent else "")

@@ -84,7 +84,9 @@ REPORT = (
     *bugs_in(
         "paper_checks/trainings/collapsed.py", "paper_checks/trainings/collapsed",
         ("gradients_of_0_go_on", 'if row["gradient_norm"] == 0.0)', 'if row["gradient_norm"] < 0.0)'),
-        ("dead_blocks_count", 'row["sharpness"] == 0.0]', 'row["sharpness"] < 0.0]'),
+        ("dead_blocks_count", 'row["sharpness"] == 0.0 for row', 'row["sharpness"] < 0.0 for row'),
+        ("one_dead_block_is_a_collapse", "if all(each.values())}", "if any(each.values())}"),
+        ("blocks_without_a_loss_count", "if method.intermediate or index == last}", "}"),
         ("every_head_has_affinities", '.method.name != "transfusion"', '.method.name == ""'),
         ("collapsed_seeds_are_dropped", "seed: math.nan if seed in seeds else value for seed, value in values.items()",
          "seed: value for seed, value in values.items() if seed not in seeds"),

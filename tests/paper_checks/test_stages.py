@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -131,6 +132,15 @@ def test_the_next_look_is_the_one_that_promises_most(tmp_path):
         write_json(tmp_path / task.name / TASK, {**record, "seconds": 1e6 if task.label == "noisy" else 2.0})
     assert next_step(states, TIER, Results(tmp_path)).claim.id == "S4"
     assert next_step([], TIER, Results(tmp_path)) is None
+
+
+def test_no_look_is_taken_that_no_seed_can_decide(tmp_path):
+    """A missing value of one seed is missing at all later looks: fifteen seeds more were trained for nothing."""
+    alone = comparison("S5", Arm("lost", math.nan, 0.3), BASE)
+    run_tasks(alone.tasks(TIER), tmp_path)
+    found = state(alone, tmp_path)
+    assert (found.finding.answer, found.taken) == ("undecided", 1)
+    assert next_step([found], TIER, Results(tmp_path)) is None
 
 
 def test_times_are_expected_by_arm_and_divided_among_claims(tmp_path):

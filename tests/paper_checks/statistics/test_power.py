@@ -139,6 +139,10 @@ def test_the_chance_of_deciding_next_time():
     assert chance(rows_of([-each for each in clear], direction="differs"), 6, 0.5) > 0.99
     assert chance(rows_of(unclear), 6, 0.5) < chance(rows_of(unclear), 50, 0.5)
     assert chance(rows_of([0.0, math.nan]), 6, 0.5) == chance([], 6, 0.5) == 0.0
+    lost = [math.nan, *clear[1:]]
+    assert chance(rows_of(clear, lost), 6, 0.5) == 0.0, "all contrasts must be above"
+    assert chance(rows_of([-each for each in clear], lost), 6, 0.5) > 0.99, "one that is below is enough"
+    assert chance(rows_of(none, lost), 6, 0.5) > 0.99, "one of which no difference matters is enough"
 
 
 def test_levels_are_said_in_words():
