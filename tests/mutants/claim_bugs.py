@@ -87,7 +87,7 @@ REPORT = (
         ("dead_blocks_count", 'row["sharpness"] == 0.0 for row', 'row["sharpness"] < 0.0 for row'),
         ("one_dead_block_is_a_collapse", "if all(each.values())}", "if any(each.values())}"),
         ("blocks_without_a_loss_count", "if method.intermediate or index == last}", "}"),
-        ("every_head_has_affinities", '.method.name != "transfusion"', '.method.name == ""'),
+        ("every_head_has_affinities", 'if method.name != "transfusion"', 'if method.name == ""'),
         ("collapsed_seeds_are_dropped", "seed: math.nan if seed in seeds else value for seed, value in values.items()",
          "seed: value for seed, value in values.items() if seed not in seeds"),
     ),
