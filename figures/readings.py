@@ -16,20 +16,23 @@ FULL = 1e9
 
 def points_of(line: Line2D) -> np.ndarray:
     """The finite points of a line, (n, 2)."""
+    points = _with_gaps(line)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _with_gaps(line: Line2D) -> np.ndarray:
     points: np.ndarray = np.column_stack([np.ma.filled(np.ma.asarray(each, dtype=float), np.nan)
                               for each in (line.get_xdata(), line.get_ydata())])  # fmt: skip
-    return points[np.isfinite(points).all(axis=1)]
+    return points
 
 
 def shown_points(line: Line2D, ax: Axes) -> np.ndarray:
     """The points of a line that lie in its panel, (n, 2), and where a joined one leaves or enters the panel."""
-    points = points_of(line)
+    points = _with_gaps(line)
     low, high = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
     slack = 1e-9 * (high - low)
     inside = ((points >= low - slack) & (points <= high + slack)).all(axis=1)
-    if inside.all():
-        return points
-    if line.get_linestyle() in NONE:
+    if inside.all() or line.get_linestyle() in NONE:
         return points[inside]
     # A line is straight as it is drawn, on a logarithmic axis too.
     scale = ax.transScale
@@ -38,7 +41,10 @@ def shown_points(line: Line2D, ax: Axes) -> np.ndarray:
     found = [points[:1][inside[:1]]]
     for i, j in zip(range(len(points) - 1), range(1, len(points))):
         ends = _crossed(drawn[i], drawn[j], first, last)
-        if ends is not None:
+        if ends is None:
+            # Nothing is drawn from or to a point that is not finite.
+            found.append(points[j : j + 1][inside[j : j + 1]])
+        else:
             entered = [] if inside[i] else [scale.inverted().transform(ends[0])]
             found.append(
                 np.reshape([*entered, points[j] if inside[j] else scale.inverted().transform(ends[1])], (-1, 2))

@@ -175,15 +175,17 @@ def _course(ax: Axes, x: np.ndarray, y: np.ndarray) -> str:
 def _row_words(ax: Axes, curves: Sequence[tuple[str, Line2D]], rows: dict[float, str], most: int) -> list[str]:
     """By curve, or by color where colors are answers, the rows that it has markers in, with their values and the
     intervals that are drawn as lines of two points."""
-    bars = [points for line in ax.get_lines()
-            if line.get_marker() in NONE and len(points := shown_points(line, ax)) == 2]  # fmt: skip
+    # An interval goes on where the panel ends.
+    bars = [points for line in ax.get_lines() if line.get_marker() in NONE and len(points := points_of(line)) == 2]
+    low, high = sorted(ax.get_xlim())
     told: dict[str, list[str]] = {}
     for name, line in curves:
         for x, y in shown_points(line, ax):
             own = [bar[:, 0] for bar in bars if (bar[:, 1] == y).all() and bar[:, 0].min() <= x <= bar[:, 0].max()]
-            ends = f" [{', '.join(value_on(ax.xaxis, each) for each in sorted(own[0]))}]" if own else ""
+            ends = [value_on(ax.xaxis, each) + " (outside)" * (not low <= each <= high)
+                    for bar in own[:1] for each in sorted(bar)]  # fmt: skip
             row = rows[min(rows, key=lambda place: abs(place - y))]
-            told.setdefault(name, []).append(f"{row} {value_on(ax.xaxis, x)}{ends}")
+            told.setdefault(name, []).append(f"{row} {value_on(ax.xaxis, x)}" + f" [{', '.join(ends)}]" * bool(ends))
     return [f"{name}: {', '.join(_shortened(own, most))}" if name else ", ".join(_shortened(own, most))
             for name, own in told.items()]  # fmt: skip
 

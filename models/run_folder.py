@@ -218,8 +218,8 @@ def _remove_stale(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` that takes its place when the block ends well, with a manifest. What an earlier
-    one left that was stopped just before its new folder was in place is put there first.
+    """An empty folder beside ``path`` that takes its place when the block ends well, with a manifest. A whole one of
+    before that was stopped just before it was in place is put there first.
 
     Raises:
         ValueError: what stands there is not of a run, or a link to a folder, and is left alone.
@@ -228,9 +228,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     if path.is_symlink():
         raise ValueError(f"{path}: is a link, which a new folder would replace; remove it, or give the folder itself")
     beside, before = (path.with_name(f".{path.name}.{kind}{PART}") for kind in ("new", "old"))
-    if before.is_dir() and not path.exists():
-        # The old folder was moved away, which happens to a whole new one alone.
-        (beside if _is_whole(beside) else before).rename(path)
+    if not path.exists() and has_manifest(before) and _is_whole(beside):
+        # Stopped between the two renames. An old folder alone is one that was replaced and not wholly removed, and
+        # whose successor somebody has deleted.
+        beside.rename(path)
     for leftover in (beside, before):
         shutil.rmtree(leftover, ignore_errors=True)
     if path.exists() and not has_manifest(path) and not (path.is_dir() and is_vacant(path, {})):

@@ -5,9 +5,9 @@
 
 Of every kind of run: the sweeps, phase diagram, tightness, trained stacks, trainings on images, advice, the papers'
 claims with all their tasks. Every file is held against its SHA-256 in manifest.json; verdicts, and tables that follow
-from others, are worked out again from the rows. Checkpoints are held against their own checksums. Nothing is written,
-and a run that is under way is left alone. The manifest tells accidents and edits, not the work of somebody who wrote a
-new one.
+from others, are worked out again from the rows, by this version's rules. Checkpoints are held against their own
+checksums. Nothing is written, and a run that is under way is left alone. The manifest tells accidents and edits, not
+the work of somebody who wrote a new one.
 
 Exit status: 0 all folders are whole, finished or not; 6 a folder is not whole, or its verdicts are not those of its
 rows; 2 a folder is no run folder or in use; never 1; others as in all commands (--help).

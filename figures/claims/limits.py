@@ -41,8 +41,8 @@ def draw_turns(run: RunFolder) -> Figure:
         below.set_xlabel("augmentation strength in training")
     grid[0][0].set_ylabel("kNN accuracy, validation")
     grid[1][0].set_ylabel("critical strength")
-    # Not every method has every mark.
-    named = {label: handle for ax in grid[1] for handle, label in zip(*ax.get_legend_handles_labels())}
+    # Not every panel has every mark.
+    named = {label: handle for ax in (*grid[1], *grid[0]) for handle, label in zip(*ax.get_legend_handles_labels())}
     figure.legend(named.values(), named, loc="outside lower center", ncols=3 if len(named) > 4 else 4)
     count = levels["seed"].nunique()
     figure.suptitle(
@@ -69,13 +69,13 @@ def _draw_means(ax: Axes, rows: pd.DataFrame, over: str, column: str, color: str
 
     Args:
         beyond: a column that says of which values the truth is larger: they, and means with one of them, are marked as
-            such and have no interval.
+            such and have no interval, nor a line to them.
     """
     middle, half = over_seeds(rows, over, column, half_width)
     capped = rows[beyond].astype(bool) if beyond in rows else pd.Series(False, index=rows.index)
     least = middle.index.isin(rows.loc[capped, over])
-    ax.errorbar(middle.index, middle, yerr=half.mask(least), color=color, marker="o", markersize=4, capsize=3,
-                markevery=list(np.flatnonzero(~least)), label="mean, 95 %")  # fmt: skip
+    ax.errorbar(middle.index, middle.mask(least), yerr=half.mask(least), color=color, marker="o", markersize=4,
+                capsize=3, label=None if least.all() else "mean, 95 %")  # fmt: skip
     ax.plot(rows.loc[~capped, over], rows.loc[~capped, column], color=color, linestyle="none", marker=".", alpha=0.35)
     if least.any():
         ax.plot(middle.index[least], middle[least], color=color, linestyle="none", marker="^", markersize=5,

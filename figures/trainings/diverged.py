@@ -1,4 +1,4 @@
-"""Trainings that diverged, in figures: they have learned nothing, and count as 0 wherever the tables count them so."""
+"""Trainings that diverged, in figures: they have learned nothing, and count as 0 in curves and means."""
 
 import pandas as pd
 

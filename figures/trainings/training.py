@@ -28,7 +28,7 @@ IDEAL: tuple[tuple[str, str, LineStyleType], ...] = (
 
 def draw_breakdown(run: RunFolder) -> Figure:
     """One panel a batch size: sharpness of the output against noise, trained (a dot a seed, 0 where it diverged) and
-    ideal. With several batch sizes a last panel has the noise at which each curve breaks down."""
+    ideal. With several batch sizes a last panel has the noise at which each curve breaks down, if that is known."""
     rows, ideal = as_zero(run.tables["trainings"], "sharpness"), run.tables["ideal"]
     sizes = sorted(ideal["batch_size"].unique())
     panels = len(sizes) + (len(sizes) > 1)
@@ -62,13 +62,19 @@ def draw_breakdown(run: RunFolder) -> Figure:
     ]
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     diverged = counted_words(run.tables["trainings"], "sharpness")
+    unknown = run.tables["breakdowns"]
+    unknown = unknown[unknown["name"].isin(arms) & unknown["noise_level"].isna()]
+    if len(sizes) > 1 and not unknown.empty:
+        # Runs of earlier versions have breakdowns in which they count as 0.
+        diverged += "; no breakdown is known where one diverged"
     title = "Trained against ideal breakdown: how much noise a stack can take"
     figure.suptitle("\n".join(filter(None, [title, diverged])), fontsize=10)
     return figure
 
 
 def draw_against_batch_size(ax: Axes, table: pd.DataFrame, arms: list[str]) -> None:
-    """Breakdown noise over the batch size; what does not break down inside the noise levels is left out."""
+    """Breakdown noise over the batch size; what does not break down inside the noise levels, or where a training
+    diverged, is left out."""
     table = table[np.isfinite(table["noise_level"])]
     styles: dict[str, dict[str, Any]] = {}
     styles |= {name: {"color": "0.35", "linestyle": style, "linewidth": 1.2} for name, _, style in IDEAL}

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from figures.run_folder import parse_table, read_table
+from models.environment import code_digest
 from models.run_folder import ENVIRONMENT, is_vacant
 from synthetic.integrity.kinds import KINDS, VERDICTS, Kind
 from theory.numerics.locks import holder
@@ -136,8 +137,16 @@ def _contents(folder: Path) -> Found:
         if not path.exists() or not read_table(path).equals(made):
             complaints.append(f"{path.name}: is not what follows from the rows")
     if complaints:
-        return Found(State.BROKEN, "; ".join(complaints))
+        return Found(State.BROKEN, "; ".join([*complaints, *_other_code(folder)]))
     return Found(State.WHOLE, f"whole, finished: {kind.name}{count}{_told(derived, stored, names)}")
+
+
+def _other_code(folder: Path) -> list[str]:
+    """What follows from the rows depends on the rules of the version that wrote it."""
+    runs = read_json(folder / ENVIRONMENT).get("runs", []) if (folder / ENVIRONMENT).exists() else []
+    if all(start.get("code") == code_digest() for start in runs):
+        return []
+    return ["another version of the code took part in the run, and its rules may have been others"]
 
 
 def _stored_verdicts(folder: Path) -> list[dict]:

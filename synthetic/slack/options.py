@@ -86,7 +86,7 @@ class TightnessOptions:
     seed: int = 0
     """Every batch is drawn from (seed, combination, trial)."""
     out: Path | None = None
-    """Folder for the table (tightness.csv, or slack.csv and verdicts.json), its figure, config.json and
+    """Folder for the table (tightness.csv of separation, else slack.csv), verdicts.json, its figure, config.json and
     environment.json."""
 
 

@@ -1,5 +1,7 @@
 """What a training run prints: breakdown against ideal weights, whether blocks sharpen, and ablation tables."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,14 +29,12 @@ def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std(ddof=1)) if kept.size > 1 else 0.0
 
 
-def with_diverged(values: Iterable[float]) -> float:
-    """Mean, where a training that diverged (NaN) has 0: the survivors alone would make its arm look steadier."""
-    return float(np.mean([0.0 if np.isnan(value) else value for value in values]))
-
-
 def breakdown(levels: np.ndarray, sharpness: np.ndarray) -> float:
-    """Noise at which the mean sharpness falls through GOAL; inf and -inf where it does not inside the levels."""
-    return falling_crossing(levels, sharpness, GOAL)
+    """Noise at which the mean sharpness falls through GOAL; inf and -inf where it does not inside the levels, NaN where
+    the sharpness at a level is NaN, since a training diverged."""
+    # Survivors alone would make the arm look steadier, and a 0 is no sharpness: pooled with levels where nothing
+    # diverged it would move the crossing anywhere.
+    return math.nan if np.isnan(sharpness).any() else falling_crossing(levels, sharpness, GOAL)
 
 
 def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
@@ -59,9 +59,12 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
         "steps from one\nblock's affinity to the next, by more than two standard errors; mass: attention inside the "
         "own cluster (softmax:\noneself included), first and last mixing block."
     )
-    print(f"\nNoise at which the mean sharpness falls through {GOAL:g} (0 where one diverged), and the proved ceilings")
+    print(f"\nNoise at which the mean sharpness falls through {GOAL:g}, and the proved ceilings")
+    lost = Counter((row["batch_size"], row["arm"]) for row in rows if row["diverged"])
     for (size,), group in groups_of(breakdown_rows(rows, ideal), "batch_size").items():
-        print(f"  n = {size}: " + "; ".join(f"{row['name']} {_level(row['noise_level'])}" for row in group))
+        told = {row["name"]: _level(row["noise_level"]) for row in group}
+        told |= {arm: f"unknown ({count} diverged)" for (where, arm), count in lost.items() if where == size}
+        print(f"  n = {size}: " + "; ".join(f"{name} {level}" for name, level in told.items()))
     print(
         "input: no stack; identity, mapped: stacks with ideal weights; ceilings: one block separates with "
         "probability 1 - delta."
@@ -69,18 +72,20 @@ def print_breakdown(rows: list[dict], ideal: list[dict]) -> None:
 
 
 def breakdown_rows(rows: list[dict], ideal: list[dict]) -> list[dict]:
-    """breakdowns.csv: for every batch size the breakdown noise of what was trained (sharpness 0 where it diverged) and
-    of ideal weights, and the proved separation ceilings; inf and -inf where a curve does not fall through GOAL inside
-    the levels."""
+    """breakdowns.csv: for every batch size the breakdown noise of what was trained (NaN, which is an empty field, where
+    a training diverged) and of ideal weights, and the proved separation ceilings; inf and -inf where a curve does not
+    fall through GOAL inside the levels."""
     table = []
     for (size,), base in groups_of(ideal, "batch_size").items():
         base = sorted(base, key=lambda row: row["noise_level"])
         levels = np.array([row["noise_level"] for row in base])
-        curves = {name: [row[f"{name}_sharpness"] for row in base] for name in ("input", "identity", "mapped")}
+        ideals = {name: [row[f"{name}_sharpness"] for row in base] for name in ("input", "identity", "mapped")}
+        curves = {name: curve for name, curve in ideals.items() if not np.isnan(curve).any()}
         for (arm,), group in groups_of([row for row in rows if row["batch_size"] == size], "arm").items():
-            by_level = ([r["sharpness"] for r in group if r["noise_level"] == v] for v in levels)
-            curves[arm] = [with_diverged(values) if values else np.nan for values in by_level]
-        found = {name: breakdown(levels, np.array(c)) for name, c in curves.items() if not np.isnan(c).any()}
+            by_level = [[r["sharpness"] for r in group if r["noise_level"] == v] for v in levels]
+            if all(by_level):
+                curves[arm] = [float(np.mean(values)) for values in by_level]
+        found = {name: breakdown(levels, np.array(curve)) for name, curve in curves.items()}
         found |= {f"{name}, proved": base[0][f"{name}_ceiling"] for name in ("identity", "mapped")}
         table += [{"batch_size": size, "name": name, "noise_level": level} for name, level in found.items()]
     return table

@@ -110,12 +110,20 @@ def test_what_lies_beyond_the_levels_is_at_least_there(draw):
     )
     np.testing.assert_array_equal(np.isnan(means.low), [False, False, True, False])
     assert (least.label, least.look.marker, list(least.x)) == ("mean, at least", "^", [0.7])
-    assert least.y[0] == means.y[2]
+    np.testing.assert_array_equal(np.isnan(means.y), np.isnan(means.low))
+    np.testing.assert_allclose(least.y, [(0.9 + 1.2 + 1.1) / 3.0])
     assert (list(capped.x), list(capped.y), capped.look.marker) == ([0.7], [1.2], "^")
     assert 1.2 not in dots.y
     words = seen(figure)
     assert "critical falls below use: at or above: vertical line at 1" in words
     assert "mean, at least: 1.07 at 0.7" in words
+    levels["critical"], levels["beyond"] = 1.2, True
+    figure = draw({"claim": "X1"}, limit_levels=levels, limit_turns=turns)
+    assert {"mean, 95 %", "mean, at least"} < set(legend(figure))
+    above, below = seen(figure).split("critical strength against")
+    assert "mean, 95 %: stays near 51 %" in above
+    assert "mean, at least: 4 points from 1.2 to 1.2" in below
+    assert "95 %" not in below
 
 
 @case("claim_floor")

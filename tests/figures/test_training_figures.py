@@ -112,7 +112,7 @@ def test_trained_against_ideal(draw):
 
 @case("training_breakdown")
 def test_a_training_that_diverged_counts_as_0_in_its_curve(draw):
-    """As in breakdowns.csv: the mean of two seeds that reached .9 and one that diverged is .6."""
+    """The mean of two seeds that reached .9 and one that diverged is .6; a breakdown that is not known is told so."""
     tables = training_tables(Draws(4))
     rows = tables["trainings"]
     rows["sharpness"] = 0.9
@@ -122,7 +122,14 @@ def test_a_training_that_diverged_counts_as_0_in_its_curve(draw):
     line, single = curves(figure.axes[1])[3:5]
     np.testing.assert_allclose(line.y, [0.9, 0.6, 0.9])
     assert sorted(single.y) == [0.0, *[0.9] * 8]
-    assert figure.get_suptitle().endswith(f"\ndiverged trainings count as 0: 1 of {len(rows)}")
+    told = f"\ndiverged trainings count as 0: 1 of {len(rows)}"
+    assert figure.get_suptitle().endswith(told)
+    own = (tables["breakdowns"]["name"] == "TransFusion") & (tables["breakdowns"]["batch_size"] == 96)
+    tables["breakdowns"].loc[own, "noise_level"] = np.nan
+    figure = draw(**tables)
+    assert figure.get_suptitle().endswith(f"{told}; no breakdown is known where one diverged")
+    (line,) = (curve for curve in curves(figure.axes[-1]) if curve.look.color == line.look.color)
+    assert list(line.x) == [24]
 
 
 @case("training_blocks")

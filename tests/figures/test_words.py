@@ -130,6 +130,17 @@ def test_rows_are_told_by_name_with_their_intervals(axes):
     assert said(axes[0]) == "difference: A minus B 2 [−1, 5], A minus C 0.75 [0.5, 1]."
 
 
+def test_an_interval_that_leaves_its_panel_is_told_whole(axes):
+    axes[0].set_yticks([0, 1], ["A minus B", "A minus C"])
+    for place, (low, middle, high) in enumerate([(-5.0, 1.0, 5.0), (0.5, 0.75, 9.0)]):
+        axes[0].plot([low, high], [place, place], color="C0")
+        axes[0].plot(middle, place, color="C0", marker="o")
+    axes[0].set(xlabel="difference", xlim=(-2, 2))
+    assert said(axes[0]) == (
+        "difference: A minus B 1 [−5 (outside), 5 (outside)], A minus C 0.75 [0.5, 9 (outside)]."
+    )  # fmt: skip
+
+
 def test_places_of_an_axis_are_told_by_what_stands_there(axes):
     """A tick of another number than its place, as where layer 0 is at 1 on a logarithmic axis."""
     axes[0].plot([1, 2, 3, 9], [1.0, 1.0, 0.0, 0.0])
@@ -162,6 +173,9 @@ def test_whole_numbers_are_told_in_full(value, told):
         ("linear", [1, 2, 3], [2.0, 3.0, 2.0], ""),
         # As it is drawn: half of the way from .01 to 100 is 1.
         ("log", [1, 3], [0.01, 100.0], "rises from 0.01 to 1"),
+        # Nothing joins a point beyond the top to those beside a gap; one next to it is joined.
+        ("linear", [1, 1.5, 2, 2.5, 3], [0.5, np.nan, 5.0, np.nan, 0.4], "falls from 0.5 to 0.4"),
+        ("linear", [1, 1.5, 2, 2.5, 3], [0.5, np.nan, 0.6, 1.4, np.inf], "rises from 0.5 to 1"),
     ],
 )
 def test_what_lies_outside_a_panel_is_not_told(axes, scale, x, y, does):

@@ -285,8 +285,8 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize("damage", [None, "cut off", "gone"])
 def test_a_whole_folder_that_was_stopped_between_two_names_is_put_in_its_place(tmp_path, monkeypatch, damage):
-    """The old one is moved away and the new one not yet there: the new one takes its place, the old one if that is
-    damaged, before either is removed."""
+    """The old one is moved away and the new one not yet there: the new one takes its place, if it is whole, before
+    either is removed."""
     place, true = tmp_path / "claim", Path.rename
     with whole_folder(place) as made:
         write_whole(made / "t.csv", "a\n1\n")
@@ -308,9 +308,25 @@ def test_a_whole_folder_that_was_stopped_between_two_names_is_put_in_its_place(t
         shutil.rmtree(new)
     with pytest.raises(KilledError), whole_folder(place):
         raise KilledError
-    assert (place / "t.csv").read_text() == ("a\n1\n" if damage else "a\n2\n")
-    assert look_at(place).state is State.WHOLE
     assert not (tmp_path / f".claim.old{PART}").exists()
+    assert place.exists() == (damage is None)
+    if damage is None:
+        assert (place / "t.csv").read_text() == "a\n2\n"
+        assert look_at(place).state is State.WHOLE
+
+
+@pytest.mark.parametrize("removed", [(), ("t.csv",), (MANIFEST,)])
+def test_an_old_folder_that_was_not_wholly_removed_does_not_come_back(tmp_path, removed):
+    """Nor what was left of it, where its successor was deleted and the next one fails."""
+    place, old = tmp_path / "claim", tmp_path / f".claim.old{PART}"
+    with whole_folder(old) as made:
+        write_whole(made / "t.csv", "a\n1\n")
+    for name in removed:
+        (old / name).unlink()
+    with pytest.raises(KilledError), whole_folder(place):
+        raise KilledError
+    assert not place.exists()
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("dangling", [False, True])

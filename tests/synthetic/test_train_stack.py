@@ -159,18 +159,26 @@ def test_breakdown_and_usable_rates_by_hand():
     assert usable_rates(rows, "x", 0.2).endswith("2 of 3: 0.001 to 0.01")
 
 
-def test_an_arm_of_which_a_seed_diverged_breaks_down_earlier(capsys):
-    """By its survivor alone it would last to the end of the levels."""
-    levels = (0.5, 1.0, 1.5)
+@pytest.mark.parametrize("where", [0, 5, None])
+def test_an_arm_of_which_a_seed_diverged_has_no_breakdown(capsys, where):
+    """Its survivors may last longer than the arm, and a 0 at the first level moves the crossing below all levels."""
+    levels, curve = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0), (1.0, 1.0, 1.0, 1.0, 0.9, 0.4)
     ideal = [{"batch_size": 24, "noise_level": level, "input_sharpness": 0.9, "identity_sharpness": 1.0,
-              "mapped_sharpness": 1.0, "identity_ceiling": 0.7, "mapped_ceiling": 0.9} for level in levels]  # fmt: skip
+              "mapped_sharpness": math.nan, "identity_ceiling": 0.7, "mapped_ceiling": math.nan}
+             for level in levels]  # fmt: skip
     rest = dict.fromkeys(("certified", "separated_rate", "neighbour_accuracy", "attention_first", "attention_last",
                           "blocks", "blocks_sharpened", "blocks_dulled"), 1.0)  # fmt: skip
-    rows = [{**rest, "arm": "a", "batch_size": 24, "noise_level": level, "diverged": diverged,
-             "sharpness": math.nan if diverged else 1.0}
-            for level in levels for diverged in (False, level > 1.2)]  # fmt: skip
+    rows = [{**rest, "arm": arm, "batch_size": 24, "noise_level": level, "diverged": diverged,
+             "sharpness": math.nan if diverged else sharpness}
+            for arm in "ab" for i, (level, sharpness) in enumerate(zip(levels, curve)) for seed in range(3)
+            for diverged in [(arm, i, seed) == ("a", where, 0)]]  # fmt: skip
     found = {row["name"]: row["noise_level"] for row in breakdown_rows(rows, ideal)}
-    assert found["identity"] == math.inf
-    assert found["a"] == pytest.approx(1.0 + 0.5 * (1.0 - 0.95) / (1.0 - 0.5))
+    known = pytest.approx(2.0 + 0.5 * (1.0 - 0.95) / (1.0 - 0.9))
+    assert found == {"input": -math.inf, "identity": math.inf, "b": known, "identity, proved": 0.7,
+                     "a": known if where is None else pytest.approx(math.nan, nan_ok=True),
+                     "mapped, proved": pytest.approx(math.nan, nan_ok=True)}  # fmt: skip
     print_breakdown(rows, ideal)
-    assert capsys.readouterr().out.count("1 of 2 diverged") == 1
+    out = capsys.readouterr().out
+    assert out.count("1 of 3 diverged") == (where is not None)
+    told = "2.250" if where is None else "unknown (1 diverged)"
+    assert f"n = 24: input below; identity beyond; a {told}; b 2.250; identity, proved 0.700; mapped, proved -" in out

@@ -35,7 +35,7 @@ class Verdict:
         statement: what was claimed, e.g. "Theorem 2a: cross cosines".
         status: HOLDS, VIOLATED, UNDECIDED (too close to call) or NOT_APPLICABLE (no hypothesis satisfied).
         measured, bound, margin: of the tightest case; margin = bound - measured, negative when violated.
-        relative_margin: margin over the larger of |bound| and |measured|.
+        relative_margin: margin over the larger of |bound| and |measured|; 1 or -1 where the margin is infinite.
         applicable: cases that satisfy the hypotheses; ``cases`` is how many were looked at.
         where: index of the tightest case, usually its trial; -1 when there is none.
         detail: a sentence for people.
@@ -116,17 +116,19 @@ def judge(
     size = np.maximum(np.abs(bound), np.abs(measured))
     with np.errstate(invalid="ignore"):
         margin = np.where(bound == measured, 0.0, bound - measured)
-    # An infinite excess (a false edge) has no ratio; -1 is that of any measured value that dwarfs its bound.
+    # An infinite excess (a false edge) has no ratio; -1 is that of any measured value that dwarfs its bound, and 1 that
+    # of any bound that dwarfs the measured value.
     finite = np.isfinite(margin)
-    relative = np.where(finite, margin, 0.0) / np.where(finite & (size > 0), size, 1.0) - np.where(
-        margin == -np.inf, 1, 0
-    )
+    relative = np.where(finite, margin, np.sign(margin)) / np.where(finite & (size > 0), size, 1.0)
     close = (np.abs(margin) <= RELATIVE_MARGIN * size) | (np.abs(margin) <= ABSOLUTE_MARGIN)
     close &= finite & (not discrete)
     violated = ~close & ~(measured <= bound)
 
     # The tightest case is reported: a violation if there is one, else the smallest margin that could be called.
     candidates = violated if violated.any() else ~close if (~close).any() else close
+    # Ratios go up to 2, where signs differ: no margin is wider than an infinite one.
+    if (candidates & (margin < np.inf)).any():
+        candidates = candidates & (margin < np.inf)
     layer, column = np.unravel_index(np.where(candidates, relative, np.inf).argmin(), margin.shape)
     verdict = Verdict(
         statement, Status.VIOLATED if violated.any() else Status.HOLDS,
@@ -195,8 +197,8 @@ def _most_serious(statement: str, verdicts: list[Verdict]) -> Verdict:
         return Verdict(statement, Status.NOT_APPLICABLE, detail="nothing was checked")
     status = min((v.status for v in verdicts), key=SEVERITY.index)
     decisive = [v for v in verdicts if v.status is status]
-    # A count that must be zero and is zero has no margin to speak of: prefer a part that has one.
-    tightest = min(decisive, key=lambda v: v.relative_margin if v.bound != v.measured else np.inf)
+    # A count that must be zero and is zero has no margin to speak of, nor has an infinite one: prefer a part that has.
+    tightest = min(decisive, key=lambda v: v.relative_margin if v.bound != v.measured and v.margin < np.inf else np.inf)
     part = "" if tightest.statement == statement else tightest.statement.removeprefix(f"{statement}: ")
     detail = "; ".join(text for text in (part, tightest.detail) if text)
     return replace(tightest, statement=statement, detail=detail)

@@ -126,6 +126,16 @@ def test_tables_and_complaints_that_do_not_follow_are_noticed(run, capsys):
     assert said(capsys, run) == (6, f"{run}: NOT WHOLE: boundaries.csv: is not what follows from the rows\n")
 
 
+def test_of_runs_of_another_version_its_rules_are_named_too(run, capsys):
+    """An earlier one counted trainings that diverged as 0 in breakdowns.csv."""
+    edited(run, "boundaries.csv", lambda text: text.replace("separation,", "separation,1"))
+    edited(run, "environment.json", lambda kept: {"runs": [{**kept["runs"][0], "code": "of before"}]})
+    assert said(capsys, run) == (
+        6, f"{run}: NOT WHOLE: boundaries.csv: is not what follows from the rows; another version of the code took "
+           "part in the run, and its rules may have been others\n",
+    )  # fmt: skip
+
+
 def test_an_audit_that_lost_its_complaints_is_noticed(run, capsys):
     edited(run, "rows.csv", lambda text: text.replace(",passed,", ",alpha is another,", 1))
     assert "audit.json: has none of the rows' complaints" in said(capsys, run)[1]

@@ -89,6 +89,19 @@ def test_counts_have_no_near_ties():
     assert judge("s", np.array([0, 1, 0]), 0.0, ALL, discrete=True).status is Status.VIOLATED
 
 
+@pytest.mark.parametrize("discrete", [True, False])
+def test_an_infinite_margin_is_the_tightest_only_where_all_are(discrete):
+    """A ratio of margin and size may be larger than 1, where signs differ."""
+    for measured, bound in ((1.0, 1.05), (-1.0, 1.0)):
+        verdict = judge("s", np.array([1.0, measured, 1.0]), np.array([np.inf, bound, np.inf]), ALL, discrete=discrete)
+        assert (verdict.status, verdict.measured, verdict.bound, verdict.where) == (Status.HOLDS, measured, bound, 1)
+        infinite = judge("s", np.array([1.0]), np.array([np.inf]), True, discrete=discrete)
+        assert (infinite.margin, infinite.relative_margin, infinite.bound) == (np.inf, 1.0, np.inf)
+        for cells in ([infinite, verdict], [verdict, infinite]):
+            assert combine_cells("s", cells).bound == bound
+        assert combine_cells("s", [infinite, infinite]).bound == np.inf
+
+
 @given(st.integers(1, 400), st.floats(0, 1), st.sampled_from([0.9, 0.95, 0.999]))
 def test_clopper_pearson_is_scipys(trials, share, confidence):
     successes = round(share * trials)
