@@ -12,7 +12,7 @@ them all, data.json what is known of the images (duplicates across parts, say), 
 predicted.
 
 A set of predictions that are all right has one that is CONTRADICTED in one case of twenty (5 % for all of a set
-together). More sets than chance explains have one if so many or more would with less than 5 %, were they independent;
+together). More sets than chance explains have one if so many or more would with at most 5 %, were they independent;
 sets of the same images are not quite.
 
 Exit status: 1 more sets have a contradicted prediction than chance explains, or no prediction at all is confirmed;
