@@ -18,6 +18,7 @@ from theory.console.typed import program
 VERSIONS = ("code", "numpy", "scipy", "torch")
 # figures/ only draws what others have computed.
 ROOMS = ("theory", "models", "synthetic", "paper_checks")
+FLOAT64 = "measurements need float64"
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -41,6 +42,16 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if not usable:
         raise ValueError(f"device: must be one of {', '.join(available)}, got {str(device)!r}")
     return found
+
+
+def require_float64(device: torch.device) -> None:
+    """Refuse a device that has no numbers of 64 bits, as Apple's has none, before anything is computed there.
+
+    Raises:
+        ValueError: it is mps.
+    """
+    if device.type == "mps":
+        raise ValueError(f"device: must be cpu or cuda, {FLOAT64}, got {device}")
 
 
 def environment(device: torch.device) -> dict:

@@ -107,7 +107,8 @@ class AttentionStack(PlacedModule):
     Raises:
         ValueError: depth or tile_rows below 1, threshold or mixing out of range or of another shape, unknown device,
             bias_form without "every" or with a threshold at or below the numerical one, a query_key_map with NaN or
-            infinity or without full rank, a dtype that is not floating.
+            infinity or without full rank, a dtype that is not floating. Moved to a
+            dtype whose numerical threshold hides one that was learned or given with bias_form: likewise.
     """
 
     block_type: type[TransFusionBlock] = TransFusionBlock
@@ -148,6 +149,13 @@ class AttentionStack(PlacedModule):
             self.block_type(threshold, mixing, query_key_map, condition, bias_form, power) for _ in range(depth + 1)
         )
         self.to(self.device, self.dtype)
+
+    def _require_dtype(self, dtype: torch.dtype) -> None:
+        # Where a wider dtype is taken, nothing is hidden that was not.
+        if torch.finfo(dtype).eps > torch.finfo(self.dtype).eps:
+            for block in map(self._block, range(self.depth + 1)):
+                if block.bias_form:
+                    require_bias(block.bias.detach() ** 2, numerical_threshold(dtype, block.condition))
 
     def prepare(self, points: Float[np.ndarray | Tensor, "*trials n D"]) -> Float[Tensor, "*trials n D"]:
         """Points checked, on the stack's device and in its dtype, normalized where asked for.

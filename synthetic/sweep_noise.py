@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from models.stack import AttentionStack, resolve_device
+from models.environment import require_float64, resolve_device
+from models.stack import AttentionStack
 from synthetic.audit.plan import audit_plan
 from synthetic.audit.rows import audit_run, audited_rows
 from synthetic.batches.cell import Cell
@@ -51,7 +52,7 @@ class SweepNoise(RunOptions, SweepSettings):
     """Command line of the noise sweep: the settings of the grid, and where and how to run it."""
 
     device: str = "cpu"
-    """Where the stack runs: cpu, cuda, cuda:1, mps."""
+    """Where the stack runs: cpu, cuda, cuda:1."""
     quick: bool = False
     """Other defaults, a small grid: D=64, batches of 32 and 96, 9 noise levels, 50 trials, depth 4. Options that are
     given win."""
@@ -67,11 +68,12 @@ def run(options: SweepNoise, stack_factory: StackFactory = AttentionStack) -> in
     """Run the sweep and return its exit status.
 
     Raises:
-        ValueError: bad settings, an unknown device, an unusable run folder or scheduler.
+        ValueError: bad settings, an unknown device or one without float64, an unusable run folder or scheduler.
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
+    require_float64(device)
     settings = settings_of(options, SweepSettings)
     grid, ceilings = build_cells(settings, QUICK_LEVELS if options.quick else NUM_LEVELS)
     controls = control_cells(settings, len(grid)) if settings.controls else []
@@ -137,9 +139,10 @@ def replay(options: SweepNoise, path: Path) -> int:
     """Check the counterexample file again; 1 if it still contradicts its statement.
 
     Raises:
-        ValueError: not a counterexample file, or an unknown device.
+        ValueError: not a counterexample file, or an unknown device or one without float64.
     """
     device = resolve_device(options.device)
+    require_float64(device)
     load_statements(options.statements)
     verdict = Counterexample.load(path).replay(device)
     print(verdict)

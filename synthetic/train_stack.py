@@ -22,9 +22,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from models.environment import require_float64, resolve_device
 from models.heads import HeadConfig
 from models.losses import Objective
-from models.stack import resolve_device
 from synthetic.batches.geometry import Geometry
 from synthetic.runs.backends import BackendKind, BackendOptions, open_backend
 from synthetic.runs.options import RunOptions, finish, settings_of
@@ -102,7 +102,7 @@ class TrainStack(RunOptions, TrainSettings):
     """Command line of the training."""
 
     device: str = "cpu"
-    """Where the networks train: cpu, cuda, cuda:1, mps."""
+    """Where the networks train: cpu, cuda, cuda:1."""
     backend: BackendKind | None = None
     """By default loky, a process a core, on the CPU, and serial on a GPU."""
     threads: int | None = 1
@@ -195,11 +195,12 @@ def run(options: TrainStack, trainer: Trainer = train) -> int:
         trainer: what runs a training; tests pass a damaged one to see that the verdict notices.
 
     Raises:
-        ValueError: bad settings, an unknown device, an unusable run folder or scheduler.
+        ValueError: bad settings, an unknown device or one without float64, an unusable run folder or scheduler.
         OSError: a file could not be written.
         WorkersLostError: the backend's workers died too often.
     """
     device = resolve_device(options.device)
+    require_float64(device)
     where = options.backend_on(device)
     settings = complete(settings_of(options, TrainSettings), options.quick)
     tasks, out = build_tasks(settings), options.folder("train")

@@ -49,14 +49,13 @@ from models.cifar.evaluation.epoch_measures import NEIGHBOURS, TEMPERATURE
 from models.cifar.evaluation.features import LabelledFeatures, encode_features, encode_set
 from models.cifar.evaluation.probes import ProbeConfig, ProbeKind, probe
 from models.cifar.methods.learners import Learner
-from models.cifar.training.checks import require_float64
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.results import results_path
 from models.cifar.training.state import load_trained, new_learner
 from models.cifar.training.stored_images import read_images
 from models.commands import command
 from models.devices.transfer import moved
-from models.environment import resolve_device
+from models.environment import require_float64, resolve_device
 from models.heads import count_parameters
 from theory.numerics.inputs import require_choice
 from theory.numerics.whole_files import write_table

@@ -12,7 +12,7 @@ them all, data.json what is known of the images (duplicates across parts, say), 
 predicted.
 
 A set of predictions that are all right has one that is CONTRADICTED in one case of twenty (5 % for all of a set
-together). More sets than chance explains have one if so many or more would with less than 5 %, were they independent;
+together). More sets than chance explains have one if so many or more would with at most 5 %, were they independent;
 sets of the same images are not quite.
 
 Exit status: 1 more sets have a contradicted prediction than chance explains, or no prediction at all is confirmed;
@@ -47,12 +47,12 @@ from models.cifar.data.images import (
 from models.cifar.embed import write_features
 from models.cifar.evaluation.strengths import embed_strengths
 from models.cifar.methods.settings import method_of
-from models.cifar.training.checks import check, require_float64
+from models.cifar.training.checks import check
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.state import new_learner
 from models.cifar.training.train import DivergedError, fit
 from models.commands import DIVERGED, command, draw
-from models.environment import resolve_device
+from models.environment import require_float64, resolve_device
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_BATCH, LARGEST_EPOCHS

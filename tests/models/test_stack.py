@@ -263,6 +263,34 @@ def test_a_stack_computes_in_the_precision_it_was_moved_to(options):
         AttentionStack(1, 0.1).to(torch.complex64)
 
 
+@pytest.mark.parametrize("move", ["float", "half", "bfloat16"])
+@pytest.mark.parametrize("threshold", [1e-6, torch.tensor([0.3, 1e-6]).double()[:, None, None]], ids=["one", "a trial"])
+def test_a_bias_that_a_narrower_dtype_hides_is_refused_there(move, threshold):
+    """As where the stack is made in it: no gradient would reach it."""
+    options = {"normalize": "every", "bias_form": True}
+    with pytest.raises(ValueError, match=r"^threshold: must lie in \(1e-05, 1\)") as made:
+        AttentionStack(2, threshold, dtype=torch.float32, **options)
+    stack = AttentionStack(2, threshold, **options)
+    inside = torch.nn.Sequential(stack)
+    for moved in (stack, inside):
+        with pytest.raises(ValueError) as caught:
+            getattr(moved, move)()
+        assert str(caught.value) == str(made.value)
+    assert stack.dtype == stack.blocks[0].bias.dtype == torch.float64
+    with torch.no_grad():
+        for block in stack.blocks[:-1]:
+            block.bias.fill_(0.5)
+    with pytest.raises(ValueError, match="threshold: must lie in"):
+        getattr(stack, move)()
+    with torch.no_grad():
+        # A bias counts by its square.
+        stack.blocks[-1].bias.fill_(-0.5)
+    assert getattr(stack, move)().dtype == torch.float32
+    with torch.no_grad():
+        stack.blocks[0].bias.zero_()
+    assert stack.double().to("cpu").dtype == torch.float64, "no wider dtype hides what was not hidden"
+
+
 @pytest.mark.parametrize("kind", ACCELERATORS)
 def test_an_accelerator_agrees_with_the_cpu(kind):
     points, labels = batch(noise=0.4)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from synthetic import adversary, benchmark, tightness
+from synthetic import adversary, benchmark, sweep_noise, tightness, train_stack
 from synthetic.integrity.folders import look_at
 from synthetic.measure.boundaries import crossing_with_interval, falling_crossing
 from synthetic.slack import depth, fusion, separation, soft
@@ -142,3 +143,17 @@ def test_benchmark_command(monkeypatch, capsys):
     assert benchmark.main(["--rounds", "1", "--depth", "2"]) == 0
     assert "MiB" in capsys.readouterr().out
     assert benchmark.main(["--rounds", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("room", "words"), [(sweep_noise, []), (sweep_noise, ["--replay", "counterexample.npz"]), (train_stack, [])]
+)
+def test_a_device_without_float64_is_refused_by_name(room, words, tmp_path, monkeypatch, capsys):
+    """Before anything is drawn or written, and not offered; a device that this machine need not have."""
+    monkeypatch.setattr(room, "resolve_device", torch.device)
+    monkeypatch.chdir(tmp_path)
+    assert room.main([*words, "--device", "mps"]) == 2
+    assert "device: must be cpu or cuda, measurements need float64, got mps" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert room.main(["--help"]) == 0
+    assert "mps" not in capsys.readouterr().out

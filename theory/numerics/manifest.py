@@ -52,9 +52,14 @@ def digest_of(path: Path) -> str | None:
 def has_manifest(folder: Path) -> bool:
     """Whether the folder has a manifest of this toolkit, whole or damaged; other programs have manifests too."""
     try:
-        return FORMAT.split(",")[0].encode() in (folder / MANIFEST).read_bytes()
+        return is_manifest((folder / MANIFEST).read_bytes())
     except OSError:
         return False
+
+
+def is_manifest(content: bytes) -> bool:
+    """Whether a file's content is a manifest of this toolkit, whole or damaged."""
+    return FORMAT.split(",")[0].encode() in content
 
 
 def read_manifest(folder: Path) -> Listing:

@@ -27,12 +27,11 @@ import torch
 from models.cifar.benchmark import losses, pipelines, stacks
 from models.cifar.benchmark.peers import LossName, library_left_out
 from models.cifar.data.images import LARGEST_SIZE, SMALLEST_SIZE
-from models.cifar.training.checks import require_float64
 from models.cifar.training.config import TrainConfig
 from models.cifar.training.read_config import parse_training
 from models.commands import CHECK_FAILED, DONE, draw, exit_status, help_text, words_of
 from models.devices.processor import processor_name
-from models.environment import resolve_device
+from models.environment import require_float64, resolve_device
 from models.run_folder import open_run_folder
 from theory.numerics.inputs import require_count
 from theory.numerics.limits import LARGEST_ROUNDS

@@ -189,11 +189,13 @@ def is_black(png: bytes) -> bool:
     width, height = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big")
     channels, colors = CHANNELS[head[9]]
     passes = PASSES if head[12] else ((0, 0, 1, 1),)
-    stored, begin = np.frombuffer(zlib.decompress(b"".join(parts)), dtype=np.uint8), 0
-    for column, row, right, down in passes:
-        across, rows = -(-(width - column) // right), -(-(height - row) // down)
-        if across < 1 or rows < 1:
-            continue
+    sizes = [(-(-(height - row) // down), -(-(width - column) // right)) for column, row, right, down in passes]
+    sizes = [(rows, across) for rows, across in sizes if rows > 0 and across > 0]
+    length = sum(rows * (1 + 2 * channels * across) for rows, across in sizes)
+    # What is stored beyond the pixels is of none, and can be a thousand times as long as the file.
+    stored = np.frombuffer(zlib.decompressobj().decompress(b"".join(parts), length), dtype=np.uint8)
+    begin = 0
+    for rows, across in sizes:
         # Of every row the first byte says which filter it has.
         lines = stored[begin : begin + rows * (1 + 2 * channels * across)].reshape(rows, -1)
         begin += lines.size

@@ -28,8 +28,8 @@ from theory.numerics.cache import kept
 
 # Images of different sizes, if no size is asked for, are brought to this one, CIFAR's.
 MIXED_SIZE = 32
-# Part of the key of kept files: to be raised when decoding changes, so that old files are not read.
-VERSION = 3
+# Part of the key of kept files: to be raised when decoding or the layout changes, so that old files are not read.
+VERSION = 4
 # Times of change are no finer than this: what was written less than so long ago is waited for, so that what is written
 # from now on has another one.
 TICK_SECONDS = 0.02

@@ -6,7 +6,7 @@
     train/CLASS/images/FILE   val/images/FILE with val/val_annotations.txt                    Tiny-ImageNet's own
 
 All of it may lie in one more folder, at any depth. Images in subfolders of a class are of that class. Whatever is not
-taken is counted, and why.
+taken is counted, and why; folders that runs of this toolkit have written (manifest.json) are as if they were not there.
 """
 
 from collections import Counter, defaultdict
@@ -17,6 +17,7 @@ from pathlib import Path
 from models.cifar.data.decoding import IMAGE_SUFFIXES
 from models.cifar.data.names import Place, class_name, is_hidden, part_of, printable
 from models.cifar.data.sources import Entry, Source
+from theory.numerics.manifest import MANIFEST, is_manifest
 
 # Where Tiny-ImageNet keeps images, and where it tells the classes of those of val/.
 INNER, TABLE = "images", "val_annotations.txt"
@@ -112,15 +113,25 @@ class _Arrangement:
         self.passed_over = Tally()
         self.notes: list[str] = []
         self.files = []
+        # Those of archives: a folder's are not in its source.
+        self.runs = {entry.place[:-1] for entry in source.files if self._is_manifest(entry)} - {()}
         for entry in source.files:
+            if self._of_run(entry.place):
+                continue
             if any(map(is_hidden, entry.place)):
                 self.passed_over.add(HIDDEN, entry.name)
             else:
                 self.files.append(entry)
-        self.folders = [place for place in source.folders if not any(map(is_hidden, place))]
+        self.folders = [place for place in source.folders if not self._of_run(place) and not any(map(is_hidden, place))]
         for name in source.left_out:
             reason = HIDDEN if is_hidden(name.rsplit("/", 1)[-1]) else BESIDE
             self.passed_over.add(reason + WHOLE, f"{name}/")
+
+    def _is_manifest(self, entry: Entry) -> bool:
+        return entry.place[-1] == MANIFEST and not entry.problem and is_manifest(self.source.read(entry.name))
+
+    def _of_run(self, place: Place) -> bool:
+        return bool(self.runs) and any(place[:depth] in self.runs for depth in range(1, len(place) + 1))
 
     def layout(self) -> Layout:
         parts = self._parts()
@@ -149,16 +160,13 @@ class _Arrangement:
             if part is not None:
                 parts[part] = _Part(name)
         self._fill(root, {part.folder: part for part in parts.values()})
-        if set(parts) == {"train"} and parts["train"].flat:
+        if set(parts) == {"train"} and parts["train"].flat and not any(parts["train"].classes.values()):
             self._refuse_two_readings(root, parts["train"].folder)
         return parts
 
     def _refuse_two_readings(self, root: Place, folder: str) -> None:
-        """Images directly in train/, which has no test/ beside it, but folders with images: it may be one of these."""
-        depth = len(root)
-        inner = [entry for entry in self.files if entry.place[:depth] == root and entry.place[depth + 1 :]]
-        beside = {entry.place[depth] for entry in inner if _suffix(entry) in IMAGE_SUFFIXES}
-        others = [printable(f"{name}/") for name in sorted(beside - {folder})]
+        """Images directly in train/ alone, which has no test/ beside it, but such folders: it may be one of these."""
+        others = [printable(f"{name}/") for name in sorted(self._rivals(root) - {folder})]
         if others:
             told = ", ".join(others[:FIRST]) + f" and {len(others) - FIRST} more" * (len(others) > FIRST)
             raise ValueError(
@@ -166,6 +174,14 @@ class _Arrangement:
                 f"the first move the others away, for the second all of them into one more folder, {folder}/{folder}/ "
                 "and so on"
             )
+
+    def _rivals(self, root: Place) -> set[str]:
+        """Folders with images directly in them, and without a run's."""
+        depth = len(root)
+        inner = [entry for entry in self.files if entry.place[:depth] == root and len(entry.place) == depth + 2]
+        found = {entry.place[depth] for entry in inner if _suffix(entry) in IMAGE_SUFFIXES}
+        found -= {place[depth] for place in self.runs if place[:depth] == root and place[depth:]}
+        return found | {place[-1] for place in self.source.rivals}
 
     def _places(self) -> Iterator[Place]:
         yield from (entry.place for entry in self.files)

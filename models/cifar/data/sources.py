@@ -21,7 +21,8 @@ from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 from models.cifar.data.decoding import IMAGE_SUFFIXES
 from models.cifar.data.limits import LARGEST_FILE, BoundedReads, require_member_limits, size_problem
-from models.cifar.data.names import Place, is_hidden, is_part
+from models.cifar.data.names import Place, is_hidden, is_part, part_of
+from theory.numerics.manifest import MANIFEST, has_manifest
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
@@ -53,13 +54,15 @@ class Entry(NamedTuple):
 class Source:
     """Files in the order in which they are best read, folders, and how a file is read by its name.
 
-    ``left_out`` are folders beside those of the parts, which were not looked into.
+    ``left_out`` are folders beside those of the parts, which were not looked into; ``rivals`` those of them that may be
+    classes, if the folder of the training images is one.
     """
 
     files: list[Entry]
     folders: list[Place]
     read: Callable[[str], bytes]
     left_out: tuple[str, ...] = ()
+    rivals: tuple[Place, ...] = ()
 
 
 def is_archive(path: Path) -> bool:
@@ -96,27 +99,28 @@ def _is_zip(path: Path) -> bool:
 
 @dataclass
 class Walk:
-    """What a folder holds: (place, file's status or None, problem), folders, and folders that were left out."""
+    """What a folder holds: (place, file's status or None, problem), folders, and what is said of some in ``Source``.
+    Files beside the parts have no status: of them the names alone are told."""
 
     files: list[tuple[Place, os.stat_result | None, str]]
     folders: list[Place]
     left_out: list[Place]
+    rivals: list[Place]
 
     def source(self, path: Path) -> Source:
         """The files, to be read."""
         files = [Entry("/".join(place), place, problem) for place, _, problem in self.files]
         left_out = tuple("/".join(place) for place in self.left_out)
-        return Source(files, self.folders, lambda name: _read_file(path / name), left_out)
+        return Source(files, self.folders, lambda name: _read_file(path / name), left_out, tuple(self.rivals))
 
     def stamps(self) -> Iterator[str]:
         """A line a file: all that tells whether it is another one than before."""
         for place, status, problem in self.files:
-            if status is None:
-                yield f"{'/'.join(place)}\0{problem}\n"
-            else:
-                yield f"{'/'.join(place)}\0{stamp(status)}\n"
+            yield f"{'/'.join(place)}\0{problem if status is None else stamp(status)}\n"
         for place in (*self.folders, *self.left_out):
             yield f"{'/'.join(place)}/\n"
+        for place in self.rivals:
+            yield f"{'/'.join(place)}/\0may be a class\n"
 
     def newest(self) -> int:
         """Nanoseconds since 1970: the last change of a file."""
@@ -129,8 +133,12 @@ def stamp(status: os.stat_result) -> str:
 
 
 def walk(path: Path) -> Walk:
-    """Files and folders, links followed. Where parts (train/, test/) lie at the top, nothing else is looked into."""
-    found = Walk([], [], [])
+    """Files and folders, links followed, without folders of runs, which draw pictures of their own.
+
+    Where parts (train/, test/) lie at the top, nothing else is looked into; beside a train/ alone, of images without
+    classes, folders are asked whether images lie directly in them.
+    """
+    found = Walk([], [], [], [])
     _walk_into(path, (), found, (), top=True)
     return found
 
@@ -141,36 +149,51 @@ def _walk_into(path: Path, place: Place, found: Walk, above: tuple[tuple[int, in
     if here in above:
         found.files.append((place, None, "is a link to a folder that it lies in"))
         return
-    if place:
-        found.folders.append(place)
-    folders = []
+    folders, files = [], []
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda each: each.name):
             where = (*place, entry.name)
             if _is_folder(entry):
                 folders.append((where, entry.path, entry.name))
             else:
-                found.files.append(_status(entry, where))
-    require_member_limits(len(found.files) + len(found.folders), 0, path)
+                files.append(_status(entry, where))
+    # Pictures of runs would be one more class, and another one with every run.
+    if place and any(where[-1] == MANIFEST and not problem for where, _, problem in files) and has_manifest(path):
+        return
+    found.folders += [place] if place else []
     visible = [each for each in folders if not is_hidden(each[2])]
     parts = [each for each in visible if is_part(each[2])] if top else []
-    if len(parts) == 1 and _holds_images(parts[0][1]):
-        # It may be a class by this name: whether there are others, only they themselves tell.
-        parts = []
+    found.files += [(where, None, problem) for where, _, problem in files] if parts else files
+    require_member_limits(len(found.files) + len(found.folders), 0, path)
     found.left_out += [where for where, _, _ in folders if parts and where not in {each[0] for each in parts}]
     if not parts:
         found.left_out += [where for where, _, name in folders if is_hidden(name)]
     for where, inner, _ in parts or visible:
         _walk_into(Path(inner), where, found, (*above, here), top=top and not parts and len(visible) == 1)
+    if len(parts) == 1 and part_of(parts[0][2]) == "train" and _is_flat(found, parts[0][0]):
+        found.rivals += [where for where, inner, name in visible if not is_part(name) and _may_be_class(inner)]
 
 
-def _holds_images(path: str) -> bool:
-    """Whether images lie directly in a folder."""
-    with os.scandir(path) as entries:
-        return any(
-            entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name) and not _is_folder(entry)
-            for entry in entries
-        )
+def _is_flat(found: Walk, folder: Place) -> bool:
+    """Whether images lie directly in a folder, and none in folders of it."""
+    inner = [place[len(folder) :] for place, _, _ in found.files if place[: len(folder)] == folder]
+    return {len(place) for place in inner if _is_image(place[-1])} == {1}
+
+
+def _may_be_class(path: str) -> bool:
+    """Whether images lie directly in a folder that is no run's, and has none in it."""
+    try:
+        with os.scandir(path) as entries:
+            inner = list(entries)
+    except OSError:
+        return False
+    folders = [path, *(entry.path for entry in inner if _is_folder(entry))]
+    images = any(_is_image(entry.name) and not _is_folder(entry) for entry in inner)
+    return images and not any(has_manifest(Path(each)) for each in folders)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

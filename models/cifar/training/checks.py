@@ -23,6 +23,7 @@ from models.cifar.training.recipes import fast_lane, recipe
 from models.cifar.training.state import new_learner
 from models.devices.compiler import require_compiler
 from models.devices.modes import evaluating
+from models.environment import FLOAT64
 from models.foreign.encoder_factory import PROBE_ROWS, features_of
 from models.heads import HeadConfig
 
@@ -43,17 +44,6 @@ READERS: dict[str, tuple[str, ...]] = {
     "dropout": ATTENTION,
     "attention_scope": ATTENTION,
 }
-FLOAT64 = "measurements need float64"
-
-
-def require_float64(device: torch.device) -> None:
-    """Refuse a device that has no numbers of 64 bits, as Apple's has none, before anything is computed there.
-
-    Raises:
-        ValueError: it is mps.
-    """
-    if device.type == "mps":
-        raise ValueError(f"device: must be cpu or cuda, {FLOAT64}, got {device}")
 
 
 def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainConfig:

@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import tracemalloc
 import warnings
 import zlib
 
@@ -230,6 +231,20 @@ def test_black_in_seven_passes(width, height, kind, channels, colors):
 
     assert is_black(stored(None))
     assert not any(is_black(stored((x, y))) for x in range(width) for y in range(height))
+
+
+@pytest.mark.parametrize("lit", [0, 2**15])
+def test_what_is_stored_beyond_the_pixels_is_not_expanded(lit):
+    """64 MiB of zeros, in 64 KiB, behind pixels of 400 bytes."""
+    values = np.full((8, 8, 3), lit)
+    data = png(np.concatenate([values, np.zeros((2**17, 8, 3), int)]), 2, header=(8, 8))
+    tracemalloc.start()
+    try:
+        assert decode(data).pixels.max() == lit // 256
+        assert is_black(data) == (lit == 0)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
 
 
 # --- copies that were broken off --------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tests.models.cifar.data.image_files import (
     small_files,
     write,
 )
+from theory.numerics.manifest import begin_manifest
 
 
 @pytest.fixture
@@ -68,6 +71,77 @@ def test_a_changed_file_of_the_same_size_is_noticed(tmp_path):
     os.utime(changed, (time + 1, time + 1))
     assert changed.stat().st_size == size
     assert_same(load(path, None, tmp_path / "cache")[0], expected(pixels))
+
+
+BESIDE_RUNS = {
+    "unlabeled": {f"train/{i}.png": each for i, each in enumerate(small_files().values())},
+    "labeled, with a stray image": {**small_files(), "train/0.png": next(iter(small_files().values()))},
+    "classes only": {f"{cls}/{i}.png": each for cls in "ab" for i, each in enumerate(small_files().values())},
+    "files only": {f"{i}.png": each for i, each in enumerate(small_files().values())},
+    "wrapped": {f"set/train/{i}.png": each for i, each in enumerate(small_files().values())},
+    "wrapped beside others": {"notes/x.txt": b"", **{f"set/{name}": each for name, each in small_files().items()}},
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_RUNS)
+@pytest.mark.parametrize("where", ["runs/simclr-1", "simclr-1"])
+def test_runs_that_draw_their_pictures_beside_the_images_change_nothing(tmp_path, files, decoded, name, where):
+    path = write(tmp_path, BESIDE_RUNS[name])
+    first = load_image_folder(path, None, tmp_path / "cache")
+
+    def again(number):
+        data = load_image_folder(path, None, tmp_path / "cache")
+        assert data.classes == first.classes
+        assert sorted(data.parts) == sorted(first.parts)
+        for part in data.parts:
+            np.testing.assert_array_equal(data.parts[part].images, first.parts[part].images)
+        assert len(decoded) <= number * len(BESIDE_RUNS[name])
+        return len(decoded)
+
+    run = path / where
+    run.mkdir(parents=True)
+    begin_manifest(run)
+    (run / "training.png").write_bytes(next(iter(files.values())))
+    count = again(2)
+    # The run goes on, and others come.
+    (run / "maps").mkdir()
+    for more in ("training.png", "other.png", "maps/1.png"):
+        (run / more).write_bytes(next(iter(files.values())))
+    assert again(2) == count
+    archive = shutil.make_archive(str(tmp_path / "packed"), "tar", path)
+    packed = load_image_folder(Path(archive), None, tmp_path / "cache")
+    assert packed.classes == first.classes
+    assert {part: len(each.labels) for part, each in packed.parts.items()} == {
+        part: len(each.labels) for part, each in first.parts.items()
+    }
+
+
+@pytest.mark.parametrize("run", [None, "docs", "docs/1"])
+def test_folders_beside_unlabeled_images_are_rivals_or_not_as_they_are_now(tmp_path, files, decoded, run):
+    """Whatever was kept before; a folder with a run in it is none."""
+    path = write(tmp_path, BESIDE_RUNS["unlabeled"], folders=("docs/1",))
+    load(path, None, tmp_path / "cache")
+    if run is not None:
+        begin_manifest(path / run)
+    (path / "docs/figure.png").write_bytes(next(iter(files.values())))
+    if run is None:
+        with pytest.raises(ValueError, match="without classes, or be a class as docs/:"):
+            load(path, None, tmp_path / "cache")
+        (path / "docs/figure.png").unlink()
+    load(path, None, tmp_path / "cache")
+    assert len(decoded) == len(files)
+
+
+def test_what_is_written_into_files_beside_the_parts_is_nothing_new(tmp_path, files, decoded):
+    """A log of the training itself, say, which grows while the images are decoded."""
+    path = write(tmp_path, {**files, "log.txt": b"1"})
+    load(path, None, tmp_path / "cache")
+    (path / "log.txt").write_bytes(b"12")
+    load(path, None, tmp_path / "cache")
+    assert len(decoded) == len(files)
+    (path / "other.txt").write_bytes(b"")
+    load(path, None, tmp_path / "cache")
+    assert len(decoded) == 2 * len(files)
 
 
 def test_what_was_kept_of_another_source_is_not_taken(tmp_path, files):

@@ -103,7 +103,14 @@ TAKEN = {
     "an album with folders": ({"1.png": image(), "2020/2.png": image()}, {"train": [2]}, {}),
     "one folder of images": ({"photos/1.png": image(), "photos/2.png": image()}, {"train": [2]}, {}),
     "unlabeled, beside folders without images": (
-        {"train/1.png": image(), "notes/x.txt": b"", "notes/y.txt": b""}, {"train": [1]}, {"beside": 2},
+        {"train/1.png": image(), "notes/x.txt": b""}, {"train": [1]}, {"beside": 1},
+    ),
+    "unlabeled, beside images in folders of folders": (
+        {"train/1.png": image(), "old/bus/1.png": image()}, {"train": [1]}, {"beside": 1},
+    ),
+    "classes and a stray image, beside images": (
+        {**parts("train"), "train/x.png": image(), "docs/1.png": image()},
+        {"train": [2, 2]}, {"in no class folder": 1, "beside": 1},
     ),
     "unlabeled parts beside others": (
         {"train/1.png": image(), "test/1.png": image(), "old/1.png": image()},
@@ -179,8 +186,8 @@ REFUSED = {
         {"bus/0.png": image(), "car/0.png": image(), "train/0.png": image()},
         r"train/ may hold all training images, without classes, or be a class as bus/, car/: for the first move",
     ),
-    "a class called Train, wrapped, with a folder in it": (
-        {"x/bus/a/0.png": image(), "x/Train/0.png": image(), "x/Train/old/0.png": image()},
+    "a class called Train, wrapped": (
+        {"x/bus/0.png": image(), "x/bus/a/0.png": image(), "x/Train/0.png": image(), "x/Train/old/x.txt": b""},
         r"Train/ may hold all .* or be a class as bus/: .* into one more folder, Train/Train/ and so on",
     ),
     "a class called test": ({"bus/0.png": image(), "test/0.png": image()}, r"no folder train/<class>/ .* has test/"),
