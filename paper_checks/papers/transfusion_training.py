@@ -10,7 +10,7 @@ from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import SIMCLR, Arm
 from paper_checks.trainings.best_rates import all_rates, best_contrast, rate_rows, rate_tasks, rate_words
-from paper_checks.trainings.collapsed import alive_contrast, collapse_words, stopped
+from paper_checks.trainings.collapsed import alive_contrast, collapse_words, known, stopped
 from paper_checks.trainings.reading import (
     accuracies,
     block_rows,
@@ -127,8 +127,7 @@ def _gain(contrast: Contrast) -> float:
 
 def _known_gain(contrast: Contrast) -> float:
     """Over the seeds that have both values; NaN without any."""
-    found = {seed: contrast.first[seed] - contrast.second[seed] for seed in contrast.first}
-    return mean({seed: value for seed, value in found.items() if not math.isnan(value)})
+    return mean(known(dict(enumerate(contrast.differences))))
 
 
 def _gradient_words(results: Results, tier: Tier, pairs: dict[str, tuple[Arm, Arm]]) -> str:

@@ -11,7 +11,6 @@ times smaller. For such a loss the grid is of its scale: the rate times f and th
 trainings of the loss times f.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 
@@ -19,7 +18,7 @@ from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import Arm
-from paper_checks.trainings.collapsed import collapsed, without
+from paper_checks.trainings.collapsed import collapsed, known, without
 from paper_checks.trainings.reading import mean, points, tasks_of
 
 # Times the tier's rate. AdamW's steps do not depend on the scale of the loss.
@@ -104,17 +103,17 @@ def rate_words(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]
         best = at_chosen(results, tier, grid)
         plain = without(arm.values(results, tier), collapsed(results, tier, arm))
         words.append(
-            f"{name} {_known(best)} at its best rate ({told} of {tier.seeds} seeds), {_known(plain)} at the tier's"
+            f"{name} {_told(best)} at its best rate ({told} of {tier.seeds} seeds), {_told(plain)} at the tier's"
         )
     return "; ".join(words)
 
 
-def _known(values: Mapping[int, float]) -> str:
+def _told(values: Mapping[int, float]) -> str:
     """ "71.0%", "71.0% over 3 seeds" where others are missing, "no value" where all are."""
-    known = {seed: value for seed, value in values.items() if not math.isnan(value)}
-    if not known:
+    found = known(values)
+    if not found:
         return "no value"
-    return f"{mean(known):.1%}" + ("" if len(known) == len(values) else f" over {len(known)} seeds")
+    return f"{mean(found):.1%}" + ("" if len(found) == len(values) else f" over {len(found)} seeds")
 
 
 def _factor(value: float) -> str:

@@ -45,13 +45,22 @@ def trained_readings(results: Results, tier: Tier, arm: Arm) -> dict[int, dict[i
 
 def collapsed(results: Results, tier: Tier, arm: Arm) -> set[int]:
     """Seeds whose training has stopped, or ends without any affinity that the loss is on."""
-    silent = {seed for seed, each in trained_readings(results, tier, arm).items() if all(each.values())}
-    return {*stopped(results, tier, arm), *silent}
+    return {*stopped(results, tier, arm), *_silent(trained_readings(results, tier, arm))}
+
+
+def _silent(readings: Mapping[int, Mapping[int, bool]]) -> set[int]:
+    """Seeds without any affinity that the loss is on."""
+    return {seed for seed, each in readings.items() if all(each.values())}
 
 
 def without(values: Mapping[int, float], seeds: set[int]) -> dict[int, float]:
     """NaN in the place of these seeds' values."""
     return {seed: math.nan if seed in seeds else value for seed, value in values.items()}
+
+
+def known(values: Mapping[int, float]) -> dict[int, float]:
+    """Those that are not missing."""
+    return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
 def alive_contrast(results: Results, tier: Tier, name: str, first: Arm, second: Arm) -> Contrast:
@@ -71,7 +80,7 @@ def collapse_words(results: Results, tier: Tier, arms: Mapping[str, Arm]) -> str
     fallen, silent = [], []
     for name, arm in arms.items():
         still, readings = stopped(results, tier, arm), trained_readings(results, tier, arm)
-        whole = collapsed(results, tier, arm) - set(still)
+        whole = _silent(readings) - set(still)
         some = [seed for seed, each in readings.items() if any(each.values()) and seed not in {*still, *whole}]
         if still:
             epochs = f"epoch {min(still.values())} on" + ("" if len(set(still.values())) == 1 else " or later")
