@@ -72,8 +72,8 @@ class PaperChecks:
     root: Path | None = None
     """Folder for downloads and decoded images; by default the user's cache folder."""
     only: str | None = None
-    """Claims to check, by id and separated by commas, such as T1,D2. By default all; in the quick tier all of the
-    papers, without this toolkit's own L1 and L2, which take as long as half of them."""
+    """Claims to check, by id and separated by commas, such as T1,D2. By default all; in the tiers quick and cpu all of
+    the papers, without this toolkit's own L1 and L2, which take as long as half of them."""
     jobs: int | None = None
     """Tasks at a time, each in a process with one thread; by default one a core, on a GPU one."""
     device: str | None = None
@@ -198,7 +198,8 @@ def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device,
         while True:
             entries = study.report(failures)
             step = study.next_step(failures)
-            if step is None or (until is not None and time.time() > until):
+            late = until is not None and time.time() > until
+            if step is None or late:
                 break
             print(_announced(step), flush=True)
             failures |= carry_out_all(list(step.tasks), folder / TASKS, backend, device, until)
@@ -209,10 +210,9 @@ def _run_in(folder: Path, claims: list[Claim], tier: Tier, device: torch.device,
     print(f"Report: {folder / 'report.html'}")
     if failures:
         print(f"\n{len(failures)} of {study.tasks} tasks failed; {kept}", file=sys.stderr)
-    elif options.hours is not None and (step is not None or any(e.finding.answer == "pending" for e in entries)):
+    elif late and (step or any(e.finding.answer == "pending" for e in entries if e.claim.id not in left)):
         print(f"--hours {options.hours:g} are over; {kept}")
-    waiting = [name for name, state in study.states.items() if name in left and not state.settled]
-    if waiting:
+    if waiting := study.waiting(failures):
         print(f"In bf16, which is slow here, and left (--precision bf16 does them): {', '.join(waiting)}")
     return _status(entries, options) or study.drawing
 

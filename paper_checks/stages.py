@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from paper_checks.claims import Claim, Finding
 from paper_checks.statistics.decisions import DECIDED, NO_EVIDENCE
-from paper_checks.statistics.power import chance
+from paper_checks.statistics.power import chance, hopeless
 from paper_checks.statistics.sequential import first_decision, looks, over_looks, shares
-from paper_checks.tasks import Results, Task, last_lines, missing
+from paper_checks.tasks import Results, Task, last_lines, missing, seeds_in
 from paper_checks.tiers import Tier
 
 
@@ -112,6 +112,9 @@ def _state(claim: Claim, tier: Tier, results: Results, failures: Mapping[str, st
         try:
             found.append(_at_portion(claim.look(results, tier.at(seeds), share * portion), portion))
         except Exception as error:
+            if found:
+                # What earlier looks said stays said.
+                return _settled(claim, plan, found, tasks, (in_words(error),))
             words = "Nothing is said: the results of its tasks cannot be read."
             finding = replace(_nothing(claim, words), answer="failed")
             return State(claim, plan, len(found), finding, needed, (in_words(error),))
@@ -174,13 +177,15 @@ def next_step(
     for state in states:
         if state.finding.answer != "undecided" or state.taken >= len(state.plan):
             continue
-        seeds, share = state.plan[state.taken], shares(state.plan)[state.taken]
+        to_come = [(seeds, share * state.portion) for seeds, share in zip(state.plan, shares(state.plan))][
+            state.taken :
+        ]
+        seeds, share = to_come[0]
         lacking = tuple(missing(state.claim.tasks(tier.at(seeds)), results.root))
-        if not any(task.name in (failures or {}) for task in lacking):
-            likely = chance(state.finding.rows, seeds, share * state.portion)
-            # What is missing at a look is missing at every later one.
-            lost = likely == 0.0 and any(math.isnan(row.get("difference", 0.0)) for row in state.finding.rows)
-            if likely < least or lost:
+        # A look whose tasks are there and that was not taken could not be judged.
+        if lacking and not any(task.name in (failures or {}) for task in lacking):
+            likely = chance(state.finding.rows, seeds, share)
+            if likely < least or hopeless(state.finding.rows, to_come):
                 continue
             steps.append(Step(state.claim, seeds, lacking, likely, expected_seconds(lacking, state.tasks, results)))
     # Of equal promise, the shortest; what is there already costs nothing.
@@ -188,17 +193,17 @@ def next_step(
 
 
 def expected_seconds(tasks: Sequence[Task], done: Sequence[Task], results: Results) -> float:
-    """What tasks will take: as long as those of the same arm took, or else as all of the claim's."""
+    """What tasks will take: a seed as long as those of the same arm took, or else as all of the claim's."""
     known: dict[object, list[float]] = {}
     for task in done:
         seconds = results.seconds(task)
         if math.isfinite(seconds):
-            known.setdefault(_arm(task), []).append(seconds)
+            known.setdefault(_arm(task), []).append(seconds / seeds_in(task))
     every = [seconds for each in known.values() for seconds in each] or [0.0]
     total = 0.0
     for task in tasks:
         same = known.get(_arm(task), every)
-        total += sum(same) / len(same)
+        total += seeds_in(task) * sum(same) / len(same)
     return total
 
 

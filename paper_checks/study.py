@@ -50,6 +50,8 @@ class Study:
         self.results = Results(folder / TASKS)
         self.states: dict[str, State] = {}
         self.readings: dict[str, tuple[State, ...]] = {}
+        # By claim, without and with its other readings.
+        self._own: dict[str, Entry] = {}
         self._entries: dict[str, Entry] = {}
         self.drawing = 0
 
@@ -81,7 +83,7 @@ class Study:
                 self.states[claim.id] = state_of(claim, self.tier, self.results, failures)
             self.readings[claim.id] = reading_states(claim, self.tier, self.results, failures, others)
             self._judge(claim, before, others)
-        looked = [claim for claim in self.claims if self.states[claim.id].taken and trains(claim, self.tier)]
+        looked = [claim for claim in self.claims if trains(claim, self.tier) and self._looked_at(claim.id)]
         remember_looks({claim.id: claim.tasks(self.tier) for claim in looked}, self.folder)
         spent = costs(list(self.states.values()), self.results)
         own = {task for state in self.states.values() for task in state.tasks if state.taken}
@@ -94,20 +96,40 @@ class Study:
         write_report(entries, meta, self.folder, picture)
         return entries
 
+    def waiting(self, failures: dict[str, str]) -> list[str]:
+        """Claims that are left alone although something is to be computed for them, or for a reading of them.
+
+        Args:
+            failures: of tasks, by their names.
+        """
+        found = []
+        for name, state in self.states.items():
+            own, others = {name: state}, {name: self.readings[name]}
+            if name in self.left and (
+                not state.taken
+                or next_step([state], self.tier, self.results, failures)
+                or next_reading(others, own, self.tier, self.results, failures)
+            ):
+                found.append(name)
+        return found
+
+    def _looked_at(self, name: str) -> bool:
+        return any(state.taken for state in (self.states[name], *self.readings[name]))
+
     def _judge(self, claim: Claim, before: State | None, others: tuple[State, ...]) -> None:
         """Bring a claim's entry up to date; only what has changed is drawn again."""
         state, readings = self.states[claim.id], self.readings[claim.id]
         new = before is None or _progress(before) != _progress(state)
         if new:
-            self._entries[claim.id] = judge(
+            self._own[claim.id] = self._entries[claim.id] = judge(
                 state, self.tier, self.folder, self.command(claim.id, claim.precision or self.tier.config.precision)
             )
         if readings and (new or [*map(_progress, others)] != [*map(_progress, readings)]):
-            self._entries[claim.id] = with_readings(self._entries[claim.id], readings, self.tier, self.folder)
+            self._entries[claim.id] = with_readings(self._own[claim.id], readings, self.tier, self.folder)
 
 
 def _progress(state: State) -> tuple:
-    return state.taken, state.failures
+    return state.taken, state.failures, state.finding.sentence
 
 
 def judge(state: State, tier: Tier, folder: Path, command: str) -> Entry:
@@ -135,8 +157,7 @@ def with_readings(entry: Entry, readings: tuple[State, ...], tier: Tier, folder:
     shown = [{**row, "contrast": f"{one_line(row['reading'], ROOM)}: {row['contrast']}"} for row in rows
              if "contrast" in row]  # fmt: skip
     pictures, drawing = _drawn(folder / CLAIMS / name, settings, {"contrasts": shown, "readings": rows})
-    own = tuple(path for path in entry.pictures if path.parent.name != name)
-    return replace(entry, pictures=(*own, *pictures), drawing=max(entry.drawing, drawing))
+    return replace(entry, pictures=(*entry.pictures, *pictures), drawing=max(entry.drawing, drawing))
 
 
 def overview(entries: list[Entry], tier: Tier, folder: Path) -> tuple[Path | None, int]:

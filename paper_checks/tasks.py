@@ -69,6 +69,11 @@ def training_of(task: Task) -> TrainConfig | None:
     return config if isinstance(config, TrainConfig) else None
 
 
+def seeds_in(task: Task) -> int:
+    """How many seeds a task has: of a training one, of some others several."""
+    return getattr(task, "seeds", 1)
+
+
 @dataclass(frozen=True)
 class Command:
     """A run of ``python -m MODULE ARGUMENTS --out FOLDER``.
@@ -96,6 +101,12 @@ class Command:
     def leaves(self) -> tuple[str, ...]:
         """The last of its tables, so that the others are there too."""
         return (VERDICTS,)
+
+    @property
+    def seeds(self) -> int:
+        """What its --seeds says; 1 without it."""
+        words = self.arguments
+        return int(words[words.index("--seeds") + 1]) if "--seeds" in words else 1
 
     @property
     def line(self) -> str:

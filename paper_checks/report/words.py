@@ -10,7 +10,8 @@ from paper_checks.report.entries import LABELS, Entry, share_of
 from paper_checks.report.tables import MISSING, is_number, number
 from paper_checks.statistics.decisions import DECIDED
 from paper_checks.statistics.family import Standing
-from paper_checks.statistics.power import MOST_SEEDS, POWER, seeds_of_claim, share_words
+from paper_checks.statistics.power import MOST_SEEDS, POWER, hopeless, seeds_of_claim, share_words
+from paper_checks.statistics.sequential import shares
 from theory.numerics.commands import visible
 
 # Of the error rate: about what the last of several looks has, whose seeds double.
@@ -121,7 +122,8 @@ def reading_words(entry: Entry) -> str:
     if not entry.readings:
         return f"{entry.claim.main} (main reading); {other} not asked for (--readings)"
     share = "another 5 % of error" if count == 1 else f"1/{count} of another 5 % of error each"
-    return f"{entry.claim.main} (main reading); {other} below, by the same rule, with {share}"
+    more = "; they get more seeds where these decide at least as likely as not" if len(entry.plan) > 1 else ""
+    return f"{entry.claim.main} (main reading); {other} below, by the same rule, with {share}{more}"
 
 
 def looks_words(entry: Entry) -> str:
@@ -140,10 +142,12 @@ def outlook_words(entry: Entry) -> str:
     finding, worth = entry.finding, entry.claim.worth
     if entry.claim.kind == "theorem" or not finding.contrasts or finding.answer in ("failed", "pending"):
         return ""
-    to_come = [f"{seeds}" for seeds in entry.plan[entry.taken :]]
+    to_come = [*zip(entry.plan, shares(entry.plan))][entry.taken :] if entry.plan else []
     words = []
     if finding.answer == "undecided" and to_come:
-        words.append(f"looks with {', '.join(to_come)} seeds are to come (--resume)")
+        if hopeless(finding.rows, to_come):
+            return "Nothing that is computed here: without the values that are missing more seeds decide nothing."
+        words.append(f"looks with {', '.join(str(seeds) for seeds, _ in to_come)} seeds are to come (--resume)")
     if worth:
         third = entry.claim.equivalence
         needed = seeds_of_claim(finding.rows, LAST_SHARE, third)

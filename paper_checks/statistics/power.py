@@ -34,6 +34,8 @@ from paper_checks.statistics.decisions import LEVEL, SIDE
 from theory.numerics.inputs import require_count, require_range
 
 POWER = 0.8
+# Of a decision, where values are missing: no seeds are trained for less.
+NEVER = 0.01
 # More than anybody trains.
 MOST_SEEDS = 10_000
 
@@ -166,6 +168,18 @@ def chance(rows: Sequence[dict], seeds: int, share: float) -> float:
             room = row["worth"] - strict
             inside.append(max(0.0, _beyond(room - mean, spread) + _beyond(room + mean, spread) - 1.0))
     return max([0.0, min(up, default=0.0), *down, *inside])
+
+
+def hopeless(rows: Sequence[dict], looks: Sequence[tuple[int, float]]) -> bool:
+    """Whether what is missing leaves nothing that more seeds could decide. A value that is missing at a look, as that
+    of a training that has collapsed, is missing at every later one.
+
+    Args:
+        rows: of contrasts.csv of an undecided claim; none where nothing could be compared.
+        looks: seeds and share of the error rate of each that is to come.
+    """
+    whole = rows and not any(math.isnan(row.get("difference", 0.0)) for row in rows)
+    return not whole and all(chance(rows, seeds, share) < NEVER for seeds, share in looks)
 
 
 def _beyond(distance: float, spread: float) -> float:

@@ -244,6 +244,22 @@ def test_the_report_has_every_reading(run, capsys):
         "base", "better", "same", "worse", "none"}  # fmt: skip
 
 
+def test_why_a_reading_is_not_answered_is_said(run, monkeypatch, capsys):
+    """Exit status 4, and no word of what had failed."""
+
+    def broken(results, tier):
+        raise RuntimeError("planted")
+
+    failing = replace(CLAIM, readings=(replace(CLAIM.readings[0], judge=broken), *CLAIM.readings[1:]))
+    monkeypatch.setattr(command, "all_claims", lambda: {"S1": failing})
+    assert run("--readings") == 4
+    assert "Not run (failed): for better." in capsys.readouterr().out
+    for name in ("report.md", "report.html"):
+        text = (run.folder / name).read_text()
+        assert "for better:" in text
+        assert "RuntimeError: planted" in text
+
+
 def test_a_run_without_readings_says_so_and_is_not_gone_on_with_others(run, capsys):
     assert run() == 0
     assert (

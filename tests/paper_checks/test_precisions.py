@@ -206,6 +206,54 @@ def test_a_claim_that_was_looked_at_keeps_its_precision_although_a_training_is_g
     assert "looks.json: missing" in capsys.readouterr().err
 
 
+READ = replace(ONE, main="as it is", readings=(Reading("other", TWO.tasks, TWO.judge),))
+
+
+def test_a_look_at_a_reading_is_a_look_at_the_claim(run, monkeypatch, capsys):
+    """The claim had no look yet, its reading one in bf16: asked anew in float32, it would have two at 5 %."""
+    monkeypatch.setattr(command, "all_claims", lambda: {"S1": READ})
+    carry_out = command.carry_out_all
+    wanted = TWO.tasks(TIER)
+
+    def stop(tasks, *others):
+        return carry_out([*wanted, *(task for task in tasks if task in wanted)], *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "carry_out_all", stop)
+        patch.setattr("paper_checks.study.Study.next_step", lambda *_: None)
+        assert run("--readings", "--hours", "1") == 0
+    assert "Open: other. Not yet run: main reading." in capsys.readouterr().out
+    (run.folder / "tasks" / "c-bf16-seed0").rename(run.folder / "gone")
+    assert run("--resume", "--readings", "--precision", "float32", bf16=False) == 0
+    assert "Now in float32" not in capsys.readouterr().out
+    assert run.trainings("a") == run.trainings("c") | {"bf16-seed0"} == FIRST_FIVE
+    # Nor where nobody kept that it was looked at, but its trainings say it.
+    (run.folder / "gone").rename(run.folder / "tasks" / "c-bf16-seed0")
+    write_json(run.folder / "looks.json", {})
+    settle(run.folder)
+    assert run("--resume", "--readings", "--precision", "float32", bf16=False) == 0
+    assert "Now in float32" not in capsys.readouterr().out
+
+
+def test_what_is_left_alone_is_said_of_readings_too_and_is_no_matter_of_hours(run, monkeypatch, capsys):
+    monkeypatch.setattr(command, "all_claims", lambda: {"S1": replace(READ, readings=())})
+    assert run("--cap", "5") == 0
+    assert run("--resume", "--cap", "5", "--precision", "float32", bf16=False) == 0
+    assert "which is slow here" not in capsys.readouterr().out, "nothing is to come"
+    shutil.rmtree(run.folder)
+    monkeypatch.setattr(command, "all_claims", lambda: {"S1": READ})
+    with monkeypatch.context() as patch:
+        patch.setattr("paper_checks.study.Study.next_step", lambda *_: None)
+        assert run("--readings", "--cap", "5") == 0
+    more = ("--resume", "--readings", "--cap", "5", "--precision", "float32", "--hours", "100")
+    capsys.readouterr()
+    assert run(*more, bf16=False) == 0
+    out = capsys.readouterr().out
+    assert "Not yet run: other." in out
+    assert "left (--precision bf16 does them): S1" in out
+    assert "are over" not in out
+
+
 def test_another_tier_is_said_before_its_precision(run, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         begin(run, patch)

@@ -16,7 +16,7 @@ from paper_checks.catalogue import all_claims
 from paper_checks.claims import Claim, Finding, judged
 from paper_checks.stages import costs, expected_seconds, next_step, plan_of, state_of
 from paper_checks.statistics.decisions import NO_EVIDENCE, Contrast
-from paper_checks.tasks import TASK, Results, carry_out
+from paper_checks.tasks import TASK, Command, Results, carry_out
 from paper_checks.tiers import QUICK
 from tests.command_lines import status_of
 from theory.numerics.whole_files import read_json, write_json, write_table
@@ -141,6 +141,28 @@ def test_no_look_is_taken_that_no_seed_can_decide(tmp_path):
     found = state(alone, tmp_path)
     assert (found.finding.answer, found.taken) == ("undecided", 1)
     assert next_step([found], TIER, Results(tmp_path)) is None
+    # Nor for a finding without differences, as of blocks of which one training has none.
+    empty = replace(NOISY, judge=lambda results, tier: Finding("undecided", "", [], p_values=NO_EVIDENCE))
+    run_tasks(empty.tasks(TIER), tmp_path)
+    assert state(empty, tmp_path).taken == 1
+    assert next_step([state(empty, tmp_path)], TIER, Results(tmp_path)) is None
+
+
+def test_a_missing_value_beside_a_clear_difference_leaves_looks_to_come(tmp_path):
+    """One difference below 0 contradicts a claim, whatever the others are."""
+
+    def judge(results, tier):
+        lost = {seed: math.nan for seed in tier.all_seeds}
+        values = [arm.values(results, tier) for arm in (BASE, Arm("higher", 0.4, 0.3))]
+        return judged(
+            "Compared.", [Contrast("base over higher", "units", *values), Contrast("no", "units", lost, lost)]
+        )
+
+    claim = replace(comparison("S5", BASE, Arm("higher", 0.4, 0.3), worth=0.01), judge=judge)
+    run_tasks(claim.tasks(TIER), tmp_path)
+    found = state(claim, tmp_path)
+    assert (found.finding.answer, found.finding.rows[0]["difference"] < -0.1) == ("undecided", True)
+    assert next_step([found], TIER, Results(tmp_path)).seeds == 10
 
 
 def test_times_are_expected_by_arm_and_divided_among_claims(tmp_path):
@@ -154,6 +176,9 @@ def test_times_are_expected_by_arm_and_divided_among_claims(tmp_path):
     assert costs(states, results) == {"S1": (80.0, 65.0), "S2": (35.0, 20.0)}
     tasks = [Number("better", 9, 9.0, 0.3), Number("base", 9, 0.0, 0.3), Number("other", 9, 0.0, 0.3)]
     assert expected_seconds(tasks, states[0].tasks, results) == 10.0 + 6.0 + 8.0
+    # One task of five seeds, and one of ten in its place.
+    five, ten = (Command("synthetic.train_stack", ("--seeds", seeds)) for seeds in ("5", "10"))
+    assert expected_seconds([ten], [five], SimpleNamespace(seconds=lambda task: 500.0)) == 1000.0
     assert costs([state(NOISY, tmp_path)], results) == {"S3": (0.0, 0.0)}
 
 
@@ -168,6 +193,20 @@ def test_failures_of_a_first_and_of_a_later_look(tmp_path):
     broken = replace(NOISY, judge=lambda results, tier: 1 / 0)
     assert state(broken, tmp_path).finding.answer == "failed"
     assert "ZeroDivisionError" in state(broken, tmp_path).failures[0]
+
+
+def test_a_later_look_that_cannot_be_judged_leaves_the_earlier_one(tmp_path):
+    def judge(results, tier):
+        return NOISY.judge(results, tier) if tier.seeds == 5 else 1 / 0
+
+    claim = replace(NOISY, judge=judge)
+    run_tasks(claim.tasks(TIER), tmp_path)
+    before = state(claim, tmp_path)
+    run_tasks(claim.tasks(TIER.at(10)), tmp_path)
+    after = state(claim, tmp_path)
+    assert (after.finding, after.taken, before.failures) == (before.finding, 1, ())
+    assert "ZeroDivisionError" in after.failures[0]
+    assert next_step([after], TIER, Results(tmp_path)) is None, "its tasks are there: it would be asked for forever"
 
 
 def test_claims_with_seeds_of_their_own_and_theorems_have_one_look():

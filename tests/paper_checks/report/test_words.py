@@ -76,6 +76,9 @@ def test_the_outlook_names_the_seeds_that_would_decide():
     assert "to come" not in outlook_words(replace(found, taken=3))
     assert "about " in outlook_words(measured([0.03, 0.031, 0.03], "reproduced"))
     assert "more than 10,000 seeds" in outlook_words(measured([-20.0, 20.0, 0.0]))
+    assert outlook_words(replace(found, finding=measured([math.nan, 0.1]).finding)) == (
+        "Nothing that is computed here: without the values that are missing more seeds decide nothing."
+    )
     assert "an unknown number of seeds" in outlook_words(measured([math.nan, 0.1]))
     assert outlook_words(measured([0.0, 0.1], worth=None)) == "Its rule was registered with so many seeds and no more."
     assert outlook_words(entry("T1", rows=[VERDICT], kind="theorem")) == ""
