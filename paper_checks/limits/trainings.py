@@ -65,10 +65,12 @@ class LimitTraining:
         state = fit(config, splits, device, folder, checkpoints=False)
         if self.asks == "nothing":
             return
+        size = config.view_shape(config.epochs - 1, *splits.train.images.shape[2:])
         try:
             features = embed_strengths(
-                state.learner.encoder, splits.validation, config.view, self.strengths, config.batch_size, device
-            )
+                state.learner.encoder, splits.validation, config.view, self.strengths, config.batch_size, device,
+                size=size,
+            )  # fmt: skip
         except ValueError as error:
             # Collapsed features: attention cannot see classes in them.
             answers = [_none(name, str(error)) for name in ((STRENGTH,) if self.asks == "strength" else FLOORS)]

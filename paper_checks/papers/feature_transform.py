@@ -1,5 +1,6 @@
 """MoCo with feature transformation (arXiv 2108.02982): score distributions, harder positives, mixed negatives."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,12 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from models.cifar.methods.settings import LARGEST_QUEUE
 from paper_checks.claims import Claim, Finding, Reading, judged
 from paper_checks.statistics.decisions import Contrast, against_zero
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
 from paper_checks.trainings.arms import MOCO, Arm
-from paper_checks.trainings.reading import accuracies, accuracy_contrast, mean, points, tasks_of
+from paper_checks.trainings.reading import (
+    accuracies,
+    accuracy_contrast,
+    loss_words,
+    mean,
+    points,
+    require_own_views,
+    tasks_of,
+)
 
 # The paper's queue holds 5 % of its images (65,536 of ImageNet's 1.3 million); small queues of tiers hold 2 to 10 % of
 # theirs. models.cifar's default, 4096 or half of the training images, keeps keys for many steps, which move features
@@ -143,6 +153,8 @@ def _unrest(epochs: list[dict]) -> np.ndarray:
 def _judge_scores(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     momenta = way.momenta(tier)
     tables = {value: arm.tables(results, tier, "epochs") for value, arm in momenta.items()}
+    for value, arm in momenta.items():
+        require_own_views(results, tier, arm, tables[value])
     accuracy = {value: arm.values(results, tier) for value, arm in momenta.items()}
     agreement = {}
     for seed in tier.all_seeds:
@@ -171,15 +183,23 @@ def _over_moco(results: Results, tier: Tier, arms: dict[str, Arm], way: Way) -> 
 
 
 def _collapse_words(results: Results, tier: Tier, arm: Arm) -> str:
-    """The paper speaks of a MoCo whose scores have not all become 1."""
+    """The paper speaks of a MoCo whose scores have not all become 1, and of features that were learned at all."""
     last = {seed: table[-1]["negative_mean"] for seed, table in arm.tables(results, tier, "epochs").items()}
     return f"Mean score of negatives of MoCo, at last: {mean(last):.2f}."
+
+
+def _learned_words(results: Results, tier: Tier, arms: dict[str, Arm], way: Way) -> str:
+    """Losses, beside that of features that are all alike, which transformations leave alone: every score is 1."""
+    alike, queue = math.log1p(tier.small_queue), tier.small_queue
+    told = "" if way.half else f" Features that are all alike have ln(1 + {queue}) = {alike:.2f}."
+    return loss_words(results, tier, arms) + told
 
 
 def _judge_transformed(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     choices = way.choices(tier)
     arms = {name: arm for name, arm in choices.items() if name != "neither"}
-    words = f"Transformed: {accuracies(results, tier, choices)}. {_collapse_words(results, tier, way.plain(tier))}"
+    words = f"Transformed: {accuracies(results, tier, choices)}. {_collapse_words(results, tier, way.plain(tier))} "
+    words += _learned_words(results, tier, choices, way)
     return judged(words, _over_moco(results, tier, arms, way), points=points(results, tier, choices, "transformed"))
 
 
@@ -190,10 +210,10 @@ def _extrapolation(tier: Tier, way: Way) -> dict[str, Arm]:
 
 def _judge_extrapolation(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     arms = _extrapolation(tier, way)
-    contrast = accuracy_contrast(
-        results, tier, "positives: extrapolated over interpolated", arms["extrapolated"], arms["interpolated"]
-    )
-    return judged(f"{accuracies(results, tier, arms)}.", [contrast], points=points(results, tier, arms, "positives"))
+    pair = arms["extrapolated"], arms["interpolated"]
+    contrast = accuracy_contrast(results, tier, "positives: extrapolated over interpolated", *pair)
+    words = f"{accuracies(results, tier, arms)}. {_learned_words(results, tier, arms, way)}"
+    return judged(words, [contrast], points=points(results, tier, arms, "positives"))
 
 
 def _betas(tier: Tier, way: Way) -> dict[str, Arm]:
@@ -207,7 +227,8 @@ def _judge_betas(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     rows = [*points(results, tier, way.positive_betas(tier), "Beta parameter", "positives extrapolated"),
             *points(results, tier, way.negative_betas(tier), "Beta parameter", "negatives interpolated")]  # fmt: skip
     words = accuracies(results, tier, {"MoCo": way.plain(tier), **arms})
-    return judged(f"{words}.", _over_moco(results, tier, arms, way), points=rows)
+    words += f". {_learned_words(results, tier, arms, way)}"
+    return judged(words, _over_moco(results, tier, arms, way), points=rows)
 
 
 def _queues(tier: Tier, way: Way = MAIN) -> dict[str, dict[str, Arm]]:
@@ -218,7 +239,7 @@ def _queues(tier: Tier, way: Way = MAIN) -> dict[str, dict[str, Arm]]:
         return {"original": each.plain(tier), "transformed": each.negatives(tier), **union}
 
     small, large = arms(replace(way, half=False)), arms(replace(way, half=True))
-    return {name: {f"{tier.small_queue}": small[name], "full": large[name]} for name in small}
+    return {name: {f"{tier.small_queue}": small[name], f"{LARGEST_QUEUE} or half": large[name]} for name in small}
 
 
 def _queue_arms(tier: Tier, way: Way) -> dict[str, Arm]:
@@ -247,7 +268,8 @@ def _judge_starts(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     contrasts = [accuracy_contrast(results, tier, f"{early} over {late}", arms[early], arms[late]),
                  accuracy_contrast(results, tier, f"{late} over {never}", arms[late], arms[never])]  # fmt: skip
     rows = points(results, tier, arms, "features are transformed")
-    return judged(f"{accuracies(results, tier, arms)}.", contrasts, points=rows)
+    words = f"{accuracies(results, tier, arms)}. {_learned_words(results, tier, arms, way)}"
+    return judged(words, contrasts, points=rows)
 
 
 def _fluctuation(epochs: list[dict]) -> float:
@@ -268,16 +290,12 @@ def _judge_gradients(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     low, high = min(momenta), max(momenta)
     of = {value: {seed: _fluctuation(epochs) for seed, epochs in arm.tables(results, tier, "epochs").items()}
           for value, arm in momenta.items()}  # fmt: skip
-    contrast = Contrast(
-        f"momentum {low:g} over {high:g}", "relative fluctuation of the gradient's norm", of[low], of[high]
-    )
+    measure = "relative fluctuation of the gradient's norm"
+    contrast = Contrast(f"momentum {low:g} over {high:g}", measure, of[low], of[high])
     words = ", ".join(f"{value:g}: {mean(each):.2f}" for value, each in of.items())
     size = ", ".join(f"{value:g}: {mean(_mean_norms(results, tier, arm)):.2f}" for value, arm in momenta.items())
-    found = (
-        f"Fluctuation of the gradient's norm from step to step, over its mean, by momentum: {words}; mean norm: {size}"
-    )
-    return judged(f"{found}.", [contrast],
-                  moments=_moment_rows(results, tier, momenta))  # fmt: skip
+    found = f"Fluctuation of the gradient's norm from step to step, over its mean, by momentum: {words}"
+    return judged(f"{found}; mean norm: {size}.", [contrast], moments=_moment_rows(results, tier, momenta))
 
 
 Arms = Callable[[Tier, Way], dict[Any, Arm]]

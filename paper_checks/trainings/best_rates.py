@@ -94,16 +94,19 @@ def rate_rows(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]
 
 def rate_words(results: Results, tier: Tier, arms: Mapping[str, tuple[Arm, bool]]) -> str:
     """What choosing comes to: "SimCLR 71.0% at its best rate (×1/3 2, ×1 3 of 5 seeds), 70.2% at the tier's". Of means
-    over fewer seeds, those that have not collapsed, it says over how many."""
+    over fewer seeds, those that have not collapsed, it says over how many. A rate at an end of the grid may not be the
+    best that there is, which is said too."""
     words = []
     for name, (arm, faint) in arms.items():
         grid = rates(tier, arm, faint)
         found = Counter(chosen(results, tier, grid).values())
         told = ", ".join(f"×{_factor(value)} {found[value]}" for value in grid if found[value])
+        at_end = found[min(grid)] + found[max(grid)]
+        end = f", {at_end} at an end of the grid" if at_end else ""
         best = at_chosen(results, tier, grid)
         plain = without(arm.values(results, tier), collapsed(results, tier, arm))
         words.append(
-            f"{name} {_told(best)} at its best rate ({told} of {tier.seeds} seeds), {_told(plain)} at the tier's"
+            f"{name} {_told(best)} at its best rate ({told} of {tier.seeds} seeds{end}), {_told(plain)} at the tier's"
         )
     return "; ".join(words)
 

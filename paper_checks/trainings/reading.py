@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
-from paper_checks.trainings.arms import Arm
+from paper_checks.trainings.arms import Arm, changed
 
 ACCURACY = ("h", "linear")
 
@@ -26,6 +26,17 @@ def accuracies(results: Results, tier: Tier, arms: dict[str, Arm]) -> str:
     return ", ".join(f"{name} {mean(arm.values(results, tier)):.1%}" for name, arm in arms.items())
 
 
+def loss_words(results: Results, tier: Tier, arms: dict[str, Arm]) -> str:
+    """ "Mean loss of the first and the last epoch: MoCo 5.86 and 4.76, positives 7.12 and 6.74.": whether arms have
+    learned what they were asked."""
+    told = []
+    for name, arm in arms.items():
+        ends = [(table[0]["loss"], table[-1]["loss"]) for table in arm.tables(results, tier, "epochs").values()]
+        first, last = (sum(each) / len(each) for each in zip(*ends))
+        told.append(f"{name} {first:.2f} and {last:.2f}")
+    return f"Mean loss of the first and the last epoch: {', '.join(told)}."
+
+
 def last_epoch(rows: list[dict]) -> list[dict]:
     """The rows of the last epoch that was measured."""
     last = max((row["epoch"] for row in rows), default=0)
@@ -41,7 +52,26 @@ def block_values(results: Results, tier: Tier, arm: Arm, part: str, column: str)
             path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
             raise ValueError(f"{path}: of an earlier version, without {column}; delete it to compute it again")
         found[seed] = [row[column] for row in blocks]
+        require_own_views(results, tier, arm, {seed: last_epoch(rows)})
     return found
+
+
+def require_own_views(results: Results, tier: Tier, arm: Arm, tables: Mapping[int, list[dict]]) -> None:
+    """Refuse what was measured of views of another size than the training's, as earlier versions did.
+
+    Args:
+        tables: by seed, rows of layers.csv or epochs.csv.
+
+    Raises:
+        ValueError: names the folder.
+    """
+    sizes = set(changed(tier.config, dict(arm.changes)).view_sizes)
+    for seed, rows in tables.items():
+        # Without sizes of their own views are as large as images, and always were.
+        if sizes and not {row.get("view_height") for row in rows} <= sizes:
+            path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
+            raise ValueError(f"{path}: measured by an earlier version, of views of another size than the training's; "
+                             "delete it to compute it again")  # fmt: skip
 
 
 def step_contrasts(values: dict[int, list[float]], name: str, measure: str) -> list[Contrast]:

@@ -5,7 +5,7 @@ of one class void nothing but what they are needed for, and ``EpochMeasures.left
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import ViewConfig, evaluation_view, make_view
+from models.cifar.data.views import ViewConfig, evaluation_view, make_views
 from models.cifar.evaluation.features import encode_features
 from models.cifar.evaluation.measure import affinity_report, angle_report, ceiling_report, score_report
 from models.cifar.evaluation.probes import knn_scores
@@ -54,16 +54,22 @@ def measure_epoch(
     batch_size: int,
     count: int,
     monitor: bool = True,
+    size: tuple[int, int] | None = None,
 ) -> EpochMeasures:
     """Measure the networks as they stand, in evaluation mode.
 
     kNN, unless there is no ``monitor``, classifies the validation images (the training images where there are none) by
     the training images' features h.
     Affinities, scores and angles are those of two fixed views of up to ``count`` of them, some of every class.
+
+    Args:
+        size: height and width of the epoch's views, which those for measurements have too: of others a network has
+            other features, and a head that was trained on small views other affinities. None: the images' own.
     """
     shown = splits.validation if len(splits.validation) else splits.train
     part = first_of_every_class(shown, count).to(device)
-    found = EpochMeasures({}, [], [])
+    height = part.images.shape[2] if size is None else size[0]
+    found = EpochMeasures({"view_height": height}, [], [])
     parts: dict[str, Callable[[], Iterator[str]]] = {}
     with torch.no_grad(), evaluating(learner):
         plain = partial(evaluation_view, config=view)
@@ -74,8 +80,9 @@ def measure_epoch(
             )
             parts["kNN"] = partial(_monitor, known, monitored, splits.train, shown, found)
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
-        features = [learner.encoder(make_view(part.images, view, draw)) for draw in draws]
-        anchors = learner.encoder(plain(part.images))
+        features = [learner.encoder(each) for each in make_views(part.images, view, draws, size)]
+        still = replace(view, strength=0.0)
+        anchors = learner.encoder(make_views(part.images, still, [torch.Generator().manual_seed(VIEW_SEED)], size)[0])
         output = _head_output(learner, features)
     parts |= {
         "affinities": partial(_affinities, output, part, epoch, found),
@@ -132,7 +139,11 @@ def _affinities(output: HeadOutput | str, part: ImageSet, epoch: int, found: Epo
         yield output if isinstance(output, str) else _one_class(part)
         return
     # Both views of an image are of its class: a class of one image still has two rows.
-    found.layers.extend({"epoch": epoch, **row} for row in affinity_report(output, part.labels.repeat(2), views=2))
+    height = found.columns["view_height"]
+    found.layers.extend(
+        {"epoch": epoch, "view_height": height, **row}
+        for row in affinity_report(output, part.labels.repeat(2), views=2)
+    )
 
 
 def _scores(output: HeadOutput | str, epoch: int, found: EpochMeasures) -> Iterator[str]:

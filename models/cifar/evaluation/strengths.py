@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from models.advisor.critical_strength import critical_strength
 from models.advisor.inputs.checks import check_strengths
 from models.advisor.inputs.features import FeatureSet, feature_set
 from models.cifar.data.images import ImageSet
-from models.cifar.data.views import ViewConfig, evaluation_view, make_view
+from models.cifar.data.views import ViewConfig, make_views
 from models.cifar.evaluation.epoch_measures import (
     MORE_VALIDATION,
     first_of_every_class,
@@ -53,6 +54,7 @@ def embed_strengths(
     batch_size: int,
     device: torch.device,
     count: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> FeatureSet:
     """Features h of images as they are and under one view of every strength, in evaluation mode; the same draws at all.
 
@@ -60,6 +62,7 @@ def embed_strengths(
         view: what strength 1 means; its own strength plays no part.
         batch_size: images encoded at a time, on which draws depend.
         count: only so many images, as many of each class as can be and at least two; None takes all.
+        size: height and width of the views, and of the images as they are; None for the images' own.
 
     Raises:
         ValueError: as ``check_view_strengths``; features that the advisor cannot use (zero, not finite, all alike), or
@@ -67,7 +70,7 @@ def embed_strengths(
     """
     levels = check_view_strengths(strengths, view)
     part = images if count is None else first_of_every_class(images, count)
-    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device, size)
     return _feature_set(rows, part, levels)
 
 
@@ -83,18 +86,20 @@ def _encoded_at(
     levels: tuple[float, ...],
     batch_size: int,
     device: torch.device,
+    size: tuple[int, int] | None,
 ) -> list[np.ndarray]:
-    return [_encoded(encoder, part, replace(view, strength=level), batch_size, device) for level in levels]
+    found = []
+    for level in levels:
+        # Of strength 0 views are the images themselves, at that size.
+        draw, seen_as = torch.Generator().manual_seed(STRENGTH_SEED), replace(view, strength=level)
+        seen = partial(_seen, view=seen_as, draw=draw, size=size)
+        rows = encode_features(encoder, part.images, seen, min(batch_size, len(part)), device)
+        found.append(rows.float().cpu().numpy())
+    return found
 
 
-def _encoded(encoder: nn.Module, part: ImageSet, view: ViewConfig, batch_size: int, device: torch.device) -> np.ndarray:
-    draw = torch.Generator().manual_seed(STRENGTH_SEED)
-
-    def seen(images: Tensor) -> Tensor:
-        return evaluation_view(images, view) if view.strength == 0.0 else make_view(images, view, draw)
-
-    found = encode_features(encoder, part.images, seen, min(batch_size, len(part)), device)
-    return found.float().cpu().numpy()
+def _seen(images: Tensor, view: ViewConfig, draw: torch.Generator, size: tuple[int, int] | None) -> Tensor:
+    return make_views(images, view, [draw], size)[0]
 
 
 def critical_columns(
@@ -105,9 +110,11 @@ def critical_columns(
     batch_size: int,
     device: torch.device,
     count: int,
+    size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """Columns of epochs.csv: critical_strength of ReLU attention with critical_low and critical_high; and in words,
-    what was left out: classes of one image, and images whose features are zero at some strength.
+    what was left out: classes of one image, and images whose features are zero at some strength. Views have the
+    ``size`` (height and width) of a training's, which are what its strength is about; None for the images' own.
 
     A value that lies beyond the strengths is NaN with critical_low alone; all are NaN where attention does not see the
     classes.
@@ -124,7 +131,7 @@ def critical_columns(
     if alone:
         said.append(f"leaves out {named(part, alone)} of one validation image; {MORE_VALIDATION}")
     part = part.subset(kept)
-    rows = _encoded_at(encoder, part, view, levels, batch_size, device)
+    rows = _encoded_at(encoder, part, view, levels, batch_size, device, size)
     usable = np.all([np.isfinite(each).all(1) & each.any(1) for each in rows], axis=0)
     paired = torch.from_numpy(usable)
     paired[usable] = in_larger_classes(part.subset(paired))

@@ -327,12 +327,17 @@ def _measure(state: TrainState, splits: Splits, row: dict) -> None:
     config = state.config
     found = measure_epoch(
         state.learner, splits, config.view, state.device, state.epoch, config.batch_size, config.measure_images,
-        config.monitor,
+        config.monitor, _latest_shape(state, splits),
     )  # fmt: skip
     row |= found.columns
     state.layers += found.layers
     state.scores += found.scores
     _say(state, found.left_out)
+
+
+def _latest_shape(state: TrainState, splits: Splits) -> tuple[int, int]:
+    """Height and width of the views of the epoch that is over."""
+    return state.config.view_shape(state.epoch - 1, *splits.train.images.shape[2:])
 
 
 def _say(state: TrainState, left_out: list[dict]) -> None:
@@ -356,7 +361,7 @@ def _advise(state: TrainState, splits: Splits, row: dict) -> None:
     try:
         columns, said = critical_columns(
             state.learner.encoder, splits.validation, config.view, config.advise_strengths, config.batch_size,
-            state.device, config.measure_images,
+            state.device, config.measure_images, _latest_shape(state, splits),
         )  # fmt: skip
         row |= columns
     except ValueError as error:

@@ -228,7 +228,7 @@ def test_a_training_is_asked_and_leaves_its_tables(tmp_path, monkeypatch):
     assert [row["name"] for row in found.table(large, "advice")] == ["batch_floor", "batch_floor_certified"]
     assert not (tmp_path / small.name / "advice.csv").exists()
 
-    def collapsed(*arguments):
+    def collapsed(*arguments, **more):
         raise ValueError("features of digits: row 0 is zero, so it has no direction")
 
     monkeypatch.setattr(trainings, "embed_strengths", collapsed)

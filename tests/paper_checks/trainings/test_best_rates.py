@@ -72,7 +72,7 @@ def test_the_choice_is_by_validation_images_of_the_seed_and_test_images_take_no_
     assert chosen(results, TIER, grid) == {0: 1 / 3, 1: 3.0, 2: 1.0}
     assert at_chosen(results, TIER, grid) == pytest.approx({0: 0.2, 1: 0.21, 2: 0.22})
     assert rate_words(results, TIER, {"SimCLR": (SIMCLR, False)}) == (
-        "SimCLR 21.0% at its best rate (×1/3 1, ×1 1, ×3 1 of 3 seeds), 60.7% at the tier's"
+        "SimCLR 21.0% at its best rate (×1/3 1, ×1 1, ×3 1 of 3 seeds, 2 at an end of the grid), 60.7% at the tier's"
     )
     equal = Planted(lambda method, factor, seed: (0.5, factor))
     assert set(chosen(equal, TIER, grid).values()) == {1 / 3}, "of equals the first"

@@ -1,10 +1,11 @@
 """What claims read off finished trainings, from planted tables."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from paper_checks.tiers import QUICK
+from paper_checks.tiers import CPU, QUICK
 from paper_checks.trainings import reading
 from paper_checks.trainings.arms import MOCO, SIMCLR
 
@@ -38,6 +39,38 @@ def test_blocks_are_in_order_and_of_the_last_epoch():
     assert set(step.differences) == {1.0}
     rows = reading.block_rows({4: [0.1, 0.2]}, "ReLU", "sharpness")
     assert [(row["seed"], row["block"], row["value"]) for row in rows] == [(4, 0, 0.1), (4, 1, 0.2)]
+
+
+def test_what_was_measured_of_views_of_another_size_is_refused(tmp_path):
+    """A network that has seen 16 pixels only has other affinities at 32."""
+    own = replace(CPU, seeds=2, cap=2)
+
+    class Tables(Planted):
+        height: float | None = 16.0
+
+        def table(self, task, name):
+            told = {} if self.height is None else {"view_height": self.height}
+            return [{**row, **told} for row in super().table(task, name)]
+
+        def folder(self, task):
+            return tmp_path / task.name
+
+    tables = Tables()
+    assert len(reading.block_values(tables, own, SIMCLR, "reading", "sharpness")) == 2
+    for tables.height in (None, 32.0, math.nan):
+        with pytest.raises(ValueError, match=r"base-seed0: measured by an earlier version, of views of another size"):
+            reading.block_values(tables, own, SIMCLR, "reading", "sharpness")
+        # Where views are as large as images they always were.
+        assert len(reading.block_values(tables, QUICK, SIMCLR, "reading", "sharpness")) == 5
+
+
+def test_losses_are_told_of_the_first_and_the_last_epoch():
+    class Losses(Planted):
+        def table(self, task, name):
+            return [{"loss": 1.0 + task.config.seed}, {"loss": 9.0}, {"loss": 0.5}]
+
+    words = reading.loss_words(Losses(), QUICK.at(3), {"A": MOCO, "B": SIMCLR})
+    assert words == "Mean loss of the first and the last epoch: A 2.00 and 0.50, B 2.00 and 0.50."
 
 
 def test_accuracies_are_those_of_the_linear_probe_on_h():
