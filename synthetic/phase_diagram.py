@@ -1,6 +1,6 @@
 """The phase diagram: recovery over the (noise, points a cluster) plane, with what Theorems 2c and 2g guarantee.
 
-    python -m synthetic.phase_diagram                        bounded and Gaussian noise, two to three minutes
+    python -m synthetic.phase_diagram                        bounded and Gaussian noise, two to five minutes
     python -m synthetic.phase_diagram --quick                half a minute, coarser
     python -m synthetic.phase_diagram --affinity squared     signs ignored
     python -m synthetic.phase_diagram --out runs/p --resume  continue an interrupted run

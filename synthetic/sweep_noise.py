@@ -1,7 +1,7 @@
 """The noise sweep: batches over a grid of noise levels and batch sizes, through the stack, against Theorems 1, 2a, 2b.
 
     python -m synthetic.sweep_noise                          the default run, a minute or so on two cores
-    python -m synthetic.sweep_noise --quick                  a few seconds, coarser
+    python -m synthetic.sweep_noise --quick                  twenty seconds, coarser
     python -m synthetic.sweep_noise --noise worst            bounded noise that attains the bound
     python -m synthetic.sweep_noise --out runs/a --resume    continue an interrupted run
     python -m synthetic.sweep_noise --replay FILE.npz        see a counterexample again

@@ -60,7 +60,7 @@ def test_it_does_not_go_on_with_other_images_held_out(run, tmp_path, capsys):
     # Tables have the old columns in their order, and those of later versions.
     old, new = (list(table(folder / "epochs.csv")[0]) for folder in (OLD, out))
     assert [name for name in new if name in old] == old
-    assert {*new} - {*old} == {"gradient_fluctuation", "closer"}
+    assert {*new} - {*old} == {"gradient_fluctuation", "view_height", "closer"}
     found = table(out / "results.csv")
     assert {tuple(row) for row in found} == {(*row, *LATER) for row in table(OLD / "results.csv")}
     assert [row["features"] for row in found[:4]] == [row["features"] for row in table(OLD / "results.csv")]
