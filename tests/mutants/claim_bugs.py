@@ -118,7 +118,8 @@ REPORT = (
 
 TASKS = bugs_in(
     "paper_checks/tasks.py", "paper_checks/tasks",
-    ("any_task_is_the_one_asked_for", 'differing({"task": _record(path).get("task")}, {"task": to_plain(task)})', "()"),
+    ("any_task_is_the_one_asked_for", 'differing({"task": stored}, {"task": to_plain(task)})', "()"),
+    ("later_settings_make_another_task", 'with_defaults(_record(path).get("task"), task)', '_record(path).get("task")'),
 )  # fmt: skip
 
 BUGS = (*STATISTICS, *STAGES, *REPORT, *TASKS)

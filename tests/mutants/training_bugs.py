@@ -51,7 +51,7 @@ TRAINER = bugs_in(
     ("both_views_identical", "in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)",
      "in (Stream.FIRST_VIEW, Stream.FIRST_VIEW)"),
     ("same_views_every_epoch", "generator_of(config, stream, epoch, place)", "generator_of(config, stream, 0, place)"),
-    ("same_views_every_step", "place = step * world_size() + rank()", "place = rank()"),
+    ("same_views_every_step", "place = step * world_size() + rank()\n", "place = rank()\n"),
     ("method_draws_alike_every_step", "generator_of(config, Stream.METHOD, epoch, step)",
      "generator_of(config, Stream.METHOD, epoch)"),
     ("schedule_begins_anew_every_epoch", "place, peak = state.epoch * steps + step,", "place, peak = step,"),
