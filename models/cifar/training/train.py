@@ -247,14 +247,15 @@ def make_batch(
     place = step * world_size() + rank()
     streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
     if second is None:
-        views = _views(config, train, index, epoch, streams)
+        first, other = _views(config, train, index, epoch, streams)
     else:
         place = step * world_size() + (rank() + 1) % world_size()
         there = generator_of(config, Stream.SECOND_VIEW, epoch, place)
-        views = _views(config, train, index, epoch, streams[:1]) + _views(config, train, second, epoch, [there])
+        (first,) = _views(config, train, index, epoch, streams[:1])
+        (other,) = _views(config, train, second, epoch, [there])
     # One for all processes: they transform one queue, and each takes its part of what is drawn for pairs.
     generator = generator_of(config, Stream.METHOD, epoch, step)
-    return Batch(*views, train.labels[index], epoch, generator, exchanged=second is not None)
+    return Batch(first, other, train.labels[index], epoch, generator, exchanged=second is not None)
 
 
 def _views(
