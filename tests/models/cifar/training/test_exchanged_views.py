@@ -11,11 +11,13 @@ from models.cifar.methods.settings import method_of
 from models.cifar.training import train
 from models.cifar.training.checks import check
 from models.cifar.training.config import HeadChoice
+from models.cifar.training.read_config import differences
 from models.cifar.training.state import new_learner
 from models.devices.gather import world_size
 from models.encoders import EncoderConfig
 from tests.models.cifar.methods.several_processes import in_processes
 from tests.models.cifar.tiny import CPU, three_colors, tiny
+from theory.numerics.whole_files import to_plain
 
 METHODS, NORMS, WAYS = ("simclr", "supcon"), ("group", "batch"), (False, True)
 LATER_STEP, EPOCH = 1, 2
@@ -116,3 +118,10 @@ def test_one_process_exchanges_nothing():
     paired, exchanged = (batch_of(options("simclr", "batch", way)) for way in WAYS)
     assert torch.equal(exchanged.second, paired.second)
     assert not exchanged.exchanged
+
+
+def test_a_run_of_before_goes_on_with_the_setting_as_it_is_by_default():
+    stored = to_plain(options("simclr", "batch", False))
+    del stored["exchange_views"]
+    assert differences(stored, options("simclr", "batch", False)) == []
+    assert differences(stored, options("simclr", "batch", True)) == ["exchange_views"]
