@@ -12,9 +12,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -78,6 +80,26 @@ def differing(first: dict, second: dict, prefix: str = "") -> dict[str, tuple]:
             found |= differing(one, other, f"{prefix}{name}.")
         elif one != other:
             found[f"{prefix}{name}"] = (one, other)
+    return found
+
+
+def with_defaults(stored: Any, now: Any) -> Any:
+    """What is stored of a dataclass, with the defaults of the settings that it lacks: these came later, and what was
+    made before them is as their defaults say.
+
+    Args:
+        now: the dataclass of today; of anything else what is stored is left as it is.
+    """
+    if not isinstance(stored, dict) or not is_dataclass(now):
+        return stored
+    found = dict(stored)
+    for each in fields(now):
+        if each.name in stored:
+            found[each.name] = with_defaults(stored[each.name], getattr(now, each.name))
+        elif each.default is not MISSING:
+            found[each.name] = to_plain(each.default)
+        elif each.default_factory is not MISSING:
+            found[each.name] = to_plain(each.default_factory())
     return found
 
 

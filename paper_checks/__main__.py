@@ -35,7 +35,7 @@ import torch
 
 from models.commands import CHECK_FAILED, WORKERS_LOST, command
 from models.environment import resolve_device
-from models.run_folder import differing, open_run_folder
+from models.run_folder import differing, open_run_folder, with_defaults
 from paper_checks.catalogue import all_claims
 from paper_checks.claims import OWN, Claim
 from paper_checks.execution import carry_out_all, in_order
@@ -178,7 +178,7 @@ def run(options: PaperChecks) -> int:
         seen = fingerprint_of(tier)
     name = f"paper-checks-{tier.name}"
     settings = {**to_plain(tier), "claims": [claim.id for claim in claims], "readings": reading_names(claims, tier)}
-    other = partial(_other_run, options.out, seen)
+    other = partial(_other_run, options.out, seen, tier)
     with open_run_folder(name, options.out, options.resume, settings, device, SETTINGS, other,
                          options.accept_other_version) as folder:  # fmt: skip
         if seen is not None:
@@ -234,10 +234,11 @@ def _announced(step: Step) -> str:
     return f"{name} is undecided: {cost}; a decision has a chance of about {step.chance:.0%}"
 
 
-def _other_run(folder: Path | None, seen: dict | None, stored: dict, asked: dict) -> list[str]:
+def _other_run(folder: Path | None, seen: dict | None, tier: Tier, stored: dict, asked: dict) -> list[str]:
     # Runs of earlier versions had the seeds of the first stage and no more, and did not keep which claims they asked.
     stored = {"cap": stored.get("seeds"), "claims": asked["claims"], "readings": {}, "shown_arms": True,
-              "chosen_rates": asked["chosen_rates"], **stored}  # fmt: skip
+              "chosen_rates": asked["chosen_rates"], **stored,
+              "config": with_defaults(stored.get("config"), tier.config)}  # fmt: skip
     if stored["claims"] != asked["claims"]:
         # The error rate over all claims is over those that were asked before the run.
         return [f"set of claims, {','.join(stored['claims'])}, which is settled before a run"]

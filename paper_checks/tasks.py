@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from figures.run_folder import read_table
 from models.cifar.training.config import TrainConfig
-from models.run_folder import differing, whole_folder
+from models.run_folder import differing, whole_folder, with_defaults
 from theory.console.children import command_words
 from theory.judging.verdicts import Status
 from theory.numerics.commands import CHECK_FAILED, DONE, NOT_DRAWN
@@ -256,8 +256,9 @@ def missing(tasks: Iterable[Task], root: Path) -> list[Task]:
             todo.append(task)
             continue
         gone = _require_whole(path.parent)
-        # What a record lacks is a setting that came later, and is None where it was not set.
-        if differing({"task": _record(path).get("task")}, {"task": to_plain(task)}):
+        # What a record lacks is a setting that came later.
+        stored = with_defaults(_record(path).get("task"), task)
+        if differing({"task": stored}, {"task": to_plain(task)}):
             raise ValueError(f"{path.parent}: was made with other settings; use another --out")
         if gone or _lacking(task, path.parent):
             todo.append(task)

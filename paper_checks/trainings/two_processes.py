@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from models.cifar.methods.processes import leave_group
@@ -28,6 +29,7 @@ PROCESSES = 2
 # How libraries are told how many threads to start.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CPU = torch.device("cpu")
+TEMPERATURE = 0.5
 
 
 def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
@@ -91,7 +93,10 @@ def _end_with_starter() -> None:
 
 @dataclass(frozen=True)
 class TwoProcessTraining:
-    """A training whose batches are shared out among two processes on the CPU, each with its own statistics; a task."""
+    """A training whose batches are shared out among two processes on the CPU, each with its own statistics; a task.
+
+    With config.exchange_views no process normalizes both views of an image, and each normalizes as many rows as
+    without: what rows tell of their statistics then cannot bring partners together."""
 
     label: str
     config: TrainConfig
@@ -128,7 +133,8 @@ def _train_part(rank: int, config: TrainConfig, control: Control, folder: str) -
 
 @dataclass(frozen=True)
 class GatherGradients:
-    """The gradient of the global loss in two processes, against that in one, for two ways to gather; a task."""
+    """The gradient of NT-Xent in two processes, each with the loss of its own anchors against all rows, against that in
+    one process, for two ways to gather; a task."""
 
     seeds: int
     rows: int = 16
@@ -137,7 +143,7 @@ class GatherGradients:
     @property
     def name(self) -> str:
         """Of the folder."""
-        return f"gather-gradients-{self.seeds}"
+        return f"gather-gradients-own-anchors-{self.seeds}"
 
     @property
     def alone(self) -> bool:
@@ -160,18 +166,34 @@ def _gradient_errors(rank: int, task: GatherGradients, folder: str) -> None:
         views = torch.randn(2, task.rows, task.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         whole = _network(task, seed)
         first, second = whole(views.flatten(0, 1)).chunk(2)
-        nt_xent(first, second, 0.5).backward()
+        nt_xent(first, second, TEMPERATURE).backward()
         exact = _gradient(whole)
         for way, gather in (("differentiable", gather_rows), ("detached", _detached_gather)):
             network = DistributedDataParallel(_network(task, seed))
             own = views.chunk(PROCESSES, dim=1)[rank]
             first, second = (gather(each) for each in network(own.flatten(0, 1)).chunk(2))
-            nt_xent(first, second, 0.5).backward()
-            error = (_gradient(network) - exact).norm() / exact.norm()
+            own_anchors_loss(first, second, rank).backward()
+            gradient = _gradient(network)
+            error = (gradient - exact).norm() / exact.norm()
             # Rounding may leave no error at all.
-            found.append({"seed": seed, "gather": way, "log10_error": math.log10(max(error.item(), 1e-17))})
+            found.append({"seed": seed, "gather": way, "log10_error": math.log10(max(error.item(), 1e-17)),
+                          "cosine": cosine_similarity(gradient, exact, 0).item()})  # fmt: skip
     if rank == 0:
         write_table(Path(folder) / "gradients.csv", found)
+
+
+def own_anchors_loss(first: Tensor, second: Tensor, rank: int) -> Tensor:
+    """NT-Xent of one process's anchors, its rows of both views, against the gathered rows (N, D) of each view: the mean
+    over these anchors, as libraries compute it. Over processes its mean is NT-Xent of the global batch.
+
+    models.losses has the whole loss only, whose gradient under a detached gather is right but for the factor 1/W."""
+    count, each = len(first), len(first) // PROCESSES
+    rows = normalize(torch.cat([first, second]))
+    own = torch.arange(rank * each, (rank + 1) * each)
+    anchors, partners = torch.cat([own, own + count]), torch.cat([own + count, own])
+    scores = rows[anchors] @ rows.mT / TEMPERATURE
+    itself = torch.arange(2 * count) == anchors[:, None]
+    return cross_entropy(scores.masked_fill(itself, -math.inf), partners)
 
 
 def _network(task: GatherGradients, seed: int) -> nn.Module:

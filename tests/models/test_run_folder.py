@@ -7,13 +7,14 @@ import os
 import shutil
 import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from models.environment import ROOMS, code_digest
-from models.run_folder import differing, open_run_folder, whole_folder
+from models.run_folder import differing, open_run_folder, whole_folder, with_defaults
 from synthetic.integrity.folders import State, look_at
 from theory.numerics.locks import LOCK
 from theory.numerics.manifest import MANIFEST, MUTEX
@@ -29,6 +30,32 @@ def test_differences_have_dotted_names_and_both_values():
     assert differing(CONFIG, CONFIG) == {}
     assert differing({"head": None}, CONFIG) == {"seed": (None, 1), "head": (None, CONFIG["head"])}
     assert list(differing({"b": 1, "a": 1}, {"b": 2, "a": 2})) == ["b", "a"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int
+    deep: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    inner: Inner
+    seed: int = 0
+    sizes: tuple[int, ...] = (1, 2)
+
+
+def test_what_is_stored_has_the_defaults_of_what_came_later():
+    now = Settings(Inner(3, True), 5, (7,))
+    assert with_defaults({"inner": {"width": 2}}, now) == {
+        "inner": {"width": 2, "deep": False}, "seed": 0, "sizes": [1, 2]
+    }  # fmt: skip
+    whole = {"inner": {"width": 2, "deep": None}, "seed": 1, "sizes": [], "gone": 1}
+    assert with_defaults(whole, now) == whole
+    for stored in (None, [1], {"inner": None, "seed": 1, "sizes": []}):
+        assert with_defaults(stored, now) == stored
+    assert with_defaults({}, now) == {"seed": 0, "sizes": [1, 2]}, "what has no default is missing"
+    assert with_defaults({"a": 1}, {"a": 1, "b": 2}) == {"a": 1}
 
 
 def test_every_start_is_kept(tmp_path):

@@ -68,8 +68,15 @@ REPORT = (
         ("runs_of_earlier_versions_take_any", "for name in OWN", "for name in ()"),
     ),
     *bugs_in(
-        "paper_checks/papers/simclr.py", "paper_checks/image_claims",
+        "paper_checks/papers/simclr.py", "paper_checks/process_claim",
         ("half_of_a_claim_is_enough", ' {}, {}), Contrast(LOSS, "nats", {}, {})]', ' {}, {})][:0]'),
+        ("fewer_rows_count_as_no_leak", 'Contrast(LOSS, "nats", exchanged, paired)',
+         'Contrast(LOSS, "nats", shown, paired)'),
+    ),
+    *bugs_in(
+        "paper_checks/trainings/two_processes.py", "paper_checks/process_claim",
+        ("loss_of_all_anchors", "own_anchors_loss(first, second, rank).backward()",
+         "nt_xent(first, second, TEMPERATURE).backward()"),
     ),
     *bugs_in(
         "paper_checks/papers/feature_transform.py", "paper_checks/trainings/arms",
@@ -118,7 +125,8 @@ REPORT = (
 
 TASKS = bugs_in(
     "paper_checks/tasks.py", "paper_checks/tasks",
-    ("any_task_is_the_one_asked_for", 'differing({"task": _record(path).get("task")}, {"task": to_plain(task)})', "()"),
+    ("any_task_is_the_one_asked_for", 'differing({"task": stored}, {"task": to_plain(task)})', "()"),
+    ("later_settings_make_another_task", 'with_defaults(_record(path).get("task"), task)', '_record(path).get("task")'),
 )  # fmt: skip
 
 BUGS = (*STATISTICS, *STAGES, *REPORT, *TASKS)

@@ -21,7 +21,7 @@ class Planted:
 
     def table(self, task, name):
         if isinstance(task, GatherGradients):
-            ways = {"detached": -0.3, "differentiable": -15.0}
+            ways = {"detached": -0.6, "differentiable": -15.0}
             return [{"seed": seed, "gather": way, "log10_error": error + 0.1 * self.draw()}
                     for seed in range(task.seeds) for way, error in ways.items()]  # fmt: skip
         label, seed, height = task.label, task.config.seed, (*task.config.view_sizes, 32.0)[0]

@@ -28,7 +28,6 @@ from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.trainings.arms import SIMCLR, Arm, Training, changed, images
 from paper_checks.trainings.transformations import OF_COLOR, TRANSFORMATIONS, transformation_names
-from paper_checks.trainings.two_processes import GatherGradients, TwoProcessTraining
 from tests.command_lines import status_of
 from tests.paper_checks.planted import Planted
 
@@ -129,15 +128,6 @@ def test_batch_sizes_have_the_learning_rates_of_their_claim(tier):
         assert rate == pytest.approx(base.optimiser.learning_rate * (size / base.batch_size) ** power)
 
 
-def test_what_is_not_measured_on_a_gpu_is_not_reproduced_there():
-    """Of S6 the gradients alone; shuffled classes cannot be what they tell."""
-    planted = Planted(lambda label, seed, features: 0.8)
-    finding = CLAIMS["S6"].look(planted, replace(QUICK, device="cuda"))
-    assert (finding.rows[0]["side"], finding.answer) == ("above", "undecided")
-    assert [row["seeds"] for row in finding.rows] == [5, 0, 0]
-    assert "compared on the CPU only" in finding.sentence
-
-
 def test_gray_images_are_asked_what_their_trainings_were(tmp_path):
     """A folder of gray pictures is not called digits."""
 
@@ -218,19 +208,6 @@ def test_transformations_do_what_they_say():
         assert all(not torch.equal(one, other) for i, one in enumerate(made) for other in made[:i]), name
     gray = TRANSFORMATIONS["grayscale"][1](pictures, 1, generator)
     assert torch.equal(gray[:, 0], gray[:, 2])
-
-
-def test_two_processes_gather_and_train(tmp_path):
-    task = GatherGradients(2)
-    carry_out(task, tmp_path)
-    rows = Results(tmp_path).table(task, "gradients")
-    assert all(r["log10_error"] < -12 for r in rows if r["gather"] == "differentiable")
-    assert all(r["log10_error"] > -1 for r in rows if r["gather"] == "detached")
-    training = TwoProcessTraining.of(SIMCLR.trainings(TINY)[0])
-    carry_out(training, tmp_path)
-    rows = Results(tmp_path).table(training, "results")
-    assert [(row["features"], row["probe"]) for row in rows] == [("h", "linear")]
-    assert len(Results(tmp_path).table(training, "epochs")) == TINY.config.epochs
 
 
 @pytest.fixture

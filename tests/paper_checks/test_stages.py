@@ -340,8 +340,13 @@ def test_a_cap_is_kept_and_one_below_the_first_stage_refused(run, capsys, tmp_pa
     # As an earlier version wrote it, whose only look was that of the first stage.
     stored = json.loads((run.folder / "tier.json").read_text())
     del stored["cap"]
+    # And trainings had no such setting.
+    assert stored["config"].pop("exchange_views") is False
     write_json(run.folder / "tier.json", stored)
     assert run("--cap", "5", resume=True) == 0
+    write_json(run.folder / "tier.json", {**stored, "config": {**stored["config"], "exchange_views": True}})
+    assert run("--cap", "5", resume=True) == 2
+    assert "another config.exchange_views True (now False)" in capsys.readouterr().err
 
 
 def test_a_later_look_that_fails_leaves_the_answer_and_is_said(run, capsys):

@@ -1,7 +1,7 @@
 """Tasks are computed once, whole or not at all; what is damaged is named."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -67,6 +67,41 @@ def test_settings_that_came_later_make_no_other_task_while_they_are_not_set(tmp_
     carry_out(Number("a", 1.0), tmp_path)
     assert missing([Later("a", 1.0)], tmp_path) == []
     for other in (Later("a", 1.0, added=2), Later("a", 2.0)):
+        with pytest.raises(ValueError, match="made with other settings"):
+            missing([other], tmp_path)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of an earlier version, without the number of parts."""
+
+    width: int = 3
+
+
+@dataclass(frozen=True)
+class LaterSizes(Sizes):
+    parts: int = 1
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Sized(Number):
+    sizes: Sizes = Sizes()
+
+
+@dataclass(frozen=True)
+class Switched(Sized):
+    switched: bool = True
+    names: list = field(default_factory=lambda: ["a"])
+
+
+def test_settings_that_came_later_are_as_by_default_in_what_was_before(tmp_path):
+    """Also inside a task's settings; whatever value the default is."""
+    carry_out(Sized("a", 1.0, sizes=Sizes(4)), tmp_path)
+    assert missing([Switched("a", 1.0, sizes=LaterSizes(4))], tmp_path) == []
+    for other in (Switched("a", 1.0, sizes=LaterSizes(4, exact=True)), Switched("a", 1.0, sizes=LaterSizes(4, 2)),
+                  Switched("a", 1.0, sizes=LaterSizes(3)), Switched("a", 1.0, sizes=LaterSizes(4), switched=False),
+                  Switched("a", 1.0, sizes=LaterSizes(4), names=[])):  # fmt: skip
         with pytest.raises(ValueError, match="made with other settings"):
             missing([other], tmp_path)
 

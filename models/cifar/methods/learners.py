@@ -47,9 +47,10 @@ class Batch:
 
     Attributes:
         first, second: (n, C, H, W), row i of both from image i.
-        labels: classes (n,); read by supervised methods only.
+        labels: classes (n,) of the first views; read by supervised methods only.
         epoch: of the training, from 0.
         generator: for what a method draws itself; in all processes the same.
+        exchanged: the second views are those of the next process's images, in all processes.
     """
 
     first: Float[Tensor, "n C H W"]
@@ -57,6 +58,7 @@ class Batch:
     labels: Int[Tensor, " n"]
     epoch: int
     generator: torch.Generator
+    exchanged: bool = False
 
 
 # From encoder features (rows, D) of the online images to the loss.
@@ -102,7 +104,11 @@ class BatchLearner(Learner):
 
     def prepare(self, batch: Batch) -> tuple[Tensor, LossOfFeatures]:
         def loss_of(features: Tensor) -> Tensor:
-            rows = torch.cat([gather_rows(view) for view in features.chunk(2)])
+            first, second = (gather_rows(view) for view in features.chunk(2))
+            if batch.exchanged:
+                # The last process has encoded the second views of the first one's images.
+                second = second.roll(len(batch.first), 0)
+            rows = torch.cat([first, second])
             if self.supervised:
                 labels = BatchLabels.of_classes(gather_labels(batch.labels), 2)
             else:

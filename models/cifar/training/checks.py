@@ -72,6 +72,9 @@ def check(config: TrainConfig, splits: Splits, device: torch.device) -> TrainCon
         raise ValueError(f"batch_size: must be a multiple of the {world_size()} processes, got {config.batch_size}")
     if config.chunk is not None and world_size() > 1:
         raise ValueError("chunk: goes with one process only")
+    if config.exchange_views and isinstance(config.method, MomentumContrast):
+        why = "compares the two views in one process, before anything is gathered"
+        raise ValueError(f"exchange_views: must be False with {config.method.name}, which {why}")
     if isinstance(config.method, MomentumContrast) and config.method.queue_size is None:
         size = max(1, min(LARGEST_QUEUE, len(splits.train) // 2))
         config = replace(config, method=replace(config.method, queue_size=size))

@@ -72,6 +72,10 @@ class TrainConfig:
     epoch has the last. Features are measured on whole images at their own size. Without sizes: that size throughout."""
     batch_size: int = 256
     """Images a step, over all processes; each gives two views. At most the training images."""
+    exchange_views: bool = False
+    """With several processes: each encodes the second views of the next process's images, so that the batch
+    normalization of none sees both views of an image; the loss and every image's views are the same. Not with moco and
+    moco_ft. With one process it changes nothing."""
     chunk: int | None = None
     """Views encoded at a time, by gradient caching: large batches on little memory. None: all at once. Exact, but for
     batch normalization, which then sees a chunk at a time (encoder.norm group does not); keys of moco are not cut."""

@@ -178,11 +178,12 @@ def _train_epoch(state: TrainState, network: nn.Module, train: ImageSet, folder:
     # Dropout draws from torch's own generator, which is put back afterwards.
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator_of(config, Stream.GLOBAL, state.epoch).initial_seed())
-        for step, index in enumerate(_order(config, state.epoch, len(train), steps, device)):
+        for step, (index, second) in enumerate(_order(config, state.epoch, len(train), steps, device)):
             place, peak = state.epoch * steps + step, config.optimiser.learning_rate
             rate = learning_rate(place, config.epochs * steps, warm, peak, config.optimiser.schedule)
             set_learning_rate(state.optimizer, rate)
-            unread.append(training_step(state, network, make_batch(config, train, index, state.epoch, step)))
+            batch = make_batch(config, train, index, state.epoch, step, second)
+            unread.append(training_step(state, network, batch))
             if len(unread) == READ_EVERY or step == steps - 1:
                 readings += _read(state, unread, len(readings), folder)
                 unread = []
@@ -221,22 +222,47 @@ def _read(state: TrainState, unread: list[Step], done: int, folder: Path) -> lis
     return found
 
 
-def _order(config: TrainConfig, epoch: int, count: int, steps: int, device: torch.device) -> Iterator[Tensor]:
-    """Indices of every step's images, this process's share; images that fill no batch wait for another epoch."""
+def _order(
+    config: TrainConfig, epoch: int, count: int, steps: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Indices of every step's images, this process's share, and of those that its second views are of, if others;
+    images that fill no batch wait for another epoch."""
+    exchanged = config.exchange_views and world_size() > 1
     order = torch.randperm(count, generator=generator_of(config, Stream.ORDER, epoch))
     order = upload(order, device)
     for batch in order[: steps * config.batch_size].split(config.batch_size):
-        yield batch.chunk(world_size())[rank()]
+        shares = batch.chunk(world_size())
+        yield shares[rank()], shares[(rank() + 1) % world_size()] if exchanged else None
 
 
-def make_batch(config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, step: int) -> Batch:
-    """Two views of some images. With several processes each draws its own."""
+def make_batch(
+    config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, step: int, second: Tensor | None = None
+) -> Batch:
+    """Two views of some images. With several processes each draws its own.
+
+    Args:
+        index: of the images.
+        second: of the next process's, whose second views this one takes in the place of its own; drawn as there.
+    """
     place = step * world_size() + rank()
-    images = train.images[index].contiguous(memory_format=config.memory_format)
     streams = [generator_of(config, stream, epoch, place) for stream in (Stream.FIRST_VIEW, Stream.SECOND_VIEW)]
-    first, second = make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
+    if second is None:
+        first, other = _views(config, train, index, epoch, streams)
+    else:
+        place = step * world_size() + (rank() + 1) % world_size()
+        there = generator_of(config, Stream.SECOND_VIEW, epoch, place)
+        (first,) = _views(config, train, index, epoch, streams[:1])
+        (other,) = _views(config, train, second, epoch, [there])
     # One for all processes: they transform one queue, and each takes its part of what is drawn for pairs.
-    return Batch(first, second, train.labels[index], epoch, generator_of(config, Stream.METHOD, epoch, step))
+    generator = generator_of(config, Stream.METHOD, epoch, step)
+    return Batch(first, other, train.labels[index], epoch, generator, exchanged=second is not None)
+
+
+def _views(
+    config: TrainConfig, train: ImageSet, index: Tensor, epoch: int, streams: list[torch.Generator]
+) -> tuple[Tensor, ...]:
+    images = train.images[index].contiguous(memory_format=config.memory_format)
+    return make_views(images, config.view, streams, config.view_shape(epoch, *images.shape[2:]))
 
 
 def training_step(state: TrainState, network: nn.Module, batch: Batch) -> Step:

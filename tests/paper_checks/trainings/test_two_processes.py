@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from paper_checks.trainings.two_processes import in_two_processes
+from models.losses import nt_xent
+from paper_checks.trainings.two_processes import PROCESSES, TEMPERATURE, in_two_processes, own_anchors_loss
 
 STARTER = (
     "import sys; from tests.paper_checks.trainings.test_two_processes import *; in_two_processes(wait, sys.argv[1])"
@@ -69,3 +71,19 @@ def test_one_that_fails_ends_the_other(tmp_path):
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 2
     assert gone(pids, time.monotonic() + 60.0)
+
+
+def test_the_mean_of_the_processes_losses_is_the_loss_of_one():
+    """Value and gradient, from rows of any norms; neither half is the whole."""
+    views = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3.0
+
+    def of(loss):
+        rows = views.clone().requires_grad_()
+        value = loss(*rows)
+        return value.detach(), *torch.autograd.grad(value, rows)
+
+    parts = [of(lambda *rows, rank=rank: own_anchors_loss(*rows, rank)) for rank in range(PROCESSES)]
+    whole = of(lambda *rows: nt_xent(*rows, TEMPERATURE))
+    for first, second, expected in zip(*parts, whole):
+        torch.testing.assert_close((first + second) / PROCESSES, expected, rtol=0, atol=1e-12)
+        assert not torch.allclose(first, expected, atol=1e-3)

@@ -122,7 +122,7 @@ def test_at_half_the_images_about_one_query_of_eight_meets_its_own_earlier_key()
     marks, queue, met = torch.stack([angles.cos(), angles.sin()], 1), FeatureQueue(options.method.queue_size, 2), 0
     steps = images // batch
     for epoch in range(epochs):
-        for index in train._order(options, epoch, images, steps, CPU):
+        for index, _ in train._order(options, epoch, images, steps, CPU):
             queued = (queue.features() @ marks.T).argmax(1)
             met += torch.isin(index, queued).sum().item()
             queue.enqueue(marks[index])

@@ -31,6 +31,7 @@ EXEMPT = {
     "encoder.in_channels": "images are red, green and blue: any other number is refused",
     "encoder.factory": "another encoder altogether (tests/models/foreign)",
     "data.root": "where images are kept",
+    "exchange_views": "which process encodes what: nothing to exchange in one (test_exchanged_views.py)",
     "chunk": "memory: the same gradients to rounding (test_train.py)",
     "channels_last": "memory layout: the same numbers to rounding",
     "compile": "speed: the same numbers to rounding (test_compile.py)",
@@ -177,6 +178,7 @@ def test_exempt_settings_change_nothing(tmp_path):
     base = config()
     kept = trained(base)
     torch.testing.assert_close(trained(replace(base, channels_last=False)), kept, rtol=0, atol=1e-4)
+    assert torch.equal(trained(replace(base, exchange_views=True)), kept)
     measured = replace(base, measure_every=2, measure_images=5)
     unmonitored = replace(base, monitor=False)
     columns = {}
