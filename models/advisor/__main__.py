@@ -1,6 +1,6 @@
 """Advice about your own embeddings: batch size, attention, augmentation strength and depth, each with its status.
 
-    python -m models.advisor --demo                                     scikit-learn's digits, 20 seconds, no file needed
+    python -m models.advisor --demo                                     scikit-learn's digits, 20 s, no file needed
     python -m models.advisor FEATURES.npy --labels LABELS.npy           one row an embedding
     python -m models.advisor FEATURES.npz                               arrays embeddings, labels, views, strengths
     python -m models.advisor TABLE.csv --label-column species           or .parquet; or a .pt of tensors

@@ -39,7 +39,12 @@ STAGES = bugs_in(
     ("decided_claims_are_looked_at_again", "            break\n    return _settled",
      "            pass\n    return _settled"),
     ("dearest_look_first", "key=lambda step: (step.chance / max", "key=lambda step: (-step.chance / max"),
-    ("failed_tasks_are_tried_for_ever", "if not any(task.name in (failures or {}) for task in lacking):", "if True:"),
+    ("failed_tasks_are_tried_for_ever", "if lacking and not any(task.name in (failures or {}) for task in lacking):",
+     "if lacking:"),
+    ("later_looks_that_fail_take_the_answer", "            if found:\n                # What",
+     "            if False:\n                # What"),
+    ("looks_that_decide_nothing_are_taken", "likely < least or hopeless(state.finding.rows, to_come)",
+     "likely < least"),
     ("shared_time_counts_twice", "found[name][1] += seconds / len(names)", "found[name][1] += seconds"),
 )  # fmt: skip
 
@@ -54,6 +59,8 @@ REPORT = (
         "paper_checks/precisions.py", "paper_checks/precisions",
         ("looked_at_and_trained_again", "asked != now and not looked:", "asked != now or not looked:"),
         ("looks_are_forgotten", "claim.id in looks or not", "not"),
+        ("looks_at_readings_do_not_count", "not all(missing(each, tasks) for each in asked_of)",
+         "not missing(needed, tasks)"),
         ("slow_precision_goes_on_unasked", "if asked is None and is_slow", "if asked is not None and is_slow"),
         ("nothing_is_left_alone", "!= asked\n        and is_slow", "!= asked\n        and not is_slow"),
     ),

@@ -14,9 +14,9 @@ VIEWS = bugs_in(
 EMBEDDING = (
     *bugs_in(
         "models/cifar/evaluation/strengths.py", "models/cifar/embed models/cifar/training/advice",
-        ("own_strength_counts_twice", "replace(view, strength=level), batch_size, device) for",
-         "replace(view, strength=level * view.strength), batch_size, device) for"),
-        ("other_draws_at_every_strength", "manual_seed(STRENGTH_SEED)", "manual_seed(int(100 * view.strength))"),
+        ("own_strength_counts_twice", "(STRENGTH_SEED), replace(view, strength=level)",
+         "(STRENGTH_SEED), replace(view, strength=level * view.strength)"),
+        ("other_draws_at_every_strength", "manual_seed(STRENGTH_SEED)", "manual_seed(int(100 * level))"),
         ("labels_without_names", "names[part.labels.cpu().numpy()]", "part.labels.cpu().numpy()"),
         ("all_images_are_asked", "part = images if count is None else", "part = images if True else"),
         ("strengths_out_of_the_views_reach", "            replace(view, strength=level)\n", "            pass\n"),

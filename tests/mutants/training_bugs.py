@@ -123,6 +123,9 @@ ORIGINS = (
     *bugs_in("models/cifar/compare.py", "models/cifar/other_images",
              ("other_images_as_another_seed", '{"images": run.data["sha256"], "init"', '{"images": None, "init"'),
              ("started_weights_as_another_seed", '"sha256"], "init": run.init}', '"sha256"], "init": None}')),
+    *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/evaluation/measured_views",
+             ("views_for_measurements_are_whole", "make_views(part.images, view, draws, size)",
+              "make_views(part.images, view, draws)")),
     *bugs_in("models/cifar/evaluation/epoch_measures.py", "models/cifar/evaluation/left_out",
              ("zero_rows_count_as_found", "right = torch.zeros(len(read)", "right = torch.ones(len(read)")),
 )  # fmt: skip
