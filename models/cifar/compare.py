@@ -31,12 +31,13 @@ import tyro
 
 from models.cifar.data.fingerprint import read_fingerprint
 from models.cifar.evaluation.baselines import BASELINE_NAMES, BASELINES
+from models.cifar.training.config import TrainConfig
 from models.cifar.training.initial import INIT_FILE
 from models.cifar.training.read_config import WITHOUT_EFFECT
 from models.cifar.training.results import disagreement
 from models.commands import command, draw
 from models.environment import VERSIONS
-from models.run_folder import ENVIRONMENT, open_run_folder
+from models.run_folder import ENVIRONMENT, open_run_folder, with_defaults
 from theory.numerics.manifest import require_unchanged
 from theory.numerics.whole_files import read_json, write_table
 
@@ -107,6 +108,8 @@ def read_run(folder: Path) -> FinishedRun:
     needed = {(features, "linear") for features in ("h", "z")}
     if not needed <= found <= {*COLUMNS, *BASELINE_COLUMNS} or "method" not in config:
         raise ValueError(f"{folder}: results.csv or config.json is not that of a finished run")
+    # Settings that came later are as by default; of methods each has its own.
+    config = {**with_defaults(config, TrainConfig()), "method": config["method"]}
     told = disagreement(config, tables[1], tables[0])
     if told:
         raise ValueError(f"{folder}: {told}: the run is not finished, or was not evaluated again after more epochs")

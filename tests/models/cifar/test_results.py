@@ -213,6 +213,19 @@ def test_a_seed_counts_once(place, seeds, tmp_path, monkeypatch, capsys):
     assert re.search(r"^1  simclr, head linear +2 ", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_setting_that_came_later_is_as_by_default(seeds, tmp_path):
+    """Runs of before were rows of their own."""
+    old = shutil.copytree(seeds[0], tmp_path / "old")
+    config = json.loads((old / "config.json").read_text())
+    for name in ("exchange_views", "monitor"):
+        del config[name]
+    write_json(old / "config.json", config)
+    (row,) = compare((old, seeds[1]))
+    assert row["seeds"] == 2
+    write_json(old / "config.json", {**config, "exchange_views": True})
+    assert len(compare((old, seeds[1]))) == 2
+
+
 def test_versions_that_differ_within_a_row_are_named(seeds, tmp_path, capsys):
     assert compare_main([str(each) for each in seeds]) == 0
     assert "versions" not in capsys.readouterr().out
