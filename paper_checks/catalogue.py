@@ -5,6 +5,7 @@ from paper_checks.papers import (
     deep_fusion,
     feature_transform,
     limits,
+    momenta,
     simclr,
     transfusion_stacks,
     transfusion_theory,
@@ -15,8 +16,9 @@ from paper_checks.papers import (
 def all_claims() -> dict[str, Claim]:
     """Every claim by its id."""
     transfusion = (*transfusion_theory.CLAIMS, *transfusion_stacks.CLAIMS, *transfusion_training.CLAIMS)
-    others = (*limits.CLAIMS, *deep_fusion.CLAIMS, *simclr.CLAIMS, *feature_transform.CLAIMS)
-    return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others)}
+    others = (*limits.CLAIMS, *deep_fusion.CLAIMS, *simclr.CLAIMS)
+    moco = (*momenta.CLAIMS, *feature_transform.CLAIMS)
+    return {claim.id: claim for claim in (*sorted(transfusion, key=_place), *others, *sorted(moco, key=_place))}
 
 
 def _place(claim: Claim) -> tuple[int, str]:

@@ -1,180 +1,30 @@
-"""MoCo with feature transformation (arXiv 2108.02982): score distributions, harder positives, mixed negatives."""
+"""MoCo with feature transformation (arXiv 2108.02982): harder positives, mixed negatives."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from models.cifar.methods.settings import LARGEST_QUEUE
 from paper_checks.claims import Claim, Finding, Reading, judged
-from paper_checks.statistics.decisions import Contrast, against_zero
+from paper_checks.statistics.decisions import Contrast
 from paper_checks.tasks import Results, Task
 from paper_checks.tiers import Tier
-from paper_checks.trainings.arms import MOCO, Arm
-from paper_checks.trainings.reading import (
-    accuracies,
-    accuracy_contrast,
-    loss_words,
-    mean,
-    points,
-    require_own_views,
-    tasks_of,
+from paper_checks.trainings.arms import Arm
+from paper_checks.trainings.moco_ways import (
+    AUTHORS,
+    MAIN,
+    NORMALIZED,
+    QUEUE_MAIN,
+    ROW,
+    SLOW,
+    STEP,
+    STEP_SLOW,
+    WAYS,
+    Way,
 )
-
-# The paper's queue holds 5 % of its images (65,536 of ImageNet's 1.3 million); small queues of tiers hold 2 to 10 % of
-# theirs. models.cifar's default, 4096 or half of the training images, keeps keys for many steps, which move features
-# far in short trainings: at momentum .9 and below scores then collapse to 1 (registered/readings.md).
-SMALL, HALF = "a queue of a few per cent of the images", "a queue of 4096, or half of the images"
-HIGH_MOMENTUM = 0.999
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to read the paper: settings of its arms.
-
-    Attributes:
-        name: what is chosen, in words.
-        moco: of all arms, by setting of the method.
-        transform: of the arms that transform features.
-        half: whether the queue has models.cifar's default size, not the tier's small one.
-    """
-
-    name: str
-    moco: tuple[tuple[str, Any], ...] = ()
-    transform: tuple[tuple[str, Any], ...] = ()
-    half: bool = False
-
-    def _settings(self, tier: Tier) -> dict[str, Any]:
-        return ({} if self.half else {"queue_size": tier.small_queue}) | dict(self.moco)
-
-    def plain(self, tier: Tier) -> Arm:
-        """MoCo."""
-        return MOCO.with_(**{f"method__{name}": value for name, value in self._settings(tier).items()})
-
-    def transformed(self, tier: Tier, **changes: Any) -> Arm:
-        """MoCo with feature transformation; by default of positives and negatives."""
-        settings = {**self._settings(tier), **dict(self.transform), **changes}
-        if settings.get("positives") == "none":
-            # The query is the plain one then.
-            settings.pop("negatives_query", None)
-        return MOCO.with_(method__name="moco_ft", **{f"method__{name}": value for name, value in settings.items()})
-
-    def positives(self, tier: Tier, **changes: Any) -> Arm:
-        """Positives alone: extrapolated unless changed."""
-        return self.transformed(tier, negatives="none", **changes)
-
-    def negatives(self, tier: Tier, **changes: Any) -> Arm:
-        """Negatives alone."""
-        return self.transformed(tier, positives="none", **changes)
-
-    def choices(self, tier: Tier) -> dict[str, Arm]:
-        """What is transformed -> arm."""
-        return {"neither": self.plain(tier), "positives": self.positives(tier), "negatives": self.negatives(tier),
-                "both": self.transformed(tier)}  # fmt: skip
-
-    def positive_betas(self, tier: Tier) -> dict[float, Arm]:
-        """Beta parameter -> arm."""
-        return {value: self.positives(tier, positive_beta=value) for value in (0.2, 2.0, 8.0)}
-
-    def negative_betas(self, tier: Tier) -> dict[float, Arm]:
-        """Beta parameter -> arm."""
-        return {value: self.negatives(tier, negative_beta=value) for value in (0.2, 1.6, 8.0)}
-
-    def momenta(self, tier: Tier) -> dict[float, Arm]:
-        """Momentum -> MoCo, whose scores are followed through training."""
-        values = (0.0, 0.5, 0.9, 0.99, *(value for name, value in self.moco if name == "momentum"))
-        epochs = max(tier.config.epochs, FIRST_EPOCHS + FOLLOWED)
-        own = replace(self, moco=()).plain(tier).with_(measure_every=1, epochs=epochs)
-        return {value: own.with_(method__momentum=value) for value in values}
-
-
-MAIN = Way("one weight a coordinate, negatives scored by the plain query, not normalized again, momentum .99, "
-           f"{SMALL}")  # fmt: skip
-# As the command that the authors' code publishes has it.
-AUTHORS = Way(
-    "the authors' code (one weight a step, negatives scored by the transformed query, momentum .999)",
-    (("momentum", HIGH_MOMENTUM),),
-    (("weights", "step"), ("negatives_query", "transformed")),
-)
-ROW = Way("one weight a row", transform=(("weights", "row"),))
-STEP = Way("one weight a step", transform=(("weights", "step"),))
-QUERY = Way("negatives scored by the transformed query", transform=(("negatives_query", "transformed"),))
-NORMALIZED = Way("normalized again", transform=(("renormalize", True),))
-SLOW = Way("momentum .999", (("momentum", HIGH_MOMENTUM),))
-LARGE = Way(HALF, half=True)
-WAYS = (AUTHORS, QUERY, STEP, ROW, NORMALIZED, SLOW, LARGE)
-# Where the queue alone is transformed, at both of its sizes.
-QUEUE_MAIN = "one weight a coordinate, not normalized again, momentum .99"
-STEP_SLOW = Way("the authors' code (one weight a step, momentum .999)", AUTHORS.moco, STEP.transform)
-# Where momentum is varied.
-MOMENTA_MAIN = f"momenta up to .99, {SMALL}"
-TO_HIGH = Way("momenta up to .999", SLOW.moco)
-CORRELATION = "atanh of the correlation over momenta"
-# Of a correlation that is 1 up to rounding.
-MOST = 1.0 - 1e-9
-MOMENTS = ("positive_mean", "positive_variance", "negative_mean", "negative_variance")
-# Scores of the first epochs move for every momentum, and say nothing about any.
-FIRST_EPOCHS = 2
-# What comes after them: of fewer epochs steadiness would be one or two differences.
-FOLLOWED = 6
-
-
-def _moment_rows(results: Results, tier: Tier, momenta: dict[float, Arm]) -> list[dict]:
-    rows = []
-    for momentum, arm in momenta.items():
-        accuracy = arm.values(results, tier)
-        for seed, epochs in arm.tables(results, tier, "epochs").items():
-            rows += [{"curve": f"momentum {momentum:g}", "seed": seed, "epoch": row["epoch"],
-                      **{name: row[name] for name in (*MOMENTS, "gradient_norm")}, "accuracy": accuracy[seed]}
-                     for row in epochs]  # fmt: skip
-    return rows
-
-
-def _histogram_rows(results: Results, tier: Tier, momenta: dict[float, Arm]) -> list[dict]:
-    """Scores of the first seed after the first, a middle and the last epoch."""
-    rows = []
-    for momentum, arm in momenta.items():
-        scores = arm.tables(results, tier, "scores")[0]
-        epochs = sorted({row["epoch"] for row in scores})
-        shown = {epochs[0], epochs[len(epochs) // 2], epochs[-1]}
-        rows += [{"curve": f"momentum {momentum:g}", **row} for row in scores if row["epoch"] in shown]
-    return rows
-
-
-def _unrest(epochs: list[dict]) -> np.ndarray:
-    """Mean absolute change from epoch to epoch of each moment of the scores, after the first epochs."""
-    table = np.array([[row[name] for name in MOMENTS] for row in epochs[FIRST_EPOCHS:]])
-    return np.abs(np.diff(table, axis=0)).mean(0)
-
-
-def _judge_scores(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
-    momenta = way.momenta(tier)
-    tables = {value: arm.tables(results, tier, "epochs") for value, arm in momenta.items()}
-    for value, arm in momenta.items():
-        require_own_views(results, tier, arm, tables[value])
-    accuracy = {value: arm.values(results, tier) for value, arm in momenta.items()}
-    agreement = {}
-    for seed in tier.all_seeds:
-        unrest = np.stack([_unrest(tables[value][seed]) for value in momenta])
-        relative = (unrest / unrest.mean(0)).mean(1)
-        agreement[seed] = -float(np.corrcoef(relative, [accuracy[value][seed] for value in momenta])[0, 1])
-    # Correlations of four values are far from normal, and tests of their mean err twice as often as they say. Fisher's
-    # transform of them is close.
-    scores = {seed: float(np.arctanh(np.clip(value, -MOST, MOST))) for seed, value in agreement.items()}
-    words = accuracies(results, tier, {f"momentum {value:g}": arm for value, arm in momenta.items()})
-    contrast = against_zero("steadiness of scores and accuracy", CORRELATION, scores)
-    ends = ", ".join(
-        f"{value:g}: {mean({seed: table[-1]['negative_mean'] for seed, table in each.items()}):.2f}"
-        for value, each in tables.items()
-    )
-    # Scores that have collapsed to 1 are steady too.
-    found = f"{words}; correlation of steadiness and accuracy {mean(agreement):+.2f}. Mean score of negatives, at last"
-    return judged(f"{found}, by momentum: {ends}.", [contrast],
-                  moments=_moment_rows(results, tier, momenta),
-                  histograms=_histogram_rows(results, tier, momenta))  # fmt: skip
+from paper_checks.trainings.reading import accuracies, accuracy_contrast, loss_words, mean, points, tasks_of
 
 
 def _over_moco(results: Results, tier: Tier, arms: dict[str, Arm], way: Way) -> list[Contrast]:
@@ -272,41 +122,13 @@ def _judge_starts(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
     return judged(words, contrasts, points=rows)
 
 
-def _fluctuation(epochs: list[dict]) -> float:
-    """Of the gradient's norm from step to step, over its mean: mean over the epochs after the first."""
-    if any("gradient_fluctuation" not in row for row in epochs):
-        raise ValueError("epochs.csv: of an earlier version, without gradient_fluctuation; delete the trainings at all "
-                         "momenta (folders moco,...,measure_every=1,...) to compute them again")  # fmt: skip
-    return float(np.mean([row["gradient_fluctuation"] for row in epochs[FIRST_EPOCHS:]]))
-
-
-def _mean_norms(results: Results, tier: Tier, arm: Arm) -> dict[int, float]:
-    return {seed: float(np.mean([row["gradient_norm"] for row in epochs[FIRST_EPOCHS:]]))
-            for seed, epochs in arm.tables(results, tier, "epochs").items()}  # fmt: skip
-
-
-def _judge_gradients(results: Results, tier: Tier, way: Way = MAIN) -> Finding:
-    momenta = way.momenta(tier)
-    low, high = min(momenta), max(momenta)
-    of = {value: {seed: _fluctuation(epochs) for seed, epochs in arm.tables(results, tier, "epochs").items()}
-          for value, arm in momenta.items()}  # fmt: skip
-    measure = "relative fluctuation of the gradient's norm"
-    contrast = Contrast(f"momentum {low:g} over {high:g}", measure, of[low], of[high])
-    words = ", ".join(f"{value:g}: {mean(each):.2f}" for value, each in of.items())
-    size = ", ".join(f"{value:g}: {mean(_mean_norms(results, tier, arm)):.2f}" for value, arm in momenta.items())
-    found = f"Fluctuation of the gradient's norm from step to step, over its mean, by momentum: {words}"
-    return judged(f"{found}; mean norm: {size}.", [contrast], moments=_moment_rows(results, tier, momenta))
-
-
 Arms = Callable[[Tier, Way], dict[Any, Arm]]
 ARMS: dict[str, Arms] = {
-    "F1": lambda tier, way: way.momenta(tier),
     "F2": lambda tier, way: way.choices(tier),
     "F3": _extrapolation,
     "F4": lambda tier, way: {"MoCo": way.plain(tier), **_betas(tier, way)},
     "F5": _queue_arms,
     "F6": _starts,
-    "F7": lambda tier, way: way.momenta(tier),
 }
 
 
@@ -319,18 +141,6 @@ def _readings(name: str, judge: Callable[..., Finding], ways: tuple[Way, ...] = 
 
 
 CLAIMS = (
-    Claim(
-        "F1", "Feature transformation", "section 3, score distributions",
-        "Momenta whose score distributions keep a steady mean and variance through training give better features.",
-        "trend",
-        "For every seed: the correlation, over momenta 0, .5, .9, .99, of accuracy (linear probe on h) and minus the "
-        "mean change from epoch to epoch of the scores' means and variances (each relative to its mean over "
-        "momenta), after the second epoch, in at least 8 epochs; its atanh above 0 over seeds.",
-        _tasks("F1", MAIN), _judge_scores, labels=True,
-        worth={CORRELATION: 0.1},
-        why="over four momenta correlations scatter by more",
-        main=MOMENTA_MAIN, readings=_readings("F1", _judge_scores, (TO_HIGH, LARGE)),
-    ),
     Claim(
         "F2", "Feature transformation", "section 4, main ablation",
         "Extrapolating positives and interpolating negatives each improve MoCo, and so do both together.",
@@ -384,17 +194,5 @@ CLAIMS = (
         worth={"accuracy": 0.01},
         why="as F2",
         main=MAIN.name, readings=_readings("F6", _judge_starts),
-    ),
-    Claim(
-        "F7", "Feature transformation", "section 3, gradients",
-        "At low momentum gradients fluctuate more.",
-        "trend",
-        "Of the gradient's norm, in every epoch after the second of at least 8: root mean square of its differences "
-        "from step to step, over sqrt(2) and the mean, which leaves out what moves slowly; mean over these epochs, "
-        "momentum 0 minus momentum .99; paired over seeds.",
-        _tasks("F7", MAIN), _judge_gradients,
-        worth={"relative fluctuation of the gradient's norm": 0.1},
-        why="a tenth of the norm",
-        main=MOMENTA_MAIN, readings=_readings("F7", _judge_gradients, (TO_HIGH, LARGE)),
     ),
 )  # fmt: skip

@@ -52,26 +52,19 @@ def block_values(results: Results, tier: Tier, arm: Arm, part: str, column: str)
             path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
             raise ValueError(f"{path}: of an earlier version, without {column}; delete it to compute it again")
         found[seed] = [row[column] for row in blocks]
-        require_own_views(results, tier, arm, {seed: last_epoch(rows)})
-    return found
-
-
-def require_own_views(results: Results, tier: Tier, arm: Arm, tables: Mapping[int, list[dict]]) -> None:
-    """Refuse what was measured of views of another size than the training's, as earlier versions did.
-
-    Args:
-        tables: by seed, rows of layers.csv or epochs.csv.
-
-    Raises:
-        ValueError: names the folder.
-    """
-    sizes = set(changed(tier.config, dict(arm.changes)).view_sizes)
-    for seed, rows in tables.items():
-        # Without sizes of their own views are as large as images, and always were.
-        if sizes and not {row.get("view_height") for row in rows} <= sizes:
+        if other_views(tier, arm, last_epoch(rows)):
             path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
             raise ValueError(f"{path}: measured by an earlier version, of views of another size than the training's; "
                              "delete it to compute it again")  # fmt: skip
+    return found
+
+
+def other_views(tier: Tier, arm: Arm, rows: list[dict]) -> bool:
+    """Whether rows of layers.csv or epochs.csv were measured of views of another size than the training's, as earlier
+    versions did."""
+    sizes = set(changed(tier.config, dict(arm.changes)).view_sizes)
+    # Without sizes of their own views are as large as images, and always were.
+    return bool(sizes) and not {row.get("view_height") for row in rows} <= sizes
 
 
 def step_contrasts(values: dict[int, list[float]], name: str, measure: str) -> list[Contrast]:

@@ -93,10 +93,7 @@ def _end_with_starter() -> None:
 
 @dataclass(frozen=True)
 class TwoProcessTraining:
-    """A training whose batches are shared out among two processes on the CPU, each with its own statistics; a task.
-
-    With config.exchange_views no process normalizes both views of an image, and each normalizes as many rows as
-    without: what rows tell of their statistics then cannot bring partners together."""
+    """A training whose batches are shared out among two processes on the CPU, each with its own statistics; a task."""
 
     label: str
     config: TrainConfig

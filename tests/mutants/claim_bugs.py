@@ -76,9 +76,9 @@ REPORT = (
     ),
     *bugs_in(
         "paper_checks/papers/simclr.py", "paper_checks/process_claim",
-        ("half_of_a_claim_is_enough", ' {}, {}), Contrast(LOSS, "nats", {}, {})]', ' {}, {})][:0]'),
-        ("fewer_rows_count_as_no_leak", 'Contrast(LOSS, "nats", exchanged, paired)',
-         'Contrast(LOSS, "nats", shown, paired)'),
+        ("half_of_a_claim_is_enough", ' {}, {}), Contrast(LEAK, "nats", {}, {})]', ' {}, {})][:0]'),
+        ("fewer_rows_count_as_no_leak", '*accuracy), Contrast(LEAK, "nats", {}, {})]',
+         '*accuracy), Contrast(LEAK, "nats", shared, local)]'),
     ),
     *bugs_in(
         "paper_checks/trainings/two_processes.py", "paper_checks/process_claim",
@@ -86,11 +86,11 @@ REPORT = (
          "nt_xent(first, second, TEMPERATURE).backward()"),
     ),
     *bugs_in(
-        "paper_checks/papers/feature_transform.py", "paper_checks/trainings/arms",
+        "paper_checks/trainings/moco_ways.py", "paper_checks/trainings/arms",
         ("followed_for_two_epochs", "FOLLOWED = 6", "FOLLOWED = 0"),
     ),
     *bugs_in(
-        "paper_checks/papers/feature_transform.py", "paper_checks/momenta",
+        "paper_checks/papers/momenta.py", "paper_checks/momenta",
         ("first_epochs_fluctuate", 'row["gradient_fluctuation"] for row in epochs[FIRST_EPOCHS:]',
          'row["gradient_fluctuation"] for row in epochs'),
         ("correlations_as_they_are", "np.arctanh(np.clip(value, -MOST, MOST))", "np.clip(value, -MOST, MOST)"),

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from paper_checks.papers import feature_transform
+from paper_checks.papers import momenta
 from paper_checks.trainings.transformations import TRANSFORMATIONS
 from paper_checks.trainings.two_processes import GatherGradients
 
@@ -31,7 +31,7 @@ class Planted:
                      "head_parameters": 5.0} for f in "hz" for p in ("knn", "linear")]  # fmt: skip
         if name == "epochs":
             return [{"epoch": e + 1.0, "loss": 3.0 + 0.1 * self.draw(), "seconds": 1.0, "view_height": height,
-                     **{m: 1.0 + 0.1 * self.draw() for m in (*feature_transform.MOMENTS, "gradient_norm")},
+                     **{m: 1.0 + 0.1 * self.draw() for m in (*momenta.MOMENTS, "gradient_norm")},
                      "gradient_fluctuation": 0.5 + 0.1 * self.draw()}
                     for e in range(task.config.epochs)]  # fmt: skip
         if name == "layers":

@@ -21,21 +21,21 @@ from models.cifar.methods.learners import build_learner
 from models.encoders import EncoderConfig
 from paper_checks import __main__ as command
 from paper_checks import tiers
-from paper_checks.papers import deep_fusion, feature_transform, simclr, transfusion_training
+from paper_checks.papers import deep_fusion, feature_transform, momenta, simclr, transfusion_training
 from paper_checks.report.entries import Entry
 from paper_checks.statistics.decisions import NO_EVIDENCE, PValues
 from paper_checks.tasks import Results, carry_out, unique
 from paper_checks.tiers import CPU, GPU, QUICK, tier_of
 from paper_checks.trainings.arms import SIMCLR, Arm, Training, changed, images
+from paper_checks.trainings.moco_ways import MAIN
 from paper_checks.trainings.transformations import OF_COLOR, TRANSFORMATIONS, transformation_names
 from tests.command_lines import status_of
 from tests.paper_checks.planted import Planted
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROOT = Path(__file__).parents[2]
-MAIN = feature_transform.MAIN
 CHOICES, INTERPOLATED = MAIN.choices(QUICK), MAIN.positives(QUICK, positives="interpolate")
-FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform)
+FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform, momenta)
 CLAIMS = {claim.id: claim for family in FAMILIES for claim in family.CLAIMS}
 TINY = replace(
     QUICK,
@@ -201,8 +201,8 @@ def test_a_training_leaves_a_run_folder(tmp_path):
 def test_transformations_do_what_they_say():
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    for name, (ways, transform) in TRANSFORMATIONS.items():
-        made = [transform(pictures, way, generator) for way in range(ways)]
+    for name, (count, transform) in TRANSFORMATIONS.items():
+        made = [transform(pictures, way, generator) for way in range(count)]
         assert all(each.dtype == torch.uint8 and each.shape == pictures.shape for each in made)
         assert torch.equal(made[1 if name == "brightness" else 0], pictures), name
         assert all(not torch.equal(one, other) for i, one in enumerate(made) for other in made[:i]), name

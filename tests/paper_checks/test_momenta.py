@@ -1,15 +1,18 @@
 """F1 and F7: steady scores and fluctuating gradients, by momentum, in planted curves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
 
-from paper_checks.papers import feature_transform
-from paper_checks.tiers import QUICK
+from paper_checks.papers import momenta
+from paper_checks.statistics.power import hopeless
+from paper_checks.tiers import CPU, QUICK
+from paper_checks.trainings.moco_ways import MAIN
 from tests.paper_checks.planted import Planted
 
-CLAIMS = {claim.id: claim for claim in feature_transform.CLAIMS}
-MAIN = feature_transform.MAIN
+CLAIMS = {claim.id: claim for claim in momenta.CLAIMS}
 
 
 def test_fluctuation_is_that_of_steps_and_no_trend_of_epochs():
@@ -55,7 +58,7 @@ def test_correlations_of_four_momenta_err_no_more_than_they_say(level, most):
     draws -= draws.mean(-1, keepdims=True)
     draws /= np.linalg.norm(draws, axis=-1, keepdims=True)
     correlations = draws.prod(0).sum(-1)
-    ends = feature_transform.MOST
+    ends = momenta.MOST
 
     def decided(values):
         ratio = values.mean(1) / values.std(1, ddof=1) * np.sqrt(5.0)
@@ -66,7 +69,7 @@ def test_correlations_of_four_momenta_err_no_more_than_they_say(level, most):
 
 
 def test_steadiness_that_goes_with_accuracy_is_found():
-    momenta = {arm.label(QUICK): value for value, arm in MAIN.momenta(QUICK).items()}
+    values = {arm.label(QUICK): value for value, arm in MAIN.momenta(QUICK).items()}
 
     class Steady(Planted):
         sign = 1.0
@@ -75,11 +78,11 @@ def test_steadiness_that_goes_with_accuracy_is_found():
             rows = super().table(task, name)
             if name != "epochs":
                 return rows
-            shake = 0.01 + (1.0 - momenta[task.label] if self.sign > 0 else momenta[task.label])
-            return [{**r, **{m: shake * self.draw() for m in feature_transform.MOMENTS}} for r in rows]
+            shake = 0.01 + (1.0 - values[task.label] if self.sign > 0 else values[task.label])
+            return [{**r, **{m: shake * self.draw() for m in momenta.MOMENTS}} for r in rows]
 
     def accuracy(label, seed, features):
-        return 0.5 + 0.4 * momenta[label]
+        return 0.5 + 0.4 * values[label]
 
     finding = CLAIMS["F1"].judge(Steady(accuracy), QUICK)
     assert finding.answer == "reproduced"
@@ -90,3 +93,22 @@ def test_steadiness_that_goes_with_accuracy_is_found():
     found = Steady(accuracy)
     found.sign = -1.0
     assert CLAIMS["F1"].judge(found, QUICK).answer == "contradicted"
+
+
+def test_scores_of_views_of_another_size_say_nothing_and_gradients_do():
+    """Networks that were trained on 16 pixels, measured at 32 by an earlier version."""
+    tier = replace(CPU, seeds=5, cap=20)
+
+    class Older(Planted):
+        def table(self, task, name):
+            return [{k: v for k, v in row.items() if k != "view_height"} for row in super().table(task, name)]
+
+    def accuracy(label, seed, features):
+        return 0.5 + 0.01 * (len(label) + seed)
+
+    assert "correlation" in CLAIMS["F1"].look(Planted(accuracy), tier).sentence
+    found = CLAIMS["F1"].look(Older(accuracy), tier)
+    assert found.answer == "undecided"
+    assert found.sentence == momenta.OTHER_VIEWS
+    assert hopeless(found.rows, [(10, 2 / 7), (20, 4 / 7)])
+    assert CLAIMS["F7"].look(Older(accuracy), tier).rows[0]["difference"] == pytest.approx(0.0, abs=0.2)

@@ -6,12 +6,13 @@ import pytest
 
 from models.cifar.methods.settings import DeepFusion, MoCo, MoCoFeatureTransform, SimCLR, SupCon, method_of
 from models.cifar.training.checks import idle_settings
-from paper_checks.papers import deep_fusion, feature_transform, limits, simclr, transfusion_training
+from paper_checks.papers import deep_fusion, feature_transform, limits, momenta, simclr, transfusion_training
 from paper_checks.tasks import unique
 from paper_checks.tiers import CPU, GPU, QUICK
+from paper_checks.trainings import moco_ways as ways
 from paper_checks.trainings.arms import MOCO, SIMCLR, Arm, changed
 
-FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform, limits)
+FAMILIES = (transfusion_training, deep_fusion, simclr, feature_transform, momenta, limits)
 
 
 def first(arm, tier):
@@ -92,14 +93,14 @@ def test_arms_differ_in_nothing_but_what_the_claim_is_about(tier):
         for temperature, arm in grid.items():
             method = SimCLR(temperature=temperature, normalize=normalize)
             assert first(arm, tier) == replace(base, method=method)
-    followed = [first(arm, tier) for arm in feature_transform.MAIN.momenta(tier).values()]
+    followed = [first(arm, tier) for arm in ways.MAIN.momenta(tier).values()]
     assert {config.measure_every for config in followed} == {1}
     assert {config.epochs for config in followed} == {max(8, tier.config.epochs)}, "six after the second epoch"
 
 
 def test_what_the_claims_compare_is_what_their_words_say():
     """F2 to F6, S3 and T9 by the settings that their arms differ in."""
-    main, queue = feature_transform.MAIN, {"queue_size": QUICK.small_queue}
+    main, queue = ways.MAIN, {"queue_size": QUICK.small_queue}
     transformed = {name: first(arm, QUICK).method for name, arm in main.choices(QUICK).items()}
     assert transformed == {
         "neither": method_of("moco", **queue),
@@ -139,7 +140,7 @@ def test_what_the_claims_compare_is_what_their_words_say():
 def test_what_the_readings_compare_is_what_their_words_say():
     """Feature transformation, TransFusion and Deep Fusion, by the settings that arms have and those of the main reading
     have not."""
-    ways, queue = feature_transform, {"queue_size": QUICK.small_queue}
+    queue = {"queue_size": QUICK.small_queue}
     slow, step = {"momentum": 0.999}, {"weights": "step"}
     told = {
         ways.AUTHORS: {**slow, **step, "negatives_query": "transformed"},
