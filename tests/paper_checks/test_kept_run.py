@@ -37,7 +37,7 @@ QUICK = Kept(
 )  # fmt: skip
 CPU = Kept(
     "cpu_tier", {5: Fraction(1, 7), 10: Fraction(2, 7), 20: Fraction(4, 7)},
-    ["T4a", "T4b", "T6", "T8", "T10", "S1", "S6", "F2", "F4", "F6"], ["T9", "D1", "S2", "S5", "F1"],
+    ["T4a", "T4b", "T4e", "T6", "T8", "T10", "D2", "S1", "S5", "F2", "F4", "F6"], ["T9", "D3", "S2", "S3", "S6", "F1"],
 )  # fmt: skip
 
 
