@@ -1,5 +1,6 @@
 """Kept runs: which of their answers stand over all claims, from the tables that are kept and nothing else."""
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ from scipy import stats
 
 from figures.run_folder import read_table
 from paper_checks.catalogue import all_claims
+from paper_checks.report.entries import LABELS
 from paper_checks.statistics.decisions import PValues, combined, student_tails
 from paper_checks.statistics.family import standings
 
@@ -113,6 +115,25 @@ def test_the_kept_results_say_what_their_differences_say(kept):
             assert over_all <= min(1.0, 26 * p_value) * (1 + 1e-12), name
     assert [name for name, rows in claims.items() if rows[0]["stands_over_all_claims"]] == kept.standing
     assert [name for name, rows in claims.items() if rows[0]["answer"] == "undecided"] == kept.undecided
+
+
+def test_the_page_has_the_answers_of_the_cpu_tier():
+    """By claim, as its table is kept: answer, whether it stands, seeds and minutes."""
+    kept = read_table(ROOT / "paper_checks" / CPU.folder / "results.csv").groupby("claim", sort=False)
+    lines = [line.strip("| ").split(" | ") for line in (ROOT / "paper_checks" / "README.md").read_text().splitlines()
+             if re.match(r"\| [TDSF]\d+[a-e]? \| ", line)]  # fmt: skip
+    page = {cells[0]: cells[1:] for cells in lines if len(cells) == 6}
+    assert list(page) == list(kept.groups) == [name for name in all_claims() if name not in ("L1", "L2")]
+    for name, rows in kept:
+        answer, stands, found, seeds, minutes = (cell.strip() for cell in page[name])
+        first = rows.iloc[0]
+        assert answer == LABELS.get(first["answer"], first["answer"]), name
+        assert (stands == "stands") == (first["stands_over_all_claims"] is True), name
+        assert minutes == f"{first['minutes']:.0f}", name
+        if seeds.isdecimal():
+            assert int(seeds) == rows["seeds"].max(), name
+        for number in rows.loc[rows["measure"] == "accuracy", "difference"].dropna():
+            assert f"{100.0 * number:+.1f} [".replace("+0.", "+.").replace("-0.", "-.") in found, name
 
 
 def test_the_limits_on_digits_are_undecided_by_their_kept_intervals():
