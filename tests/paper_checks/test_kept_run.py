@@ -35,7 +35,7 @@ class Kept:
 
 QUICK = Kept(
     "quick_tier", {3: Fraction(1), 5: Fraction(1)}, ["T4a", "T4b", "T4e", "T6"],
-    ["T7", "T8", "T9", "T10", "D2", "D3", "S1", "S2", "S3", "S4a", "S5", "S6", "F1", "F2", "F3", "F4", "F5", "F6"],
+    ["T7", "T8", "T9", "D2", "D3", "S1", "S2", "S3", "S4a", "S5", "S6", "F1", "F2", "F3", "F4", "F5", "F6"],
 )  # fmt: skip
 CPU = Kept(
     "cpu_tier", {5: Fraction(1, 7), 10: Fraction(2, 7), 20: Fraction(4, 7)},
