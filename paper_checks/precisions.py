@@ -13,7 +13,7 @@ import torch
 
 from models.cifar.training.config import Precision
 from models.devices.processor import multiplies_bf16
-from paper_checks.claims import Claim, Reading
+from paper_checks.claims import Claim
 from paper_checks.tasks import TASK, TASKS, Task, missing, training_of
 from paper_checks.tiers import Tier
 from theory.numerics.manifest import read_manifest
@@ -87,7 +87,10 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
         needed = claim.trained_in(now).tasks(tier)
         # A task of a look may be gone, as messages about damaged ones advise, or have another name since an arm was
         # corrected: the claim has been looked at.
-        asked_of = [needed, *(claim.trained_in(now).read_as(each).tasks(tier) for each in _readings(claim, tier))]
+        # A look at another reading is a look at the claim.
+        asked_of = [needed]
+        if tier.readings:
+            asked_of += [claim.trained_in(now).read_as(each).tasks(tier) for each in claim.readings]
         looked = claim.id in looks or not all(missing(each, tasks) for each in asked_of)
         if asked is not None and asked != now and not looked:
             found[claim.id] = asked
@@ -101,11 +104,6 @@ def assign(claims: Sequence[Claim], tier: Tier, folder: Path, asked: Asked | Non
                 for task in claim.trained_in(found[claim.id]).tasks(tier)}  # fmt: skip
         print(f"Now in {asked}: {', '.join(moved)}; {len(unused - used)} finished trainings in another are not used")
     return [claim.trained_in(others[claim.id]) if claim.id in others else claim for claim in claims]
-
-
-def _readings(claim: Claim, tier: Tier) -> Sequence[Reading]:
-    """Those that a run asks for: a look at one of them is a look at the claim."""
-    return claim.readings if tier.readings else ()
 
 
 def remember_looks(looks: Mapping[str, Sequence[Task]], folder: Path) -> None:

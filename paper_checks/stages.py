@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from paper_checks.claims import Claim, Finding
 from paper_checks.statistics.decisions import DECIDED, NO_EVIDENCE
 from paper_checks.statistics.power import chance, hopeless
-from paper_checks.statistics.sequential import first_decision, looks, over_looks, shares
+from paper_checks.statistics.sequential import first_decision, looks, over_looks, shares, to_come
 from paper_checks.tasks import Results, Task, last_lines, missing, seeds_in
 from paper_checks.tiers import Tier
 
@@ -177,15 +177,13 @@ def next_step(
     for state in states:
         if state.finding.answer != "undecided" or state.taken >= len(state.plan):
             continue
-        to_come = [(seeds, share * state.portion) for seeds, share in zip(state.plan, shares(state.plan))][
-            state.taken :
-        ]
-        seeds, share = to_come[0]
+        left = [(seeds, share * state.portion) for seeds, share in to_come(state.plan, state.taken)]
+        seeds, share = left[0]
         lacking = tuple(missing(state.claim.tasks(tier.at(seeds)), results.root))
         # A look whose tasks are there and that was not taken could not be judged.
         if lacking and not any(task.name in (failures or {}) for task in lacking):
             likely = chance(state.finding.rows, seeds, share)
-            if likely < least or hopeless(state.finding.rows, to_come):
+            if likely < least or hopeless(state.finding.rows, left):
                 continue
             steps.append(Step(state.claim, seeds, lacking, likely, expected_seconds(lacking, state.tasks, results)))
     # Of equal promise, the shortest; what is there already costs nothing.

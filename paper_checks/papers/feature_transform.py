@@ -33,7 +33,7 @@ def _over_moco(results: Results, tier: Tier, arms: dict[str, Arm], way: Way) -> 
 
 
 def _collapse_words(results: Results, tier: Tier, arm: Arm) -> str:
-    """The paper speaks of a MoCo whose scores have not all become 1, and of features that were learned at all."""
+    """The paper speaks of a MoCo whose scores have not all become 1."""
     last = {seed: table[-1]["negative_mean"] for seed, table in arm.tables(results, tier, "epochs").items()}
     return f"Mean score of negatives of MoCo, at last: {mean(last):.2f}."
 

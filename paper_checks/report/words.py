@@ -11,7 +11,7 @@ from paper_checks.report.tables import MISSING, is_number, number
 from paper_checks.statistics.decisions import DECIDED
 from paper_checks.statistics.family import Standing
 from paper_checks.statistics.power import MOST_SEEDS, POWER, hopeless, seeds_of_claim, share_words
-from paper_checks.statistics.sequential import shares
+from paper_checks.statistics.sequential import to_come
 from theory.numerics.commands import visible
 
 # Of the error rate: about what the last of several looks has, whose seeds double.
@@ -142,12 +142,12 @@ def outlook_words(entry: Entry) -> str:
     finding, worth = entry.finding, entry.claim.worth
     if entry.claim.kind == "theorem" or not finding.contrasts or finding.answer in ("failed", "pending"):
         return ""
-    to_come = [*zip(entry.plan, shares(entry.plan))][entry.taken :] if entry.plan else []
+    left = to_come(entry.plan, entry.taken)
     words = []
-    if finding.answer == "undecided" and to_come:
-        if hopeless(finding.rows, to_come):
+    if finding.answer == "undecided" and left:
+        if hopeless(finding.rows, left):
             return "Nothing that is computed here: without the values that are missing more seeds decide nothing."
-        words.append(f"looks with {', '.join(str(seeds) for seeds, _ in to_come)} seeds are to come (--resume)")
+        words.append(f"looks with {', '.join(str(seeds) for seeds, _ in left)} seeds are to come (--resume)")
     if worth:
         third = entry.claim.equivalence
         needed = seeds_of_claim(finding.rows, LAST_SHARE, third)

@@ -74,6 +74,11 @@ def shares(plan: Sequence[int]) -> tuple[float, ...]:
     return tuple(seeds / sum(plan) for seeds in plan)
 
 
+def to_come(plan: Sequence[int], taken: int) -> list[tuple[int, float]]:
+    """Seeds and share of the error rate of each look that is left after so many; none without a plan."""
+    return [*zip(plan, shares(plan))][taken:] if plan else []
+
+
 def over_looks(found: Sequence[PValues], plan: Sequence[int]) -> PValues:
     """The p-values of a claim over the looks that were taken.
 

@@ -48,14 +48,15 @@ def block_values(results: Results, tier: Tier, arm: Arm, part: str, column: str)
     found = {}
     for seed, rows in arm.tables(results, tier, "layers").items():
         blocks = sorted((r for r in last_epoch(rows) if r["part"] == part), key=lambda row: row["index"])
+        wrong = ""
         if any(column not in row for row in blocks):
+            wrong = f"of an earlier version, without {column}"
+        elif other_views(tier, arm, blocks):
+            wrong = "measured by an earlier version, of views of another size than the training's"
+        if wrong:
             path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
-            raise ValueError(f"{path}: of an earlier version, without {column}; delete it to compute it again")
+            raise ValueError(f"{path}: {wrong}; delete it to compute it again")
         found[seed] = [row[column] for row in blocks]
-        if other_views(tier, arm, last_epoch(rows)):
-            path = results.folder(arm.trainings(tier.at(max(tier.seeds, seed + 1)))[seed])
-            raise ValueError(f"{path}: measured by an earlier version, of views of another size than the training's; "
-                             "delete it to compute it again")  # fmt: skip
     return found
 
 

@@ -43,7 +43,7 @@ STAGES = bugs_in(
      "if lacking:"),
     ("later_looks_that_fail_take_the_answer", "            if found:\n                # What",
      "            if False:\n                # What"),
-    ("looks_that_decide_nothing_are_taken", "likely < least or hopeless(state.finding.rows, to_come)",
+    ("looks_that_decide_nothing_are_taken", "likely < least or hopeless(state.finding.rows, left)",
      "likely < least"),
     ("shared_time_counts_twice", "found[name][1] += seconds / len(names)", "found[name][1] += seconds"),
 )  # fmt: skip

@@ -157,21 +157,25 @@ class ViewParameters:
 
 
 def make_view(
-    images: UInt8[Tensor, "n 3 H W"], config: ViewConfig, generator: torch.Generator
-) -> Float32[Tensor, "n 3 H W"]:
+    images: UInt8[Tensor, "n 3 H W"],
+    config: ViewConfig,
+    generator: torch.Generator,
+    size: tuple[int, int] | None = None,
+) -> Float32[Tensor, "n 3 h w"]:
     """A random view of each image.
 
     Args:
         images: RGB, 0 to 255, contiguous or channels_last, which the views are then too.
         generator: on the images' device or on the CPU; what is drawn is then sent to the device.
+        size: as :func:`make_views`.
 
     Returns:
         Normalized views on the images' device.
 
     Raises:
-        ValueError: images of another shape or dtype.
+        ValueError: as :func:`make_views`.
     """
-    return make_views(images, config, [generator])[0]
+    return make_views(images, config, [generator], size)[0]
 
 
 def make_views(

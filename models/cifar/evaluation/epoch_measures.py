@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.cifar.data.fingerprint import listed
 from models.cifar.data.images import ImageSet, Splits
-from models.cifar.data.views import ViewConfig, evaluation_view, make_views
+from models.cifar.data.views import ViewConfig, evaluation_view, make_view, make_views
 from models.cifar.evaluation.features import encode_features
 from models.cifar.evaluation.measure import affinity_report, angle_report, ceiling_report, score_report
 from models.cifar.evaluation.probes import knn_scores
@@ -81,8 +81,8 @@ def measure_epoch(
             parts["kNN"] = partial(_monitor, known, monitored, splits.train, shown, found)
         draws = [torch.Generator().manual_seed(VIEW_SEED + i) for i in range(2)]
         features = [learner.encoder(each) for each in make_views(part.images, view, draws, size)]
-        still = replace(view, strength=0.0)
-        anchors = learner.encoder(make_views(part.images, still, [torch.Generator().manual_seed(VIEW_SEED)], size)[0])
+        # Of strength 0 views are the images themselves, whatever is drawn.
+        anchors = learner.encoder(make_view(part.images, replace(view, strength=0.0), draws[0], size))
         output = _head_output(learner, features)
     parts |= {
         "affinities": partial(_affinities, output, part, epoch, found),

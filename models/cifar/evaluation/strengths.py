@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.advisor.critical_strength import critical_strength
 from models.advisor.inputs.checks import check_strengths
 from models.advisor.inputs.features import FeatureSet, feature_set
 from models.cifar.data.images import ImageSet
-from models.cifar.data.views import ViewConfig, make_views
+from models.cifar.data.views import ViewConfig, make_view
 from models.cifar.evaluation.epoch_measures import (
     MORE_VALIDATION,
     first_of_every_class,
@@ -92,14 +92,10 @@ def _encoded_at(
     for level in levels:
         # Of strength 0 views are the images themselves, at that size.
         draw, seen_as = torch.Generator().manual_seed(STRENGTH_SEED), replace(view, strength=level)
-        seen = partial(_seen, view=seen_as, draw=draw, size=size)
+        seen = partial(make_view, config=seen_as, generator=draw, size=size)
         rows = encode_features(encoder, part.images, seen, min(batch_size, len(part)), device)
         found.append(rows.float().cpu().numpy())
     return found
-
-
-def _seen(images: Tensor, view: ViewConfig, draw: torch.Generator, size: tuple[int, int] | None) -> Tensor:
-    return make_views(images, view, [draw], size)[0]
 
 
 def critical_columns(

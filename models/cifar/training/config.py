@@ -69,7 +69,8 @@ class TrainConfig:
     view_sizes: tuple[int, ...] = ()
     """Heights of training views, each for an equal share of the epochs, such as 16 24 32: small views cost less and
     teach much of what large ones do. At most the images' height; the width follows. Of more sizes than epochs the last
-    epoch has the last. Features are measured on whole images at their own size. Without sizes: that size throughout."""
+    epoch has the last. Probes and nearest neighbors read whole images at their own size; what is measured of views has
+    the epoch's. Without sizes: the images' own throughout."""
     batch_size: int = 256
     """Images a step, over all processes; each gives two views. At most the training images."""
     exchange_views: bool = False
